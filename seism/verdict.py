@@ -1,0 +1,123 @@
+"""The verdict: one pure function over the journal.
+
+The result classes below are all that reports know of a run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+GREEN = "green"
+AMBER = "amber"
+RED = "red"
+NOT_COVERED = "not covered"
+"""The perturbation did not touch the route, or the route was broken before it came."""
+
+SEVERITY = {NOT_COVERED: 0, GREEN: 1, AMBER: 2, RED: 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One request that was judged, with what hit it."""
+
+    request: str
+    route: str
+    """``METHOD pattern``."""
+    perturbation: str
+    """Name of the planned perturbation in whose time it ran."""
+    phase: str
+    """``during`` or ``after`` (aftershock)."""
+    colour: str
+    reason: str
+    """One line, empty when green."""
+    status: int | None
+    duration: float
+    """Seconds."""
+    hit_by: str = ""
+    """Id of the perturbation record that hit or harmed it, empty if none is known."""
+    role: str = ""
+    """``hit`` or ``harmed``."""
+    evidence: str = ""
+    exact: bool = False
+    errors: tuple[str, ...] = ()
+    """What it logged as errors: ``logger where exception template``, no values."""
+    exception: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One route under one planned perturbation."""
+
+    route: str
+    perturbation: str
+    colour: str
+    reasons: tuple[str, ...]
+    """Why it is not green, most severe first; for ``not covered``, why not."""
+    requests: int
+    exact: int
+    """Requests with an exact link to one of its perturbation records."""
+    possible: int
+    """Requests that are linked, but not exactly."""
+    worst: Case | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """The control run before the first perturbation."""
+
+    met: bool
+    reason: str
+    """Why it was not met, one line."""
+    requests: int
+    p99: dict[str, float] = field(default_factory=dict)
+    """Route -> seconds."""
+    deadline: dict[str, float] = field(default_factory=dict)
+    """Route -> seconds, as used for the verdicts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Everything that was decided about one run."""
+
+    seed: int
+    plan: list[dict[str, Any]]
+    """The planned perturbations in order; ``name`` is what cells refer to."""
+    colour: str
+    steady: Steady
+    routes: tuple[str, ...]
+    perturbations: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    cases: tuple[Case, ...]
+    """Every request that was not green, the worst first."""
+    findings: tuple[str, ...] = ()
+    """What concerns a worker as a whole and no single route, one line each (red)."""
+    never_fired: tuple[str, ...] = ()
+    """Planned perturbations that had no effect at all."""
+    dropped: int = 0
+    """Observations that are known to be missing."""
+    warnings: tuple[str, ...] = ()
+
+    def cell(self, route: str, perturbation: str) -> Cell | None:
+        for cell in self.cells:
+            if cell.route == route and cell.perturbation == perturbation:
+                return cell
+        return None
+
+    @property
+    def matrix(self) -> dict[str, dict[str, str]]:
+        """{route: {perturbation: colour}}; the same for the same seed."""
+        matrix: dict[str, dict[str, str]] = {route: {} for route in self.routes}
+        for cell in self.cells:
+            matrix[cell.route][cell.perturbation] = cell.colour
+        return matrix
+
+    def exit_code(self, strict: bool = False) -> int:
+        """0 green, 1 red, 3 no steady state, 4 never fired or dropped; amber is 0 unless strict."""
+        if not self.steady.met:
+            return 3
+        if self.colour == RED or (strict and self.colour == AMBER):
+            return 1
+        if self.never_fired or self.dropped:
+            return 4
+        return 0

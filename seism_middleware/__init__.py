@@ -1,0 +1,1 @@
+"""The front observer: a middleware that tells the sidecar how every request reacted."""

@@ -1,0 +1,417 @@
+"""What the app's process and the sidecar say to each other.
+
+The stream is one TCP connection per worker, opened by the worker to the sidecar's
+control address as an HTTP/1.1 upgrade of ``STREAM_PATH`` to ``PROTOCOL``. After the
+101 both sides write JSON objects, one a line, UTF-8, no line longer than ``MAX_LINE``
+bytes. Each line is one of the records below; its class is named by ``kind``. Lines of
+an unknown kind and unknown fields are ignored, so that either side may be newer.
+
+These records are also what the journal holds: there is no second definition of them.
+Times are seconds of ``time.monotonic()`` of the process that wrote the record; the two
+``Clock`` records at the start tell whether both sides share that clock.
+
+Stdlib only: this module is imported by the app's process and by the sidecar.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+PROTOCOL = "seism/1"
+STREAM_PATH = "/seism/stream"
+MAX_LINE = 64 * 1024
+
+SIDECAR_VARIABLE = "SEISM_SIDECAR"
+"""Environment variable: ``host:port`` of the sidecar's control address."""
+TOKEN_VARIABLE = "SEISM_TOKEN"
+"""Environment variable: the token that the sidecar wants, if it wants one."""
+
+ENVIRON_REQUEST = "seism.request"
+"""WSGI environ and ASGI scope key: the id of the request that is being observed."""
+ENVIRON_ROUTE = "seism.route"
+"""WSGI environ and ASGI scope key: a route pattern set by the app or an adapter."""
+
+UPSTREAM = "upstream"
+DOWNSTREAM = "downstream"
+
+EVIDENCE = ("trace", "ledger", "driver", "kernel", "connect", "overlap")
+"""How a link is known, strongest first; ``overlap`` is never exact."""
+
+BODY_COMPLETE = "complete"
+BODY_TRUNCATED = "truncated"
+BODY_NONE = "none"
+"""How a response's body ended: ``none`` means that no response was made at all."""
+
+
+class ContractError(ValueError):
+    """A line of the stream that is not what this module describes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Where a process's times come from.
+
+    ``domain`` is equal for processes whose monotonic clocks are the same one
+    (same boot, same time namespace); ``now`` is a reading of that clock.
+    """
+
+    domain: str
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Worker to sidecar, first line."""
+
+    kind: ClassVar[str] = "hello"
+    worker: str
+    pid: int
+    clock: Clock
+    interface: str
+    """``wsgi`` or ``asgi``."""
+    patched: tuple[str, ...] = ()
+    """Dotted names of everything patched in the app's process, possibly nothing."""
+    blind: tuple[str, ...] = ()
+    """What this worker cannot see into, for example ``uvloop``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxied:
+    """One back proxy, as the worker needs to know it."""
+
+    name: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """Sidecar to worker, first line."""
+
+    kind: ClassVar[str] = "welcome"
+    clock: Clock
+    proxies: tuple[Proxied, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """Sidecar to worker: the whole list of proxies, again, after it changed."""
+
+    kind: ClassVar[str] = "proxies"
+    proxies: tuple[Proxied, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBegun:
+    """Worker to sidecar, sent before the app sees the request."""
+
+    kind: ClassVar[str] = "request.begun"
+    request: str
+    method: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedError:
+    """One log record of level ERROR or above made while the request ran.
+
+    ``message`` is the unformatted template, and only where the record was made with
+    arguments: a message that was formatted by the app may hold values.
+    """
+
+    logger: str
+    where: str
+    message: str = ""
+    exception: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanges:
+    """What one request sent over one backend connection."""
+
+    backend: str
+    local: str
+    """``host:port`` of the app's end."""
+    sends: int
+    sent: int
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEnded:
+    """Worker to sidecar: the observation of one request.
+
+    It leaves the process before the last byte of the response does. Should
+    something still go wrong after it (``close()`` raised, the client left), it is
+    sent again under the same id, and the last one counts. The sidecar itself writes
+    one, with ``body`` = ``none`` and no status, for a request whose worker died.
+    """
+
+    kind: ClassVar[str] = "request.ended"
+    request: str
+    method: str
+    route: str
+    """Pattern, such as ``/items/{id}``, without the method."""
+    began: float
+    duration: float
+    """Seconds."""
+    status: int | None
+    body: str
+    retry_after: bool = False
+    """Whether the response had a Retry-After header."""
+    exception: str = ""
+    """Dotted name of the type of an exception that left the app."""
+    errors: tuple[LoggedError, ...] = ()
+    exchanges: tuple[Exchanges, ...] = ()
+    cpu: float | None = None
+    """CPU seconds of the thread that ran the app, where one thread ran all of it."""
+    rss: int | None = None
+    """Bytes, of the whole worker, sampled."""
+    connections: int | None = None
+    """Open connections of this worker to proxied backends."""
+
+
+@dataclass(frozen=True, slots=True)
+class PerturbationBegan:
+    """Sidecar to worker: a toxic takes effect.
+
+    ``offset`` counts the bytes that the proxy had received from the client on this
+    connection before the first one that is affected; for a perturbed reply (stream
+    ``downstream``) it is all that the client had sent when the reply was perturbed,
+    and ``since`` is where the bytes begin that had not been answered by then.
+    A proxy that is down is a perturbation without a connection.
+    """
+
+    kind: ClassVar[str] = "perturbation.began"
+    perturbation: str
+    proxy: str
+    toxic: str
+    """The toxic's name on that proxy."""
+    type: str
+    """The toxic's type, such as ``latency``; ``down`` for a disabled proxy."""
+    at: float
+    stream: str = ""
+    client: str = ""
+    """``host:port`` of the client's end of the connection."""
+    listen: str = ""
+    """``host:port`` of the proxy's end of the connection."""
+    source: str = ""
+    """``host:port`` from which the proxy talks to the backend for this connection."""
+    offset: int | None = None
+    since: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PerturbationEnded:
+    """Sidecar to worker: the effect is over.
+
+    The affected bytes of the client are ``[began.offset, offset)``. ``outcome``:
+    ``passed`` (the bytes arrived after all), ``closed``, ``reset``, ``lost`` (the
+    bytes never arrived), ``removed`` (the toxic went away), ``enabled`` (down).
+    """
+
+    kind: ClassVar[str] = "perturbation.ended"
+    perturbation: str
+    at: float
+    outcome: str
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Worker to sidecar: this perturbation and this request belong together.
+
+    ``role`` is ``hit`` (its own exchange was perturbed) or ``harmed`` (it was the
+    first user of a connection that had been broken before). ``request`` is None
+    where the bytes are known to belong to no request (a pool's own worker, say).
+    """
+
+    kind: ClassVar[str] = "link"
+    perturbation: str
+    request: str | None
+    evidence: str
+    exact: bool
+    role: str = "hit"
+    how: str = ""
+    """``bytes`` or ``last`` for the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class CensusAsked:
+    """Sidecar to worker: list your open backend connections."""
+
+    kind: ClassVar[str] = "census.asked"
+    census: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenConnection:
+    """One open connection of the worker to a proxied backend.
+
+    ``user`` is the request that used it last; ``in_use`` whether that request is
+    still running.
+    """
+
+    backend: str
+    local: str
+    opener: str | None
+    user: str | None
+    in_use: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """Worker to sidecar: the answer to ``CensusAsked``."""
+
+    kind: ClassVar[str] = "census"
+    census: str
+    at: float
+    rss: int | None
+    connections: tuple[OpenConnection, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Worker to sidecar: records were discarded since the last one (bounded buffer)."""
+
+    kind: ClassVar[str] = "dropped"
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """Worker to sidecar: an orderly end of the worker; the stream closes after it."""
+
+    kind: ClassVar[str] = "goodbye"
+
+
+WORKER_RECORDS = (Hello, RequestBegun, RequestEnded, Link, Census, Dropped, Goodbye)
+SIDECAR_RECORDS = (Welcome, Proxies, PerturbationBegan, PerturbationEnded, CensusAsked)
+Record = (
+    Hello | RequestBegun | RequestEnded | Link | Census | Dropped | Goodbye
+    | Welcome | Proxies | PerturbationBegan | PerturbationEnded | CensusAsked
+)  # fmt: skip
+KINDS: dict[str, type[Any]] = {
+    record.kind: record for record in (*WORKER_RECORDS, *SIDECAR_RECORDS)
+}
+
+# Fields that hold other records: (record, field) -> (class, is a tuple of them).
+_NESTED: dict[tuple[type[Any], str], tuple[type[Any], bool]] = {
+    (Hello, "clock"): (Clock, False),
+    (Welcome, "clock"): (Clock, False),
+    (Welcome, "proxies"): (Proxied, True),
+    (Proxies, "proxies"): (Proxied, True),
+    (RequestEnded, "errors"): (LoggedError, True),
+    (RequestEnded, "exchanges"): (Exchanges, True),
+    (Census, "connections"): (OpenConnection, True),
+}
+
+
+def to_dict(record: Any) -> dict[str, Any]:
+    """The JSON object of ``record``, its ``kind`` first; values at their default are left out."""
+    return {"kind": record.kind, **_fields(record)}
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, default in _defaults(type(record)):
+        value = getattr(record, name)
+        if value is default or value == default:
+            continue
+        if isinstance(value, tuple):
+            values[name] = [_fields(v) if dataclasses.is_dataclass(v) else v for v in value]
+        elif isinstance(value, Clock):
+            values[name] = _fields(value)
+        else:
+            values[name] = value
+    return values
+
+
+_DEFAULTS: dict[type[Any], tuple[tuple[str, Any], ...]] = {}
+
+
+def _defaults(cls: type[Any]) -> tuple[tuple[str, Any], ...]:
+    found = _DEFAULTS.get(cls)
+    if found is None:
+        found = tuple((f.name, f.default) for f in dataclasses.fields(cls))
+        _DEFAULTS[cls] = found
+    return found
+
+
+def encode(record: Any, number: int | None = None) -> bytes:
+    """One line, newline included. ``number`` is the record's number in its worker's stream."""
+    values = to_dict(record)
+    if number is not None:
+        values["n"] = number
+    return json.dumps(values, separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
+
+
+def from_dict(values: Any) -> Any:
+    """The record that ``values`` describes, or None for a kind that is not known here.
+
+    Raises ContractError, to blame the sender, for a missing or malformed field.
+    """
+    if not isinstance(values, dict):
+        raise ContractError(f"a record is a JSON object, not {type(values).__name__}")
+    cls = KINDS.get(values.get("kind", ""))
+    return None if cls is None else _build(cls, values)
+
+
+def _build(cls: type[Any], values: Any) -> Any:
+    if not isinstance(values, dict):
+        raise ContractError(f"{cls.__name__}: a JSON object was expected")
+    arguments: dict[str, Any] = {}
+    for name, _ in _defaults(cls):
+        if name not in values:
+            continue
+        value = values[name]
+        nested = _NESTED.get((cls, name))
+        if nested is not None:
+            inner, many = nested
+            if many and not isinstance(value, list):
+                raise ContractError(f"{cls.__name__}.{name}: a list was expected")
+            value = tuple(_build(inner, v) for v in value) if many else _build(inner, value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        arguments[name] = value
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        raise ContractError(f"{cls.__name__}: {error}") from None
+
+
+def decode(line: bytes) -> tuple[Any, int | None]:
+    """``(record or None, its number or None)`` of one line.
+
+    Raises ContractError for a line that is not a record.
+    """
+    try:
+        values = json.loads(line)
+    except ValueError as error:
+        raise ContractError(f"not JSON: {error}") from None
+    record = from_dict(values)
+    number = values.get("n")
+    return record, number if isinstance(number, int) else None
+
+
+def clock_domain() -> str:
+    """Names the monotonic clock of this process: the boot and the time namespace."""
+    parts = []
+    for path, read in (
+        ("/proc/sys/kernel/random/boot_id", True),
+        ("/proc/self/ns/time", False),
+    ):
+        try:
+            if read:
+                with open(path, encoding="ascii") as file:
+                    parts.append(file.read().strip())
+            else:
+                import os
+
+                parts.append(os.readlink(path))
+        except OSError:
+            parts.append("-")
+    return " ".join(parts)
