@@ -112,6 +112,8 @@ class RequestBegun:
     request: str
     method: str
     at: float
+    route: str = ""
+    """As far as it is known before the app runs: the path without what looks like an id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,14 +351,14 @@ def encode(record: Any, number: int | None = None) -> bytes:
     return json.dumps(values, separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
 
 
-def from_dict(values: Any) -> Any:
-    """The record that ``values`` describes, or None for a kind that is not known here.
+def from_dict(values: Any, kinds: dict[str, type[Any]] = KINDS) -> Any:
+    """The record that ``values`` describes, or None for a kind that is not in ``kinds``.
 
     Raises ContractError, to blame the sender, for a missing or malformed field.
     """
     if not isinstance(values, dict):
         raise ContractError(f"a record is a JSON object, not {type(values).__name__}")
-    cls = KINDS.get(values.get("kind", ""))
+    cls = kinds.get(values.get("kind", ""))
     return None if cls is None else _build(cls, values)
 
 

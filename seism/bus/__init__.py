@@ -1,0 +1,1 @@
+"""How perturbations reach the observers, and observations the journal."""

@@ -1,0 +1,250 @@
+"""The sidecar's end of the observers' streams.
+
+One greenlet reads each worker's stream, one writes to it. What arrives goes to the
+journal; perturbations go out to all workers, and the one that owns the connection
+answers. Records and their meaning: ``seism_middleware.contract``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from gevent.queue import SimpleQueue
+from gevent.socket import socket as Socket
+
+from seism.clock import Clock
+from seism.journal import Journal, Missing, WorkerLeft
+from seism_middleware import contract
+from seism_middleware.contract import (
+    Census,
+    CensusAsked,
+    ContractError,
+    Dropped,
+    Goodbye,
+    Hello,
+    Link,
+    Proxied,
+    Proxies,
+    RequestBegun,
+    RequestEnded,
+    Welcome,
+)
+
+log = logging.getLogger(__name__)
+
+MAX_OUTBOX = 50_000
+"""Records a worker may leave unread before its stream is cut."""
+
+
+class Hub:
+    """All workers' streams.
+
+    ``published`` is called with each record after it is in the journal; ``proxied``
+    gives the proxies that a worker must know.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        proxied: Callable[[], tuple[Proxied, ...]],
+        published: Callable[[Any], None],
+    ) -> None:
+        self.workers: list[Worker] = []
+        self.dropped = 0
+        """Records of all workers that are known to be missing."""
+        self.observed = 0
+        """Requests whose observation arrived."""
+        self.journal = journal
+        self.clock = clock
+        self.proxied = proxied
+        self.published = published
+        self._census = itertools.count(1)
+        self._numbers: dict[str, int] = {}
+
+    def serve(self, socket: Socket, initial: bytes = b"") -> None:
+        """Serve one worker until its stream ends; blocks this greenlet. Closes ``socket``."""
+        worker = Worker(self, socket)
+        try:
+            worker.run(initial)
+        finally:
+            socket.close()
+
+    def publish(self, record: Any) -> None:
+        """Send ``record`` to every worker, at once; never blocks."""
+        if self.workers:
+            line = contract.encode(record)
+            for worker in self.workers:
+                worker.send(line)
+
+    def proxies_changed(self) -> None:
+        """Tell every worker which proxies there are now."""
+        self.publish(Proxies(self.proxied()))
+
+    def take_census(self, timeout: float) -> int:
+        """Ask every worker for its open connections; the number that answered in time."""
+        asked = f"c{next(self._census)}"
+        waiting = [worker.expect(asked) for worker in self.workers]
+        self.publish(CensusAsked(asked))
+        return len(gevent.wait(waiting, timeout=timeout))
+
+    def record(self, record: Any, worker: str = "", number: int | None = None) -> None:
+        """Journal one record and pass it on."""
+        self.journal.write(record, worker, number)
+        self.published(record)
+
+    def missing(self, worker: str, count: int) -> None:
+        self.dropped += count
+        self.record(Missing(count), worker)
+
+    def expected(self, worker: str, number: int | None) -> int:
+        """How many records are missing before ``number``; remembers it, reconnects included."""
+        if number is None:
+            return 0
+        last = self._numbers.get(worker, 0)
+        self._numbers[worker] = max(last, number)
+        return max(0, number - last - 1)
+
+
+class Worker:
+    """One worker's stream."""
+
+    def __init__(self, hub: Hub, socket: Socket) -> None:
+        self.hub = hub
+        self.socket = socket
+        self.name = ""
+        self.pid = 0
+        self.in_flight: dict[str, RequestBegun] = {}
+        self.orderly = False
+        self._skew = 0.0
+        self._outbox: SimpleQueue = SimpleQueue()
+        self._censuses: dict[str, Event] = {}
+
+    def run(self, initial: bytes) -> None:
+        """Read until the end of the stream, then settle what was left open."""
+        writer = gevent.spawn(self._write)
+        try:
+            for line in self._lines(initial):
+                record, number = contract.decode(line)
+                if not self.name:
+                    self._join(record)
+                elif record is not None:
+                    self._receive(record, number)
+        except ContractError as error:
+            log.warning("worker %s: %s; its stream is closed", self.name or "?", error)
+        finally:
+            writer.kill(block=False)
+            if self.name:
+                self._leave()
+
+    def send(self, line: bytes) -> None:
+        """Queue one line; a worker that does not read is cut off."""
+        if self._outbox.qsize() > MAX_OUTBOX:
+            log.warning("worker %s does not read its stream; it is closed", self.name)
+            self.socket.close()
+            return
+        self._outbox.put(line)
+
+    def expect(self, census: str) -> Event:
+        """An event that is set when the worker has answered ``census``, or has left."""
+        return self._censuses.setdefault(census, Event())
+
+    def _join(self, record: Any) -> None:
+        if not isinstance(record, Hello):
+            raise ContractError("a stream begins with hello")
+        self.name, self.pid = record.worker, record.pid
+        clock = self.hub.clock
+        if record.clock.domain != clock.domain:
+            # Another host or time namespace: as near as one message can tell.
+            self._skew = clock.now() - record.clock.now
+            log.warning("worker %s has a clock of its own, times are approximate", self.name)
+        for what in record.blind:
+            log.warning("worker %s: requests cannot be linked through %s", self.name, what)
+        self.hub.record(record, self.name)
+        self.hub.workers.append(self)
+        welcome = Welcome(contract.Clock(clock.domain, clock.now()), self.hub.proxied())
+        self.send(contract.encode(welcome))
+
+    def _receive(self, record: Any, number: int | None) -> None:
+        missing = self.hub.expected(self.name, number)
+        if missing and not isinstance(record, Dropped):
+            self.hub.missing(self.name, missing)
+        if isinstance(record, Dropped):
+            self.hub.missing(self.name, max(missing, record.count))
+            return
+        if isinstance(record, Goodbye):
+            self.orderly = True
+            return
+        record = self._on_our_clock(record)
+        if isinstance(record, RequestBegun):
+            self.in_flight[record.request] = record
+        elif isinstance(record, RequestEnded):
+            self.hub.observed += self.in_flight.pop(record.request, None) is not None
+        elif not isinstance(record, Link | Census):
+            raise ContractError(f"{record.kind} is not for a worker to say")
+        self.hub.record(record, self.name, number)
+        if isinstance(record, Census):
+            self._censuses.pop(record.census, Event()).set()
+
+    def _leave(self) -> None:
+        if self in self.hub.workers:
+            self.hub.workers.remove(self)
+        now = self.hub.clock.now()
+        for begun in self.in_flight.values():
+            # The worker said that it began and can no longer say how it ended.
+            self.hub.record(
+                RequestEnded(
+                    request=begun.request,
+                    method=begun.method,
+                    route=begun.route,
+                    began=begun.at,
+                    duration=now - begun.at,
+                    status=None,
+                    body=contract.BODY_NONE,
+                ),
+                self.name,
+            )
+        self.hub.record(WorkerLeft(now, self.orderly, len(self.in_flight)), self.name)
+        for event in self._censuses.values():
+            event.set()
+
+    def _on_our_clock(self, record: Any) -> Any:
+        if not self._skew:
+            return record
+        field = "began" if isinstance(record, RequestEnded) else "at"
+        if not hasattr(record, field):
+            return record
+        return dataclasses.replace(record, **{field: getattr(record, field) + self._skew})
+
+    def _lines(self, initial: bytes) -> Iterator[bytes]:
+        buffer = initial
+        while True:
+            *lines, buffer = buffer.split(b"\n")
+            yield from lines
+            if len(buffer) > contract.MAX_LINE:
+                raise ContractError(f"a line of more than {contract.MAX_LINE} bytes")
+            try:
+                data = self.socket.recv(65536)
+            except OSError:
+                # A killed worker may leave a reset instead of an end of file; what it
+                # had sent before has been read by then.
+                return
+            if not data:
+                return
+            buffer += data
+
+    def _write(self) -> None:
+        try:
+            while True:
+                lines = [self._outbox.get()]
+                while not self._outbox.empty():
+                    lines.append(self._outbox.get())
+                self.socket.sendall(b"".join(lines))
+        except OSError:
+            return

@@ -1,0 +1,234 @@
+"""The journal: what happened, in order, as JSON lines.
+
+The first record is the manifest. Each line is one object: ``seq`` (1, 2, ... without a
+gap), ``t`` (the sidecar's monotonic seconds when it was journalled), for a worker's
+record ``worker`` and ``n`` (its number in that worker's stream), then ``kind`` and the
+record's own fields. Records of the wire are those of the contract; the others are below.
+
+Durability: a line reaches the kernel within one pass of the writing thread, so a killed
+sidecar loses nothing that was written; ``fsync`` follows the manifest, every phase and
+the close, so a lost machine loses one phase at most. A torn last line is left out when
+the journal is read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from seism.errors import ConfigurationError, Unavailable
+from seism_middleware import contract
+
+SCHEMA = 1
+MAX_QUEUED = 1_000_000
+"""Records waiting for the disk; beyond that they are counted as lost, never silently."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What this run is: everything that is needed to read or repeat it."""
+
+    kind: ClassVar[str] = "manifest"
+    schema: int
+    version: str
+    seed: int
+    clock: str
+    """The clock domain of every time in the journal."""
+    started: str
+    """Wall clock, ISO 8601, for people."""
+    plan: tuple[dict[str, Any], ...] = ()
+    rules: dict[str, Any] | None = None
+    durability: str = "write per batch; fsync at manifest, phases and close"
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """An experiment enters a phase; requests that begin from now on belong to it.
+
+    ``phase``: ``warmup``, ``steady``, ``during``, ``after``, ``end``. ``step`` is the
+    index of the planned perturbation, or None.
+    """
+
+    kind: ClassVar[str] = "phase"
+    phase: str
+    at: float
+    step: int | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadDone:
+    """What the load generator saw in one segment, as its own check on the observations."""
+
+    kind: ClassVar[str] = "load"
+    segment: str
+    requests: int
+    routes: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToxicChanged:
+    """A toxic was added, changed or removed, or a proxy enabled or disabled."""
+
+    kind: ClassVar[str] = "toxic.changed"
+    proxy: str
+    toxic: str
+    change: str
+    values: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLeft:
+    """A worker's stream ended; ``unanswered`` requests had begun and not ended."""
+
+    kind: ClassVar[str] = "worker.left"
+    at: float
+    orderly: bool
+    unanswered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Records of a worker that never arrived, by their numbers or by its own count."""
+
+    kind: ClassVar[str] = "missing"
+    count: int
+
+
+KINDS: dict[str, type[Any]] = contract.KINDS | {
+    record.kind: record for record in (Manifest, Phase, LoadDone, ToxicChanged, WorkerLeft, Missing)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a journal."""
+
+    seq: int
+    at: float
+    worker: str
+    n: int | None
+    record: Any
+
+
+class Journal:
+    """Appends records from one thread; a thread of its own encodes and writes them.
+
+    ``write`` costs a queue's put and never waits for the disk.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, now: Callable[[], float]) -> None:
+        """Raises Unavailable if ``path`` cannot be written."""
+        self.path = path
+        self.lost = 0
+        self.failure: OSError | None = None
+        self._now = now
+        self._seq = 0
+        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Unavailable(f"journal {path}: {error.strerror}") from None
+        self._thread = threading.Thread(target=self._run, name="seism-journal", daemon=True)
+        self._thread.start()
+        self.write(manifest)
+        self.sync()
+
+    def write(self, record: Any, worker: str = "", number: int | None = None) -> None:
+        """Append one record; ``worker`` and ``number`` are given for a worker's own."""
+        if self._queue.qsize() >= MAX_QUEUED:
+            self.lost += 1
+            return
+        self._seq += 1
+        self._queue.put((self._seq, self._now(), worker, number, record))
+
+    def sync(self) -> threading.Event:
+        """Everything written so far is on the disk once the returned event is set."""
+        done = threading.Event()
+        self._queue.put(done)
+        return done
+
+    def close(self) -> None:
+        """Write what is queued, fsync, close. Raises Unavailable if the disk refused."""
+        self._queue.put(None)
+        self._thread.join()
+        if self.failure is not None:
+            raise Unavailable(f"journal {self.path}: {self.failure.strerror}")
+
+    def _run(self) -> None:
+        open_ = True
+        while open_:
+            items = [self._queue.get()]
+            while not self._queue.empty() and len(items) < 1000:
+                items.append(self._queue.get())
+            open_ = None not in items
+            lines = [_line(*item) for item in items if isinstance(item, tuple)]
+            waiting = [item for item in items if isinstance(item, threading.Event)]
+            try:
+                _write_all(self._file, b"".join(lines))
+                if waiting or not open_:
+                    os.fsync(self._file)
+            except OSError as error:
+                self.failure = self.failure or error
+            for event in waiting:
+                event.set()
+        os.close(self._file)
+
+
+def _line(seq: int, at: float, worker: str, number: int | None, record: Any) -> bytes:
+    values: dict[str, Any] = {"seq": seq, "t": round(at, 6)}
+    if worker:
+        values["worker"] = worker
+    if number is not None:
+        values["n"] = number
+    values.update(contract.to_dict(record))
+    return json.dumps(values, separators=(",", ":"), default=str).encode() + b"\n"
+
+
+def _write_all(file: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(file, data) :]
+
+
+def read(path: Path) -> Iterator[Entry]:
+    """The entries of a journal; kinds that are not known here are left out.
+
+    Raises ConfigurationError if the file is not a journal, or is damaged before its
+    last line.
+    """
+    try:
+        with path.open("rb") as file:
+            yield from parse(file, str(path))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
+
+
+def parse(lines: Iterable[bytes], where: str = "journal") -> Iterator[Entry]:
+    """The same, from lines; see ``read``."""
+    torn: str | None = None
+    for number, line in enumerate(lines, 1):
+        if torn is not None:
+            raise ConfigurationError(torn)
+        try:
+            values = json.loads(line)
+            record = contract.from_dict(values, KINDS)
+            entry = Entry(
+                values["seq"], values["t"], values.get("worker", ""), values.get("n"), record
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            # Only a last line may be torn: the one that a crash interrupted.
+            torn = f"{where}:{number}: not a journal record: {error}"
+            if number == 1:
+                raise ConfigurationError(torn) from None
+            continue
+        if number == 1 and not isinstance(record, Manifest):
+            raise ConfigurationError(f"{where}: a journal begins with its manifest")
+        if record is not None:
+            yield entry

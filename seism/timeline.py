@@ -1,0 +1,145 @@
+"""A journal put in order: which request ran in which phase, and what touched it."""
+
+from __future__ import annotations
+
+import bisect
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from seism.errors import ConfigurationError
+from seism.journal import Entry, LoadDone, Manifest, Missing, Phase
+from seism_middleware.contract import (
+    BODY_NONE,
+    Census,
+    Link,
+    PerturbationBegan,
+    PerturbationEnded,
+    RequestBegun,
+    RequestEnded,
+)
+
+
+@dataclass(slots=True)
+class Segment:
+    """One phase of the run and what belongs to it."""
+
+    phase: Phase
+    requests: list[RequestEnded] = field(default_factory=list)
+    """By the time they began."""
+    perturbations: list[PerturbationBegan] = field(default_factory=list)
+    censuses: dict[str, Census] = field(default_factory=dict)
+    """The last one of each worker in this segment."""
+    load: LoadDone | None = None
+
+    def by_route(self) -> dict[str, list[RequestEnded]]:
+        routes: dict[str, list[RequestEnded]] = defaultdict(list)
+        for request in self.requests:
+            routes[name(request)].append(request)
+        return routes
+
+
+@dataclass(slots=True)
+class Timeline:
+    """The whole run."""
+
+    manifest: Manifest
+    segments: list[Segment] = field(default_factory=list)
+    links: dict[str, list[Link]] = field(default_factory=lambda: defaultdict(list))
+    """Request id -> links to perturbation records."""
+    perturbations: dict[str, PerturbationBegan] = field(default_factory=dict)
+    ends: dict[str, PerturbationEnded] = field(default_factory=dict)
+    requests: dict[str, RequestEnded] = field(default_factory=dict)
+    missing: int = 0
+    complete: bool = False
+    """Whether the run came to its planned end."""
+
+    def find(self, phase: str, step: int | None = None) -> Segment | None:
+        for segment in self.segments:
+            if segment.phase.phase == phase and segment.phase.step == step:
+                return segment
+        return None
+
+
+def name(request: RequestEnded) -> str:
+    """``METHOD route``."""
+    return f"{request.method} {request.route}"
+
+
+def build(entries: Iterable[Entry]) -> Timeline:
+    """Order the entries of one journal. Raises ConfigurationError for an empty one."""
+    timeline: Timeline | None = None
+    guesses: dict[str, str] = {}
+    for entry in entries:
+        record: Any = entry.record
+        if timeline is None:
+            if not isinstance(record, Manifest):
+                raise ConfigurationError("a journal begins with its manifest")
+            timeline = Timeline(record)
+        elif isinstance(record, RequestBegun):
+            guesses[record.request] = record.route
+        elif isinstance(record, RequestEnded):
+            timeline.requests[record.request] = record
+        else:
+            _sort_in(timeline, record, entry.worker)
+    if timeline is None:
+        raise ConfigurationError("the journal is empty")
+    timeline.requests = _with_patterns(timeline.requests, guesses)
+    _distribute(timeline)
+    return timeline
+
+
+def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
+    if isinstance(record, Phase):
+        timeline.segments.append(Segment(record))
+        timeline.complete = record.phase == "end"
+    elif isinstance(record, Link):
+        if record.request is not None:
+            timeline.links[record.request].append(record)
+    elif isinstance(record, PerturbationBegan):
+        timeline.perturbations[record.perturbation] = record
+    elif isinstance(record, PerturbationEnded):
+        timeline.ends[record.perturbation] = record
+    elif isinstance(record, Census) and timeline.segments:
+        timeline.segments[-1].censuses[worker] = record
+    elif isinstance(record, LoadDone) and timeline.segments:
+        timeline.segments[-1].load = record
+    elif isinstance(record, Missing):
+        timeline.missing += record.count
+
+
+def _with_patterns(
+    requests: dict[str, RequestEnded], guesses: dict[str, str]
+) -> dict[str, RequestEnded]:
+    """Give requests that died unfinished the route that others like them ended with."""
+    patterns = {
+        (request.method, guesses.get(key)): request.route
+        for key, request in requests.items()
+        if request.body != BODY_NONE
+    }
+    result = {}
+    for key, request in requests.items():
+        if request.body == BODY_NONE:
+            route = patterns.get((request.method, request.route), request.route)
+            request = replace(request, route=route)
+        result[key] = request
+    return result
+
+
+def _distribute(timeline: Timeline) -> None:
+    """Requests and perturbations belong to the phase in which they began."""
+    starts = [segment.phase.at for segment in timeline.segments]
+
+    def segment_at(at: float) -> Segment | None:
+        index = bisect.bisect_right(starts, at) - 1
+        return timeline.segments[index] if index >= 0 else None
+
+    for request in sorted(timeline.requests.values(), key=lambda request: request.began):
+        segment = segment_at(request.began)
+        if segment is not None:
+            segment.requests.append(request)
+    for perturbation in timeline.perturbations.values():
+        segment = segment_at(perturbation.at)
+        if segment is not None:
+            segment.perturbations.append(perturbation)
