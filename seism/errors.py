@@ -2,48 +2,61 @@
 
 ::
 
-    SeismError                500
-    ├── ConfigurationError    400  what a user gave is wrong: file, option, attribute
-    ├── NotFound              404  no such proxy, toxic, connection
-    ├── Conflict              409  the name or the address is taken
-    ├── Unavailable           500  the machine says no: an address that cannot be bound
-    └── ProtocolError         502  bytes of a peer that are not what they should be
+    SeismError                HTTP 500  exit 4
+    ├── ConfigurationError    HTTP 400  exit 2  what a user gave is wrong: file, option, attribute
+    ├── NotFound              HTTP 404  exit 2  no such proxy, toxic, connection
+    ├── Conflict              HTTP 409  exit 2  the name or the address is taken
+    ├── Unavailable           HTTP 500  exit 2  the machine says no: an address cannot be bound
+    ├── NotReady              HTTP 503  exit 3  the steady state is not there before the start
+    └── ProtocolError         HTTP 502  exit 4  bytes of a peer that are not what they should be
 
-Each class carries the HTTP status that the control API answers with. An injected
-fault is never a SeismError.
+Each class carries the HTTP status that the control API answers with and the exit code
+of a command that ends with it. An injected fault is never a SeismError.
 """
 
 from __future__ import annotations
 
 
 class SeismError(Exception):
-    """Something went wrong in Seism, said in one line."""
+    """Something went wrong in Seism, said in one line; what was observed is not complete."""
 
     status = 500
+    exit_code = 4
 
 
 class ConfigurationError(SeismError):
     """The user's input is wrong; the message says what, where and what is allowed."""
 
     status = 400
+    exit_code = 2
 
 
 class NotFound(SeismError):
     """What was named does not exist."""
 
     status = 404
+    exit_code = 2
 
 
 class Conflict(SeismError):
     """What was to be made exists already."""
 
     status = 409
+    exit_code = 2
 
 
 class Unavailable(SeismError):
     """The operating system refused, for example to bind an address."""
 
     status = 500
+    exit_code = 2
+
+
+class NotReady(SeismError):
+    """The app, or its steady state, is not there before the first perturbation."""
+
+    status = 503
+    exit_code = 3
 
 
 class ProtocolError(SeismError):

@@ -94,19 +94,21 @@ def describe(cls: type[Any]) -> Iterator[Described]:
 def build(cls: type[T], values: Any, where: str, *, lenient: bool = False) -> T:
     """An instance of ``cls`` from a mapping, as it comes out of TOML or JSON.
 
-    ``where`` opens every message. ``lenient`` is Toxiproxy's way with JSON: keys
-    match case-insensitively, null means default, unknown keys are ignored.
+    ``where`` opens every message; one that ends in a colon is a file. ``lenient`` is
+    Toxiproxy's way with JSON: keys match case-insensitively, null means default, unknown
+    keys are ignored.
     Raises ConfigurationError, which names the key, its value and what is allowed.
     """
+    here = where.rstrip(":")
     if not isinstance(values, Mapping):
-        raise ConfigurationError(f"{where}: a table is expected, not {_shown(values)}")
+        raise ConfigurationError(f"{here}: a table is expected, not {_shown(values)}")
     fields = {_key(field.name): field for field in _declared(cls)}
     if lenient:
         values = _lenient(values, fields)
     else:
         for key in values:
             if key not in fields:
-                raise ConfigurationError(f"{where}: unknown key {key!r}{nearest(key, fields)}")
+                raise ConfigurationError(f"{here}: unknown key {key!r}{nearest(key, fields)}")
     hints = typing.get_type_hints(cls)
     arguments: dict[str, Any] = {}
     for key, field in fields.items():
@@ -117,12 +119,12 @@ def build(cls: type[T], values: Any, where: str, *, lenient: bool = False) -> T:
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             allowed = field.metadata["option"].allowed
             raise ConfigurationError(
-                f"{where}: missing required key {key!r}" + (f" ({allowed})" if allowed else "")
+                f"{here}: missing required key {key!r}" + (f" ({allowed})" if allowed else "")
             )
     try:
         return cls(**arguments)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{where}: {error}") from None
+        raise ConfigurationError(f"{here}: {error}") from None
 
 
 def nearest(key: str, known: typing.Iterable[str]) -> str:
@@ -224,6 +226,8 @@ def _number(value: float) -> str:
 
 
 def _join(where: str, key: str) -> str:
+    if where.endswith(":"):
+        return f"{where} {key}"
     return f"{where}.{key}" if where else key
 
 

@@ -1,0 +1,5 @@
+"""``python -m seism``."""
+
+from seism.cli import main
+
+main()

@@ -1,0 +1,196 @@
+"""The command line: arguments and logging, nothing else.
+
+Exit codes: 0 green, 1 red (or amber with --strict), 2 bad input, 3 no steady state
+before the start, 4 a perturbation never fired or observations are missing, 130
+interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+
+from seism import __version__
+from seism.errors import SeismError
+from seism_middleware.contract import TOKEN_VARIABLE
+
+SEED_HELP = "The root of all chance.  [default: the file's, else 1]"
+EXISTING_FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]}, epilog=__doc__.split("\n\n")[1]
+)
+@click.version_option(__version__, prog_name="seism")
+def cli() -> None:
+    """Prove that a web application survives its backends."""
+
+
+def main() -> NoReturn:
+    """The ``seism`` program."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.Abort:
+        click.echo("seism: interrupted", err=True)
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except SeismError as error:
+        click.echo(f"seism: {error}", err=True)
+        code = error.exit_code
+    sys.exit(code or 0)
+
+
+def _reports(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of the commands that run an experiment."""
+    for decorate in (
+        click.option("--seed", type=click.IntRange(0), help=SEED_HELP),
+        click.option(
+            "--report-dir", type=FOLDER, default=Path("seism-report"), show_default=True,
+            help="Where journal and reports go.",
+        ),
+        click.option("--strict", is_flag=True, help="Amber is a failure, too."),
+        click.option("--quiet", is_flag=True, help="No progress, only the result."),
+    ):  # fmt: skip
+        command = decorate(command)
+    return command
+
+
+@cli.command()
+@click.option("--config", type=EXISTING_FILE, help="An experiment file: its backends get proxies.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address of the control API.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8474, show_default=True,
+    help="Its port; 0 picks a free one.",
+)  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), help=SEED_HELP)
+@click.option(
+    "--journal", type=EXISTING_FILE,
+    help="The journal's file.  [default: seism-report/journal-TIME.jsonl]",
+)  # fmt: skip
+@click.option("--verbose", "-v", is_flag=True, help="Log more.")
+def serve(
+    config: Path | None, host: str, port: int, seed: int | None, journal: Path | None, verbose: bool
+) -> None:
+    """Run the sidecar: proxies, journal and control API, until it is interrupted.
+
+    Prints the control API's address. Anything but a loopback address needs a token in
+    the environment variable SEISM_TOKEN.
+    """
+    _log(verbose)
+    from seism.sidecar import Sidecar
+
+    if journal is None:
+        journal = Path("seism-report") / time.strftime("journal-%Y%m%d-%H%M%S.jsonl")
+    sidecar = Sidecar.configured(
+        config, host=host, port=port, seed=seed, journal=journal,
+        token=os.environ.get(TOKEN_VARIABLE, ""),
+    )  # fmt: skip
+    click.echo(f"http://{sidecar.address}")
+    sys.stdout.flush()
+    sidecar.run_until_stopped()
+
+
+@cli.command()
+@click.argument("file", type=EXISTING_FILE, default=Path("seism.toml"))
+@_reports
+def run(file: Path, seed: int | None, report_dir: Path, strict: bool, quiet: bool) -> int:
+    """Run the experiment in FILE (default: seism.toml) and judge it."""
+    from seism.experiment.config import load
+    from seism.experiment.runner import Run
+    from seism.report.progress import Progress
+
+    experiment = load(file)
+    seed = experiment.seed if seed is None else seed
+    with _interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
+        judgement = Run(experiment, file.resolve(), seed, report_dir.resolve(), progress).judge()
+    return _report(judgement, report_dir, strict)
+
+
+@cli.command()
+@_reports
+@click.option(
+    "--app", type=click.Choice(["wsgi", "asgi"]), default="wsgi", show_default=True,
+    help="Pyramid under waitress, or FastAPI under uvicorn.",
+)  # fmt: skip
+@click.option("--app-source", type=FOLDER, help="A changed copy of the example app's folder.")
+def demo(
+    app: str, app_source: Path | None, seed: int | None, report_dir: Path, strict: bool, quiet: bool
+) -> int:
+    """Show the whole loop: real backends, an example app with planted weaknesses.
+
+    Ends with 0 if exactly the planted weaknesses were found, else with 1.
+    """
+    from seism.demo import runner
+    from seism.report.progress import Progress
+
+    with _interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
+        judgement = runner.judge(app, app_source, seed, report_dir.resolve(), progress)
+    code = _report(judgement, report_dir, strict)
+    if code in (3, 4):
+        return code
+    return runner.compare(app, app_source, judgement, Console())
+
+
+@cli.command()
+@click.argument("journal", type=EXISTING_FILE)
+@click.option("--report-dir", type=FOLDER, help="Where the reports go.  [default: beside it]")
+@click.option("--strict", is_flag=True, help="Amber is a failure, too.")
+def report(journal: Path, report_dir: Path | None, strict: bool) -> int:
+    """Judge a JOURNAL again and write its reports."""
+    from seism.journal import read
+    from seism.judge import judge
+
+    return _report(judge(read(journal)), report_dir or journal.parent, strict)
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes SHELL complete seism: eval "$(seism completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(cli, {}, "seism", "_SEISM_COMPLETE").source())
+
+
+def _report(judgement: Any, directory: Path, strict: bool) -> int:
+    from seism.report import terminal, write
+
+    paths = write(judgement, directory, strict=strict)
+    terminal.show(judgement, paths, Console(), strict=strict)
+    return int(judgement.exit_code(strict))
+
+
+def _log(verbose: bool) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+
+
+@contextmanager
+def _interruptible() -> Any:
+    """SIGTERM ends a run as Ctrl-C does: everything is undone and reaped."""
+    import signal
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

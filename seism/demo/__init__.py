@@ -1,0 +1,1 @@
+"""``seism demo``: the whole loop on real backends, against apps with planted weaknesses."""

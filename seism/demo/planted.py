@@ -1,0 +1,79 @@
+"""What was planted in an example app, held against what was found."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from seism.errors import ConfigurationError
+from seism.options import build, option
+from seism.verdict import AMBER, RED, Judgement
+
+
+@dataclass(frozen=True, slots=True)
+class Weakness:
+    """``[[weakness]]`` of planted.toml."""
+
+    route: str = option(help="METHOD /pattern")
+    perturbation: str = option(help="name of the perturbation that brings it out")
+    colour: str = option(help="the verdict that it deserves", choices=(AMBER, RED))
+    what: str = option(help="what is wrong, in one sentence")
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """The whole file."""
+
+    weakness: tuple[Weakness, ...] = option(help="what was planted")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Whether the verdicts are exactly what was planted."""
+
+    found: tuple[Weakness, ...]
+    missed: tuple[str, ...]
+    """One line for each weakness that was not found."""
+    blamed: tuple[str, ...]
+    """One line for each verdict that no planted weakness explains."""
+
+    @property
+    def exact(self) -> bool:
+        return not self.missed and not self.blamed
+
+
+def load(path: Path) -> Planted:
+    """Read planted.toml. Raises ConfigurationError."""
+    try:
+        with path.open("rb") as file:
+            return build(Planted, tomllib.load(file), f"{path}:")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+def compare(planted: Planted, judgement: Judgement) -> Comparison:
+    """Hold the verdicts of a run against what was planted."""
+    found, missed = [], []
+    explained = set()
+    for weakness in planted.weakness:
+        cell = judgement.cell(weakness.route, weakness.perturbation)
+        if cell is not None and cell.colour == weakness.colour:
+            found.append(weakness)
+            explained.add((cell.route, cell.perturbation))
+            continue
+        got = f"the verdict is {cell.colour}" if cell else "there is no such cell"
+        if cell is not None:
+            explained.add((cell.route, cell.perturbation))
+        missed.append(
+            f"{weakness.route} under {weakness.perturbation}: {weakness.what} "
+            f"({weakness.colour} was planted, {got})"
+        )
+    blamed = [
+        f"{cell.route} under {cell.perturbation}: {cell.colour}, {'; '.join(cell.reasons)}"
+        for cell in judgement.cells
+        if cell.colour in (AMBER, RED) and (cell.route, cell.perturbation) not in explained
+    ]
+    return Comparison(tuple(found), tuple(missed), (*blamed, *judgement.findings))

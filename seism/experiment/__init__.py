@@ -1,0 +1,1 @@
+"""Experiments: a seeded plan of perturbations against an app under load."""

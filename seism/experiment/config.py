@@ -1,0 +1,206 @@
+"""``seism.toml``: what an experiment is made of.
+
+Strings may hold ``${NAME}``, taken from the environment. The app's command, address and
+environment may hold ``{port}`` (a free port) and ``{backend.address}``,
+``{backend.host}``, ``{backend.port}``: where that backend's proxy listens.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seism.errors import ConfigurationError
+from seism.model import DOWN, ProxySpec, ToxicSpec, address
+from seism.options import build, nearest, option
+from seism.registry import toxic_type
+from seism.rules import Rules
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_PLACEHOLDER = re.compile(r"\{([a-zA-Z0-9_.-]+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """``[app]``: how the application is started and reached."""
+
+    command: tuple[str, ...] = option(help="the program and its arguments")
+    url: str = option(help="where it answers, such as http://127.0.0.1:{port}")
+    ready: str = option("/", help="path that answers below 500 once the app is up")
+    start_seconds: float = option(
+        20, help="how long it may take to get ready", unit="s", minimum=0.1, maximum=3600
+    )
+    env: dict[str, str] = option({}, help="environment variables for it")
+    cwd: str = option(".", help="the folder it runs in, relative to the file")
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """``[[backend]]``: one server that the app depends on, behind its own proxy."""
+
+    name: str = option(help="unique name")
+    upstream: str = option(help="host:port of the real server")
+    listen: str = option("127.0.0.1:0", help="host:port of the proxy; port 0 picks a free one")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """``[[load.route]]``: one kind of request."""
+
+    path: str = option(help="path and query")
+    method: str = option("GET", help="HTTP method")
+    weight: int = option(1, help="how often, beside the others", minimum=1, maximum=1000)
+    headers: dict[str, str] = option({}, help="request headers")
+    body: str = option("", help="request body")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """``[load]``: the requests, as numbers per worker so that a seed repeats them exactly."""
+
+    route: tuple[Route, ...] = option(help="what is requested")
+    workers: int = option(8, help="clients at the same time", minimum=1, maximum=256)
+    steady: int = option(40, help="requests per worker in the control run", minimum=1)
+    during: int = option(16, help="requests per worker while a perturbation lasts", minimum=1)
+    after: int = option(16, help="requests per worker after it: the aftershock", minimum=1)
+    pause_ms: float = option(20, help="pause of a worker between requests", unit="ms", minimum=0)
+    timeout_s: float = option(
+        15, help="a client gives up after this", unit="s", minimum=0.1, maximum=600
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """``[[perturbation]]``: one thing that is done to a backend, and undone."""
+
+    name: str = option(help="unique name, shown in reports")
+    backend: str = option(help="name of the backend")
+    type: str = option(help="a toxic's type, or down")
+    stream: str = option(
+        "upstream",
+        help="which direction; only upstream can always be linked exactly",
+        choices=("upstream", "downstream"),
+    )
+    toxicity: float = option(
+        1.0, help="the chance that a connection is affected", minimum=0, maximum=1
+    )
+    attributes: dict[str, Any] = option({}, help="the attributes of the toxic's type")
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """The whole file."""
+
+    app: App | None = option(None, help="the application; seism run needs it")
+    backend: tuple[Backend, ...] = option((), help="the backends")
+    load: Load | None = option(None, help="the load; seism run needs it")
+    perturbation: tuple[Planned, ...] = option(
+        (), help="what is perturbed; default: slow, reset and down for each backend"
+    )
+    rules: Rules = field(
+        default_factory=Rules, metadata=option({}, help="the rules of the verdict").metadata
+    )
+    seed: int = option(1, help="the root of all chance", minimum=0)
+
+    def __post_init__(self) -> None:
+        _unique("backend", [backend.name for backend in self.backend])
+        _unique("perturbation", [planned.name for planned in self.perturbation])
+        backends = {backend.name for backend in self.backend}
+        for backend in self.backend:
+            address(backend.upstream, f"backend {backend.name!r}: upstream")
+            address(backend.listen, f"backend {backend.name!r}: listen")
+        for planned in self.perturbation:
+            where = f"perturbation {planned.name!r}"
+            if planned.backend not in backends:
+                raise ConfigurationError(
+                    f"{where}: there is no backend {planned.backend!r}"
+                    + nearest(planned.backend, backends)
+                )
+            if planned.type != DOWN:
+                build(toxic_type(planned.type), planned.attributes, f"{where}: attributes")
+
+    def planned(self) -> tuple[Planned, ...]:
+        """The perturbations, or, where none is given, three for each backend."""
+        if self.perturbation:
+            return self.perturbation
+        return tuple(
+            Planned(f"{backend.name} {what}", backend.name, type_, attributes=attributes)
+            for backend in self.backend
+            for what, type_, attributes in (
+                ("slow", "latency", {"latency": 3000}),
+                ("reset", "reset_peer", {}),
+                ("down", DOWN, {}),
+            )
+        )
+
+    def proxies(self) -> tuple[ProxySpec, ...]:
+        return tuple(
+            ProxySpec(backend.name, backend.upstream, backend.listen) for backend in self.backend
+        )
+
+
+def toxic_of(planned: Planned) -> ToxicSpec:
+    """The toxic that a planned perturbation adds; its name is the perturbation's."""
+    return ToxicSpec(
+        planned.type, planned.name, planned.stream, planned.toxicity, dict(planned.attributes)
+    )
+
+
+def load(path: Path, environ: Mapping[str, str] = os.environ) -> Experiment:
+    """Read and check a file. Raises ConfigurationError with the file and the key."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigurationError(f"{path}: {reason}") from None
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+    values = _substitute(values, environ, str(path))
+    command = values.get("app", {}).get("command") if isinstance(values.get("app"), dict) else None
+    if isinstance(command, str):
+        values["app"]["command"] = shlex.split(command)
+    return build(Experiment, values, f"{path}:")
+
+
+def fill(text: str, values: Mapping[str, str], where: str) -> str:
+    """Put ``values`` in for the ``{placeholders}`` of ``text``."""
+
+    def replacement(match: re.Match[str]) -> str:
+        key = match[1]
+        if key not in values:
+            raise ConfigurationError(
+                f"{where}: unknown placeholder {match[0]}{nearest(key, values)}"
+            )
+        return values[key]
+
+    return _PLACEHOLDER.sub(replacement, text)
+
+
+def _substitute(value: Any, environ: Mapping[str, str], where: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _substitute(item, environ, f"{where}: {key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [_substitute(item, environ, where) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def replacement(match: re.Match[str]) -> str:
+        if match[1] not in environ:
+            raise ConfigurationError(f"{where}: the environment has no {match[1]}")
+        return environ[match[1]]
+
+    return _VARIABLE.sub(replacement, value)
+
+
+def _unique(what: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigurationError(f"{what} {name!r} is there twice")

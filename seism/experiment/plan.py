@@ -1,0 +1,52 @@
+"""The plan: what is perturbed in which order, decided by the seed alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from seism.experiment.config import Experiment, Planned
+from seism.model import DOWN
+from seism.rng import Seed
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One planned perturbation at its place."""
+
+    index: int
+    planned: Planned
+    during: int
+    """Requests while it lasts, all workers together."""
+    after: int
+
+    @property
+    def toxic(self) -> str:
+        """The toxic's name on the proxy, as perturbation records carry it."""
+        return DOWN if self.planned.type == DOWN else self.planned.name
+
+    def to_dict(self) -> dict[str, Any]:
+        planned = self.planned
+        return {
+            "name": planned.name,
+            "backend": planned.backend,
+            "type": planned.type,
+            "toxic": self.toxic,
+            "stream": "" if planned.type == DOWN else planned.stream,
+            "toxicity": planned.toxicity,
+            "attributes": planned.attributes,
+            "during": self.during,
+            "after": self.after,
+        }
+
+
+def make(experiment: Experiment, seed: int) -> list[Step]:
+    """The steps in order; the same for the same file and seed."""
+    planned = list(experiment.planned())
+    Seed(seed).stream("plan").shuffle(planned)
+    load = experiment.load
+    workers = load.workers if load else 0
+    during, after = (load.during, load.after) if load else (0, 0)
+    return [
+        Step(index, one, during * workers, after * workers) for index, one in enumerate(planned)
+    ]

@@ -1,0 +1,412 @@
+"""The verdict engine: a pure function from a journal to a Judgement.
+
+The rules, in the order in which they are asked (``Rules`` has the figures):
+
+red    no response; a truncated body; 500 or another 5xx than 503 that is not allowed; a
+       4xx that the control run never gave; after the perturbation ended and
+       ``recover_within`` requests passed: anything that is not as in the control run;
+       connections or memory that stay behind
+amber  503 without Retry-After or without an error in the log; slower than the deadline
+green  everything else
+
+A cell is not covered where no perturbation touched the route (a link says so), and
+where the route was still broken from an earlier perturbation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from seism import options
+from seism.journal import Entry, Phase
+from seism.model import DOWN
+from seism.rules import Applied, Rules
+from seism.timeline import Segment, Timeline, build, name
+from seism.verdict import (
+    AMBER,
+    GREEN,
+    NOT_COVERED,
+    RED,
+    SEVERITY,
+    Case,
+    Cell,
+    Judgement,
+    Steady,
+)
+from seism_middleware.contract import BODY_NONE, BODY_TRUNCATED, Link, LoggedError, RequestEnded
+
+Opinion = tuple[str, str]
+"""(colour, reason) of one request."""
+FINE: Opinion = (GREEN, "")
+
+
+def judge(entries: Iterable[Entry]) -> Judgement:
+    """Judge one run by the rules in its manifest.
+
+    Raises ConfigurationError if ``entries`` do not begin with a manifest.
+    """
+    timeline = build(entries)
+    rules = options.build(Rules, timeline.manifest.rules or {}, "manifest: rules")
+    plan = [dict(step) for step in timeline.manifest.plan]
+    control = _Control(timeline, rules)
+    steady = control.verdict()
+    cells: list[Cell] = []
+    cases: list[Case] = []
+    findings: list[str] = []
+    never_fired: list[str] = []
+    broken: dict[str, str] = {}
+    if steady.met:
+        for index, step in enumerate(plan):
+            judged = _Step(timeline, control, rules, index, step)
+            if not judged.ran:
+                continue
+            cells += judged.cells(broken)
+            cases += [case for case in judged.cases() if case.route not in broken]
+            findings += judged.findings()
+            if not judged.fired:
+                never_fired.append(step["name"])
+            broken = judged.still_broken(broken)
+    if not timeline.complete:
+        findings.append("the run ended before its plan did")
+    cases.sort(key=lambda case: (-SEVERITY[case.colour], not case.exact, -case.duration))
+    colours = [cell.colour for cell in cells] + [RED] * bool(findings)
+    return Judgement(
+        seed=timeline.manifest.seed,
+        plan=plan,
+        colour=max(colours, key=SEVERITY.__getitem__, default=NOT_COVERED),
+        steady=steady,
+        routes=tuple(sorted(control.routes)),
+        perturbations=tuple(step["name"] for step in plan),
+        cells=tuple(cells),
+        cases=tuple(cases),
+        findings=tuple(findings),
+        never_fired=tuple(never_fired),
+        dropped=_dropped(timeline),
+    )
+
+
+class _Control:
+    """What the run without perturbations showed: the steady state."""
+
+    def __init__(self, timeline: Timeline, rules: Rules) -> None:
+        self.segment = timeline.find("steady")
+        requests = self.segment.by_route() if self.segment else {}
+        judged = [s for s in timeline.segments if s.phase.phase in ("steady", "during", "after")]
+        # A route that shows only under a perturbation (a failure before the routing, say)
+        # is judged too, just without anything to compare it with.
+        self.routes = sorted({name(r) for segment in judged for r in segment.requests})
+        self.statuses = {
+            route: {request.status for request in requests.get(route, ())} for route in self.routes
+        }
+        self.p99 = {
+            route: _quantile([request.duration for request in seen], 0.99)
+            for route, seen in requests.items()
+        }
+        self.rules = {route: rules.of(route) for route in self.routes}
+        self.deadline = {
+            route: max(self.rules[route].deadline, rules.deadline_factor * self.p99.get(route, 0.0))
+            for route in self.routes
+        }
+
+    def verdict(self) -> Steady:
+        requests = self.segment.requests if self.segment else []
+        reason = self._objection(requests)
+        return Steady(not reason, reason, len(requests), self.p99, self.deadline)
+
+    def _objection(self, requests: Sequence[RequestEnded]) -> str:
+        load = self.segment.load if self.segment else None
+        if not requests and load is not None and load.requests:
+            return (
+                f"{load.requests} requests were sent and no observation arrived: is the app "
+                "wrapped by the middleware, and does it find the sidecar (SEISM_SIDECAR)?"
+            )
+        if not requests:
+            return "no request was observed in the control run"
+        bad = Counter(
+            f"{name(request)}: {_failure(request)}" for request in requests if _failure(request)
+        )
+        if not bad:
+            return ""
+        worst, count = bad.most_common(1)[0]
+        more = f", and {len(bad) - 1} more kinds of failure" if len(bad) > 1 else ""
+        return f"without any perturbation {worst} ({count} times{more})"
+
+
+class _Step:
+    """One planned perturbation: its time, and the aftershock."""
+
+    def __init__(
+        self, timeline: Timeline, control: _Control, rules: Rules, index: int, step: dict[str, Any]
+    ) -> None:
+        self.timeline = timeline
+        self.control = control
+        self.rules = rules
+        self.step = step
+        self.name: str = step["name"]
+        during, after = timeline.find("during", index), timeline.find("after", index)
+        self.ran = during is not None and after is not None
+        self.during = during or _nothing()
+        self.after = after or _nothing()
+        before = timeline.find("after", index - 1) if index else timeline.find("steady")
+        self.before = before or _nothing()
+        self.records = {
+            record.perturbation: record
+            for segment in (self.during, self.after)
+            for record in segment.perturbations
+            if record.proxy == step["backend"] and record.toxic == step["toxic"]
+        }
+        self._opinions = self._judge_requests()
+        self._leaks = self._count_leaks()
+
+    @property
+    def fired(self) -> bool:
+        """Whether it had an effect: on bytes, or, for a dead backend, on a connect."""
+        linked = {link.perturbation for links in self.timeline.links.values() for link in links}
+        return any(
+            record.type != DOWN or record.client or record.perturbation in linked
+            for record in self.records.values()
+        )
+
+    def cells(self, broken: Mapping[str, str]) -> list[Cell]:
+        return [self._cell(route, broken.get(route)) for route in self.control.routes]
+
+    def cases(self) -> list[Case]:
+        return [self._case(*item) for item in self._opinions if item[2][0] != GREEN]
+
+    def findings(self) -> list[str]:
+        """What concerns whole workers, or requests that no worker saw."""
+        found = []
+        for worker, census in self.after.censuses.items():
+            earlier = self.before.censuses.get(worker)
+            if earlier is None or earlier.rss is None or census.rss is None:
+                continue
+            grown = (census.rss - earlier.rss) / 1e6
+            if grown > self.rules.memory_growth_mb:
+                found.append(
+                    f"{self.name}: the memory of worker {worker} grew by {grown:.0f} MB "
+                    f"(allowed: {self.rules.memory_growth_mb:g} MB)"
+                )
+        for segment, when in ((self.during, "during"), (self.after, "after")):
+            unseen = _unseen(segment)
+            if unseen:
+                found.append(
+                    f"{self.name}: {when} it {unseen} requests got no response, "
+                    "and no worker ever saw them"
+                )
+        return found
+
+    def still_broken(self, before: Mapping[str, str]) -> dict[str, str]:
+        """Routes whose last requests of the aftershock were still bad -> since which step."""
+        broken = {}
+        for route, requests in self.after.by_route().items():
+            if not self._as_steady(requests[-1]):
+                broken[route] = before.get(route, self.name)
+        return broken
+
+    def _judge_requests(self) -> list[tuple[RequestEnded, str, Opinion]]:
+        judged = []
+        for requests in self.during.by_route().values():
+            judged += [(request, "during", self._during(request)) for request in requests]
+        for requests in self.after.by_route().values():
+            judged += [
+                (request, "after", self._after(request, place))
+                for place, request in enumerate(requests, 1)
+            ]
+        return judged
+
+    def _during(self, request: RequestEnded) -> Opinion:
+        route = name(request)
+        rules = self.control.rules[route]
+        deadline = self.control.deadline[route]
+        failure = _failure(request, (503, *rules.allow))
+        if failure:
+            return RED, failure
+        if (request.status or 0) < 500 and not self._usual(request):
+            return RED, f"{request.status}, which the control run never gave"
+        if request.duration > deadline:
+            return AMBER, f"slower than the deadline of {deadline:.1f} s"
+        if request.status == 503:
+            return _manners(request, rules)
+        return FINE
+
+    def _after(self, request: RequestEnded, place: int) -> Opinion:
+        if self._as_steady(request):
+            return FINE
+        opinion = self._during(request)
+        within = self.control.rules[name(request)].recover_within
+        if opinion[0] == RED or place <= within:
+            return opinion
+        what = opinion[1] or str(request.status)
+        return RED, f"not recovered: still {what} more than {within} requests after the end"
+
+    def _as_steady(self, request: RequestEnded) -> bool:
+        return (
+            self._usual(request)
+            and request.body not in (BODY_NONE, BODY_TRUNCATED)
+            and request.duration <= self.control.deadline[name(request)]
+        )
+
+    def _usual(self, request: RequestEnded) -> bool:
+        """2xx, 3xx, or a status that the control run gave, too."""
+        if request.status is None:
+            return False
+        return request.status < 400 or request.status in self.control.statuses[name(request)]
+
+    def _cell(self, route: str, broken_since: str | None) -> Cell:
+        mine = [item for item in self._opinions if name(item[0]) == route]
+        links = {request.request: self._links(request) for request, _, _ in mine}
+        exact = sum(any(link.exact for link in found) for found in links.values())
+        possible = sum(
+            bool(found) and not any(link.exact for link in found) for found in links.values()
+        )
+        colour, reasons, worst = self._colour(route, mine, covered=bool(exact or possible))
+        if broken_since is not None:
+            colour, worst = NOT_COVERED, None
+            reasons = (f"still broken since {broken_since}",)
+        return Cell(
+            route=route,
+            perturbation=self.name,
+            colour=colour,
+            reasons=reasons,
+            requests=len(mine),
+            exact=exact,
+            possible=possible,
+            worst=worst,
+        )
+
+    def _colour(
+        self, route: str, mine: list[tuple[RequestEnded, str, Opinion]], covered: bool
+    ) -> tuple[str, tuple[str, ...], Case | None]:
+        bad = [item for item in mine if item[2][0] != GREEN]
+        bad.sort(key=lambda item: (-SEVERITY[item[2][0]], not self._exact(item[0])))
+        reasons = list(dict.fromkeys(opinion[1] for _, _, opinion in bad))
+        colour = bad[0][2][0] if bad else GREEN
+        worst = self._case(*bad[0]) if bad else None
+        leaked = self._leaks.get(route, 0)
+        if leaked > self.rules.connections_growth:
+            colour = RED
+            reasons.insert(0, f"{leaked} backend connections of its failed requests stay open")
+        if not mine:
+            return NOT_COVERED, ("no request of it was observed",), None
+        if colour == GREEN and not covered:
+            return NOT_COVERED, ("the perturbation did not touch it",), None
+        return colour, tuple(reasons), worst
+
+    def _count_leaks(self) -> Counter[str]:
+        """Connections that are open after the aftershock, by the route that left them behind.
+
+        Left behind: last used by a request of this step that has ended and went wrong.
+        """
+        failed = {
+            request.request: name(request)
+            for segment in (self.during, self.after)
+            for request in segment.requests
+            if not self._as_steady(request)
+        }
+        leaks: Counter[str] = Counter()
+        for census in self.after.censuses.values():
+            for connection in census.connections:
+                if connection.user in failed and not connection.in_use:
+                    leaks[failed[connection.user]] += 1
+        return leaks
+
+    def _links(self, request: RequestEnded) -> list[Link]:
+        links = self.timeline.links.get(request.request, ())
+        return [link for link in links if link.perturbation in self.records]
+
+    def _exact(self, request: RequestEnded) -> bool:
+        return any(link.exact for link in self._links(request))
+
+    def _case(self, request: RequestEnded, phase: str, opinion: Opinion) -> Case:
+        link = min(self._links(request), key=_preference, default=None) or self._overlap(request)
+        return Case(
+            request=request.request,
+            route=name(request),
+            perturbation=self.name,
+            phase=phase,
+            colour=opinion[0],
+            reason=opinion[1],
+            status=request.status,
+            duration=request.duration,
+            hit_by=link.perturbation if link else "",
+            role=link.role if link else "",
+            evidence=link.evidence if link else "",
+            exact=link.exact if link else False,
+            errors=tuple(_shown(error) for error in request.errors),
+            exception=request.exception,
+        )
+
+    def _overlap(self, request: RequestEnded) -> Link | None:
+        """The weakest evidence: a perturbation that was there while the request ran."""
+        end = request.began + request.duration
+        for record in self.records.values():
+            over = self.timeline.ends.get(record.perturbation)
+            if record.at <= end and (over is None or over.at >= request.began):
+                return Link(record.perturbation, request.request, "overlap", exact=False)
+        return None
+
+
+def _failure(request: RequestEnded, allowed: Sequence[int] = ()) -> str:
+    """Why the request failed by its status or body alone, empty if it did not."""
+    if request.body == BODY_NONE or request.status is None:
+        return "no response"
+    if request.body == BODY_TRUNCATED:
+        return f"{request.status} with a truncated body"
+    if request.status >= 500 and request.status not in allowed:
+        raised = f" ({request.exception})" if request.exception else ""
+        return f"{request.status}{raised}"
+    return ""
+
+
+def _manners(request: RequestEnded, rules: Applied) -> Opinion:
+    """A 503 says when to come back, and somebody can read why."""
+    missing = []
+    if rules.retry_after and not request.retry_after:
+        missing.append("without Retry-After")
+    if rules.error_log and not request.errors:
+        missing.append("without an error in the log")
+    return (AMBER, "503 " + " and ".join(missing)) if missing else FINE
+
+
+def _preference(link: Link) -> tuple[bool, bool]:
+    return (not link.exact, link.role != "hit")
+
+
+def _shown(error: LoggedError) -> str:
+    parts = (error.logger, error.where, error.exception, error.message)
+    return " ".join(part for part in parts if part)
+
+
+def _quantile(values: Sequence[float], q: float) -> float:
+    """The smallest value that is at least as large as a share ``q`` of all."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(q * len(ordered)) - 1)] if ordered else 0.0
+
+
+def _unanswered(load: Mapping[str, Any]) -> int:
+    return sum(route.get("no_response", 0) for route in load.values())
+
+
+def _unseen(segment: Segment) -> int:
+    """Requests that got no response and that no worker ever began."""
+    if segment.load is None:
+        return 0
+    never_begun = segment.load.requests - len(segment.requests)
+    return max(0, min(never_begun, _unanswered(segment.load.routes)))
+
+
+def _dropped(timeline: Timeline) -> int:
+    """Observations that are missing, by the workers' count or by the load generator's."""
+    by_load = 0
+    for segment in timeline.segments:
+        if segment.load is not None and segment.requests:
+            answered = segment.load.requests - _unanswered(segment.load.routes)
+            by_load += max(0, answered - len(segment.requests))
+    return max(timeline.missing, by_load)
+
+
+def _nothing() -> Segment:
+    return Segment(Phase("none", 0.0))

@@ -1,0 +1,92 @@
+"""The rules of the verdict, as the ``[rules]`` table of seism.toml declares them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seism.errors import ConfigurationError
+from seism.options import option
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRules:
+    """``[rules.route."GET /path/{id}"]``: what differs for one route."""
+
+    deadline_ms: float | None = option(
+        None, help="answers later than this are too slow", unit="ms", minimum=1
+    )
+    recover_within: int | None = option(
+        None, help="requests that may still fail after a perturbation ended", minimum=0
+    )
+    allow: tuple[int, ...] = option(
+        (), help="further statuses that are as good as 503, for gateways 502 and 504", minimum=100
+    )
+    retry_after: bool | None = option(None, help="a 503 must have Retry-After")
+    error_log: bool | None = option(None, help="a 503 must have logged an error")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """``[rules]``: what is green, amber and red."""
+
+    deadline_ms: float = option(
+        1000,
+        help="an answer later than this is too slow; the deadline used is never less than "
+        "deadline_factor times the control run's p99 of the route",
+        unit="ms",
+        minimum=1,
+    )
+    deadline_factor: float = option(
+        10,
+        help="times the control run's p99, so that a noisy machine changes no verdict",
+        minimum=1,
+    )
+    recover_within: int = option(
+        5,
+        help="requests of a route that may still be answered as during the perturbation "
+        "after it ended",
+        minimum=0,
+    )
+    retry_after: bool = option(True, help="a 503 must have Retry-After to be green")
+    error_log: bool = option(True, help="a 503 must have logged an error to be green")
+    connections_growth: int = option(
+        2,
+        help="open backend connections that failed requests of a route may leave behind",
+        minimum=0,
+    )
+    memory_growth_mb: float = option(
+        64, help="growth of a worker's memory over one perturbation", unit="MB", minimum=1
+    )
+    route: dict[str, RouteRules] = option({}, help="per route: 'METHOD /pattern'")
+
+    def __post_init__(self) -> None:
+        for name in self.route:
+            method, _, path = name.partition(" ")
+            if not method.isupper() or not path.startswith("/"):
+                raise ConfigurationError(
+                    f"route {name!r} is not allowed, it must be like 'GET /items/{{id}}'"
+                )
+
+    def of(self, route: str) -> Applied:
+        """The rules that hold for ``route``."""
+        own = self.route.get(route, RouteRules())
+        return Applied(
+            deadline=(self.deadline_ms if own.deadline_ms is None else own.deadline_ms) / 1000,
+            recover_within=(
+                self.recover_within if own.recover_within is None else own.recover_within
+            ),
+            allow=own.allow,
+            retry_after=self.retry_after if own.retry_after is None else own.retry_after,
+            error_log=self.error_log if own.error_log is None else own.error_log,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The rules for one route, resolved. ``deadline`` in seconds."""
+
+    deadline: float
+    recover_within: int
+    allow: tuple[int, ...]
+    retry_after: bool
+    error_log: bool

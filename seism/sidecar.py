@@ -1,0 +1,105 @@
+"""The sidecar process put together: proxies, journal, observers' streams, control API."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from seism import __version__, signals
+from seism.bus.hub import Hub
+from seism.clock import MonotonicClock
+from seism.control import native, toxiproxy
+from seism.control.router import Router
+from seism.control.server import ControlServer
+from seism.experiment.config import Experiment, load
+from seism.experiment.plan import make
+from seism.journal import SCHEMA, Journal, Manifest
+from seism.proxy.collection import Collection
+from seism.rng import Seed
+from seism_middleware.contract import STREAM_PATH
+
+log = logging.getLogger(__name__)
+
+
+class Sidecar:
+    """Everything that runs in the sidecar's process.
+
+    A perturbation goes to the journal first, then to the observers by a direct call,
+    then to whoever subscribed to its signal.
+    """
+
+    def __init__(
+        self, experiment: Experiment, *, host: str, port: int, seed: int, journal: Path, token: str
+    ) -> None:
+        """Raises ConfigurationError, Conflict or Unavailable; nothing is left open then."""
+        clock = MonotonicClock()
+        manifest = Manifest(
+            schema=SCHEMA,
+            version=__version__,
+            seed=seed,
+            clock=clock.domain,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            plan=tuple(step.to_dict() for step in make(experiment, seed)),
+            rules=dataclasses.asdict(experiment.rules),
+        )
+        self.journal = Journal(journal, manifest, clock.now)
+        self.hub = Hub(self.journal, clock, lambda: self.proxies.proxied(), self._published)
+        self.proxies = Collection(
+            Seed(seed), clock, self._perturbation, lambda: self.hub.proxies_changed()
+        )
+        self._stop = Event()
+        try:
+            for spec in experiment.proxies():
+                self.proxies.create(spec)
+            router = Router(
+                [
+                    *toxiproxy.routes(self.proxies, __version__),
+                    *native.routes(self.hub, self.journal, clock),
+                ]
+            )
+            self.control = ControlServer(
+                host, port, router, token=token, upgrades={STREAM_PATH: self.hub.serve}
+            )
+        except BaseException:
+            self.proxies.close()
+            self.journal.close()
+            raise
+
+    @classmethod
+    def configured(cls, config: Path | None, *, seed: int | None, **options: Any) -> Sidecar:
+        """From an experiment file, or, without one, empty."""
+        experiment = load(config) if config else Experiment()
+        return cls(experiment, seed=experiment.seed if seed is None else seed, **options)
+
+    @property
+    def address(self) -> str:
+        """``host:port`` of the control API."""
+        return self.control.address
+
+    def run_until_stopped(self) -> None:
+        """Serve until SIGTERM or SIGINT, then close everything in order."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            gevent.signal_handler(number, self._stop.set)
+        self._stop.wait()
+        self.close()
+
+    def close(self) -> None:
+        """End the perturbations, the streams and the journal, in that order."""
+        self.proxies.close()
+        self.control.close()
+        self.journal.close()
+
+    def _perturbation(self, record: Any) -> None:
+        self.journal.write(record)
+        self.hub.publish(record)
+        signals.send(self, record)
+
+    def _published(self, record: Any) -> None:
+        signals.send(self, record)

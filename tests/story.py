@@ -1,0 +1,101 @@
+"""Journals written by hand, for tests of what is decided from them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from seism.journal import SCHEMA, Entry, LoadDone, Manifest, Missing, Phase
+from seism.rules import Rules
+from seism_middleware.contract import (
+    Census,
+    Link,
+    LoggedError,
+    OpenConnection,
+    PerturbationBegan,
+    PerturbationEnded,
+    RequestBegun,
+    RequestEnded,
+)
+
+LOGGED = (LoggedError("app", "app:12", exception="app.BackendError"),)
+
+
+class Story:
+    """Tells a run as its journal would. Time passes by 10 ms with each request."""
+
+    def __init__(self, *steps: tuple[str, str, str], rules: Rules | None = None) -> None:
+        """``steps``: (name, backend, type) of each planned perturbation."""
+        self.plan = tuple(
+            {"name": name, "backend": backend, "type": type_, "toxic": _toxic(name, type_)}
+            for name, backend, type_ in steps
+        )
+        self.now = 100.0
+        self.entries: list[Entry] = []
+        self._requests = 0
+        self._perturbations = 0
+        rules_ = asdict(rules or Rules())
+        self.add(Manifest(SCHEMA, "0", 1, "clock", "2026-01-01", self.plan, rules_))
+
+    def add(self, record: Any, worker: str = "w") -> None:
+        seq = len(self.entries) + 1
+        self.entries.append(Entry(seq, self.now, worker, None, record))
+
+    def phase(self, phase: str, step: int | None = None) -> None:
+        self.now += 1
+        self.add(Phase(phase, self.now, step))
+
+    def request(self, route: str = "GET /", status: int | None = 200, **fields: Any) -> str:
+        """One observation; a 503 has good manners unless told otherwise."""
+        self.now += 0.01
+        self._requests += 1
+        method, _, path = route.partition(" ")
+        key = f"w-{self._requests}"
+        if status == 503:
+            fields = {"retry_after": True, "errors": LOGGED} | fields
+        fields = {"body": "complete" if status else "none", "duration": 0.005} | fields
+        self.add(RequestBegun(key, method, self.now, path))
+        self.add(RequestEnded(key, method, path, self.now, status=status, **fields))
+        return key
+
+    def requests(
+        self, count: int, route: str = "GET /", status: int | None = 200, **f: Any
+    ) -> None:
+        for _ in range(count):
+            self.request(route, status, **f)
+
+    def perturb(self, step: int, *hit: str, exact: bool = True, role: str = "hit") -> str:
+        """A perturbation of the step, linked to the requests ``hit``."""
+        self._perturbations += 1
+        key = f"p{self._perturbations}"
+        plan = self.plan[step]
+        client = "127.0.0.1:9" if plan["type"] != "down" else ""
+        self.add(
+            PerturbationBegan(
+                key, plan["backend"], plan["toxic"], plan["type"], self.now, client=client
+            )
+        )
+        self.add(PerturbationEnded(key, self.now, "passed"))
+        for request in hit:
+            self.add(Link(key, request, "ledger", exact, role))
+        return key
+
+    def census(self, *users: str, rss: int | None = None) -> None:
+        connections = tuple(
+            OpenConnection("db", f"127.0.0.1:{n}", user, user) for n, user in enumerate(users)
+        )
+        self.add(Census("c", self.now, rss, connections))
+
+    def load(self, requests: int, no_response: int = 0) -> None:
+        self.add(LoadDone("segment", requests, {"GET /": {"no_response": no_response}}))
+
+    def missing(self, count: int) -> None:
+        self.add(Missing(count))
+
+    def end(self) -> list[Entry]:
+        self.phase("end")
+        return self.entries
+
+
+def _toxic(name: str, type_: str) -> str:
+    return "down" if type_ == "down" else name

@@ -1,0 +1,129 @@
+"""The journal: order, durability, damage."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seism.errors import ConfigurationError, Unavailable
+from seism.journal import SCHEMA, Journal, Manifest, Missing, Phase, parse, read
+from seism_middleware.contract import Link, RequestBegun
+
+MANIFEST = Manifest(SCHEMA, "0", 7, "clock", "2026-01-01", ({"name": "db slow"},), {"a": 1})
+
+
+def test_what_was_written_is_read_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "journal.jsonl"
+    journal = Journal(path, MANIFEST, time.monotonic)
+    records = [
+        Phase("steady", 1.5),
+        RequestBegun("w-1", "GET", 2.0, "/"),
+        Link("p1", "w-1", "ledger", True, how="bytes"),
+        Link("p1", None, "ledger", True),
+    ]
+    for number, record in enumerate(records, 1):
+        journal.write(record, "w", number)
+    journal.close()
+    entries = list(read(path))
+    assert [entry.record for entry in entries] == [MANIFEST_READ, *records]
+    assert [entry.seq for entry in entries] == [1, 2, 3, 4, 5]
+    assert [(entry.worker, entry.n) for entry in entries[1:]] == [("w", n) for n in (1, 2, 3, 4)]
+
+
+# JSON has no tuples: what a manifest holds comes back as tuples of plain objects.
+MANIFEST_READ = Manifest(SCHEMA, "0", 7, "clock", "2026-01-01", ({"name": "db slow"},), {"a": 1})
+
+
+def test_sync_means_on_disk(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path, MANIFEST, time.monotonic)
+    for _ in range(5000):
+        journal.write(Phase("steady", 1.0))
+    assert journal.sync().wait(10)
+    assert len(path.read_bytes().splitlines()) == 5001
+    journal.close()
+
+
+def test_a_killed_process_leaves_what_it_wrote(tmp_path: Path) -> None:
+    """SIGKILL right after ``sync``: all of it is there and readable."""
+    path = tmp_path / "journal.jsonl"
+    code = (
+        "import os, signal, sys, time, pathlib\n"
+        "from seism.journal import *\n"
+        "journal = Journal(pathlib.Path(sys.argv[1]),"
+        " Manifest(SCHEMA, '0', 1, 'c', 'd'), time.monotonic)\n"
+        "for n in range(1000): journal.write(Phase('steady', float(n)))\n"
+        "journal.sync().wait()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False, timeout=60)
+    assert len(list(read(path))) == 1001
+
+
+def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path, MANIFEST, time.monotonic)
+    journal.write(Missing(3))
+    journal.close()
+    whole = path.read_bytes()
+    torn = whole[: len(whole) - 5]
+    assert [e.record for e in parse(torn.splitlines(keepends=True))] == [MANIFEST_READ]
+    damaged = [*torn.splitlines(keepends=True), b'{"seq":9}\n']
+    with pytest.raises(ConfigurationError, match="journal:2"):
+        list(parse(damaged))
+
+
+@given(st.binary(max_size=200))
+def test_what_is_no_journal_is_said_in_one_line(data: bytes) -> None:
+    if not data.strip():
+        return
+    with pytest.raises(ConfigurationError):
+        list(parse(data.splitlines(keepends=True)))
+
+
+def test_unknown_records_are_left_out() -> None:
+    manifest = json.dumps({"seq": 1, "t": 0, "kind": "manifest", "schema": 1, "version": "",
+                           "seed": 1, "clock": "", "started": ""}).encode()  # fmt: skip
+    newer = json.dumps({"seq": 2, "t": 0, "kind": "from.the.future", "x": 1}).encode()
+    assert len(list(parse([manifest, newer]))) == 1
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Unavailable, match=r"journal .*: Not a directory"):
+        Journal(tmp_path / "file" / "journal.jsonl", MANIFEST, time.monotonic)
+
+
+def test_a_full_disk_is_not_silent() -> None:
+    """/dev/full takes the open and refuses every write."""
+    journal = Journal(Path("/dev/full"), MANIFEST, time.monotonic)
+    journal.sync().wait(10)
+    with pytest.raises(Unavailable, match="No space left"):
+        journal.close()
+
+
+def test_writing_never_waits_for_the_disk(tmp_path: Path) -> None:
+    """A pipe that nobody reads stands for a disk that hangs."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    journal = Journal(pipe, MANIFEST, time.monotonic)
+    for number in range(20_000):
+        journal.write(Phase("steady", float(number)))
+    assert not journal.sync().wait(0.05)
+    os.set_blocking(reader, True)
+    seen: list[bytes] = []
+    drain = threading.Thread(target=lambda: seen.extend(open(reader, "rb")))
+    drain.start()
+    journal.close()
+    drain.join(30)
+    assert len(seen) == 20_001
