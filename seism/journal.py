@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -136,6 +137,8 @@ class Journal:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise Unavailable(f"journal {path}: {error.strerror}") from None
+        # A pipe or a terminal may be a journal too; neither can be synced.
+        self._durable = stat.S_ISREG(os.fstat(self._file).st_mode)
         self._thread = threading.Thread(target=self._run, name="seism-journal", daemon=True)
         self._thread.start()
         self.write(manifest)
@@ -173,7 +176,7 @@ class Journal:
             waiting = [item for item in items if isinstance(item, threading.Event)]
             try:
                 _write_all(self._file, b"".join(lines))
-                if waiting or not open_:
+                if self._durable and (waiting or not open_):
                     os.fsync(self._file)
             except OSError as error:
                 self.failure = self.failure or error
