@@ -133,7 +133,7 @@ class Worker:
             for line in self._lines(initial):
                 record, number = contract.decode(line)
                 if not self.name:
-                    self._join(record)
+                    self._join(record, number)
                 elif record is not None:
                     self._receive(record, number)
         except ContractError as error:
@@ -155,7 +155,7 @@ class Worker:
         """An event that is set when the worker has answered ``census``, or has left."""
         return self._censuses.setdefault(census, Event())
 
-    def _join(self, record: Any) -> None:
+    def _join(self, record: Any, number: int | None) -> None:
         if not isinstance(record, Hello):
             raise ContractError("a stream begins with hello")
         self.name, self.pid = record.worker, record.pid
@@ -166,7 +166,10 @@ class Worker:
             log.warning("worker %s has a clock of its own, times are approximate", self.name)
         for what in record.blind:
             log.warning("worker %s: requests cannot be linked through %s", self.name, what)
-        self.hub.record(record, self.name)
+        missing = self.hub.expected(self.name, number)
+        if missing:
+            self.hub.missing(self.name, missing)
+        self.hub.record(record, self.name, number)
         self.hub.workers.append(self)
         welcome = Welcome(contract.Clock(clock.domain, clock.now()), self.hub.proxied())
         self.send(contract.encode(welcome))
