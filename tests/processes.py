@@ -1,0 +1,88 @@
+"""Processes that tests start: the sidecar and apps; each is stopped by its pid."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from seism.client import Control
+from seism_middleware.contract import SIDECAR_VARIABLE
+
+ROOT = Path(__file__).parent.parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def process(
+    *argv: str, stop: int = signal.SIGTERM, **options: object
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is gone when the block ends."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}  # type: ignore[dict-item]
+    child: subprocess.Popen[bytes] = subprocess.Popen(argv, env=env, **options)  # type: ignore[call-overload]
+    try:
+        yield child
+    finally:
+        child.send_signal(stop)
+        try:
+            child.wait(15)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        for pipe in (child.stdin, child.stdout, child.stderr):
+            if pipe:
+                pipe.close()
+
+
+@contextmanager
+def sidecar(journal: Path, *options: str) -> Iterator[Control]:
+    """A real ``seism serve`` on a free port, journalling to ``journal``."""
+    with process(
+        *(sys.executable, "-m", "seism", "serve", "--port", "0", "--journal", str(journal)),
+        *options,
+        stdout=subprocess.PIPE,
+        stderr=journal.with_suffix(".log").open("wb"),
+    ) as child:
+        assert child.stdout is not None
+        line = child.stdout.readline().decode().strip()
+        assert line.startswith("http://"), journal.with_suffix(".log").read_text()
+        host, _, port = line.removeprefix("http://").rpartition(":")
+        yield Control(host, int(port))
+
+
+@contextmanager
+def app(kind: str, module: str, control: Control, **env: str) -> Iterator[tuple[int, int]]:
+    """``module:app`` under waitress (``wsgi``) or uvicorn (``asgi``): its port and pid."""
+    port = free_port()
+    server = {
+        "wsgi": ["waitress", f"--listen=127.0.0.1:{port}", "--threads=40"],
+        "asgi": ["uvicorn", "--port", str(port), "--log-level", "warning", "--loop", "asyncio"],
+    }[kind]
+    env = {SIDECAR_VARIABLE: f"{control.host}:{control.port}", **env}
+    with process(sys.executable, "-m", *server, f"{module}:app", env=env) as child:
+        wait_for(port, child)
+        yield port, child.pid
+
+
+def wait_for(port: int, child: subprocess.Popen[bytes], seconds: float = 30) -> None:
+    """Until something listens on ``port``."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            return
+        except OSError:
+            assert child.poll() is None, f"it ended with {child.returncode}"
+            assert time.monotonic() < end, "it does not listen"
+            time.sleep(0.02)

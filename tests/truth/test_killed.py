@@ -1,0 +1,82 @@
+"""A worker that is killed: what its clients have seen is in the journal, the rest is known."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from seism.demo.backends import Backends
+
+from seism.journal import WorkerLeft, read
+from seism_middleware.contract import RequestBegun, RequestEnded
+from tests.processes import app, sidecar
+
+
+@pytest.mark.parametrize(("kind", "client"), [("wsgi", "redis"), ("asgi", "redis-asyncio")])
+def test_sigkill_in_mid_request(kind: str, client: str, tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    received: list[str] = []
+    cut = 0
+    lock = threading.Lock()
+
+    def worker(port: int) -> None:
+        nonlocal cut
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        while True:
+            try:
+                connection.request("GET", "/")
+                response = connection.getresponse()
+                body = response.read()
+            except (OSError, http.client.HTTPException):
+                with lock:
+                    cut += 1
+                return
+            assert len(body) == int(response.headers["Content-Length"] or -1) or kind == "asgi"
+            with lock:
+                received.append(body.decode())
+
+    with Backends() as backends, sidecar(journal) as control:
+        proxy = control.call(
+            "POST", "/proxies", {"name": "cache", "upstream": backends.addresses["cache"]}
+        )
+        environ = {"CLIENT": client, "BACKEND": proxy["listen"]}
+        with app(kind, f"tests.truth.{kind}_app", control, **environ) as (port, pid):
+            threads = [threading.Thread(target=worker, args=(port,)) for _ in range(16)]
+            for thread in threads:
+                thread.start()
+            time.sleep(1)
+            # With a slow backend many requests are under way at the moment of death.
+            control.add_toxic(
+                "cache",
+                {"type": "latency", "stream": "upstream", "toxicity": 0.5,
+                 "attributes": {"latency": 300}},
+            )  # fmt: skip
+            time.sleep(0.5)
+            os.kill(pid, signal.SIGKILL)
+            for thread in threads:
+                thread.join(30)
+            time.sleep(0.5)
+    begun: set[str] = set()
+    ended: dict[str, RequestEnded] = {}
+    left: list[WorkerLeft] = []
+    for entry in read(journal):
+        if isinstance(entry.record, RequestBegun):
+            begun.add(entry.record.request)
+        elif isinstance(entry.record, RequestEnded):
+            ended[entry.record.request] = entry.record
+        elif isinstance(entry.record, WorkerLeft):
+            left.append(entry.record)
+    assert len(received) > 100
+    assert cut > 0
+    lost = [key for key in received if key not in ended or ended[key].status is None]
+    assert not lost
+    unanswered = {key for key in begun if ended[key].body == "none"}
+    assert begun == ended.keys()
+    assert unanswered
+    assert unanswered.isdisjoint(received)
+    assert [(record.orderly, record.unanswered) for record in left] == [(False, len(unanswered))]

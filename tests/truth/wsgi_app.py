@@ -1,0 +1,53 @@
+"""Each request sends its own id to the backend: what the tap reads is the truth."""
+
+from __future__ import annotations
+
+import os
+import queue
+from collections.abc import Iterable
+from typing import Any
+
+import pg8000.dbapi
+import redis
+from seism_middleware.wsgi import SeismWSGI
+
+from seism_middleware.contract import ENVIRON_REQUEST
+
+HOST, _, PORT = os.environ["BACKEND"].rpartition(":")
+CLIENT = os.environ["CLIENT"]
+
+cache = redis.Redis(host=HOST, port=int(PORT), socket_timeout=5, max_connections=40, retry=None)
+idle: queue.LifoQueue[Any] = queue.LifoQueue()
+
+
+def through_redis(key: str) -> None:
+    cache.set(f"<{key}>", key)
+
+
+def through_pg8000(key: str) -> None:
+    try:
+        connection = idle.get_nowait()
+    except queue.Empty:
+        connection = pg8000.dbapi.connect(
+            user="postgres", database="postgres", host=HOST, port=int(PORT), timeout=5
+        )
+        connection.autocommit = True
+    cursor = connection.cursor()
+    cursor.execute(f"select '<{key}>'")
+    assert cursor.fetchone() == [f"<{key}>"]
+    idle.put(connection)
+
+
+def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    key = environ[ENVIRON_REQUEST]
+    try:
+        {"redis": through_redis, "pg8000": through_pg8000}[CLIENT](key)
+        status = "200 OK"
+    except Exception as error:
+        status = "503 Service Unavailable"
+        print(f"{key}: {error!r}", flush=True)
+    start_response(status, [("Content-Type", "text/plain")])
+    return [key.encode()]
+
+
+app = SeismWSGI(application)
