@@ -21,6 +21,7 @@ from seism.control.server import ControlServer
 from seism.experiment.config import Experiment, load
 from seism.experiment.plan import make
 from seism.journal import SCHEMA, Journal, Manifest
+from seism.model import show_address
 from seism.proxy.collection import Collection
 from seism.rng import Seed
 from seism_middleware.contract import STREAM_PATH
@@ -81,12 +82,13 @@ class Sidecar:
     @property
     def address(self) -> str:
         """``host:port`` of the control API."""
-        return self.control.address
+        return show_address(*self.control.address)
 
     def run_until_stopped(self) -> None:
         """Serve until SIGTERM or SIGINT, then close everything in order."""
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._stop.set)
+        self.control.start()
         self._stop.wait()
         self.close()
 

@@ -19,7 +19,7 @@ from typing import Any
 from seism.errors import ConfigurationError
 from seism.model import DOWN, ProxySpec, ToxicSpec, address
 from seism.options import build, nearest, option
-from seism.registry import toxic_type
+from seism import registry
 from seism.rules import Rules
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -112,6 +112,7 @@ class Experiment:
         _unique("backend", [backend.name for backend in self.backend])
         _unique("perturbation", [planned.name for planned in self.perturbation])
         backends = {backend.name for backend in self.backend}
+        known = registry.load()
         for backend in self.backend:
             address(backend.upstream, f"backend {backend.name!r}: upstream")
             address(backend.listen, f"backend {backend.name!r}: listen")
@@ -123,7 +124,7 @@ class Experiment:
                     + nearest(planned.backend, backends)
                 )
             if planned.type != DOWN:
-                build(toxic_type(planned.type), planned.attributes, f"{where}: attributes")
+                build(known.toxic(planned.type), planned.attributes, f"{where}: attributes")
 
     def planned(self) -> tuple[Planned, ...]:
         """The perturbations, or, where none is given, three for each backend."""

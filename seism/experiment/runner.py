@@ -8,6 +8,7 @@ request belongs to one phase and a seed gives the same number of requests in eac
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import socket
 import sys
@@ -85,8 +86,8 @@ class Run:
                     self._experiment(control, driver, load)
             except Unavailable as error:
                 self._explain(children, error)
-            children.stop("app")
-            children.stop("sidecar")
+            children.terminate("app")
+            children.terminate("sidecar")
         return judge(read(self.journal))
 
     def _parts(self) -> tuple[App, Load]:
@@ -116,13 +117,14 @@ class Run:
                 *(sys.executable, "-m", "seism", "serve", "--config", str(self.file)),
                 *("--seed", str(self.seed), "--port", "0", "--journal", str(self.journal)),
             ],
-            env={**self.environ, TOKEN_VARIABLE: self._token},
-            stdout=True,
+            env={**os.environ, **self.environ, TOKEN_VARIABLE: self._token},
+            pipes=True,
             log=self.directory / "sidecar.log",
         )
         line = _first_line(sidecar)
         if not line.startswith("http://"):
-            raise ConfigurationError(children.tail("sidecar", 1) or "the sidecar did not start")
+            said = _last(children, "sidecar")
+            raise ConfigurationError(said.removeprefix("seism: "))
         host, port = address(line.removeprefix("http://"), "the sidecar")
         return Control(host, port, self._token)
 
@@ -142,6 +144,7 @@ class Run:
             [fill(word, values, f"{where}.command") for word in app.command],
             cwd=self.file.parent / app.cwd,
             env={
+                **os.environ,
                 **self.environ,
                 SIDECAR_VARIABLE: f"{control.host}:{control.port}",
                 TOKEN_VARIABLE: self._token,
@@ -156,16 +159,12 @@ class Run:
     def _wait_until_ready(self, children: Supervisor, url: str, seconds: float) -> None:
         end = time.monotonic() + seconds
         while not _answers(url):
-            if "app" in children.exited():
-                raise NotReady(
-                    f"the app ended with exit code {children.exited()['app']} before it was "
-                    f"ready: {children.tail('app', 1)} (all of it: {self.directory / 'app.log'})"
-                )
+            said = f"{_last(children, 'app')} (all of it: {self.directory / 'app.log'})"
+            match children.exited():
+                case "app", code:
+                    raise NotReady(f"the app ended with exit code {code} before it was up: {said}")
             if time.monotonic() > end:
-                raise NotReady(
-                    f"the app did not answer at {url} within {seconds:g} s: "
-                    f"{children.tail('app', 1)} (all of it: {self.directory / 'app.log'})"
-                )
+                raise NotReady(f"the app did not answer at {url} within {seconds:g} s: {said}")
             time.sleep(0.05)
 
     @contextmanager
@@ -173,8 +172,7 @@ class Run:
         child = children.spawn(
             "load",
             [sys.executable, "-m", "seism.experiment.load"],
-            stdin=True,
-            stdout=True,
+            pipes=True,
             log=self.directory / "load.log",
         )
         driver = LoadDriver(child, self.progress)
@@ -189,7 +187,7 @@ class Run:
             }
         )
         yield driver
-        children.stop("load")
+        children.terminate("load")
 
     def _experiment(self, control: Control, load: LoadDriver, counts: Load) -> None:
         steps = make(self.experiment, self.seed)
@@ -231,12 +229,12 @@ class Run:
 
     def _explain(self, children: Supervisor, error: Unavailable) -> None:
         """Say which process is to blame for a call that found nobody."""
-        exited = children.exited()
-        if "sidecar" in exited:
-            raise SidecarGone(
-                f"the sidecar ended with exit code {exited['sidecar']}, what it did not journal "
-                f"is lost: {children.tail('sidecar', 1) or 'it said nothing'}"
-            ) from None
+        match children.exited():
+            case "sidecar", code:
+                raise SidecarGone(
+                    f"the sidecar ended with exit code {code}, what it did not journal is lost: "
+                    f"{_last(children, 'sidecar')}"
+                ) from None
         raise SidecarGone(str(error)) from None
 
 
@@ -282,6 +280,12 @@ def _perturbed(control: Control, step: Step) -> Iterator[None]:
             control.enable(proxy, True)
         else:
             control.remove_toxic(proxy, step.toxic)
+
+
+def _last(children: Supervisor, name: str) -> str:
+    """The last thing that a child said."""
+    lines = [line for line in children.tail(name) if line.strip()]
+    return lines[-1] if lines else "it said nothing"
 
 
 def _first_line(child: Child) -> str:

@@ -1,0 +1,100 @@
+"""Seism's own routes, beside Toxiproxy's: what an experiment tells the sidecar.
+
+Each answer waits until the journal is on the disk, so that a runner can read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import gevent
+from webob import Request, Response
+
+from seism.bus.hub import Hub
+from seism.clock import Clock
+from seism.control.router import Route, answer, empty
+from seism.errors import ConfigurationError, Unavailable
+from seism.journal import Journal, LoadDone, Phase
+from seism.options import build, option
+
+T = TypeVar("T")
+
+CENSUS_SECONDS = 5.0
+"""How long the workers may take to list their connections."""
+DISK_SECONDS = 10.0
+PHASES = ("warmup", "steady", "during", "after", "end")
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseAsked:
+    """Body of ``POST /seism/phase``."""
+
+    phase: str = option(help="what begins", choices=PHASES)
+    step: int | None = option(None, help="index of the planned perturbation", minimum=0)
+    name: str = option("", help="its name")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReported:
+    """Body of ``POST /seism/load``."""
+
+    segment: str = option(help="which requests")
+    requests: int = option(help="how many were sent", minimum=0)
+    routes: dict[str, Any] = option(help="per route: counts, statuses, times")
+
+
+def routes(hub: Hub, journal: Journal, clock: Clock) -> list[Route]:
+    """The routes, to be put into a Router."""
+
+    def workers(_: Request) -> Response:
+        return answer(
+            {
+                "observed": hub.observed,
+                "dropped": hub.dropped,
+                "workers": [
+                    {"worker": worker.name, "pid": worker.pid, "in_flight": len(worker.in_flight)}
+                    for worker in hub.workers
+                ],
+            }
+        )
+
+    def phase(request: Request) -> Response:
+        asked = body(request, PhaseAsked)
+        journal.write(Phase(asked.phase, clock.now(), asked.step, asked.name))
+        return synced(empty)
+
+    def load(request: Request) -> Response:
+        reported = body(request, LoadReported)
+        journal.write(LoadDone(reported.segment, reported.requests, reported.routes))
+        return synced(empty)
+
+    def census(_: Request) -> Response:
+        answered = hub.take_census(CENSUS_SECONDS)
+        return synced(lambda: answer({"answered": answered}))
+
+    def synced(respond: Callable[[], Response]) -> Response:
+        # The writing thread signals a native event: waiting for it must not stop the loop.
+        written = journal.sync()
+        if not gevent.get_hub().threadpool.apply(written.wait, (DISK_SECONDS,)):
+            raise Unavailable(f"the journal was not written within {DISK_SECONDS:g} s")
+        if journal.failure is not None:
+            raise Unavailable(f"journal {journal.path}: {journal.failure.strerror}")
+        return respond()
+
+    return [
+        Route("GET", "/seism/workers", workers),
+        Route("POST", "/seism/phase", phase),
+        Route("POST", "/seism/load", load),
+        Route("POST", "/seism/census", census),
+    ]
+
+
+def body(request: Request, cls: type[T]) -> T:
+    """The request's JSON body as an instance of ``cls``. Raises ConfigurationError."""
+    try:
+        values = request.json_body
+    except ValueError as error:
+        raise ConfigurationError(f"bad request body: {error}") from None
+    return build(cls, values, "body")
