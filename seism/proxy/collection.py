@@ -1,0 +1,239 @@
+"""All proxies of one sidecar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import gevent
+
+from seism.clock import Clock
+from seism.errors import ConfigurationError, Conflict, NotFound, Unavailable
+from seism.model import ProxySpec, ToxicSpec
+from seism.proxy.perturbation import Account, Emit
+from seism.proxy.proxy import Proxy, Route
+from seism.proxy.relay import Relay
+from seism.proxy.rule import Rule
+from seism.registry import Registry, load
+from seism.rng import Seed
+from seism_middleware.contract import Proxied
+
+Entry = tuple[ProxySpec, Sequence[ToxicSpec]]
+"""A proxy with its toxics, as asked for."""
+
+
+class Interrupted(Unavailable):
+    """``populate`` could not start a proxy; ``done`` are those that it had dealt with."""
+
+    def __init__(self, message: str, done: list[Proxy]) -> None:
+        super().__init__(message)
+        self.done = done
+
+
+class Collection:
+    """Proxies by name. Lives in the thread, and on the event loop, that made it.
+
+    Every method returns without waiting for a client or a backend. Those that take
+    an address may switch greenlets while its name is looked up; whatever is to be
+    checked is checked after that, so that each call has its effect in one piece.
+    """
+
+    def __init__(
+        self,
+        seed: Seed,
+        clock: Clock,
+        emit: Emit,
+        changed: Callable[[], None],
+        *,
+        registry: Registry | None = None,
+    ) -> None:
+        """``emit`` takes every perturbation's two records, ``changed`` is called when
+        the listen addresses have changed. Neither may block: both are called on the loop.
+        """
+        self.registry = load() if registry is None else registry
+        self._relay = Relay(gevent.get_hub().loop, clock, seed, Account(emit, clock))
+        self._changed = changed
+        self._proxies: dict[str, Proxy] = {}
+        self._known: tuple[Proxied, ...] = ()
+
+    # Proxies
+
+    def list(self) -> list[Proxy]:
+        """All of them, by name."""
+        return [self._proxies[name] for name in sorted(self._proxies)]
+
+    def get(self, name: str) -> Proxy:
+        """Raises NotFound."""
+        try:
+            return self._proxies[name]
+        except KeyError:
+            raise NotFound("proxy not found") from None
+
+    def proxied(self) -> tuple[Proxied, ...]:
+        """Where the proxies listen; a disabled one keeps its address."""
+        return tuple(
+            Proxied(proxy.name, *proxy.address)
+            for proxy in self.list()
+            if proxy.address is not None
+        )
+
+    def create(self, spec: ProxySpec, toxics: Sequence[ToxicSpec] = ()) -> Proxy:
+        """A new proxy, started unless ``spec`` says that it is down.
+
+        Raises Conflict for a name that is taken, ConfigurationError for an address that
+        does not resolve or a toxic that cannot be, Unavailable if it cannot listen.
+        """
+        self._refuse_taken(spec.name)
+        rules = self._rules(spec.name, toxics)
+        route = Route.of(spec)
+        self._refuse_taken(spec.name)
+        proxy = self._make(spec, route, rules)
+        self._tell()
+        return proxy
+
+    def update(
+        self,
+        name: str,
+        *,
+        listen: str | None = None,
+        upstream: str | None = None,
+        enabled: bool | None = None,
+    ) -> Proxy:
+        """Change what is given. Another address restarts the proxy and drops its connections.
+
+        Raises NotFound, ConfigurationError, Unavailable; the proxy is as before then.
+        """
+        proxy = self.get(name)
+        listen = listen or proxy.listen
+        upstream = upstream or proxy.upstream
+        if not proxy.same_route(listen, upstream):
+            route = Route.of(ProxySpec(name, upstream, listen))
+            proxy = self.get(name)
+            proxy.reroute(route)
+        if enabled is True:
+            proxy.start()
+        elif enabled is False and proxy.enabled:
+            proxy.disable()
+        self._tell()
+        return proxy
+
+    def delete(self, name: str) -> None:
+        """Stop and forget a proxy. Raises NotFound."""
+        self._forget(self.get(name))
+        self._tell()
+
+    def reset(self) -> None:
+        """Start every stopped proxy and remove all toxics.
+
+        Raises Unavailable if one could not start; all others have been reset by then.
+        """
+        failures: list[str] = []
+        for proxy in self.list():
+            for rule in proxy.rules:
+                proxy.remove(rule.name)
+            try:
+                proxy.start()
+            except Unavailable as error:
+                failures.append(str(error))
+        self._tell()
+        if failures:
+            raise Unavailable("; ".join(failures))
+
+    def populate(self, entries: Sequence[Entry]) -> tuple[Proxy, ...]:
+        """Create or replace proxies. One that is there with the same addresses is untouched.
+
+        Everything is validated and resolved before anything changes. Raises
+        ConfigurationError, Conflict for a name given twice, Interrupted if an address
+        could not be bound midway.
+        """
+        names = [spec.name for spec, _ in entries]
+        for name in names:
+            if names.count(name) > 1:
+                raise Conflict(f"proxy already exists: {name} is given {names.count(name)} times")
+        ready = [(spec, self._rules(spec.name, toxics), Route.of(spec)) for spec, toxics in entries]
+        done: list[Proxy] = []
+        try:
+            for spec, rules, route in ready:
+                there = self._proxies.get(spec.name)
+                if there is not None and there.same_route(spec.listen, spec.upstream):
+                    done.append(there)
+                    continue
+                if there is not None:
+                    self._forget(there)
+                done.append(self._make(spec, route, rules))
+        except Unavailable as error:
+            raise Interrupted(str(error), done) from None
+        finally:
+            self._tell()
+        return tuple(done)
+
+    def close(self) -> None:
+        """Close everything; every open perturbation is ended."""
+        for proxy in self._proxies.values():
+            proxy.close()
+        self._proxies.clear()
+        self._relay.close()
+
+    # Toxics
+
+    def add_toxic(self, proxy: str, spec: ToxicSpec) -> Rule:
+        """Put a toxic on a proxy, in force at once on live connections too.
+
+        Raises NotFound, Conflict for a name that is taken, ConfigurationError.
+        """
+        owner = self.get(proxy)
+        rule = Rule.of(spec, self.registry, f"toxic {spec.name or spec.type}")
+        owner.add(rule)
+        return rule
+
+    def update_toxic(
+        self,
+        proxy: str,
+        name: str,
+        *,
+        attributes: Mapping[str, Any] | None = None,
+        toxicity: float | None = None,
+    ) -> Rule:
+        """Change some attributes, or the toxicity. Raises NotFound, ConfigurationError."""
+        owner = self.get(proxy)
+        rule = owner.rule(name).changed(dict(attributes or {}), toxicity, f"toxic {name}")
+        owner.replace(rule)
+        return rule
+
+    def remove_toxic(self, proxy: str, name: str) -> None:
+        """Take a toxic away, at once. Raises NotFound."""
+        self.get(proxy).remove(name)
+
+    def _refuse_taken(self, name: str) -> None:
+        if name in self._proxies:
+            raise Conflict("proxy already exists")
+
+    def _rules(self, proxy: str, toxics: Iterable[ToxicSpec]) -> tuple[Rule, ...]:
+        rules: list[Rule] = []
+        for spec in toxics:
+            where = f"proxy {proxy}: toxic {spec.name or spec.type}"
+            rule = Rule.of(spec, self.registry, where)
+            if any(rule.name == other.name for other in rules):
+                raise ConfigurationError(f"{where}: there are two toxics of that name")
+            rules.append(rule)
+        return tuple(rules)
+
+    def _make(self, spec: ProxySpec, route: Route, rules: Sequence[Rule]) -> Proxy:
+        proxy = Proxy(self._relay, spec.name, route, rules)
+        if spec.enabled:
+            proxy.start()
+        else:
+            proxy.disable()
+        self._proxies[spec.name] = proxy
+        return proxy
+
+    def _forget(self, proxy: Proxy) -> None:
+        del self._proxies[proxy.name]
+        proxy.stop()
+        proxy.close()
+
+    def _tell(self) -> None:
+        known = self.proxied()
+        if known != self._known:
+            self._known = known
+            self._changed()

@@ -1,0 +1,118 @@
+"""Connecting to a backend: non-blocking, bounded in time, one address after the other."""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from seism.proxy.endpoint import Endpoint
+from seism.proxy.relay import Relay
+from seism.proxy.timers import Timer
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds for each address of the backend."""
+
+_WRITE = 2
+_PENDING = (errno.EINPROGRESS, errno.EALREADY, errno.EINTR)
+
+Done = Callable[[_socket.socket | None], None]
+"""Takes the connected socket, or None if no address answered."""
+
+
+def tune(sock: _socket.socket) -> None:
+    """Non-blocking, and small messages are not held back."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+class Dial:
+    """One attempt to reach a backend; calls ``done`` once, unless it is cancelled."""
+
+    __slots__ = ("_done", "_endpoints", "_next", "_relay", "_sock", "_timer", "_watcher")
+
+    def __init__(self, relay: Relay, endpoints: Sequence[Endpoint], done: Done) -> None:
+        self._relay = relay
+        self._endpoints = endpoints
+        self._next = 0
+        self._done = done
+        self._sock: _socket.socket | None = None
+        self._watcher: Any = None
+        self._timer: Timer | None = None
+
+    def start(self) -> None:
+        """Try the next address; ``done`` may be called before this returns."""
+        while self._next < len(self._endpoints):
+            endpoint = self._endpoints[self._next]
+            self._next += 1
+            try:
+                self._sock = _socket.socket(endpoint.family, socket.SOCK_STREAM)
+                tune(self._sock)
+                if self._connect(self._sock, endpoint):
+                    return
+            except OSError as error:
+                logger.debug("connecting to %s: %s", endpoint.sockaddr, error)
+            self.cancel()
+        self._done(None)
+
+    def cancel(self) -> None:
+        """Give up without calling ``done``."""
+        self._disarm()
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+    def _connect(self, sock: _socket.socket, endpoint: Endpoint) -> bool:
+        """False if this address has refused already."""
+        code = sock.connect_ex(endpoint.sockaddr)
+        if code in _PENDING:
+            # On loopback it is done by now, and asking again is cheaper than a watcher.
+            code = sock.connect_ex(endpoint.sockaddr)
+        if code in (0, errno.EISCONN):
+            self._finish(sock)
+            return True
+        if code not in _PENDING:
+            return False
+        self._watcher = self._relay.loop.io(sock.fileno(), _WRITE)
+        self._watcher.start(self._writable)
+        self._timer = self._relay.timers.at(
+            self._relay.clock.now() + CONNECT_TIMEOUT, self._timed_out
+        )
+        return True
+
+    def _writable(self) -> None:
+        sock = self._sock
+        assert sock is not None
+        try:
+            failed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if failed:
+                self._timed_out()
+            else:
+                self._finish(sock)
+        except Exception:
+            logger.exception("connecting to the backend")
+            self.cancel()
+            self._done(None)
+
+    def _timed_out(self) -> None:
+        self.cancel()
+        self.start()
+
+    def _finish(self, sock: _socket.socket) -> None:
+        self._disarm()
+        self._sock = None
+        self._done(sock)
+
+    def _disarm(self) -> None:
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._watcher = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

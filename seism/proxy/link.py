@@ -1,0 +1,409 @@
+"""One direction of one connection.
+
+A link without toxics takes the fast path: one callback that reads and sends at once,
+with no allocation, no greenlet switch and no question asked about toxics; the callback
+is exchanged when the first toxic comes and when the last one goes. With toxics, what
+is read goes through the chain of their stages, and what comes out of it is sent.
+
+Either way memory is bounded: what could not be sent stops the reading until it is
+out, and so do stages that hold much. The end of a stream, and its reset, are passed
+on as they are.
+
+Byte counts are kept on the fast path too, since a toxic may come at any time and must
+know where in the client's stream it acts.
+"""
+
+from __future__ import annotations
+
+import _socket
+import logging
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from seism.proxy.relay import SMALL, Relay
+from seism.proxy.rule import Rule
+from seism.proxy.slot import Slot
+from seism.toxics.base import (
+    LOST,
+    REMOVED,
+    Began,
+    Chunk,
+    Close,
+    Commands,
+    Ended,
+    Eof,
+    Forward,
+    Reset,
+    Wake,
+)
+from seism_middleware.contract import UPSTREAM
+
+if TYPE_CHECKING:
+    from seism.proxy.connection import Connection
+
+logger = logging.getLogger(__name__)
+
+HELD_LIMIT = 4 * 1024 * 1024
+"""Bytes that the stages of one link may hold before it stops reading."""
+
+_READ = 1
+_WRITE = 2
+
+
+class Link:
+    """Moves bytes from one socket of its connection to the other."""
+
+    __slots__ = (
+        "_backlog",
+        "_backlog_eof",
+        "_buffer",
+        "_callback",
+        "_connection",
+        "_reader",
+        "_receive",
+        "_relay",
+        "_send",
+        "_sink",
+        "_slots",
+        "_writer",
+        "answered",
+        "finished",
+        "other",
+        "read_all",
+        "received",
+        "since",
+        "stream",
+    )
+
+    other: Link
+    """The other direction of the connection."""
+
+    def __init__(self, connection: Connection, stream: str, relay: Relay) -> None:
+        self.stream = stream
+        self.received = 0
+        self.since = 0
+        """Upstream only: where the bytes begin that have not been answered yet."""
+        self.answered = False
+        """Upstream only: the backend has sent something since the client's last bytes."""
+        self.read_all = False
+        """The sender's end of stream has been read."""
+        self.finished = False
+        """Nothing more will be sent: the end has been passed on, or the receiver is gone."""
+        self._connection = connection
+        self._relay = relay
+        self._slots: list[Slot] = []
+        self._backlog: deque[memoryview] = deque()
+        self._backlog_eof = False
+        self._buffer = relay.small
+        self._reader: Any = None
+        self._writer: Any = None
+        self._choose()
+
+    def open(self, source: _socket.socket, sink: _socket.socket) -> None:
+        """Start relaying; the connection still owns both sockets."""
+        self._receive = source.recv_into
+        self._send = sink.send
+        self._sink = sink
+        self._reader = self._relay.loop.io(source.fileno(), _READ)
+        self._writer = self._relay.loop.io(sink.fileno(), _WRITE)
+        self._reader.start(self._callback)
+
+    def close(self, outcome: str) -> None:
+        """Stop for good: watchers first, so that no reused descriptor is ever watched."""
+        for watcher in (self._reader, self._writer):
+            if watcher is not None:
+                watcher.stop()
+                watcher.close()
+        self._reader = self._writer = None
+        self._backlog.clear()
+        for slot in self._slots:
+            slot.close(outcome)
+        self._slots.clear()
+
+    # What control does, at any time.
+
+    def put(self, rule: Rule, position: int) -> None:
+        """Put a stage for ``rule`` at ``position`` in the chain, or bring its stage up to date."""
+        slot = self._slot(rule.name)
+        now = self._relay.clock.now()
+        if slot is not None:
+            slot.rule = rule
+            commands = slot.stage.updated(rule.toxic, now)
+        elif self.read_all and not self._slots:
+            return  # nothing will ever reach it
+        else:
+            slot = Slot(rule, self._connection.rng(rule))
+            self._slots.insert(position, slot)
+            self._choose()
+            commands = slot.stage.started(now)
+        self._run(slot, commands, now)
+        self._regulate()
+
+    def take(self, name: str) -> None:
+        """Remove the stage of the rule ``name``, if this link has one."""
+        slot = self._slot(name)
+        if slot is None:
+            return
+        now = self._relay.clock.now()
+        self._run(slot, slot.stage.removed(now), now)
+        if self._connection.closed:
+            return
+        slot.close(REMOVED)
+        self._slots.remove(slot)
+        self._choose()
+        self._regulate()
+
+    def names(self) -> list[str]:
+        """The rules that have a stage here, in the chain's order."""
+        return [slot.rule.name for slot in self._slots]
+
+    def _slot(self, name: str) -> Slot | None:
+        return next((slot for slot in self._slots if slot.rule.name == name), None)
+
+    def _choose(self) -> None:
+        if self._slots:
+            self._callback = self._through_chain
+        else:
+            self._callback = self._relay_up if self.stream == UPSTREAM else self._relay_down
+        if self._reader is not None and self._reader.active:
+            self._reader.callback = self._callback
+
+    # The fast path, once per direction: each attribute that it touches costs.
+
+    def _relay_up(self) -> None:
+        try:
+            size = self._receive(self._buffer)
+            if not size:
+                self._read_end()
+                return
+            if self.answered:
+                self.since = self.received
+                self.answered = False
+            self.received += size
+            data = self._buffer[:size]
+            try:
+                sent = self._send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._receiver_gone()
+                return
+            if sent != size:
+                self._keep(bytes(data[sent:]))
+            elif size == SMALL:
+                self._buffer = self._relay.large
+        except Exception as error:
+            self._failed(error)
+
+    def _relay_down(self) -> None:
+        try:
+            size = self._receive(self._buffer)
+            if not size:
+                self._read_end()
+                return
+            self.other.answered = True
+            self.received += size
+            data = self._buffer[:size]
+            try:
+                sent = self._send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._receiver_gone()
+                return
+            if sent != size:
+                self._keep(bytes(data[sent:]))
+            elif size == SMALL:
+                self._buffer = self._relay.large
+        except Exception as error:
+            self._failed(error)
+
+    # The armed path.
+
+    def _through_chain(self) -> None:
+        try:
+            buffer = self._relay.small
+            size = self._receive(buffer)
+            if not size:
+                self._read_end()
+                return
+            chunk = Chunk(bytes(buffer[:size]), self.received)
+            if self.stream != UPSTREAM:
+                self.other.answered = True
+            elif self.answered:
+                self.since = self.received
+                self.answered = False
+            self.received += size
+            self._pass(0, chunk, self._relay.clock.now())
+            self._regulate()
+        except Exception as error:
+            self._failed(error)
+
+    def _pass(self, position: int, item: Chunk | Eof, now: float) -> None:
+        """Give ``item`` to the stage at ``position``, or send it if that is the end."""
+        if self.finished:
+            return
+        if position == len(self._slots):
+            self._put_out(item)
+            return
+        slot = self._slots[position]
+        if isinstance(item, Chunk):
+            slot.reached = self._client_offset(item.end)
+            self._run(slot, slot.stage.data(item, now), now)
+        else:
+            self._run(slot, slot.stage.eof(item, now), now)
+
+    def _run(self, slot: Slot, commands: Commands, now: float) -> None:
+        """Carry out what the stage in ``slot`` wants."""
+        for command in commands:
+            match command:
+                case Forward(item):
+                    self._pass(self._slots.index(slot) + 1, item, now)
+                case Wake(at):
+                    slot.wake(self._relay.timers, at, self._due)
+                case Began(offset):
+                    self._began(slot, self.received if offset is None else offset)
+                case Ended(outcome):
+                    slot.end(outcome)
+                case Close():
+                    self._connection.close()
+                case Reset():
+                    self._connection.abort()
+            if self._connection.closed:
+                return
+
+    def _due(self, slot: Slot) -> None:
+        try:
+            now = self._relay.clock.now()
+            self._run(slot, slot.stage.due(now), now)
+            self._regulate()
+        except Exception as error:
+            self._failed(error)
+
+    def _began(self, slot: Slot, offset: int) -> None:
+        upstream = self.stream == UPSTREAM
+        client = self if upstream else self.other
+        position = offset if upstream else client.received
+        slot.reached = max(slot.reached, position)
+        slot.end(LOST)  # of a stage that began twice
+        slot.perturbation = self._connection.began(
+            slot.rule.name,
+            slot.rule.type,
+            stream=self.stream,
+            offset=position,
+            since=None if upstream else client.since,
+        )
+
+    def _client_offset(self, offset: int) -> int:
+        """Where in the client's stream one is, at ``offset`` of this link's."""
+        return offset if self.stream == UPSTREAM else self.other.received
+
+    # What comes out of either path.
+
+    def _put_out(self, item: Chunk | Eof) -> None:
+        if isinstance(item, Eof):
+            self._pass_end()
+        elif self._backlog:
+            self._backlog.append(memoryview(item.data))
+        else:
+            self._send_now(item.data)
+
+    def _send_now(self, data: bytes) -> None:
+        try:
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._receiver_gone()
+            return
+        if sent != len(data):
+            self._keep(data, sent)
+
+    def _keep(self, data: bytes, sent: int = 0) -> None:
+        """Keep what the receiver does not take yet, and stop reading until it does."""
+        self._backlog.append(memoryview(data)[sent:])
+        self._writer.start(self._writable)
+        self._regulate()
+
+    def _writable(self) -> None:
+        try:
+            while self._backlog:
+                data = self._backlog[0]
+                try:
+                    sent = self._send(data)
+                except BlockingIOError:
+                    return
+                except OSError:
+                    self._receiver_gone()
+                    return
+                if sent != len(data):
+                    self._backlog[0] = data[sent:]
+                    return
+                self._backlog.popleft()
+            self._writer.stop()
+            if self._backlog_eof:
+                self._finish()
+            else:
+                self._regulate()
+        except Exception as error:
+            self._failed(error)
+
+    def _regulate(self) -> None:
+        """Read if, and only if, there is room for what would be read."""
+        reader = self._reader
+        if reader is None or self.read_all or self.finished:
+            return
+        if self._backlog or sum(slot.stage.held for slot in self._slots) >= HELD_LIMIT:
+            reader.stop()
+        elif not reader.active:
+            reader.start(self._callback)
+
+    # Ends.
+
+    def _read_end(self) -> None:
+        self.read_all = True
+        self._reader.stop()
+        self._pass(0, Eof(self.received), self._relay.clock.now())
+
+    def _pass_end(self) -> None:
+        if self._backlog:
+            self._backlog_eof = True
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        self.finished = True
+        if self._connection.broken:
+            self._connection.abort()
+            return
+        try:
+            self._sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the receiver is gone; its own direction says how
+        if self.other.finished:
+            self._connection.close()
+
+    def _receiver_gone(self) -> None:
+        """The receiver's side is broken: what it had sent before still goes its way."""
+        self.finished = self.read_all = True
+        self._backlog.clear()
+        for slot in self._slots:
+            slot.end(LOST)
+        self._reader.stop()
+        self._writer.stop()
+        self._connection.broken = True
+        if not self.other.reading:
+            self._connection.abort()
+
+    @property
+    def reading(self) -> bool:
+        """Whether this link will notice what its sender does next."""
+        return self._reader is not None and self._reader.active
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, BlockingIOError | InterruptedError):
+            return
+        if not isinstance(error, OSError):
+            logger.error("a link failed", exc_info=error)
+        self._connection.abort()

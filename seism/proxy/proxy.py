@@ -1,0 +1,232 @@
+"""One back proxy: a listener, its connections, its toxics."""
+
+from __future__ import annotations
+
+import _socket
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+
+from seism.errors import ConfigurationError, Conflict, NotFound, SeismError
+from seism.model import DOWN, ProxySpec, address, show_address
+from seism.proxy.connection import Connection
+from seism.proxy.endpoint import Endpoint, resolve
+from seism.proxy.listener import Listener
+from seism.proxy.perturbation import Perturbation
+from seism.proxy.relay import Relay
+from seism.proxy.rule import Rule
+from seism.toxics.base import REMOVED
+from seism_middleware.contract import DOWNSTREAM, UPSTREAM
+
+logger = logging.getLogger(__name__)
+
+_ENABLED = "enabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """From where to where, with the names resolved."""
+
+    listen: str
+    upstream: str
+    entrances: tuple[Endpoint, ...]
+    backend: tuple[Endpoint, ...]
+
+    @classmethod
+    def of(cls, spec: ProxySpec) -> Route:
+        """Resolves both addresses, which takes a greenlet's time.
+
+        Raises ConfigurationError for an address that cannot be.
+        """
+        where = f"proxy {spec.name}"
+        listen = spec.listen or "127.0.0.1:0"
+        if address(spec.upstream, f"{where}: upstream")[1] == 0:
+            raise ConfigurationError(f"{where}: upstream: {spec.upstream!r} has no port")
+        return cls(
+            listen,
+            spec.upstream,
+            resolve(listen, f"{where}: listen"),
+            resolve(spec.upstream, f"{where}: upstream"),
+        )
+
+
+class Proxy:
+    """Made stopped; the collection alone calls what changes it, and never waits in it."""
+
+    def __init__(self, relay: Relay, name: str, route: Route, rules: Sequence[Rule]) -> None:
+        self.name = name
+        self._relay = relay
+        self._route = route
+        self._rules: list[Rule] = list(rules)
+        self._listener: Listener | None = None
+        self._address: tuple[str, int] | None = None
+        self._connections: set[Connection] = set()
+        self._accepted_count = 0
+        self._outage: Perturbation | None = None
+        self._refreshing = False
+
+    @property
+    def listen(self) -> str:
+        """``host:port``, with the port that was picked once there is one."""
+        return self._route.listen if self._address is None else show_address(*self._address)
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Where it listens, or did before it was disabled; None if it never has."""
+        return self._address
+
+    @property
+    def upstream(self) -> str:
+        return self._route.upstream
+
+    @property
+    def enabled(self) -> bool:
+        return self._listener is not None
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Upstream rules first, then downstream, each in creation order."""
+        return tuple(
+            rule for stream in (UPSTREAM, DOWNSTREAM) for rule in self._rules
+            if rule.stream == stream
+        )  # fmt: skip
+
+    @property
+    def connections(self) -> int:
+        """How many are open now."""
+        return len(self._connections)
+
+    def rule(self, name: str) -> Rule:
+        """Raises NotFound."""
+        for rule in self._rules:
+            if rule.name == name:
+                return rule
+        raise NotFound("toxic not found")
+
+    def same_route(self, listen: str, upstream: str) -> bool:
+        """Whether it listens at ``listen`` already, and goes to ``upstream``."""
+        return listen in ("", self.listen, self._route.listen) and upstream == self.upstream
+
+    # Toxics
+
+    def add(self, rule: Rule) -> None:
+        """Raises Conflict if there is one of that name."""
+        if any(rule.name == other.name for other in self._rules):
+            raise Conflict("toxic already exists")
+        self._rules.append(rule)
+        self._apply(rule)
+
+    def replace(self, rule: Rule) -> None:
+        """Exchange the rule of that name. Raises NotFound."""
+        self._rules[self._rules.index(self.rule(rule.name))] = rule
+        self._apply(rule)
+
+    def remove(self, name: str) -> None:
+        """Raises NotFound."""
+        rule = self.rule(name)
+        self._rules.remove(rule)
+        for connection in list(self._connections):
+            connection.drop(rule)
+
+    def _apply(self, rule: Rule) -> None:
+        for connection in list(self._connections):
+            connection.apply(rule, self._rules)
+
+    # Up and down
+
+    def start(self) -> None:
+        """Listen. Raises Unavailable, and is as before then."""
+        if self._listener is not None:
+            return
+        entrances = self._route.entrances
+        if self._address is not None:
+            entrances = tuple(
+                Endpoint(each.family, (each.sockaddr[0], self._address[1], *each.sockaddr[2:]))
+                for each in entrances
+            )
+        self._listener = Listener(self._relay, entrances, self._accept, f"proxy {self.name}")
+        self._address = self._listener.address
+        if self._outage is not None:
+            self._outage.end(_ENABLED)
+            self._outage = None
+
+    def disable(self) -> None:
+        """Be down, as a perturbation: no listener, connections cut."""
+        if self._outage is None:
+            self._outage = self._relay.account.begin(self.name, DOWN, DOWN)
+        self.stop()
+
+    def stop(self) -> None:
+        """Close the listener and cut the connections."""
+        self._close_listener()
+        self._cut()
+
+    def reroute(self, route: Route) -> None:
+        """Listen and go elsewhere, and cut the connections.
+
+        Raises Unavailable if the new address cannot be bound; the old route stays then.
+        """
+        was, was_at, enabled = self._route, self._address, self.enabled
+        stays = route.listen in (was.listen, self.listen)
+        # The old listener goes first: the new address may overlap with it.
+        self._close_listener()
+        self._route = route
+        if not stays:
+            self._address = None
+        if enabled:
+            try:
+                self.start()
+            except SeismError:
+                self._route, self._address = was, was_at
+                self.start()
+                raise
+        self._cut()
+
+    def _cut(self) -> None:
+        for connection in list(self._connections):
+            connection.cut()
+
+    def close(self) -> None:
+        """The end of the proxy. What is still open is closed, its perturbations end."""
+        self._close_listener()
+        for connection in list(self._connections):
+            connection.close()
+        if self._outage is not None:
+            self._outage.end(REMOVED)
+            self._outage = None
+
+    def _close_listener(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    # Connections
+
+    def _accept(self, client: _socket.socket, peer: tuple[Any, ...]) -> None:
+        self._accepted_count += 1
+        connection = Connection(
+            self._relay, self.name, self._accepted_count, client, peer, self._gone
+        )
+        self._connections.add(connection)
+        connection.start(self._rules, self._route.backend)
+
+    def _gone(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        if connection.unreachable and not self._refreshing:
+            self._refreshing = True
+            gevent.spawn(self._refresh)
+
+    def _refresh(self) -> None:
+        """The backend may have moved: look its name up again."""
+        route = self._route
+        try:
+            backend = resolve(route.upstream, f"proxy {self.name}: upstream")
+            if self._route is route:
+                self._route = Route(route.listen, route.upstream, route.entrances, backend)
+        except ConfigurationError as error:
+            logger.warning("%s", error)
+        finally:
+            self._refreshing = False

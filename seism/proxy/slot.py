@@ -1,0 +1,42 @@
+"""The place of one stage in one link's chain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from seism.proxy.perturbation import Perturbation
+from seism.proxy.rule import Rule
+from seism.proxy.timers import Timer, Timers
+from seism.toxics.base import Rng, Stage
+
+
+class Slot:
+    """A stage, its timer, and its perturbation while there is one."""
+
+    __slots__ = ("_timer", "perturbation", "reached", "rule", "stage")
+
+    def __init__(self, rule: Rule, rng: Rng) -> None:
+        self.rule = rule
+        self.stage: Stage = rule.toxic.stage(rng)
+        self.perturbation: Perturbation | None = None
+        self.reached = 0
+        """The end, in the client's stream, of what the stage has been given."""
+        self._timer: Timer | None = None
+
+    def wake(self, timers: Timers, when: float, due: Callable[[Slot], None]) -> None:
+        """Call ``due`` with this slot at ``when``, and not at the time set before."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = timers.at(when, lambda: due(self))
+
+    def end(self, outcome: str) -> None:
+        """End the perturbation, if there is one."""
+        if self.perturbation is not None:
+            self.perturbation.end(outcome, self.reached)
+            self.perturbation = None
+
+    def close(self, outcome: str) -> None:
+        """The stage is never called again; ``outcome`` is for a perturbation still open."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.end(outcome)

@@ -1,0 +1,1 @@
+"""Rules that perturb a link, one file each; ``base`` says how to write one."""

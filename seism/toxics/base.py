@@ -1,0 +1,153 @@
+"""The seam between a rule and the link that it acts on: events in, commands out.
+
+A toxic is a frozen dataclass whose fields are options. For each link that it affects
+it makes one stage. A link is a chain of stages in the toxics' creation order; what
+one stage forwards is the next one's event. A stage has no socket, clock or generator
+of its own: the time comes with each event, chance with its making, and what it wants
+done it yields. A stage is never called again before its commands have been carried
+out, and not at all after its connection is gone.
+
+::
+
+    started ─┐                       ┌─► Forward(Chunk | Eof)
+    data    ─┤                       ├─► Wake(at)           due() is called then
+    eof     ─┼──►  Stage (one per  ──┼─► Close | Reset      both sides of the connection
+    due     ─┤     toxic and link)   ├─► Began(offset)
+    updated ─┤                       └─► Ended(outcome)
+    removed ─┘
+
+Between ``Began`` and ``Ended`` lies one perturbation: one stretch in which the toxic
+had an effect, however many chunks it took. Whatever a stage is given in that time
+counts as affected.
+
+A new toxic is one such file, one line in the entry-point group ``seism.toxics`` and one
+test file. It imports nothing but this module and ``seism.options``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+HOUR_MS = 3_600_000
+"""The longest time that any toxic takes, in milliseconds."""
+
+PASSED = "passed"
+CLOSED = "closed"
+RESET = "reset"
+LOST = "lost"
+REMOVED = "removed"
+"""Outcomes of a perturbation; ``PerturbationEnded`` in the contract explains them."""
+
+
+class Rng(Protocol):
+    """The part of ``random.Random`` that toxics use."""
+
+    def random(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some bytes of a link's stream, cut anywhere, never empty."""
+
+    data: bytes
+    offset: int
+    """How many bytes the link had received before the first of these."""
+
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Eof:
+    """The sender has ended its stream (FIN), after ``offset`` bytes."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Hand this on to the next stage, or to the receiver after the last one."""
+
+    item: Chunk | Eof
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Call ``due`` at this time (seconds); replaces an earlier ``Wake`` of the stage."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the connection with FIN on both sides; what is held is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """End the connection with RST on both sides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """An effect begins with the byte at ``offset``; None: where the link stands now."""
+
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The effect is over. Comes before a ``Close`` or ``Reset`` that is its outcome."""
+
+    outcome: str
+
+
+Command = Forward | Wake | Close | Reset | Began | Ended
+Commands = Iterable[Command]
+
+
+class Stage:
+    """What one toxic knows and does on one link; this one passes everything on."""
+
+    held: int = 0
+    """Bytes of memory that the stage holds; the link stops reading when it is much."""
+
+    def started(self, now: float) -> Commands:
+        """The stage has been put into its link: at accept, or on a live connection."""
+        return ()
+
+    def data(self, chunk: Chunk, now: float) -> Commands:
+        """Bytes have come; those not forwarded, now or later, are dropped."""
+        return (Forward(chunk),)
+
+    def eof(self, eof: Eof, now: float) -> Commands:
+        """The stream has ended; no ``data`` follows."""
+        return (Forward(eof),)
+
+    def due(self, now: float) -> Commands:
+        """The time of the last ``Wake`` has come."""
+        return ()
+
+    def updated(self, toxic: Any, now: float) -> Commands:
+        """The toxic's attributes have changed to those of ``toxic``, of the same class."""
+        return ()
+
+    def removed(self, now: float) -> Commands:
+        """The toxic has been removed; what the stage still holds after this is lost."""
+        return ()
+
+
+class Toxic:
+    """Base of all toxics: a frozen dataclass of options that makes stages."""
+
+    __slots__ = ()
+
+    type: ClassVar[str]
+    """Its name in configuration and API, and of its entry point."""
+
+    def stage(self, rng: Rng) -> Stage:
+        """The state for one link. ``rng`` belongs to this toxic on this connection."""
+        raise NotImplementedError
