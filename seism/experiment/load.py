@@ -1,0 +1,239 @@
+"""The load generator: a process of its own, so that it shares no interpreter with the runner.
+
+    python -m seism.experiment.load
+
+It reads JSON, one object a line, from standard input. First what to do::
+
+    {"url": "http://127.0.0.1:8080", "workers": 8, "seed": 1, "pause_ms": 20,
+     "timeout_s": 15, "routes": [{"method": "GET", "path": "/", "weight": 2,
+     "headers": {}, "body": ""}]}
+
+then, any number of times, ``{"segment": "steady", "requests": 16}``: each worker sends
+exactly that many requests. While it lasts, ``{"progress": 12, "of": 128}`` is written
+to standard output at most ten times a second; at its end one line::
+
+    {"segment": "steady", "requests": 128, "routes": {"GET /": {"count": 32,
+     "statuses": {"200": 32}, "no_response": 0, "truncated": 0,
+     "p50": 0.004, "p99": 0.009, "max": 0.01}}}
+
+Each request is counted once: under its status, as truncated or as without response.
+Times are seconds. End of input, SIGTERM and SIGINT end it with exit code 0.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import queue
+import select
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from types import FrameType
+from typing import Any
+from urllib.parse import urlsplit
+
+from seism.rng import Seed
+
+PROGRESS_S = 0.1
+IDLE_S = 1.0
+"""A kept connection older than this is not used again: servers close idle ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One kind of request and how often it is sent in relation to the others."""
+
+    method: str
+    path: str
+    weight: int = 1
+    headers: dict[str, str] = field(default_factory=dict)
+    body: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one request ended: ``status`` is None without a complete response."""
+
+    route: Route
+    status: int | None
+    truncated: bool
+    duration: float
+    """Seconds."""
+
+
+def shares(weights: Sequence[int], cards: int) -> list[int]:
+    """``cards`` divided in proportion to ``weights``, at least one each.
+
+    The shares add up to ``cards``. Raises ValueError if there are fewer cards than weights.
+    """
+    if cards < len(weights):
+        raise ValueError(f"{cards} requests cannot cover {len(weights)} routes")
+    spare, total = cards - len(weights), sum(weights)
+    counts = [1 + spare * weight // total for weight in weights]
+    by_remainder = sorted(range(len(weights)), key=lambda i: -(spare * weights[i] % total))
+    for index in by_remainder[: cards - sum(counts)]:
+        counts[index] += 1
+    return counts
+
+
+def deal(weights: Sequence[int], requests: int, streams: Sequence[Random]) -> list[list[int]]:
+    """For each worker the indices of the routes that it requests, in its order.
+
+    One deck for all workers holds each route by its share; dealt round, it gives each
+    worker ``requests`` cards and spreads a rare (perhaps slow) route over as many
+    workers as it can. Each worker then shuffles its own hand with its own stream.
+    """
+    workers = len(streams)
+    deck: list[int] = []
+    for route, count in enumerate(shares(weights, workers * requests)):
+        deck += [route] * count
+    hands = [deck[worker::workers] for worker in range(workers)]
+    for hand, stream in zip(hands, streams, strict=True):
+        stream.shuffle(hand)
+    return hands
+
+
+def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """``routes`` of a segment's answer."""
+    by_route: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_route.setdefault(outcome.route.name, []).append(outcome)
+    return {name: _figures(of_route) for name, of_route in sorted(by_route.items())}
+
+
+def _figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    durations = sorted(outcome.duration for outcome in outcomes)
+    statuses = Counter(str(outcome.status) for outcome in outcomes if outcome.status is not None)
+    truncated = sum(outcome.truncated for outcome in outcomes)
+    return {
+        "count": len(outcomes),
+        "statuses": dict(sorted(statuses.items())),
+        "no_response": len(outcomes) - truncated - statuses.total(),
+        "truncated": truncated,
+        "p50": round(quantile(durations, 0.5), 6),
+        "p99": round(quantile(durations, 0.99), 6),
+        "max": round(durations[-1], 6),
+    }
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """The smallest value that at least ``share`` of the values do not exceed (nearest rank)."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+class Client:
+    """One worker's kept connection."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        parts = urlsplit(url)
+        secure = parts.scheme == "https"
+        make = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        self._connection = make(parts.hostname or "127.0.0.1", parts.port, timeout=timeout_s)
+        self._prefix = parts.path.rstrip("/")
+        self._used = 0.0
+
+    def request(self, route: Route) -> Outcome:
+        """Send one request and read its whole response; nothing is ever sent twice."""
+        self._drop_if_stale()
+        status: int | None = None
+        truncated = False
+        began = time.monotonic()
+        try:
+            self._connection.request(
+                route.method, self._prefix + route.path, body=route.body, headers=route.headers
+            )
+            response = self._connection.getresponse()
+            try:
+                response.read()
+                status = response.status
+            except (OSError, http.client.HTTPException):
+                truncated = True
+                self._connection.close()
+        except (OSError, http.client.HTTPException):
+            self._connection.close()
+        self._used = time.monotonic()
+        return Outcome(route, status, truncated, self._used - began)
+
+    def _drop_if_stale(self) -> None:
+        sock = self._connection.sock
+        if sock is None:
+            return
+        poller = select.poll()
+        poller.register(sock, select.POLLIN)
+        if poller.poll(0) or time.monotonic() - self._used > IDLE_S:
+            self._connection.close()
+
+
+class Load:
+    """The workers: threads, each with its own connection, stream and inbox of hands."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._routes = [Route(**route) for route in config["routes"]]
+        self._pause_s = config.get("pause_ms", 20) / 1000
+        seed = Seed(config["seed"])
+        workers = range(config["workers"])
+        self._streams = [seed.stream("load", worker) for worker in workers]
+        self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._hands: list[queue.SimpleQueue[list[int]]] = [queue.SimpleQueue() for _ in workers]
+        timeout_s = config.get("timeout_s", 15)
+        for hands in self._hands:
+            client = Client(config["url"], timeout_s)
+            threading.Thread(target=self._work, args=(client, hands), daemon=True).start()
+
+    def segment(self, name: str, requests: int) -> Iterator[dict[str, Any]]:
+        """Run one segment; yields progress and at last its answer."""
+        total = requests * len(self._hands)
+        dealt = deal([route.weight for route in self._routes], requests, self._streams)
+        for inbox, hand in zip(self._hands, dealt, strict=True):
+            inbox.put(hand)
+        outcomes: list[Outcome] = []
+        shown = time.monotonic()
+        while len(outcomes) < total:
+            try:
+                outcomes.append(self._outcomes.get(timeout=PROGRESS_S))
+            except queue.Empty:
+                continue
+            if time.monotonic() - shown >= PROGRESS_S:
+                shown = time.monotonic()
+                yield {"progress": len(outcomes), "of": total}
+        yield {"segment": name, "requests": total, "routes": summary(outcomes)}
+
+    def _work(self, client: Client, hands: queue.SimpleQueue[list[int]]) -> None:
+        while True:
+            for index in hands.get():
+                self._outcomes.put(client.request(self._routes[index]))
+                time.sleep(self._pause_s)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+def main() -> None:
+    """Serve standard input until it ends."""
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _leave)
+    first = sys.stdin.readline()
+    if not first:
+        return
+    load = Load(json.loads(first))
+    for line in sys.stdin:
+        order = json.loads(line)
+        for answer in load.segment(order["segment"], order["requests"]):
+            sys.stdout.write(json.dumps(answer) + "\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
