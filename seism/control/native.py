@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import gevent
+from seism.control.router import Route, answer, empty
 from webob import Request, Response
 
 from seism.bus.hub import Hub
 from seism.clock import Clock
-from seism.control.router import Route, answer, empty
 from seism.errors import ConfigurationError, Unavailable
 from seism.journal import Journal, LoadDone, Phase
 from seism.options import build, option

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seism import registry
 from seism.errors import ConfigurationError
 from seism.model import DOWN, ProxySpec, ToxicSpec, address
 from seism.options import build, nearest, option
-from seism import registry
 from seism.rules import Rules
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from seism.demo.backends import Backends
 
 from seism.client import Control
+from seism.demo.backends import Backends
 from seism.journal import read
 from seism_middleware.contract import Link, PerturbationBegan, PerturbationEnded
 from tests.processes import app, process, sidecar

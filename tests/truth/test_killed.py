@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from seism.demo.backends import Backends
 
+from seism.demo.backends import Backends
 from seism.journal import WorkerLeft, read
 from seism_middleware.contract import RequestBegun, RequestEnded
 from tests.processes import app, sidecar
