@@ -1,0 +1,136 @@
+"""seism.toml: what is right is read, what is wrong is one clear line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from seism.errors import ConfigurationError
+from seism.experiment.config import Backend, Experiment, Planned, fill, load, toxic_of
+from seism.experiment.plan import make
+
+WHOLE = """
+seed = 5
+[app]
+command = "pserve app.ini http_port={port}"
+url = "http://127.0.0.1:{port}"
+ready = "/up"
+env = { DB = "postgresql://{db.address}/x", TOKEN = "${SECRET}" }
+[[backend]]
+name = "db"
+upstream = "${DB}"
+[[backend]]
+name = "cache"
+upstream = "localhost:6379"
+[load]
+workers = 4
+steady = 10
+during = 5
+after = 6
+[[load.route]]
+path = "/items/7"
+weight = 2
+[[perturbation]]
+name = "db slow"
+backend = "db"
+type = "latency"
+attributes = { latency = 100 }
+[[perturbation]]
+name = "db down"
+backend = "db"
+type = "down"
+[rules]
+recover_within = 3
+[rules.route."GET /gateway"]
+allow = [502, 504]
+"""
+ENVIRON = {"DB": "127.0.0.1:5432", "SECRET": "s3cret"}
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "seism.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_whole_file(tmp_path: Path) -> None:
+    experiment = load(write(tmp_path, WHOLE), ENVIRON)
+    assert experiment.app is not None
+    assert experiment.app.command == ("pserve", "app.ini", "http_port={port}")
+    assert experiment.app.env["TOKEN"] == "s3cret"
+    assert [proxy.upstream for proxy in experiment.proxies()] == [
+        "127.0.0.1:5432",
+        "localhost:6379",
+    ]
+    assert experiment.rules.of("GET /gateway").allow == (502, 504)
+    assert experiment.rules.of("GET /gateway").recover_within == 3
+    slow = toxic_of(experiment.perturbation[0])
+    assert (slow.type, slow.name, slow.stream) == ("latency", "db slow", "upstream")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[rules]", "[ruels]", "seism.toml: unknown key 'ruels'; did you mean 'rules'?"),
+        ("workers =", "worker =", "load: unknown key 'worker'; did you mean 'workers'?"),
+        ("workers = 4", "workers = 0", "load.workers: 0 is not allowed, it must be 1 to 256"),
+        ("workers = 4", "workers = '4'", "load.workers: '4' is not allowed"),
+        ("latency = 100", "latncy = 1", "attributes: unknown key 'latncy'; did you mean 'latency'"),
+        ("latency = 100", "latency = -1", "attributes.latency: -1 is not allowed"),
+        ('type = "latency"', 'type = "latecny"', "did you mean 'latency'?"),
+        ('backend = "db"', 'backend = "bd"', "there is no backend 'bd'; did you mean 'db'?"),
+        ('name = "cache"', 'name = "db"', "backend 'db' is there twice"),
+        ("localhost:6379", "localhost", "backend 'cache': upstream: 'localhost' is not an address"),
+        ("${DB}", "${DBX}", "the environment has no DBX"),
+        ('url = "http://127.0.0.1:{port}"', "", "app: missing required key 'url'"),
+        ('"GET /gateway"', '"/gateway"', "route '/gateway' is not allowed"),
+        ("seed = 5", "seed = ", "Invalid value (at line 2"),
+        ("allow = [502, 504]", "allow = [50]", "allow[0]: 50 is not allowed, it must be at least"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in WHOLE
+    with pytest.raises(ConfigurationError) as raised:
+        load(write(tmp_path, WHOLE.replace(old, new, 1)), ENVIRON)
+    said = str(raised.value)
+    assert message in said
+    assert said.startswith(str(tmp_path / "seism.toml"))
+    assert "\n" not in said
+    assert "s3cret" not in said
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        load(tmp_path / "seism.toml")
+
+
+def test_placeholders() -> None:
+    values = {"port": "80", "db.address": "127.0.0.1:5432"}
+    assert fill("x {port} {db.address} {}", values, "here") == "x 80 127.0.0.1:5432 {}"
+    with pytest.raises(ConfigurationError, match=r"here: unknown placeholder \{db.adress\}; did"):
+        fill("{db.adress}", values, "here")
+
+
+def test_without_perturbations_each_backend_gets_three(tmp_path: Path) -> None:
+    text = WHOLE[: WHOLE.index("[[perturbation]]")]
+    names = [planned.name for planned in load(write(tmp_path, text), ENVIRON).planned()]
+    assert names == [f"{b} {what}" for b in ("db", "cache") for what in ("slow", "reset", "down")]
+
+
+def test_the_plan_is_the_seed_s(tmp_path: Path) -> None:
+    text = WHOLE[: WHOLE.index("[[perturbation]]")]
+    experiment = load(write(tmp_path, text), ENVIRON)
+    plans = {seed: [step.to_dict() for step in make(experiment, seed)] for seed in range(20)}
+    assert plans[3] == [step.to_dict() for step in make(experiment, 3)]
+    assert len({str(plan) for plan in plans.values()}) > 10
+    assert all(sorted(s["name"] for s in p) == sorted(s["name"] for s in plans[0])
+               for p in plans.values())  # fmt: skip
+    assert plans[0][0]["during"] == 20
+
+
+def test_down_is_named_as_its_records_are() -> None:
+    dead = Planned("dead", "db", "down")
+    backends = (Backend("db", "127.0.0.1:1"),)
+    (step,) = make(Experiment(backend=backends, perturbation=(dead,)), 1)
+    assert (step.toxic, step.to_dict()["toxic"]) == ("down", "down")
