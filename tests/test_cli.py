@@ -1,0 +1,314 @@
+"""The command line as a user meets it: real processes, exit codes, one clear line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import junitparser
+import psutil
+import pytest
+
+from seism.demo.backends import Backends
+from tests.processes import ROOT, free_port
+
+MARK = "SEISM_TEST_MARK"
+
+EXPERIMENT = """
+[app]
+command = ["{python}", "-m", "waitress", "--listen=127.0.0.1:{{port}}", "--threads=8",
+           "tests.experiment.small_app:app"]
+url = "http://127.0.0.1:{{port}}"
+ready = "/idle"
+cwd = "{root}"
+env = {{ CACHE = "{{cache.address}}", PYTHONPATH = "{root}" }}
+[[backend]]
+name = "cache"
+upstream = "${{CACHE}}"
+[load]
+workers = 4
+steady = 10
+during = 5
+after = 8
+pause_ms = 5
+{routes}
+[[perturbation]]
+name = "cache reset"
+backend = "cache"
+type = "reset_peer"
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+    def line(self) -> str:
+        """The one line of a user's mistake."""
+        assert "Traceback" not in self.err
+        lines = [line for line in self.err.splitlines() if line.startswith("seism: ")]
+        assert len(lines) == 1, self.err
+        return lines[0]
+
+
+class Seism:
+    """Runs ``seism`` in a folder, and sees to it that nothing is left running."""
+
+    def __init__(self, folder: Path, cache: str) -> None:
+        self.folder = folder
+        self.mark = uuid.uuid4().hex
+        self.env = {**os.environ, "CACHE": cache, MARK: self.mark, "NO_COLOR": "1"}
+
+    def experiment(self, *paths: str, more: str = "", **changes: str) -> None:
+        routes = "".join(f'[[load.route]]\npath = "{path}"\n' for path in paths)
+        text = EXPERIMENT.format(python=sys.executable, root=ROOT, routes=routes) + more
+        for old, new in changes.items():
+            assert old in text
+            text = text.replace(old, new)
+        (self.folder / "seism.toml").write_text(text, encoding="utf-8")
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "seism", *arguments],
+            cwd=self.folder,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self, process: subprocess.Popen[str]) -> Done:
+        out, err = process.communicate(timeout=90)
+        assert self.left() == []
+        return Done(process.returncode, out, err)
+
+    def run(self, *arguments: str) -> Done:
+        return self.finish(self.start(*arguments))
+
+    def left(self) -> list[psutil.Process]:
+        """Processes of ours that still run."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == self.mark:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return [p for p in found if p.status() != psutil.STATUS_ZOMBIE]
+
+    def find(self, *words: str, seconds: float = 30) -> psutil.Process:
+        """The one process of ours with ``words`` in its command line."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for process in self.left():
+                try:
+                    line = process.cmdline()
+                except psutil.Error:
+                    continue
+                if all(word in line for word in words) and "guard.py" not in " ".join(line):
+                    return process
+            time.sleep(0.02)
+        raise AssertionError(f"no process {words}")
+
+
+@pytest.fixture(scope="module")
+def cache() -> Iterator[str]:
+    with Backends() as backends:
+        yield backends.addresses["cache"]
+
+
+@pytest.fixture
+def seism(tmp_path: Path, cache: str) -> Seism:
+    return Seism(tmp_path, cache)
+
+
+def test_green(seism: Seism, tmp_path: Path) -> None:
+    seism.experiment("/")
+    done = seism.run("run")
+    assert done.code == 0, done.err + done.out
+    report = json.loads((tmp_path / "seism-report" / "report.json").read_text())
+    assert report["matrix"] == {"GET /": {"cache reset": "green"}}
+    assert [step["name"] for step in report["plan"]] == ["cache reset"]
+    for name in ("journal.jsonl", "report.json", "junit.xml", "report.html"):
+        assert name in done.out
+        assert (tmp_path / "seism-report" / name).stat().st_size > 0
+    again = seism.run("report", "seism-report/journal.jsonl", "--report-dir", "again")
+    assert again.code == 0
+    assert json.loads((tmp_path / "again" / "report.json").read_text()) == report
+
+
+def test_red(seism: Seism, tmp_path: Path) -> None:
+    seism.experiment("/", "/weak")
+    done = seism.run("run", "--report-dir", "out")
+    assert done.code == 1
+    assert "GET /weak" in done.out
+    assert "ledger" in done.out
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["matrix"] == {
+        "GET /": {"cache reset": "green"},
+        "GET /weak": {"cache reset": "red"},
+    }
+    failed = [
+        case.name
+        for suite in junitparser.JUnitXml.fromfile(str(tmp_path / "out" / "junit.xml"))
+        for case in suite
+        if any(isinstance(result, junitparser.Failure) for result in case.result)
+    ]
+    assert len(failed) == 1
+    assert "GET /weak" in failed[0]
+
+
+def test_amber_fails_only_when_strict(seism: Seism) -> None:
+    seism.experiment("/mute")
+    assert seism.run("run").code == 0
+    assert seism.run("run", "--strict").code == 1
+
+
+def test_no_steady_state(seism: Seism) -> None:
+    seism.experiment("/", "/broken")
+    done = seism.run("run")
+    assert done.code == 3
+    assert "GET /broken: 500" in done.out
+
+
+def test_a_perturbation_that_never_fired_is_named(seism: Seism) -> None:
+    seism.experiment("/idle")
+    done = seism.run("run")
+    assert done.code == 4
+    assert "cache reset" in done.out
+
+
+def test_an_app_that_is_not_wrapped(seism: Seism) -> None:
+    seism.experiment("/idle", **{"small_app:app": "small_app:application"})
+    done = seism.run("run")
+    assert done.code == 3
+    assert "no observation arrived" in " ".join(done.out.split())
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        ({"workers =": "worker ="}, 2, r"seism\.toml: load: unknown key 'worker'; did you mean"),
+        ({"[load]": "[load"}, 2, r"seism\.toml: .*line"),
+        ({"${CACHE}": "127.0.0.1:1"}, 2, r"backend 'cache': upstream: nothing answers at 127\.0"),
+        ({"${CACHE}": "no.such.host.invalid:1"}, 2, r"backend 'cache': upstream: nothing answers"),
+        ({"reset_peer": "reset_pear"}, 2, r"did you mean 'reset_peer'"),
+        ({sys.executable: "/no/such/python"}, 2, r"/no/such/python"),
+        ({"{port}": "{prot}"}, 2, r"unknown placeholder \{prot\}; did you mean 'port'"),
+        ({"small_app:app": "small_app:nothing"}, 3, r"the app ended with exit code 1 before it"),
+    ],
+)
+def test_bad_input_is_one_line(seism: Seism, change: dict[str, str], code: int, said: str) -> None:
+    seism.experiment("/", **change)
+    done = seism.run("run")
+    assert re.search(said, done.line())
+    assert done.code == code
+
+
+def test_no_file(seism: Seism) -> None:
+    done = seism.run("run", "none.toml")
+    assert done.code == 2
+    assert "none.toml: No such file" in done.line()
+
+
+@pytest.mark.parametrize("arguments", [["serve", "--port", "99999"], ["nonsense"], ["run", "--x"]])
+def test_bad_arguments(seism: Seism, arguments: list[str]) -> None:
+    done = seism.run(*arguments)
+    assert done.code == 2
+    assert "Traceback" not in done.err
+    assert "Usage: " in done.err
+
+
+def test_serve_on_a_port_in_use(seism: Seism) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = seism.run("serve", "--port", str(port))
+    assert done.code == 2
+    assert str(port) in done.line()
+    assert "in use" in done.line()
+
+
+def test_serve_with_a_proxy_port_in_use(seism: Seism) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        listen = f'upstream = "${{CACHE}}"\nlisten = "127.0.0.1:{port}"'
+        seism.experiment("/", **{'upstream = "${CACHE}"': listen})
+        done = seism.run("serve", "--port", "0", "--config", "seism.toml")
+        assert done.code == 2
+        assert str(port) in done.line()
+        done = seism.run("run")
+    assert done.code == 2
+    assert str(port) in done.line()
+
+
+def test_serve_beyond_loopback_wants_a_token(seism: Seism) -> None:
+    done = seism.run("serve", "--host", "0.0.0.0", "--port", "0")
+    assert done.code == 2
+    assert "token" in done.line()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_serve_ends_cleanly(seism: Seism, stop: signal.Signals) -> None:
+    port = free_port()
+    process = seism.start("serve", "--port", str(port))
+    assert process.stdout is not None
+    assert process.stdout.readline() == f"http://127.0.0.1:{port}\n"
+    process.send_signal(stop)
+    done = seism.finish(process)
+    assert (done.code, "Traceback" in done.err) == (0, False)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing(seism: Seism, stop: signal.Signals) -> None:
+    seism.experiment("/")
+    process = seism.start("run")
+    seism.find("seism.experiment.load")
+    process.send_signal(stop)
+    done = seism.finish(process)
+    assert done.code == 130
+    assert done.line() == "seism: interrupted"
+
+
+def test_a_killed_run_leaves_nothing(seism: Seism) -> None:
+    seism.experiment("/")
+    process = seism.start("run")
+    seism.find("seism.experiment.load")
+    process.kill()
+    process.communicate(timeout=30)
+    end = time.monotonic() + 30
+    while seism.left() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert seism.left() == []
+
+
+def test_a_sidecar_that_vanishes(seism: Seism) -> None:
+    seism.experiment("/")
+    process = seism.start("run")
+    seism.find("seism.experiment.load")
+    seism.find("serve").kill()
+    done = seism.finish(process)
+    assert done.code == 4
+    assert "the sidecar ended with exit code" in done.line()
+
+
+def test_help_names_the_exit_codes(seism: Seism) -> None:
+    done = seism.run("--help")
+    assert done.code == 0
+    assert "Exit codes: 0 green, 1 red" in done.out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(seism: Seism, shell: str) -> None:
+    assert "_SEISM_COMPLETE" in seism.run("completion", shell).out
