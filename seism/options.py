@@ -192,7 +192,7 @@ def _scalar(value: Any, hint: Any, declared: Option, where: str) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float):
             kind = "a whole number" if hint is int else "a number"
             raise _wrong(where, value, kind, declared)
-        if not math.isfinite(value) or (hint is int and value != int(value)):
+        if not _finite(value) or (hint is int and value != int(value)):
             raise _wrong(where, value, "a whole number" if hint is int else "a number", declared)
         value = hint(value)
         low, high = declared.minimum, declared.maximum
@@ -209,6 +209,13 @@ def _scalar(value: Any, hint: Any, declared: Option, where: str) -> Any:
             )
         return value
     raise TypeError(f"{where}: options of type {hint} are not supported")
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int of hundreds of digits
+        return False
 
 
 def _wrong(where: str, value: Any, kind: str, declared: Option) -> ConfigurationError:

@@ -1,0 +1,95 @@
+"""Who may use the control API.
+
+It can cut every connection of an application, and any page in a browser of the same
+machine can send requests to loopback. So the Host must be ours (a name that was made
+to point to loopback is not: DNS rebinding), a browser's request must come from our own
+pages, and whoever listens on more than loopback needs a token.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from seism.errors import ConfigurationError, SeismError
+
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Forbidden(SeismError):
+    """This caller may not do that."""
+
+    status = 403
+
+
+class Unauthorized(SeismError):
+    """The token is missing or wrong."""
+
+    status = 401
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host``, a name or an address, is this machine and nothing else."""
+    if host.lower() in _LOOPBACK_NAMES:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Guard:
+    """Checks a request by its headers alone."""
+
+    def __init__(self, host: str, token: str | None) -> None:
+        """``host`` is what the server listens on.
+
+        Raises ConfigurationError if that is more than loopback and there is no token.
+        """
+        if not is_loopback(host) and not token:
+            raise ConfigurationError(
+                f"the control API may listen on {host} only with a token: it is not loopback"
+            )
+        self._host = host.lower()
+        self._any_host = _is_unspecified(host)
+        self._token = token
+
+    def check(self, headers: Mapping[str, str]) -> None:
+        """``headers`` by lower-case name. Raises Forbidden or Unauthorized."""
+        host = headers.get("host", "")
+        if not self._ours(host):
+            raise Forbidden(f"Host {host!r} is not served here")
+        origin = headers.get("origin")
+        if origin is not None and origin.lower() != f"http://{host.lower()}":
+            raise Forbidden(f"requests from {origin!r} are not allowed")
+        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            raise Forbidden("requests from other sites are not allowed")
+        own_page = origin is not None or headers.get("sec-fetch-site") is not None
+        if headers.get("user-agent", "").startswith("Mozilla/") and not own_page:
+            raise Forbidden("User agent not allowed")
+        if self._token:
+            scheme, _, given = headers.get("authorization", "").partition(" ")
+            right = hmac.compare_digest(
+                given.strip().encode("latin-1", "replace"), self._token.encode()
+            )
+            if scheme.lower() != "bearer" or not right:
+                raise Unauthorized("a bearer token is needed")
+
+    def _ours(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname
+        except ValueError:
+            return False
+        if name is None or "@" in host or "/" in host:
+            return False
+        # Listening everywhere we cannot know our names; the token is required then.
+        return self._any_host or is_loopback(name) or name == self._host
+
+
+def _is_unspecified(host: str) -> bool:
+    try:
+        return not host or ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False

@@ -1,0 +1,134 @@
+"""A table of method and path to handler, as a WSGI application."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from webob import Request, Response
+
+from seism.errors import ConfigurationError, SeismError
+
+logger = logging.getLogger(__name__)
+
+BODY_LIMIT = 1024 * 1024
+"""Bytes of a request's body."""
+
+Handler = Callable[..., Response]
+"""Takes the request, and what the path's ``{name}`` parts were as keyword arguments."""
+
+WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row. ``{name}`` in ``path`` matches anything but a slash."""
+
+    method: str
+    path: str
+    handler: Handler
+
+
+class TooLarge(SeismError):
+    """The body of a request is longer than ``BODY_LIMIT``."""
+
+    status = 413
+
+
+def read_json(request: Request) -> Any:
+    """The request's body, whatever its Content-Type says.
+
+    Raises ConfigurationError if it is not JSON (an empty body is not), TooLarge.
+    """
+    body: bytes = request.environ["wsgi.input"].read(BODY_LIMIT + 1)
+    if len(body) > BODY_LIMIT:
+        raise TooLarge(f"the body is longer than {BODY_LIMIT} bytes")
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if body.strip() else "EOF"
+        raise ConfigurationError(f"bad request body: {reason}") from None
+
+
+def answer(values: Any, status: int = 200, warnings: Iterable[str] = ()) -> Response:
+    """A JSON response; each warning becomes a ``Warning`` header (RFC 7234, 5.5)."""
+    response = Response(status=status, charset="utf-8", content_type="application/json")
+    response.body = json.dumps(values, separators=(",", ":")).encode()
+    for warning in warnings:
+        quoted = re.sub(r"[^ -~]", "?", warning).replace("\\", "\\\\").replace('"', '\\"')
+        response.headers.add("Warning", f'299 seism "{quoted}"')
+        logger.warning("%s", warning)
+    return response
+
+
+def empty() -> Response:
+    """204, without a body."""
+    response = Response(status=204)
+    del response.content_type
+    return response
+
+
+def failure(message: str, status: int, **more: Any) -> Response:
+    """An error as Toxiproxy says it; its old .NET clients read ``title``."""
+    return answer({"error": message, "title": message, "status": status, **more}, status)
+
+
+class Router:
+    """Finds the handler and turns what it raises into a response.
+
+    A SeismError becomes its status and its message; anything else is a bug, is logged
+    with its traceback, and becomes 500.
+    """
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._table = [(_pattern(route.path), route) for route in routes]
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        request = Request(environ)
+        try:
+            response = self._respond(request)
+        except SeismError as error:
+            response = failure(str(error), error.status)
+        except Exception:
+            logger.exception("%s %s", request.method, request.path_info)
+            response = failure("internal error", 500)
+        answered: Iterable[bytes] = response(environ, start_response)
+        return answered
+
+    def _respond(self, request: Request) -> Response:
+        allowed: set[str] = set()
+        path = _path(request)
+        for pattern, route in self._table:
+            match = pattern.fullmatch(path)
+            if match is None:
+                continue
+            if route.method == request.method:
+                return route.handler(request, **match.groupdict())
+            allowed.add(route.method)
+        if not allowed:
+            return failure("not found", 404)
+        response = failure("method not allowed", 405)
+        response.headers["Allow"] = ", ".join(sorted(allowed))
+        return response
+
+
+def _path(request: Request) -> str:
+    """The path; WSGI hides UTF-8 in Latin-1."""
+    path: str = request.environ.get("PATH_INFO", "")
+    return path.encode("latin-1").decode("utf-8", "replace")
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+)\}", path)
+    names = parts[1::2]
+    literals = [re.escape(part) for part in parts[0::2]]
+    text = literals[0]
+    for name, literal in zip(names, literals[1:], strict=True):
+        text += f"(?P<{name}>[^/]+){literal}"
+    return re.compile(text)

@@ -1,0 +1,234 @@
+"""Toxiproxy's HTTP API, as its unmodified clients use it (measured against 2.12.0).
+
+Its leniency is kept where a client lives by it: the Content-Type is ignored, keys match
+in any case, null is the default, unknown fields are ignored. What is ignored is said
+in a ``Warning`` header and logged. Attributes that cannot work are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from webob import Request, Response
+
+from seism.control.router import Route, answer, empty, failure, read_json
+from seism.errors import ConfigurationError
+from seism.model import ProxySpec, ToxicSpec
+from seism.options import build, describe, nearest
+from seism.proxy.collection import Collection, Interrupted
+from seism.proxy.proxy import Proxy
+from seism.proxy.rule import Rule
+from seism.registry import Registry
+from seism_middleware.contract import DOWNSTREAM, UPSTREAM
+
+COMPATIBLE_VERSION = "2.12.0"
+"""What ``/version`` says: clients choose their HTTP methods by it."""
+
+_PROXY_KEYS = ("name", "listen", "upstream", "enabled", "toxics")
+_TOXIC_KEYS = ("name", "type", "stream", "toxicity", "attributes")
+
+
+def routes(collection: Collection, version: str = COMPATIBLE_VERSION) -> list[Route]:
+    """The rows for the router."""
+    api = _Api(collection, version)
+    one, toxics, toxic = "/proxies/{proxy}", "/proxies/{proxy}/toxics", (
+        "/proxies/{proxy}/toxics/{toxic}"
+    )  # fmt: skip
+    return [
+        Route("GET", "/version", api.version),
+        Route("POST", "/reset", api.reset),
+        Route("POST", "/populate", api.populate),
+        Route("GET", "/proxies", api.proxies),
+        Route("POST", "/proxies", api.create),
+        Route("GET", one, api.proxy),
+        Route("PATCH", one, api.update),
+        Route("POST", one, api.update),
+        Route("DELETE", one, api.delete),
+        Route("GET", toxics, api.toxics),
+        Route("POST", toxics, api.add_toxic),
+        Route("GET", toxic, api.toxic),
+        Route("PATCH", toxic, api.update_toxic),
+        Route("POST", toxic, api.update_toxic),
+        Route("DELETE", toxic, api.remove_toxic),
+    ]
+
+
+def proxy_values(proxy: Proxy) -> dict[str, Any]:
+    """The JSON object of a proxy."""
+    return {
+        "name": proxy.name,
+        "listen": proxy.listen,
+        "upstream": proxy.upstream,
+        "enabled": proxy.enabled,
+        "toxics": [rule_values(rule) for rule in proxy.rules],
+    }
+
+
+def rule_values(rule: Rule) -> dict[str, Any]:
+    """The JSON object of a toxic."""
+    return {
+        "attributes": rule.attributes,
+        "name": rule.name,
+        "type": rule.type,
+        "stream": rule.stream,
+        "toxicity": rule.toxicity,
+    }
+
+
+class _Api:
+    def __init__(self, collection: Collection, version: str) -> None:
+        self._collection = collection
+        self._version = version
+
+    def version(self, request: Request) -> Response:
+        return answer({"version": self._version})
+
+    def reset(self, request: Request) -> Response:
+        self._collection.reset()
+        return empty()
+
+    def populate(self, request: Request) -> Response:
+        given = read_json(request)
+        if not isinstance(given, list):
+            raise ConfigurationError("bad request body: a list of proxies is expected")
+        warnings: list[str] = []
+        entries = [
+            self._proxy_entry(values, warnings, f" at proxy {number}")
+            for number, values in enumerate(given, start=1)
+        ]
+        before = {proxy.name: proxy for proxy in self._collection.list()}
+        try:
+            done = self._collection.populate(entries)
+        except Interrupted as error:
+            listed = [proxy_values(proxy) for proxy in error.done]
+            return failure(str(error), error.status, proxies=listed)
+        for proxy, (spec, toxics) in zip(done, entries, strict=True):
+            if toxics and before.get(spec.name) is proxy:
+                warnings.append(f"proxy {spec.name} is untouched, and so are its toxics")
+        return answer({"proxies": [proxy_values(proxy) for proxy in done]}, 201, warnings)
+
+    def proxies(self, request: Request) -> Response:
+        return answer({proxy.name: proxy_values(proxy) for proxy in self._collection.list()})
+
+    def create(self, request: Request) -> Response:
+        warnings: list[str] = []
+        spec, toxics = self._proxy_entry(read_json(request), warnings)
+        return answer(proxy_values(self._collection.create(spec, toxics)), 201, warnings)
+
+    def proxy(self, request: Request, proxy: str) -> Response:
+        return answer(proxy_values(self._collection.get(proxy)))
+
+    def update(self, request: Request, proxy: str) -> Response:
+        there = self._collection.get(proxy)
+        warnings: list[str] = []
+        given = _fields(read_json(request), _PROXY_KEYS, warnings)
+        for key in ("name", "toxics"):
+            if given.pop(key, there.name) not in (there.name, []):
+                warnings.append(f"field {key!r} cannot be changed here and is ignored")
+        current = {"name": proxy, "upstream": there.upstream, "enabled": there.enabled}
+        spec = build(ProxySpec, {**current, **given}, f"proxy {proxy}", lenient=True)
+        updated = self._collection.update(
+            proxy,
+            listen=spec.listen if "listen" in given else None,
+            upstream=spec.upstream,
+            enabled=spec.enabled if "enabled" in given else None,
+        )
+        return answer(proxy_values(updated), warnings=warnings)
+
+    def delete(self, request: Request, proxy: str) -> Response:
+        self._collection.delete(proxy)
+        return empty()
+
+    def toxics(self, request: Request, proxy: str) -> Response:
+        return answer([rule_values(rule) for rule in self._collection.get(proxy).rules])
+
+    def add_toxic(self, request: Request, proxy: str) -> Response:
+        self._collection.get(proxy)
+        warnings: list[str] = []
+        given = _fields(read_json(request), _TOXIC_KEYS, warnings)
+        spec = _toxic_spec(given, self._collection.registry, warnings)
+        return answer(rule_values(self._collection.add_toxic(proxy, spec)), warnings=warnings)
+
+    def toxic(self, request: Request, proxy: str, toxic: str) -> Response:
+        return answer(rule_values(self._collection.get(proxy).rule(toxic)))
+
+    def update_toxic(self, request: Request, proxy: str, toxic: str) -> Response:
+        rule = self._collection.get(proxy).rule(toxic)
+        warnings: list[str] = []
+        given = _fields(read_json(request), _TOXIC_KEYS, warnings)
+        for key, now in (("name", rule.name), ("type", rule.type), ("stream", rule.stream)):
+            if str(given.pop(key, now)).lower() not in ("", now.lower()):
+                warnings.append(f"field {key!r} cannot be changed and is ignored")
+        # The type is only there to make a whole spec of what is given.
+        spec = build(ToxicSpec, {**given, "type": rule.type}, f"toxic {toxic}", lenient=True)
+        updated = self._collection.update_toxic(
+            proxy,
+            toxic,
+            attributes=_attributes(spec.attributes, type(rule.toxic), warnings),
+            toxicity=spec.toxicity if "toxicity" in given else None,
+        )
+        return answer(rule_values(updated), warnings=warnings)
+
+    def remove_toxic(self, request: Request, proxy: str, toxic: str) -> Response:
+        self._collection.remove_toxic(proxy, toxic)
+        return empty()
+
+    def _proxy_entry(
+        self, values: Any, warnings: list[str], position: str = ""
+    ) -> tuple[ProxySpec, Sequence[ToxicSpec]]:
+        """``position`` says which one of several it is."""
+        given = _fields(values, _PROXY_KEYS, warnings)
+        for key in ("name", "upstream"):
+            if given.get(key, "") == "":
+                raise ConfigurationError(f"missing required field: {key}{position}")
+        toxics = given.pop("toxics", [])
+        if not isinstance(toxics, list):
+            raise ConfigurationError(f"toxics: a list is expected{position}")
+        spec = build(ProxySpec, given, f"proxy {given['name']}", lenient=True)
+        registry = self._collection.registry
+        return spec, [
+            _toxic_spec(_fields(each, _TOXIC_KEYS, warnings), registry, warnings) for each in toxics
+        ]
+
+
+def _fields(values: Any, known: Sequence[str], warnings: list[str]) -> dict[str, Any]:
+    """The known fields of a JSON object, by their own names; null is as if not given."""
+    if not isinstance(values, Mapping):
+        raise ConfigurationError("bad request body: an object is expected")
+    fields: dict[str, Any] = {}
+    for key, value in values.items():
+        if key.lower() not in known:
+            warnings.append(f"unknown field {key!r} is ignored{nearest(key, known)}")
+        elif value is not None:
+            fields[key.lower()] = value
+    return fields
+
+
+def _toxic_spec(given: dict[str, Any], registry: Registry, warnings: list[str]) -> ToxicSpec:
+    stream = given.get("stream", DOWNSTREAM)
+    if str(stream).lower() not in (UPSTREAM, DOWNSTREAM):
+        raise ConfigurationError("stream was invalid, can be either upstream or downstream")
+    kind = given.get("type")
+    if not isinstance(kind, str) or kind not in registry.toxics:
+        raise ConfigurationError("invalid toxic type")
+    default_name = {"name": f"{kind}_{stream}"} if not given.get("name") else {}
+    spec = build(
+        ToxicSpec, {**given, "stream": stream.lower(), **default_name}, f"toxic {kind}",
+        lenient=True,
+    )  # fmt: skip
+    attributes = _attributes(spec.attributes, registry.toxic(kind), warnings)
+    return ToxicSpec(spec.type, spec.name, spec.stream, spec.toxicity, attributes)
+
+
+def _attributes(given: Mapping[str, Any], toxic: type[Any], warnings: list[str]) -> dict[str, Any]:
+    """Attributes under their declared names."""
+    declared = {described.name.lower(): described.name for described in describe(toxic)}
+    attributes = {}
+    for key, value in given.items():
+        if key.lower() not in declared:
+            hint = nearest(key, declared.values())
+            warnings.append(f"unknown attribute {key!r} of {toxic.type} is ignored{hint}")
+        elif value is not None:
+            attributes[declared[key.lower()]] = value
+    return attributes
