@@ -61,7 +61,7 @@ class Sidecar:
                 self.proxies.create(spec)
             router = Router(
                 [
-                    *toxiproxy.routes(self.proxies, __version__),
+                    *toxiproxy.routes(self.proxies),
                     *native.routes(self.hub, self.journal, clock),
                 ]
             )

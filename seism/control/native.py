@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import gevent
-from seism.control.router import Route, answer, empty
 from webob import Request, Response
 
 from seism.bus.hub import Hub
 from seism.clock import Clock
-from seism.errors import ConfigurationError, Unavailable
+from seism.control.router import Route, answer, empty, read_json
+from seism.errors import Unavailable
 from seism.journal import Journal, LoadDone, Phase
 from seism.options import build, option
-
-T = TypeVar("T")
 
 CENSUS_SECONDS = 5.0
 """How long the workers may take to list their connections."""
@@ -61,12 +59,12 @@ def routes(hub: Hub, journal: Journal, clock: Clock) -> list[Route]:
         )
 
     def phase(request: Request) -> Response:
-        asked = body(request, PhaseAsked)
+        asked = build(PhaseAsked, read_json(request), "body")
         journal.write(Phase(asked.phase, clock.now(), asked.step, asked.name))
         return synced(empty)
 
     def load(request: Request) -> Response:
-        reported = body(request, LoadReported)
+        reported = build(LoadReported, read_json(request), "body")
         journal.write(LoadDone(reported.segment, reported.requests, reported.routes))
         return synced(empty)
 
@@ -89,12 +87,3 @@ def routes(hub: Hub, journal: Journal, clock: Clock) -> list[Route]:
         Route("POST", "/seism/load", load),
         Route("POST", "/seism/census", census),
     ]
-
-
-def body(request: Request, cls: type[T]) -> T:
-    """The request's JSON body as an instance of ``cls``. Raises ConfigurationError."""
-    try:
-        values = request.json_body
-    except ValueError as error:
-        raise ConfigurationError(f"bad request body: {error}") from None
-    return build(cls, values, "body")
