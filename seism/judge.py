@@ -298,19 +298,18 @@ class _Step:
     def _count_leaks(self) -> Counter[str]:
         """Connections that are open after the aftershock, by the route that left them behind.
 
-        Left behind: last used by a request of this step that has ended and went wrong.
+        Left behind: it was perturbed, the request that it was perturbed for has failed, and
+        nobody has used it since. A pool would have closed it, or used it again.
         """
-        failed = {
-            request.request: name(request)
-            for segment in (self.during, self.after)
-            for request in segment.requests
-            if not self._as_steady(request)
-        }
+        perturbed = {record.client for record in self.records.values() if record.client}
         leaks: Counter[str] = Counter()
         for census in self.after.censuses.values():
             for connection in census.connections:
-                if connection.user in failed and not connection.in_use:
-                    leaks[failed[connection.user]] += 1
+                request = self.timeline.requests.get(connection.user or "")
+                if request is None or connection.in_use or self._usual(request):
+                    continue
+                if connection.local in perturbed and self._links(request):
+                    leaks[name(request)] += 1
         return leaks
 
     def _links(self, request: RequestEnded) -> list[Link]:

@@ -69,7 +69,7 @@ class Story:
         self._perturbations += 1
         key = f"p{self._perturbations}"
         plan = self.plan[step]
-        client = "127.0.0.1:9" if plan["type"] != "down" else ""
+        client = f"127.0.0.1:{self._perturbations}" if plan["type"] != "down" else ""
         self.add(
             PerturbationBegan(
                 key, plan["backend"], plan["toxic"], plan["type"], self.now, client=client
@@ -80,9 +80,11 @@ class Story:
             self.add(Link(key, request, "ledger", exact, role))
         return key
 
-    def census(self, *users: str, rss: int | None = None) -> None:
+    def census(self, *open_: tuple[str, str], rss: int | None = None) -> None:
+        """``open_``: (perturbation that the connection suffered, its last user)."""
         connections = tuple(
-            OpenConnection("db", f"127.0.0.1:{n}", user, user) for n, user in enumerate(users)
+            OpenConnection("db", f"127.0.0.1:{perturbation.removeprefix('p')}", user, user)
+            for perturbation, user in open_
         )
         self.add(Census("c", self.now, rss, connections))
 

@@ -149,17 +149,27 @@ def test_connections_left_behind() -> None:
         story.requests(10, "GET /leak")
         story.phase("during", 0)
         failed = [story.request("GET /leak", 503) for _ in range(6)]
-        fine = story.request()
-        story.perturb(0, *failed, fine)
+        on = [story.perturb(0, request) for request in failed]
+        late = [story.request(duration=3) for _ in range(6)]
+        pooled = [(story.perturb(0, request), request) for request in late]
+        elsewhere = [("p99", story.request(status=503)) for _ in range(6)]
+        story.perturb(0, elsewhere[0][1])
         story.phase("after", 0)
         story.requests(10)
         story.requests(10, "GET /leak")
-        story.census(*failed[:left], fine, fine, fine, fine)
+        reused = story.request("GET /leak")
+        story.census(
+            *zip(on[:left], failed, strict=False),
+            *((key, reused) for key in on[left:]),
+            *pooled,  # slow, but it went well: back in the pool
+            *elsewhere,  # to another backend, which was not perturbed
+        )
         return judge(story.end())
 
-    assert run(2).colour == GREEN
+    matrix = run(2).matrix
+    assert matrix == {"GET /": {"db slow": AMBER}, "GET /leak": {"db slow": GREEN}}
     judgement = run(3)
-    assert judgement.matrix == {"GET /": {"db slow": GREEN}, "GET /leak": {"db slow": RED}}
+    assert judgement.matrix == {"GET /": {"db slow": AMBER}, "GET /leak": {"db slow": RED}}
     cell = judgement.cell("GET /leak", "db slow")
     assert cell is not None
     assert cell.reasons == ("3 backend connections of its failed requests stay open",)
