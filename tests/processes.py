@@ -48,15 +48,19 @@ def process(
 @contextmanager
 def sidecar(journal: Path, *options: str) -> Iterator[Control]:
     """A real ``seism serve`` on a free port, journalling to ``journal``."""
-    with process(
-        *(sys.executable, "-m", "seism", "serve", "--port", "0", "--journal", str(journal)),
-        *options,
-        stdout=subprocess.PIPE,
-        stderr=journal.with_suffix(".log").open("wb"),
-    ) as child:
+    log = journal.with_suffix(".log")
+    with (
+        log.open("wb") as errors,
+        process(
+            *(sys.executable, "-m", "seism", "serve", "--port", "0", "--journal", str(journal)),
+            *options,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        ) as child,
+    ):
         assert child.stdout is not None
         line = child.stdout.readline().decode().strip()
-        assert line.startswith("http://"), journal.with_suffix(".log").read_text()
+        assert line.startswith("http://"), log.read_text()
         host, _, port = line.removeprefix("http://").rpartition(":")
         yield Control(host, int(port))
 

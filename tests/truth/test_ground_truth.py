@@ -15,7 +15,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def wrong(perturbed: list[Perturbed], renamed: Mapping[str, str] | None = None) 
 
 
 @pytest.fixture(scope="module")
-def backends() -> object:
+def backends() -> Iterator[dict[str, str]]:
     with Backends() as started:
         yield started.addresses
 
@@ -108,17 +109,16 @@ def drive(port: int, control: Control) -> Counter[int]:
     lock = threading.Lock()
 
     def worker() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        while True:
-            with lock:
-                if next(left, None) is None:
-                    break
-            connection.request("GET", "/")
-            response = connection.getresponse()
-            response.read()
-            with lock:
-                statuses[response.status] += 1
-        connection.close()
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            while True:
+                with lock:
+                    if next(left, None) is None:
+                        return
+                connection.request("GET", "/")
+                with connection.getresponse() as response:
+                    response.read()
+                with lock:
+                    statuses[response.status] += 1
 
     workers = [threading.Thread(target=worker) for _ in range(AT_ONCE)]
     for thread in workers:
