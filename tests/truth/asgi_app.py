@@ -25,7 +25,7 @@ async def through_asyncpg(key: str) -> None:
         if not pools:
             pools.append(
                 await asyncpg.create_pool(
-                    f"postgresql://postgres@{HOST}:{PORT}/postgres",
+                    f"postgresql://seism@{HOST}:{PORT}/postgres",
                     min_size=1, max_size=32, command_timeout=5, ssl=False,
                 )
             )  # fmt: skip

@@ -29,7 +29,7 @@ def through_pg8000(key: str) -> None:
         connection = idle.get_nowait()
     except queue.Empty:
         connection = pg8000.dbapi.connect(
-            user="postgres", database="postgres", host=HOST, port=int(PORT), timeout=5
+            user="seism", database="postgres", host=HOST, port=int(PORT), timeout=5
         )
         connection.autocommit = True
     cursor = connection.cursor()
