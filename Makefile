@@ -1,26 +1,43 @@
 # Everything runs in a virtual environment of its own, which these targets make.
-PYTHON ?= python3
+# PYTHON: the interpreter to make it with; without it, the first one of 3.11 or newer is taken.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
+	2>/dev/null && { echo "$$python"; break; }; done)
 VENV ?= .venv
 BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get install python3-venv)
+
+# pyenv's shims answer for one version only: tox needs each version's own folder on PATH.
+PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123]\.'); do \
+	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
 .PHONY: help demo test lint tox clean
+.DELETE_ON_ERROR:
 
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-$(VENV)/.demo: pyproject.toml setup.py
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+$(BIN)/python:
+	@'$(PYTHON)' -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "$(NO_PYTHON)" >&2; exit 1; }
+	@'$(PYTHON)' -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml setup.py | $(BIN)/python
+	@echo "Installing into $(VENV), which takes a minute the first time"
+	@$(PIP) install --editable '.[demo]'
 	@touch $@
 
-$(VENV)/.test: pyproject.toml setup.py $(VENV)/.demo
-	$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
-	@touch $@
+$(VENV)/.test: pyproject.toml setup.py | $(BIN)/python
+	@echo "Installing into $(VENV), which takes a minute the first time"
+	@$(PIP) install --editable '.[test,lint]'
+	@touch $(VENV)/.demo $@
 
 demo: $(VENV)/.demo ## the whole loop on real backends, about 30 s (ARGS="--seed 7 --app asgi")
-	$(BIN)/seism demo $(ARGS)
+	@$(BIN)/seism demo $(ARGS)
 
 test: $(VENV)/.test ## the whole test suite (ARGS="-k ledger")
+	@$(BIN)/python tests/debian.py
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.test ## ruff and mypy strict
@@ -28,9 +45,9 @@ lint: $(VENV)/.test ## ruff and mypy strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-tox: $(VENV)/.test ## the suite on each Python of 3.11-3.13 that is there
-	$(BIN)/python -m pip install --quiet tox
-	$(BIN)/tox
+tox: $(VENV)/.test ## the suite on each Python of 3.11-3.13 that is there (ARGS="-e py312")
+	@$(PIP) install 'tox>=4.20'
+	PATH="$(PYENV_BINS)$$PATH" $(BIN)/tox run $(ARGS)
 
 clean: ## remove what was made
 	rm -rf $(VENV) .tox build dist *.egg-info seism-report .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Views of one ``seism.verdict.Judgement``: files, the terminal, and progress while it runs."""

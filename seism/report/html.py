@@ -1,0 +1,145 @@
+"""``report.html``: one file for people, which loads nothing and runs nothing.
+
+Everything is in ``report.html`` and ``report.css`` beside this module. A content
+security policy allows that one style sheet, by its hash, and nothing else; whatever a
+route or a reason holds, it cannot become a script, a style or a request.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+import seism
+from seism.report import summary
+from seism.report.text import clean, count, seconds
+from seism.verdict import AMBER, RED, Case, Cell, Judgement
+
+MOST_ROUTES = 500
+MOST_STORIES = 100
+MOST_CASES = 5
+"""Limits of one page: rows, cells told in full, and cases of one cell; the rest is in JSON."""
+
+
+POLICY = "default-src 'none'; style-src '{}'; base-uri 'none'; form-action 'none'"
+"""The content security policy, with a place for the hash of the style sheet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A cell that went wrong, with the requests that show it."""
+
+    anchor: str
+    cell: Cell
+    cases: tuple[Case, ...]
+    more: int
+    """Cases that are left out here."""
+
+
+def render(judgement: Judgement, strict: bool = False) -> str:
+    """The page."""
+    cells = {(cell.route, cell.perturbation): cell for cell in judgement.cells}
+    routes = judgement.routes[:MOST_ROUTES]
+    wrong = summary.worst_cells(judgement)
+    stories = _stories(judgement, wrong[:MOST_STORIES])
+    anchors = {(story.cell.route, story.cell.perturbation): story.anchor for story in stories}
+    css = Markup(_resource("report.css"))
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            judgement=judgement,
+            exit_code=judgement.exit_code(strict),
+            outcome=summary.outcome(judgement),
+            headline=summary.headline(judgement),
+            tally=summary.tally(judgement),
+            rows=[
+                (
+                    route,
+                    [
+                        (cells.get((route, p)), anchors.get((route, p)))
+                        for p in judgement.perturbations
+                    ],
+                )
+                for route in routes
+            ],
+            hidden_routes=len(judgement.routes) - len(routes),
+            columns=[(name, summary.backend(judgement, name)) for name in judgement.perturbations],
+            stories=stories,
+            hidden_stories=len(wrong) - len(stories),
+            plan=[_entry(item) for item in judgement.plan],
+            css=css,
+            policy=POLICY.format(_hash(css)),
+            version=seism.__version__,
+        )
+    )
+
+
+def _stories(judgement: Judgement, cells: list[Cell]) -> list[Story]:
+    cases: dict[tuple[str, str], list[Case]] = {}
+    for case in judgement.cases:
+        if case.colour in (RED, AMBER):
+            cases.setdefault((case.route, case.perturbation), []).append(case)
+    stories = []
+    for number, cell in enumerate(cells, 1):
+        found = cases.get((cell.route, cell.perturbation), [])
+        if cell.worst is not None:
+            found = [cell.worst, *(case for case in found if case != cell.worst)]
+        shown = tuple(found[:MOST_CASES])
+        stories.append(Story(f"case-{number}", cell, shown, len(found) - len(shown)))
+    return stories
+
+
+def _entry(item: dict[str, Any]) -> tuple[str, str, str, list[tuple[str, str]]]:
+    """(name, backend, type, the other keys) of one planned perturbation."""
+    rest = [(key, value) for key, value in item.items() if value not in (None, "", {}, [])]
+    named = ("name", "backend", "proxy", "type")
+    return (
+        item.get("name", ""),
+        item.get("backend") or item.get("proxy") or "",
+        item.get("type", ""),
+        [(key, _value(value)) for key, value in rest if key not in named],
+    )
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_value(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_value, value))
+    return str(value)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_resource),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # Every expression of the template passes here, so that none can be forgotten.
+        finalize=lambda value: value if isinstance(value, Markup) else clean(value),
+    )
+    environment.filters["seconds"] = seconds
+    environment.globals.update(
+        answer=summary.answer, backend=summary.backend, count=count, reason=summary.reason
+    )
+    return environment
+
+
+def _resource(name: str) -> str:
+    return resources.files("seism.report").joinpath(name).read_text("utf-8")
+
+
+def _hash(style: str) -> str:
+    """The style sheet as a source expression (CSP level 3, section 2.3.1)."""
+    digest = hashlib.sha256(style.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"

@@ -1,0 +1,53 @@
+"""``report.json``: the whole judgement, for programs.
+
+Equal seeds give an equal ``plan`` and ``matrix``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+from seism.report.summary import headline, outcome
+from seism.verdict import Judgement
+
+SCHEMA = 1
+"""Raised when a key changes its meaning or goes away; new keys do not raise it."""
+
+
+def render(judgement: Judgement, strict: bool = False) -> str:
+    """The document; keys keep their order, all text is ASCII, so any tool can read it."""
+    document = {
+        "schema": SCHEMA,
+        "outcome": outcome(judgement),
+        "headline": headline(judgement),
+        "exit_code": judgement.exit_code(strict),
+        "strict": strict,
+        "seed": judgement.seed,
+        "colour": judgement.colour,
+        "plan": judgement.plan,
+        "matrix": judgement.matrix,
+        "steady": dataclasses.asdict(judgement.steady),
+        "routes": judgement.routes,
+        "perturbations": judgement.perturbations,
+        "cells": [dataclasses.asdict(cell) for cell in judgement.cells],
+        "cases": [dataclasses.asdict(case) for case in judgement.cases],
+        "findings": judgement.findings,
+        "never_fired": judgement.never_fired,
+        "dropped": judgement.dropped,
+        "warnings": judgement.warnings,
+    }
+    return json.dumps(_finite(document), indent=2, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    # JSON has no infinity (RFC 8259, section 6), and a report must not fail at the end of a run.
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

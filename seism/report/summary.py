@@ -1,0 +1,113 @@
+"""What all reports say in the same words: the sentence on top, and what to show first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from seism.report.text import clean, count
+from seism.verdict import AMBER, GREEN, NOT_COVERED, RED, SEVERITY, Case, Cell, Judgement
+
+UNPROVEN = "unproven"
+"""Beside the colours: no steady state, or something never fired or was dropped."""
+
+
+def outcome(judgement: Judgement) -> str:
+    """One of the colours, or ``unproven`` where the run cannot vouch for its colour.
+
+    A red run stays red whatever else went wrong: what was seen was seen.
+    """
+    if not judgement.steady.met:
+        return UNPROVEN
+    if judgement.colour != RED and (judgement.never_fired or judgement.dropped):
+        return UNPROVEN
+    return judgement.colour
+
+
+def headline(judgement: Judgement) -> str:
+    """The verdict as one sentence."""
+    if not judgement.steady.met:
+        return "No verdict: the app was not in a steady state before the first perturbation."
+    result = outcome(judgement)
+    if result == UNPROVEN:
+        return f"Not proven: {_gaps(judgement)}."
+    routes = count(len(judgement.routes), "route")
+    if result == RED:
+        broken = {cell.route for cell in judgement.cells if cell.colour == RED}
+        if not broken:
+            return f"Red: no route breaks, but {count(len(judgement.findings), 'worker finding')}."
+        hitters = {cell.perturbation for cell in judgement.cells if cell.colour == RED}
+        among = f"{len(broken)} of {routes} {'breaks' if len(broken) == 1 else 'break'}"
+        return (
+            f"Red: {among}, under {len(hitters)} of "
+            f"{count(len(judgement.perturbations), 'perturbation')}."
+        )
+    if result == AMBER:
+        bent = {cell.route for cell in judgement.cells if cell.colour == AMBER}
+        verb = "degrades" if len(bent) == 1 else "degrade"
+        return f"Amber: nothing breaks, but {len(bent)} of {routes} {verb}."
+    if result == GREEN:
+        held = "holds" if len(judgement.routes) == 1 else "hold"
+        return (
+            f"Green: {routes} {held} under {count(len(judgement.perturbations), 'perturbation')}."
+        )
+    return "No verdict: no perturbation touched any route."
+
+
+def _gaps(judgement: Judgement) -> str:
+    gaps = []
+    if judgement.never_fired:
+        gaps.append(f"{count(len(judgement.never_fired), 'perturbation')} never fired")
+    if judgement.dropped:
+        gaps.append(f"{count(judgement.dropped, 'observation')} dropped")
+    return " and ".join(gaps)
+
+
+def tally(judgement: Judgement) -> list[tuple[str, int]]:
+    """How many cells have each colour that occurs, the most severe first."""
+    counts = Counter(cell.colour for cell in judgement.cells)
+    order = (RED, AMBER, GREEN, NOT_COVERED)
+    return [(colour, counts[colour]) for colour in order if counts[colour]]
+
+
+def worst_cells(judgement: Judgement) -> list[Cell]:
+    """The red cells, then the amber ones, each in the order of the table."""
+    wrong = [cell for cell in judgement.cells if cell.colour in (RED, AMBER)]
+    return sorted(wrong, key=lambda cell: -SEVERITY[cell.colour])
+
+
+def reason(cell: Cell) -> str:
+    """Why the cell is not green, one line."""
+    if cell.reasons:
+        return clean(cell.reasons[0])
+    return clean(cell.worst.reason) if cell.worst else ""
+
+
+def cause(case: Case) -> str:
+    """What is known to have hit this request; a possible cause never reads as a certain one."""
+    if not case.hit_by:
+        return "no perturbation is linked to this request"
+    role = f"{case.role or 'hit'} by {case.hit_by}"
+    evidence = case.evidence or "none"
+    if case.exact:
+        return clean(f"{role} (exact, evidence: {evidence})")
+    return clean(f"possibly {role} (not exact, evidence: {evidence})")
+
+
+def answer(case: Case) -> str:
+    """What the client saw of it."""
+    return "no response" if case.status is None else f"status {case.status}"
+
+
+def backend(judgement: Judgement, perturbation: str) -> str:
+    """The backend that a planned perturbation is aimed at, or its own name if the plan is mute.
+
+    As it is in the plan: not cleaned.
+    """
+    item = planned(judgement).get(perturbation, {})
+    return str(item.get("backend") or item.get("proxy") or perturbation)
+
+
+def planned(judgement: Judgement) -> dict[str, dict[str, Any]]:
+    """Name -> entry of the plan."""
+    return {str(item.get("name", "")): item for item in judgement.plan}

@@ -1,0 +1,213 @@
+"""Judgements whose right report is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from seism.verdict import (
+    AMBER,
+    GREEN,
+    NOT_COVERED,
+    RED,
+    SEVERITY,
+    Case,
+    Cell,
+    Judgement,
+    Steady,
+)
+
+ROUTES = (
+    "GET /health",
+    "GET /articles/{slug}",
+    "POST /cart",
+    "GET /reports/{year}/{month}/summary-by-department",
+    "GET /session",
+)
+PERTURBATIONS = (
+    "cache-slow",
+    "cache-reset",
+    "cache-down",
+    "database-slow",
+    "database-reset",
+    "database-down",
+)
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=http://evil.example/x onerror=alert(1)>',
+    "[red]not red[/red] [/] [link=http://evil.example]x[/link]",
+    "\x1b[31mred\x1b[0m\x07\x00\x08",
+    "line\nbreak\r\n\tand tab",
+    "]]> &amp; <!-- --> {{ 7*7 }} {% raw %}",
+    "\u202eright to left \ufffe\ufeff\udc80",
+    "a" * 5000,
+    "漢字 and 💥 and e\u0301",
+    "",
+)
+
+
+def plan() -> list[dict[str, Any]]:
+    """Six planned perturbations of two backends."""
+    return [
+        {
+            "name": name,
+            "backend": name.partition("-")[0],
+            "type": {"slow": "latency", "reset": "reset_peer"}.get(name.partition("-")[2], "down"),
+            "stream": "downstream",
+            "attributes": {"latency": 900} if name.endswith("slow") else {},
+            "requests": 120,
+        }
+        for name in PERTURBATIONS
+    ]
+
+
+def green() -> Judgement:
+    """An app that survives everything."""
+    return Judgement(
+        seed=7,
+        plan=plan(),
+        colour=GREEN,
+        steady=Steady(
+            True,
+            "",
+            480,
+            dict.fromkeys(ROUTES, 0.0042),
+            dict.fromkeys(ROUTES, 0.5),
+        ),
+        routes=ROUTES,
+        perturbations=PERTURBATIONS,
+        cells=tuple(
+            Cell(route, name, GREEN, (), 24, 20, 4) for route in ROUTES for name in PERTURBATIONS
+        ),
+        cases=(),
+    )
+
+
+def mixed() -> Judgement:
+    """Two weaknesses, one blemish, a route that uses no backend, and a perturbation unused."""
+    worst = {
+        ("POST /cart", "cache-reset"): Case(
+            "w1-204",
+            "POST /cart",
+            "cache-reset",
+            "during",
+            RED,
+            "500 without an honest 503",
+            500,
+            0.012,
+            hit_by="p-12",
+            role="hit",
+            evidence="ledger",
+            exact=True,
+            errors=("shop.views cart.py:41 redis.exceptions.ConnectionError could not read cart",),
+            exception="redis.exceptions.ConnectionError",
+        ),
+        (ROUTES[3], "database-slow"): Case(
+            "w2-77",
+            ROUTES[3],
+            "database-slow",
+            "after",
+            RED,
+            "not recovered within 20 requests",
+            None,
+            31.5,
+            hit_by="p-31",
+            role="harmed",
+            evidence="overlap",
+            exact=False,
+        ),
+        ("GET /session", "cache-down"): Case(
+            "w1-311",
+            "GET /session",
+            "cache-down",
+            "during",
+            AMBER,
+            "503 without Retry-After",
+            503,
+            0.4,
+        ),
+    }
+    cells = []
+    for route in ROUTES:
+        for name in PERTURBATIONS:
+            case = worst.get((route, name))
+            if route == "GET /health":
+                cell = Cell(route, name, NOT_COVERED, ("uses no backend",), 24, 0, 0)
+            elif case is None:
+                cell = Cell(route, name, GREEN, (), 24, 20, 4)
+            else:
+                exact = 20 if case.exact else 0
+                cell = Cell(route, name, case.colour, (case.reason,), 24, exact, 4, case)
+            cells.append(cell)
+    return replace(
+        green(),
+        colour=RED,
+        cells=tuple(cells),
+        cases=tuple(sorted(worst.values(), key=lambda case: -SEVERITY[case.colour])),
+        warnings=("the worker is blind for uvloop",),
+    )
+
+
+def leaking() -> Judgement:
+    """Every route holds, and a worker loses connections."""
+    finding = "worker w1: open connections to database grow by one per failure (4 to 31)"
+    return replace(green(), colour=RED, findings=(finding,))
+
+
+def unsteady() -> Judgement:
+    """An app that was broken before it began."""
+    return replace(
+        green(),
+        colour=NOT_COVERED,
+        steady=Steady(False, "GET /session answers 500 to 31 of 96 requests", 96),
+        cells=(),
+        perturbations=(),
+        routes=(),
+    )
+
+
+def gappy() -> Judgement:
+    """Green, but not proven: one perturbation never fired, observations are missing."""
+    cells = tuple(
+        replace(cell, colour=NOT_COVERED, reasons=("it never fired",), exact=0, possible=0)
+        if cell.perturbation == "database-reset"
+        else cell
+        for cell in green().cells
+    )
+    return replace(green(), cells=cells, never_fired=("database-reset",), dropped=3)
+
+
+def hostile(text: str) -> Judgement:
+    """``text`` wherever text can be."""
+    case = Case(
+        text, text, text, text, RED, text, None, 1.0, text, text, text, False, (text, text), text
+    )
+    exact = replace(case, exact=True, role="harmed", colour=AMBER)
+    other = text + "2"
+    return Judgement(
+        seed=7,
+        plan=[{"name": text, "backend": text, "type": text, text: {text: [text]}}],
+        colour=RED,
+        steady=Steady(True, text, 1, {text: 0.1}, {text: 1.0}),
+        routes=(text, other),
+        perturbations=(text,),
+        cells=(
+            Cell(text, text, RED, (text, text), 1, 0, 1, case),
+            Cell(other, text, NOT_COVERED, (text,), 1, 0, 0),
+        ),
+        cases=(case, exact),
+        findings=(text,),
+        never_fired=(text, other),
+        dropped=1,
+        warnings=(text,),
+    )
+
+
+ALL = {
+    "green": green(),
+    "mixed": mixed(),
+    "leaking": leaking(),
+    "unsteady": unsteady(),
+    "gappy": gappy(),
+    **{f"hostile {number}": hostile(text) for number, text in enumerate(HOSTILE)},
+}

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from seism.report import summary
+from seism.verdict import AMBER, GREEN, NOT_COVERED, RED, Case
+from tests.report import known
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "sentence"),
+    [
+        ("green", GREEN, "Green: 5 routes hold under 6 perturbations."),
+        ("mixed", RED, "Red: 2 of 5 routes break, under 2 of 6 perturbations."),
+        ("leaking", RED, "Red: no route breaks, but 1 worker finding."),
+        ("gappy", "unproven", "Not proven: 1 perturbation never fired and 3 observations dropped."),
+        (
+            "unsteady",
+            "unproven",
+            "No verdict: the app was not in a steady state before the first perturbation.",
+        ),
+    ],
+)
+def test_one_sentence_says_it(name: str, outcome: str, sentence: str) -> None:
+    judgement = known.ALL[name]
+    assert summary.outcome(judgement) == outcome
+    assert summary.headline(judgement) == sentence
+
+
+def test_amber_alone_breaks_nothing() -> None:
+    cells = tuple(
+        replace(cell, colour=AMBER) if cell.route == "POST /cart" else cell
+        for cell in known.green().cells
+    )
+    judgement = replace(known.green(), colour=AMBER, cells=cells)
+    assert summary.headline(judgement) == "Amber: nothing breaks, but 1 of 5 routes degrades."
+
+
+def test_a_red_run_with_gaps_stays_red() -> None:
+    judgement = replace(known.mixed(), never_fired=("cache-slow",), dropped=2)
+    assert summary.outcome(judgement) == RED
+    assert summary.headline(judgement).startswith("Red:")
+
+
+def test_a_run_that_touched_nothing_is_not_green() -> None:
+    cells = tuple(replace(cell, colour=NOT_COVERED) for cell in known.green().cells)
+    judgement = replace(known.green(), colour=NOT_COVERED, cells=cells)
+    assert "no perturbation touched any route" in summary.headline(judgement)
+
+
+def test_the_worst_come_first_and_only_what_is_wrong() -> None:
+    colours = [cell.colour for cell in summary.worst_cells(known.mixed())]
+    assert colours == [RED, RED, AMBER]
+    assert summary.tally(known.mixed()) == [(RED, 2), (AMBER, 1), (GREEN, 21), (NOT_COVERED, 6)]
+
+
+def case(**changes: object) -> Case:
+    plain = Case("w1-1", "GET /", "cache-slow", "during", RED, "", 500, 0.1)
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def test_a_possible_cause_never_reads_as_a_certain_one() -> None:
+    possible = case(hit_by="p-1", role="harmed", evidence="overlap")
+    assert summary.cause(possible) == "possibly harmed by p-1 (not exact, evidence: overlap)"
+    exact = case(hit_by="p-1", role="hit", evidence="ledger", exact=True)
+    assert summary.cause(exact) == "hit by p-1 (exact, evidence: ledger)"
+    assert summary.cause(case()) == "no perturbation is linked to this request"
+
+
+def test_the_backend_comes_from_the_plan_or_is_the_perturbation_itself() -> None:
+    judgement = replace(known.green(), plan=[{"name": "a", "proxy": "cache"}, {"name": "b"}])
+    assert summary.backend(judgement, "a") == "cache"
+    assert summary.backend(judgement, "b") == "b"
+    assert summary.backend(judgement, "not planned") == "not planned"

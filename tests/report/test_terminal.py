@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from rich.cells import cell_len
+from rich.console import Console
+
+from seism.report.terminal import show
+from seism.verdict import Judgement
+from tests.report import known
+from tests.report.test_text import ANYTHING
+
+ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def shown(judgement: Judgement, width: int = 80, **options: object) -> str:
+    file = io.StringIO()
+    show(judgement, Console(file=file, width=width, **options))  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def words(text: str) -> str:
+    """The text as it is read, whatever its lines."""
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("name", known.ALL)
+def test_no_line_is_wider_than_the_terminal(name: str, width: int) -> None:
+    for line in shown(known.ALL[name], width).splitlines():
+        assert cell_len(line) <= width
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_person_can_read_the_table(width: int) -> None:
+    text = shown(known.mixed(), width)
+    table = text.partition("What went wrong")[0]
+    assert "…" not in table
+    row = next(line for line in table.splitlines() if line.startswith("POST /cart"))
+    assert "".join(row.split()[2:]) == "✓green✗red✓green✓green✓green✓green"
+    heads = table.partition("─")[0].split()
+    assert heads.count("cache-") == heads.count("database-") == 3
+    assert re.findall("slow|reset|down", table) == ["slow", "reset", "down"] * 2
+    folded = "".join(line[: line.index("  ")] for line in table.splitlines() if "  " in line)
+    assert "/reports/{year}/{month}/summary-by-department" in folded.replace(" ", "")
+
+
+def test_names_that_do_not_fit_are_numbered_and_explained() -> None:
+    text = shown(known.mixed(), 70)
+    assert "#6" in text.partition("─")[0]
+    assert "#6 database-down" in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_worst_are_told_with_cause_and_evidence(width: int) -> None:
+    text = words(shown(known.mixed(), width))
+    for part in (
+        "✗ red POST /cart under cache-reset 500 without an honest 503",
+        "request w1-204, during: status 500 after 12 ms",
+        "hit by p-12 (exact, evidence: ledger)",
+        "possibly harmed by p-31 (not exact, evidence: overlap)",
+        "raised redis.exceptions.ConnectionError",
+        "could not read cart",
+        "▲ amber GET /session under cache-down",
+        "the worker is blind for uvloop",
+    ):
+        assert part in text, part
+
+
+def test_the_last_line_is_the_verdict() -> None:
+    for judgement, line in (
+        (known.green(), "✓ Green: 5 routes hold under 6 perturbations."),
+        (known.mixed(), "✗ Red: 2 of 5 routes break, under 2 of 6 perturbations."),
+        (known.leaking(), "✗ Red: no route breaks, but 1 worker finding."),
+        (known.gappy(), "? Not proven: 1 perturbation never fired and 3 observations dropped."),
+    ):
+        assert shown(judgement).splitlines()[-1] == line
+        assert f"exit code {judgement.exit_code()}" in shown(judgement).splitlines()[-2]
+
+
+def test_gaps_and_findings_are_named() -> None:
+    assert "Never fired database-reset" in words(shown(known.gappy()))
+    assert "Dropped: 3 observations" in shown(known.gappy())
+    assert "open connections to database grow" in words(shown(known.leaking()))
+    unsteady = words(shown(known.unsteady()))
+    assert "Steady state not met GET /session answers 500 to 31 of 96 requests" in unsteady
+
+
+def test_markup_is_text() -> None:
+    text = words(shown(known.hostile("[red]x[/red][/]"), color_system="truecolor"))
+    assert "[red]x[/red][/]" in text
+
+
+@settings(max_examples=50, deadline=None)
+@given(ANYTHING)
+def test_no_text_reaches_the_terminal_as_a_command(text: str) -> None:
+    output = shown(known.hostile(text), force_terminal=True, color_system="truecolor")
+    plain = ESCAPE.sub("", output)
+    assert all(char == "\n" or char.isprintable() for char in plain)
+    assert ESCAPE.sub("", shown(known.hostile(text))) == plain
+
+
+def test_no_color_leaves_the_symbols(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = shown(known.mixed(), force_terminal=True, color_system="truecolor")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", text)
+    assert "✗ red" in ESCAPE.sub("", text)
+
+
+def test_ascii_output_has_ascii_symbols() -> None:
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding="ascii")
+    show(known.mixed(), Console(file=file, width=80))
+    file.flush()
+    assert b"X red" in raw.getvalue()
+
+
+def test_a_path_stays_in_one_piece() -> None:
+    file = io.StringIO()
+    path = Path("/a" * 60) / "report.html"
+    show(known.green(), Console(file=file, width=80), paths=[path])
+    assert str(path) in file.getvalue()

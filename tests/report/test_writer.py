@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seism.report.writer import REPORTS, write
+from tests.report import known
+
+
+@pytest.mark.parametrize("name", known.ALL)
+def test_all_reports_are_written(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "seism-report"
+    paths = write(known.ALL[name], folder)
+    assert set(paths) == {"report.json", "junit.xml", "report.html"} == set(REPORTS)
+    assert sorted(folder.iterdir()) == sorted(paths.values())
+    for path in paths.values():
+        assert path.read_text(encoding="utf-8")
+
+
+def test_a_second_run_replaces_the_first(tmp_path: Path) -> None:
+    write(known.green(), tmp_path)
+    paths = write(known.mixed(), tmp_path, strict=True)
+    document = json.loads(paths["report.json"].read_text())
+    assert document["outcome"] == "red"
+    assert document["strict"] is True
+
+
+def test_equal_judgements_give_equal_files(tmp_path: Path) -> None:
+    first = write(known.mixed(), tmp_path / "1")
+    second = write(known.mixed(), tmp_path / "2")
+    for name in REPORTS:
+        assert first[name].read_bytes() == second[name].read_bytes()
+
+
+def test_a_folder_that_cannot_be_made_is_an_os_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError):
+        write(known.green(), tmp_path / "file" / "report")

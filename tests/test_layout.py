@@ -1,0 +1,120 @@
+"""The import rule and its neighbours, on the repository and on planted violations."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.layout import LAYOUT, violations
+
+ROOT = Path(__file__).parent.parent
+SKIPPED = {".venv", ".tox", ".git", "build", "dist", "seism-report"}
+TEXT = {".py", ".md", ".toml", ".ini", ".cfg", ".html", ".css", ".js", ".rst", ".txt", ".yml", ""}
+
+
+def sources() -> list[Path]:
+    """The text files of the repository, which need not be a git checkout."""
+    return [
+        path
+        for path in sorted(ROOT.rglob("*"))
+        if path.is_file()
+        and path.suffix in TEXT
+        and not any(
+            part in SKIPPED or part.endswith(("_cache", ".egg-info", "__pycache__"))
+            for part in path.relative_to(ROOT).parts
+        )
+        and path.relative_to(ROOT).parts[0] != ".hypothesis"
+    ]
+
+
+def test_the_repository_keeps_its_rules() -> None:
+    found = sources()
+    assert len(found) > 20
+    broken = []
+    for path in found:
+        name = path.relative_to(ROOT).as_posix()
+        if name != "tests/test_layout.py":
+            broken += violations(name, path.read_text(encoding="utf-8"))
+    assert broken == []
+
+
+# Composed, so that this line itself names no path.
+HOME = "/ro" + "ot/x"
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("seism/model.py", "from seism.proxy.link import Link"),
+        ("seism/model.py", "import seism.verdict"),
+        ("seism/model.py", "from seism import verdict"),
+        ("seism/proxy/link.py", "def late():\n    from seism.control import router"),
+        ("seism/control/router.py", "from seism.sidecar import Sidecar"),
+        ("seism/report/html.py", "import seism.demo.backends"),
+        ("seism/errors.py", "import seism.options"),
+        ("seism/__init__.py", "from seism.cli import main"),
+        ("seism/proxy/link.py", "from . import dial"),
+        ("seism/helpers.py", ""),
+        ("seism/verdict.py", "from seism_middleware.observer import Observer"),
+        ("seism/verdict.py", "import seism_middleware"),
+        ("seism/proxy/link.py", "from gevent import monkey"),
+        ("seism/proxy/link.py", "import gevent.monkey"),
+        ("seism/proxy/link.py", "import gevent\ngevent.monkey.patch_all()"),
+        ("seism/toxics/latency.py", "import time"),
+        ("seism/toxics/latency.py", "from time import monotonic"),
+        ("seism/toxics/latency.py", "import random"),
+        ("seism/toxics/latency.py", "from seism.clock import Clock"),
+        ("seism/protocols/http.py", "import gevent.socket"),
+        ("seism/protocols/http.py", "def f():\n    import logging"),
+        ("seism_middleware/wsgi.py", "import gevent"),
+        ("seism_middleware/wsgi.py", "def f():\n    import gevent"),
+        ("seism_middleware/wsgi.py", "from seism.errors import SeismError"),
+        ("seism_middleware/metrics.py", "import statsd"),
+        ("seism_middleware/signals.py", "from blinker import Signal"),
+        ("tests/proxy/test_link.py", "import time\ntime.sleep(2)"),
+        ("tests/proxy/test_link.py", "import time\ntime.sleep(wait)"),
+        ("tests/proxy/test_link.py", f"DATA = '{HOME}'"),
+        ("README.md", f"see {HOME}"),
+    ],
+)
+def test_each_rule_bites(path: str, source: str) -> None:
+    assert violations(path, source) != []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("seism/proxy/link.py", "from seism.model import ProxySpec\nfrom seism.proxy import dial"),
+        ("seism/options.py", "from seism.errors import ConfigurationError"),
+        ("seism/report/html.py", "import seism\nfrom seism import verdict"),
+        ("seism/clock.py", "from seism_middleware.contract import clock_domain"),
+        ("seism/cli.py", "from gevent import monkey\nmonkey.patch_all()"),
+        ("seism/demo/wsgi/example.py", "from seism_middleware.wsgi import Seism\nimport redis"),
+        ("seism_middleware/metrics.py", "def f():\n    from statsd import StatsClient"),
+        ("seism_middleware/signals.py", "try:\n    import blinker\nexcept ImportError:\n    pass"),
+        ("seism_middleware/wsgi.py", "import socket, threading"),
+        ("tests/proxy/test_link.py", "import time\ntime.sleep(0.01)"),
+        ("README.md", "answers on http://127.0.0.1/workers and writes /tmp/wanted"),
+    ],
+)
+def test_what_is_allowed_is_left_alone(path: str, source: str) -> None:
+    assert violations(path, source) == []
+
+
+def test_every_member_has_one_place() -> None:
+    assert len(LAYOUT) == len(set(LAYOUT))
+
+
+def test_the_middleware_really_imports_nothing_heavy() -> None:
+    """What the rule says of the source holds in a process, too."""
+    script = (
+        "import sys, seism_middleware, seism_middleware.contract;"
+        "print(*sorted(m for m in ('gevent', 'seism', 'webob', 'statsd') if m in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout.split() == []
