@@ -160,6 +160,9 @@ class Observer:
 
     def close(self) -> None:
         """Say goodbye to the sidecar and undo the patches; a test's counterpart of ``start``."""
+        with _lock:
+            for key in [key for key, known in _observers.items() if known is self]:
+                del _observers[key]
         self.stream.close()
         self.correlator.close()
         self.ledger.watch(id(self), ())
