@@ -1,0 +1,383 @@
+"""The send ledger: which request wrote which bytes of which backend connection.
+
+A claim is made before bytes leave, because they can be at the proxy before ``send``
+returns; it is corrected afterwards if fewer bytes left. Connections are keyed by file
+descriptor while they are open (sockets have no room for state) and by their local
+address ever after, because a perturbation can be told of late.
+
+The kernel counts as well (``TCP_INFO``, tcp(7), struct tcp_info in linux/tcp.h). Where it
+has seen more bytes than were claimed, something wrote past us (TLS, sendfile): such a
+connection is ``opaque`` and its offsets mean nothing.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from seism_middleware.contract import OpenConnection, Proxied
+from seism_middleware.request import Request, current
+
+MAX_CLAIMS = 1024
+"""Claims kept per connection."""
+MAX_HISTORY = 4096
+"""Closed connections kept."""
+MAX_REFUSALS = 1024
+"""Failed connects kept."""
+
+UNKNOWN: Any = object()
+"""What ``Ledger.table`` answers for a descriptor that nobody has looked at."""
+
+_TCP_INFO = getattr(socket, "TCP_INFO", None)
+_NOTSENT = struct.Struct("@I")
+_COUNTERS = struct.Struct("@QQ")
+_RECEIVED = struct.Struct("@Q")
+
+
+def written(sock: Any) -> int | None:
+    """Bytes that the kernel has taken from this process on ``sock``; None if it won't say."""
+    if _TCP_INFO is None:
+        return None
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 216)
+    except OSError:
+        return None
+    if len(info) < 216:
+        return None
+    sent, again = _COUNTERS.unpack_from(info, 200)
+    return int(sent - again + _NOTSENT.unpack_from(info, 144)[0])
+
+
+def received(sock: Any) -> int:
+    """Bytes that have arrived on ``sock``; -1 if the kernel won't say."""
+    if _TCP_INFO is None:
+        return -1
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 136)
+    except OSError:
+        return -1
+    return int(_RECEIVED.unpack_from(info, 128)[0]) if len(info) == 136 else -1
+
+
+def address_text(address: Any) -> str:
+    """``host:port`` or ``[ipv6]:port`` of a socket's name; IPv4 in IPv6 is shown as IPv4."""
+    host, port = address[0].removeprefix("::ffff:"), address[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Claim:
+    """``length`` bytes from ``offset`` were written for ``request`` (None: for none)."""
+
+    __slots__ = ("at", "length", "offset", "request")
+
+    def __init__(self, offset: int, length: int, request: Request | None, at: float) -> None:
+        self.offset = offset
+        self.length = length
+        self.request = request
+        self.at = at
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.length
+
+
+class Connection:
+    """One connection to a proxied backend. ``born`` and ``died`` are monotonic seconds."""
+
+    __slots__ = (
+        "answered",
+        "backend",
+        "born",
+        "claims",
+        "died",
+        "fd",
+        "local",
+        "opaque",
+        "opener",
+        "peer",
+        "sent",
+        "shared",
+        "sock",
+        "transported",
+        "trap",
+    )
+
+    def __init__(self, backend: str, sock: Any, born: float, opener: Request | None) -> None:
+        self.backend = backend
+        self.fd: int = sock.fileno()
+        self.sock = weakref.ref(sock)
+        self.local = address_text(sock.getsockname())
+        self.peer = ""
+        self.born = born
+        self.died: float | None = None
+        self.sent = 0
+        self.claims: deque[Claim] = deque(maxlen=MAX_CLAIMS)
+        self.opener = opener
+        self.opaque = False
+        """Its offsets mean nothing."""
+        self.shared = False
+        """Two requests had unanswered bytes on it at the same time, once at least."""
+        self.transported = False
+        """An asyncio transport claims for it: the socket beneath must not do so again."""
+        self.answered = 0
+        """Bytes that had arrived when the last claim was made."""
+        self.trap: Callable[[Claim], None] | None = None
+        """Is told the next claim, once."""
+
+    def history(self) -> list[Claim]:
+        """A copy of the claims, oldest first; other threads may go on claiming."""
+        while True:
+            try:
+                return list(self.claims)
+            except RuntimeError:
+                continue
+
+    def verify(self, sock: Any) -> None:
+        """Compare with the kernel's count; the connection is opaque if they disagree."""
+        count = written(sock)
+        if count is None or self.opaque:
+            return
+        claims = self.history()
+        floor = claims[-1].offset if claims and not self.transported else 0
+        if count > self.sent or count < floor:
+            self.opaque = True
+
+
+class Ledger:
+    """All connections of this process to proxied backends, open and closed."""
+
+    def __init__(self) -> None:
+        self.table: dict[int, Connection | None] = {}
+        """Descriptor -> connection, None for one that leads elsewhere. Read by each send."""
+        self.refusals: deque[tuple[float, str, Request]] = deque(maxlen=MAX_REFUSALS)
+        """Failed connects to proxies: (time, proxy's name, request)."""
+        self.on_refusal: list[Callable[[float, str, Request], None]] = []
+        self._open: dict[int, Connection] = {}
+        self._by_local: dict[str, list[Connection]] = {}
+        self._closed: deque[Connection] = deque()
+        self._watched: dict[int, tuple[Proxied, ...]] = {}
+        self._ports: dict[int, list[Proxied]] = {}
+        # Sockets are also closed by the garbage collector, at any point of any thread.
+        self._lock = threading.RLock()
+
+    def watch(self, owner: int, proxies: Iterable[Proxied]) -> None:
+        """Replace the list of proxies that ``owner`` (any number) is interested in."""
+        with self._lock:
+            self._watched[owner] = tuple(proxies)
+            ports: dict[int, list[Proxied]] = {}
+            for listed in self._watched.values():
+                for proxy in listed:
+                    ports.setdefault(proxy.port, []).append(proxy)
+            self._ports = ports
+            for fd in [fd for fd, found in list(self.table.items()) if found is None]:
+                self.table.pop(fd, None)
+
+    def backend_of(self, address: Any) -> str | None:
+        """The name of the proxy that listens on ``address``, a socket address; None if none."""
+        if type(address) is not tuple or len(address) < 2:
+            return None
+        for proxy in self._ports.get(address[1], ()):
+            if _same_host(proxy.host, address[0]):
+                return proxy.name
+        return None
+
+    def opened(self, sock: Any, backend: str, born: float) -> None:
+        """``sock`` was connected, or began to connect, to the proxy ``backend``."""
+        with self._lock:
+            known = self.table.get(sock.fileno())
+            if known is not None and known.sock() is sock:
+                return
+            connection = Connection(backend, sock, born, current.get())
+            try:
+                connection.peer = address_text(sock.getpeername())
+            except OSError:
+                pass  # still connecting
+            self._add(connection)
+
+    def adopt(self, sock: Any) -> Connection | None:
+        """Look at a socket that was connected out of our sight, and remember the result."""
+        fd = sock.fileno()
+        if fd < 0:
+            return None
+        try:
+            peer = sock.getpeername()
+            backend = self.backend_of(peer)
+            if backend is None:
+                self.table[fd] = None
+                return None
+            connection = Connection(backend, sock, 0.0, None)
+        except OSError:
+            self.table[fd] = None
+            return None
+        count = written(sock)
+        connection.sent = count or 0
+        connection.opaque = count is None
+        connection.peer = address_text(peer)
+        with self._lock:
+            self._add(connection)
+        return connection
+
+    def _add(self, connection: Connection) -> None:
+        self._drop(connection.fd)
+        self.table[connection.fd] = self._open[connection.fd] = connection
+        self._by_local.setdefault(connection.local, []).append(connection)
+
+    def reborn(self, sock: Any) -> None:
+        """A new socket object has a descriptor that is in the table."""
+        with self._lock:
+            fd = sock.fileno()
+            connection = self.table.get(fd)
+            if connection is not None and connection.sock() is not sock:
+                try:
+                    # wrap_socket() and detach() give the descriptor to another object.
+                    if address_text(sock.getsockname()) == connection.local:
+                        sock.getpeername()
+                        connection.sock = weakref.ref(sock)
+                        return
+                except (OSError, TypeError, IndexError, AttributeError):
+                    pass
+            self._drop(fd)
+
+    def closed(self, fd: int, connection: Connection | None) -> None:
+        """The socket of ``fd`` was closed; ``connection`` is what the table held before."""
+        with self._lock:
+            # Another thread may have been given the descriptor already.
+            if self.table.get(fd, UNKNOWN) is connection:
+                self._drop(fd)
+
+    def _drop(self, fd: int) -> None:
+        connection = self.table.pop(fd, None)
+        if connection is None:
+            return
+        self._open.pop(fd, None)
+        connection.died = time.monotonic()
+        self._closed.append(connection)
+        if len(self._closed) > MAX_HISTORY:
+            oldest = self._closed.popleft()
+            rest = [c for c in self._by_local.get(oldest.local, ()) if c is not oldest]
+            if rest:
+                self._by_local[oldest.local] = rest
+            else:
+                self._by_local.pop(oldest.local, None)
+
+    def claim(self, connection: Connection, length: int, sock: Any) -> Claim:
+        """``length`` bytes are about to be written on ``connection`` by the running code."""
+        request = current.get()
+        if request is not None and request.over is not None:
+            request = None  # a task that outlived the request in whose context it was made
+        claims = connection.claims
+        arrived = received(sock)
+        if claims and claims[-1].request is not request and arrived == connection.answered:
+            connection.shared = True
+        connection.answered = arrived
+        claim = Claim(connection.sent, length, request, time.monotonic())
+        connection.sent += length
+        claims.append(claim)
+        if request is not None:
+            count = request.exchanges.setdefault(connection, [0, 0])
+            count[0] += 1
+            count[1] += length
+        trap = connection.trap
+        if trap is not None:
+            connection.trap = None
+            trap(claim)
+        return claim
+
+    def correct(self, connection: Connection, claim: Claim, sent: int) -> None:
+        """Only ``sent`` bytes of the claim left."""
+        missing = claim.length - sent
+        if not missing:
+            return
+        claim.length = sent
+        connection.sent -= missing
+        if claim.request is not None:
+            count = claim.request.exchanges.get(connection)
+            if count is not None:
+                count[1] -= missing
+        if connection.claims[-1] is not claim:
+            connection.opaque = True  # two threads wrote at once: nobody knows the order
+
+    def failed(self, connection: Connection, claim: Claim, sock: Any) -> None:
+        """Writing the claim's bytes raised; the kernel knows how many had left by then."""
+        count = written(sock)
+        if count is None or connection.opaque:
+            connection.opaque = True
+            self.correct(connection, claim, 0)
+        else:
+            self.correct(connection, claim, min(max(count - claim.offset, 0), claim.length))
+
+    def refused(self, backend: str) -> None:
+        """Connecting to the proxy ``backend`` failed."""
+        request = current.get()
+        if request is None or request.over is not None:
+            return
+        at = time.monotonic()
+        self.refusals.append((at, backend, request))
+        for told in list(self.on_refusal):
+            told(at, backend, request)
+
+    def find(self, client: str, listen: str, at: float) -> Connection | None:
+        """The connection from ``client`` to ``listen`` (``host:port``) that lived at ``at``."""
+        port = listen.rpartition(":")[2]
+        with self._lock:
+            candidates = list(self._by_local.get(client, ()))
+        for connection in reversed(candidates):
+            peer = connection.peer.rpartition(":")[2]
+            if connection.born <= at and (not port or not peer or peer == port):
+                sock = connection.sock()
+                if connection.died is None and sock is not None:
+                    connection.verify(sock)
+                return connection
+        return None
+
+    def prune(self) -> None:
+        """Let go of connections whose socket was closed by the garbage collector."""
+        with self._lock:
+            for fd, connection in list(self._open.items()):
+                sock = connection.sock()
+                if sock is None or sock.fileno() != fd:
+                    self._drop(fd)
+
+    def __len__(self) -> int:
+        """The number of open connections to proxied backends."""
+        return len(self._open)
+
+    def census(self) -> tuple[OpenConnection, ...]:
+        """Every open connection to a proxied backend, verified to be open still."""
+        self.prune()
+        rows = []
+        for connection in list(self._open.values()):
+            claims = connection.history()
+            user = claims[-1].request if claims else None
+            rows.append(
+                OpenConnection(
+                    backend=connection.backend,
+                    local=connection.local,
+                    opener=connection.opener.id if connection.opener else None,
+                    user=user.id if user else None,
+                    in_use=user is not None and user.over is None,
+                )
+            )
+        return tuple(rows)
+
+    def forget(self) -> None:
+        """Start anew in a forked child: what the parent counts is the parent's."""
+        self._lock = threading.RLock()
+        for container in (self.table, self._open, self._by_local, self._closed, self.refusals):
+            container.clear()
+
+
+def _same_host(proxied: str, host: Any) -> bool:
+    if not isinstance(host, str):
+        return False
+    host = host.removeprefix("::ffff:")
+    if proxied == host or proxied in ("0.0.0.0", "::", ""):
+        return True
+    loopback = ("127.0.0.1", "::1", "localhost")
+    return proxied in loopback and host in loopback and "localhost" in (proxied, host)

@@ -1,0 +1,281 @@
+"""The front observer of one app: it begins and ends requests and talks to the sidecar."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import threading
+import time
+import weakref
+from dataclasses import replace
+from typing import Any
+
+from seism_middleware import signals
+from seism_middleware.contract import (
+    SIDECAR_VARIABLE,
+    TOKEN_VARIABLE,
+    Census,
+    CensusAsked,
+    Clock,
+    Exchanges,
+    Hello,
+    PerturbationBegan,
+    PerturbationEnded,
+    Proxies,
+    RequestBegun,
+    RequestEnded,
+    Welcome,
+    clock_domain,
+)
+from seism_middleware.correlate import Correlator
+from seism_middleware.ledger import Ledger
+from seism_middleware.metrics import Metrics
+from seism_middleware.patches import Patches
+from seism_middleware.request import Request, current
+from seism_middleware.route import Routes
+from seism_middleware.stream import Stream
+from seism_middleware.vitals import Vitals, thread_cpu
+
+__all__ = ["Observer", "configured", "current", "parse_address"]
+
+MAX_EXCHANGES = 100
+"""Connections listed in one observation."""
+BLIND = ("uvloop", "psycopg2", "psycopg", "MySQLdb", "_mysql_connector", "pylibmc", "_ldap")
+"""Modules that write to sockets from C, past every patch."""
+
+LEDGER = Ledger()
+"""One per process: sockets belong to the process, not to an app."""
+PATCHES = Patches(LEDGER)
+
+_observers: dict[tuple[str, int, str | None], Observer] = {}
+_lock = threading.Lock()
+_all: weakref.WeakSet[Observer] = weakref.WeakSet()
+_hooked = False
+
+
+def parse_address(text: str, default_port: int | None = None) -> tuple[str, int]:
+    """``(host, port)`` of ``host:port``, ``[ipv6]:port`` or ``http://host:port``.
+
+    Raises ValueError, with a line for the user, for anything else.
+    """
+    rest = text.strip().removeprefix("http://").rstrip("/")
+    host, colon, port = rest.rpartition(":")
+    if default_port is not None and (not colon or "]" in port):
+        host, port = rest, str(default_port)
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536) or "/" in host:
+        raise ValueError(f"{text!r} is not an address, host:port is expected")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def configured(
+    sidecar: str | None,
+    token: str | None,
+    interface: str,
+    statsd: str | None = None,
+    statsd_prefix: str = "seism",
+) -> Observer | None:
+    """The observer for these options, one per sidecar and token; None without a sidecar.
+
+    What is not given is read from the environment (``SEISM_SIDECAR``, ``SEISM_TOKEN``).
+    Raises ValueError for an address that is none.
+    """
+    sidecar = sidecar or os.environ.get(SIDECAR_VARIABLE)
+    token = token or os.environ.get(TOKEN_VARIABLE)
+    if not sidecar:
+        return None
+    host, port = parse_address(sidecar)
+    with _lock:
+        key = (host, port, token)
+        found = _observers.get(key)
+        if found is None:
+            found = _observers[key] = Observer((host, port), token, interface)
+            if statsd:
+                found.measure(*parse_address(statsd, 8125), statsd_prefix)
+        return found
+
+
+class Observer:
+    """Observes requests and reports them to the sidecar at ``address`` (host, port).
+
+    ``interface`` is ``wsgi`` or ``asgi``. Nothing is opened, started or patched before the
+    first request of a process begins, so that a fork before it is harmless; a fork after it
+    makes a new worker of the child.
+    """
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        token: str | None,
+        interface: str,
+        ledger: Ledger = LEDGER,
+        patches: Patches = PATCHES,
+    ) -> None:
+        self.ledger = ledger
+        self.patches = patches
+        self.interface = interface
+        self.routes = Routes()
+        self.correlator = Correlator(ledger, lambda link: self.stream.send(link))
+        self.stream = Stream(address, token, self._hello, self._receive, self.correlator.tick)
+        self._domain = ""
+        self._shift = 0.0
+        self._metrics: Metrics | None = None
+        self._renew()
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+        self._started = False
+        self.worker = ""
+        self._running: set[str] = set()
+        self._vitals = Vitals()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that run now."""
+        return len(self._running)
+
+    def measure(self, host: str, port: int, prefix: str) -> None:
+        """Send metrics to the statsd server there."""
+        self._metrics = Metrics(
+            host, port, prefix, lambda: self.in_flight, lambda: self._vitals.cpu_percent()
+        )
+        self._metrics.subscribe(self)
+
+    def start(self) -> None:
+        """Become a worker of this process: an id, the patches, the stream."""
+        global _hooked
+        with self._lock:
+            if self._started:
+                return
+            _all.add(self)
+            if not _hooked:
+                _hooked = True
+                os.register_at_fork(after_in_child=_after_fork)
+            self.worker = os.urandom(4).hex()
+            self._numbers = itertools.count(1)
+            self._domain = clock_domain()
+            self.patches.install()
+            self.stream.start()
+            self._started = True
+
+    def close(self) -> None:
+        """Say goodbye to the sidecar and undo the patches; a test's counterpart of ``start``."""
+        with _lock:
+            for key in [key for key, known in _observers.items() if known is self]:
+                del _observers[key]
+        self.stream.close()
+        self.correlator.close()
+        self.ledger.watch(id(self), ())
+        self.patches.uninstall()
+
+    def begin(self, method: str) -> Request:
+        """A request begins: the sidecar is told before the app is."""
+        if not self._started:
+            self.start()
+        request = Request(f"{self.worker}-{next(self._numbers)}", method[:32], time.monotonic())
+        self._running.add(request.id)
+        request.thread, request.cpu = thread_cpu() if self.interface == "wsgi" else (0, None)
+        self.stream.send(RequestBegun(request.id, request.method, request.began))
+        return request
+
+    def report(self, request: Request) -> None:
+        """Send the observation of ``request`` as it is now, if it was not sent like this."""
+        known = request.reported
+        if known is None:
+            record = self._observation(request)
+        else:
+            record = replace(
+                known,
+                status=request.status,
+                body=request.body,
+                retry_after=request.retry_after,
+                exception=request.exception,
+                errors=tuple(request.errors),
+                exchanges=_exchanges(request),
+            )
+        if record != known:
+            request.reported = record
+            self.stream.send(record)
+
+    def finish(self, request: Request) -> None:
+        """The middleware is done with ``request``; it must have its status and body by now."""
+        if request.over is not None:
+            return
+        self.report(request)
+        request.over = time.monotonic()
+        self._running.discard(request.id)
+        signals.send("request_ended", self, request.reported)
+        # Claims remember the request for long; they need no more than its id and times.
+        request.exchanges = {}
+        request.errors = []
+        request.reported = None
+
+    def _observation(self, request: Request) -> RequestEnded:
+        now = time.monotonic()
+        cpu = None
+        if request.cpu is not None:
+            thread, used = thread_cpu()
+            if used is not None and thread == request.thread:
+                cpu = used - request.cpu
+        if self._vitals.due(now):
+            self.ledger.prune()
+        return RequestEnded(
+            request=request.id,
+            method=request.method,
+            route=request.route[:200],
+            began=request.began,
+            duration=now - request.began,
+            status=request.status,
+            body=request.body,
+            retry_after=request.retry_after,
+            exception=request.exception,
+            errors=tuple(request.errors),
+            exchanges=_exchanges(request),
+            cpu=cpu,
+            rss=self._vitals.rss(now),
+            connections=len(self.ledger),
+        )
+
+    def _hello(self) -> Hello:
+        return Hello(
+            worker=self.worker,
+            pid=os.getpid(),
+            clock=Clock(self._domain, time.monotonic()),
+            interface=self.interface,
+            patched=self.patches.names,
+            blind=tuple(name for name in BLIND if name in sys.modules),
+        )
+
+    def _receive(self, record: Any) -> None:
+        """A record of the sidecar, in the stream's thread."""
+        if isinstance(record, Welcome):
+            shared = record.clock.domain == self._domain
+            self._shift = 0.0 if shared else time.monotonic() - record.clock.now
+        if isinstance(record, Welcome | Proxies):
+            self.ledger.watch(id(self), record.proxies)
+        elif isinstance(record, PerturbationBegan):
+            self.correlator.began(replace(record, at=record.at + self._shift))
+            signals.send("perturbation_began", self, record)
+        elif isinstance(record, PerturbationEnded):
+            self.correlator.ended(replace(record, at=record.at + self._shift))
+            signals.send("perturbation_ended", self, record)
+        elif isinstance(record, CensusAsked):
+            now = time.monotonic()
+            rss = self._vitals.rss(now)
+            self.stream.send(Census(record.census, now, rss, self.ledger.census()))
+
+
+def _exchanges(request: Request) -> tuple[Exchanges, ...]:
+    counts = list(request.exchanges.items())[:MAX_EXCHANGES]
+    return tuple(Exchanges(c.backend, c.local, sends, sent) for c, (sends, sent) in counts)
+
+
+def _after_fork() -> None:
+    """A forked child is a worker of its own, and what is claimed is its parent's."""
+    global _lock
+    _lock = threading.Lock()
+    for observer in list(_all):
+        observer._renew()
+        observer.ledger.forget()
+        observer.patches.renew()
+        observer.correlator.forget()

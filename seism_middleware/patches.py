@@ -1,0 +1,377 @@
+"""What is patched in the app's process, and how it is undone.
+
+Only classes are patched, never modules: the standard library's ``socket.socket``, gevent's
+where the app uses gevent, asyncio's selector transport where the app uses asyncio, SSL
+sockets, and ``logging.Logger``. Nothing is patched before the first observed request.
+"""
+
+from __future__ import annotations
+
+import logging
+import operator
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from errno import EAGAIN, EALREADY, EINPROGRESS, EISCONN
+from typing import Any
+
+from seism_middleware.ledger import UNKNOWN, Connection, Ledger
+from seism_middleware.logs import call_handlers
+
+_UNDER_WAY = (EINPROGRESS, EAGAIN, EALREADY)
+
+Wrap = Callable[[Any, Any, "Ledger"], Any]
+"""``(the original function, the class's fileno function, ledger) -> the new function``."""
+
+
+class Patches:
+    """A set of patched class attributes; ``install`` and ``uninstall`` may be repeated."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._lock = threading.Lock()
+        self._done: list[tuple[type[Any], str, Any, bool]] = []
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The dotted names of everything that is patched now."""
+        return tuple(
+            f"{cls.__module__}.{cls.__qualname__}.{name}" for cls, name, _, _ in self._done
+        )
+
+    def install(self) -> None:
+        """Patch what there is to patch in the modules that are imported by now."""
+        with self._lock:
+            if self._done:
+                return
+            for cls in _socket_classes():
+                fileno = getattr(cls, "fileno", None) or operator.methodcaller("fileno")
+                own_loop = not hasattr(cls, "fileno")  # gevent's delegates: see _gevent
+                for name, wrap in _GEVENT.items() if own_loop else _SOCKET.items():
+                    if hasattr(cls, name):
+                        self._patch(cls, name, wrap(getattr(cls, name), fileno, self._ledger))
+            for cls in _ssl_classes():
+                self._patch(cls, "send", _ssl_send(cls.send, cls.fileno, self._ledger))
+            for cls, name, wrap in _asyncio_methods():
+                self._patch(cls, name, wrap(getattr(cls, name), None, self._ledger))
+            logger = logging.Logger
+            self._patch(logger, "callHandlers", call_handlers(logger.callHandlers))
+
+    def uninstall(self) -> None:
+        """Put back exactly what was there, unless someone has patched over it since."""
+        with self._lock:
+            for cls, name, wrapper, own in reversed(self._done):
+                if cls.__dict__.get(name) is not wrapper:
+                    continue
+                if own:
+                    setattr(cls, name, wrapper.__wrapped__)
+                else:
+                    delattr(cls, name)
+            self._done.clear()
+
+    def renew(self) -> None:
+        """After a fork: the lock may have been held by a thread that is gone."""
+        self._lock = threading.Lock()
+
+    def _patch(self, cls: type[Any], name: str, wrapper: Any) -> None:
+        original = getattr(cls, name)
+        wrapper.__name__ = name
+        wrapper.__qualname__ = f"{cls.__qualname__}.{name}"
+        wrapper.__module__ = cls.__module__
+        wrapper.__doc__ = original.__doc__
+        wrapper.__wrapped__ = original
+        own = name in cls.__dict__
+        setattr(cls, name, wrapper)
+        self._done.append((cls, name, wrapper, own))
+
+
+def _socket_classes() -> list[type[Any]]:
+    """The standard library's class and gevent's, whichever of them ``socket.socket`` is."""
+    found: list[type[Any]] = [socket.socket]
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None:
+        found.append(monkey.get_original("socket", "socket"))
+    module = sys.modules.get("gevent._socket3")
+    if module is not None:
+        found.append(module.socket)
+    return list(dict.fromkeys(found))
+
+
+def _ssl_classes() -> list[type[Any]]:
+    found = [
+        getattr(sys.modules[name], "SSLSocket", None)
+        for name in ("ssl", "gevent.ssl")
+        if name in sys.modules
+    ]
+    return [cls for cls in dict.fromkeys(found) if cls is not None]
+
+
+def _asyncio_methods() -> list[tuple[type[Any], str, Wrap]]:
+    module = sys.modules.get("asyncio.selector_events")
+    if module is None:
+        return []
+    transport = module._SelectorSocketTransport
+    found: list[tuple[type[Any], str, Wrap]] = [(transport, "write", _transport_write)]
+    if "writelines" in transport.__dict__:
+        found.append((transport, "writelines", _transport_writelines))
+    found.append((module.BaseSelectorEventLoop, "sock_connect", _sock_connect))
+    return found
+
+
+def _size(data: Any) -> int:
+    return len(data) if type(data) is bytes else memoryview(data).nbytes
+
+
+def _claimed(
+    ledger: Ledger, connection: Connection, size: int, sock: Any, call: Callable[[], Any]
+) -> Any:
+    """Claim, call, correct; ``call`` returns the number of bytes sent, or None for all."""
+    claim = ledger.claim(connection, size, sock)
+    try:
+        sent = call()
+    except BaseException:
+        ledger.failed(connection, claim, sock)
+        raise
+    if sent is not None and sent != size:
+        ledger.correct(connection, claim, sent)
+    return sent
+
+
+def _send(original: Any, fileno: Any, ledger: Ledger) -> Any:
+    """``send``, ``sendall``: one buffer first, whatever follows."""
+    lookup = ledger.table.get
+
+    def send(self: Any, data: Any, *args: Any) -> Any:
+        connection = lookup(fileno(self), UNKNOWN)
+        if connection is None:
+            return original(self, data, *args)
+        if connection is UNKNOWN:
+            connection = ledger.adopt(self)
+        if connection is None or connection.transported:
+            return original(self, data, *args)
+        try:
+            size = _size(data)
+        except TypeError:
+            return original(self, data, *args)
+        return _claimed(ledger, connection, size, self, lambda: original(self, data, *args))
+
+    return send
+
+
+def _gevent_send(original: Any, fileno: Any, ledger: Ledger) -> Any:
+    """gevent's ``send``, to which its ``sendall`` comes down as well."""
+    inner = _send(lambda self, data, args, kwargs: original(self, data, *args, **kwargs),
+                  fileno, ledger)  # fmt: skip
+
+    def send(self: Any, data: Any, *args: Any, **kwargs: Any) -> Any:
+        return inner(self, data, args, kwargs)
+
+    return send
+
+
+def _sendmsg(original: Any, fileno: Any, ledger: Ledger) -> Any:
+    lookup = ledger.table.get
+
+    def sendmsg(self: Any, buffers: Any, *args: Any) -> Any:
+        connection = lookup(fileno(self), UNKNOWN)
+        if connection is UNKNOWN:
+            connection = ledger.adopt(self)
+        if connection is None or connection.transported:
+            return original(self, buffers, *args)
+        try:
+            buffers = list(buffers)
+            size = sum(map(_size, buffers))
+        except TypeError:
+            return original(self, buffers, *args)
+        return _claimed(ledger, connection, size, self, lambda: original(self, buffers, *args))
+
+    return sendmsg
+
+
+def _connect(original: Any, fileno: Any, ledger: Ledger) -> Any:
+    def connect(self: Any, address: Any) -> Any:
+        backend = ledger.backend_of(address)
+        if backend is None:
+            return original(self, address)
+        born = time.monotonic()
+        try:
+            result = original(self, address)
+        except BlockingIOError:
+            ledger.opened(self, backend, born)
+            raise
+        except OSError:
+            ledger.refused(backend)
+            raise
+        ledger.opened(self, backend, born)
+        return result
+
+    return connect
+
+
+def _connect_ex(original: Any, fileno: Any, ledger: Ledger) -> Any:
+    def connect_ex(self: Any, address: Any) -> Any:
+        backend = ledger.backend_of(address)
+        if backend is None:
+            return original(self, address)
+        born = time.monotonic()
+        result = original(self, address)
+        if result == 0 or result in _UNDER_WAY:
+            ledger.opened(self, backend, born)
+        elif result != EISCONN:
+            ledger.refused(backend)
+        return result
+
+    return connect_ex
+
+
+def _close(original: Any, fileno: Any, ledger: Ledger) -> Any:
+    lookup = ledger.table.get
+
+    def close(self: Any) -> Any:
+        fd = fileno(self)
+        connection = lookup(fd, UNKNOWN)
+        if connection is UNKNOWN:
+            return original(self)
+        if connection is not None:
+            connection.verify(self)  # for questions that come after its death
+        try:
+            return original(self)
+        finally:
+            if fileno(self) < 0:
+                ledger.closed(fd, connection)
+
+    return close
+
+
+def _detach(original: Any, fileno: Any, ledger: Ledger) -> Any:
+    """Whoever takes the descriptor may be one of whom we see nothing, so not even None stays."""
+    table = ledger.table
+
+    def detach(self: Any) -> Any:
+        fd = original(self)
+        if table.get(fd, UNKNOWN) is None:
+            table.pop(fd, None)
+        return fd
+
+    return detach
+
+
+def _init(original: Any, fileno: Any, ledger: Ledger) -> Any:
+    table = ledger.table
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        if fileno(self) in table:
+            ledger.reborn(self)
+
+    return __init__
+
+
+_SOCKET: dict[str, Wrap] = {
+    "__init__": _init,
+    "connect": _connect,
+    "connect_ex": _connect_ex,
+    "send": _send,
+    "sendall": _send,
+    "sendmsg": _sendmsg,
+    "close": _close,
+    "detach": _detach,
+}
+_GEVENT: dict[str, Wrap] = {
+    "__init__": _init,
+    "connect": _connect,
+    "connect_ex": _connect_ex,
+    "send": _gevent_send,
+    "sendmsg": _sendmsg,
+    "close": _close,
+    "detach": _detach,
+}
+
+
+def _ssl_send(original: Any, fileno: Any, ledger: Ledger) -> Any:
+    """What leaves an SSL socket is longer than what was written: who and when, not where."""
+    lookup = ledger.table.get
+
+    def send(self: Any, data: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._sslobj is None:
+            return original(self, data, *args, **kwargs)
+        connection = lookup(fileno(self), UNKNOWN)
+        if connection is UNKNOWN:
+            connection = ledger.adopt(self)
+        if connection is not None:
+            connection.opaque = True
+            ledger.claim(connection, _size(data), self)
+        return original(self, data, *args, **kwargs)
+
+    return send
+
+
+def _transport_write(original: Any, fileno: Any, ledger: Ledger) -> Any:
+    """asyncio's ``write``: what it cannot send at once leaves in some other context."""
+
+    def write(self: Any, data: Any) -> Any:
+        connection = _of_transport(self, ledger)
+        if connection is None:
+            return original(self, data)
+        try:
+            size = _size(data)
+        except TypeError:
+            return original(self, data)
+        return _through_transport(self, ledger, connection, size, lambda: original(self, data))
+
+    return write
+
+
+def _transport_writelines(original: Any, fileno: Any, ledger: Ledger) -> Any:
+    def writelines(self: Any, lines: Any) -> Any:
+        connection = _of_transport(self, ledger)
+        if connection is None:
+            return original(self, lines)
+        lines = list(lines)
+        try:
+            size = sum(map(_size, lines))
+        except TypeError:
+            return original(self, lines)
+        return _through_transport(self, ledger, connection, size, lambda: original(self, lines))
+
+    return writelines
+
+
+def _of_transport(transport: Any, ledger: Ledger) -> Connection | None:
+    connection: Connection | None = ledger.table.get(transport._sock_fd, UNKNOWN)
+    if connection is UNKNOWN:
+        connection = ledger.adopt(transport._sock)
+    if connection is None or transport._conn_lost or transport._eof:
+        return None
+    if type(transport._protocol).__module__ == "asyncio.sslproto":
+        connection.opaque = True  # it may flush one task's bytes in another's context
+    return connection
+
+
+def _through_transport(
+    transport: Any, ledger: Ledger, connection: Connection, size: int, call: Callable[[], Any]
+) -> Any:
+    connection.transported = True
+    claim = ledger.claim(connection, size, transport._sock)
+    try:
+        return call()
+    except BaseException:
+        ledger.correct(connection, claim, 0)
+        raise
+
+
+def _sock_connect(original: Any, fileno: Any, ledger: Ledger) -> Any:
+    """asyncio learns of a refused connect in a callback: note it where it is raised."""
+
+    async def sock_connect(self: Any, sock: Any, address: Any) -> Any:
+        try:
+            return await original(self, sock, address)
+        except OSError:
+            backend = ledger.backend_of(address)
+            if backend is not None:
+                ledger.refused(backend)
+            raise
+
+    return sock_connect

@@ -1,0 +1,78 @@
+"""The request ledger: which request the running code works for.
+
+``current`` is a context variable, so that it follows threads, greenlets and tasks alike.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any
+
+from seism_middleware.contract import LoggedError, RequestEnded
+
+if TYPE_CHECKING:
+    from seism_middleware.ledger import Connection
+
+
+class Request:
+    """One request from the call of the app until the middleware is done with it.
+
+    ``began`` and ``over`` are seconds of ``time.monotonic()``. ``over`` is later than the
+    last byte of the response: code that runs in ``close()`` still works for its request.
+    """
+
+    __slots__ = (
+        "began",
+        "body",
+        "cpu",
+        "errors",
+        "exception",
+        "exchanges",
+        "id",
+        "method",
+        "over",
+        "reported",
+        "retry_after",
+        "route",
+        "status",
+        "thread",
+    )
+
+    def __init__(self, id: str, method: str, began: float) -> None:
+        self.id = id
+        self.method = method
+        self.began = began
+        self.over: float | None = None
+        self.route = ""
+        self.status: int | None = None
+        self.body = ""
+        self.retry_after = False
+        self.exception = ""
+        self.errors: list[LoggedError] = []
+        self.exchanges: dict[Connection, list[int]] = {}
+        """Connection -> [sends, bytes]."""
+        self.thread = 0
+        self.cpu: float | None = None
+        self.reported: RequestEnded | None = None
+
+    def in_flight(self, at: float) -> bool:
+        """Whether it ran at ``at``, in seconds of the monotonic clock."""
+        return self.began <= at and (self.over is None or self.over >= at)
+
+
+current: ContextVar[Request | None] = ContextVar("seism_request", default=None)
+"""The request that the running code works for, None outside of one."""
+
+
+def leave(token: Token[Request | None]) -> None:
+    """Reset ``current``; a generator closed in a foreign context has nothing to reset."""
+    try:
+        current.reset(token)
+    except ValueError:
+        pass
+
+
+def type_name(error: type[Any]) -> str:
+    """The dotted name of an exception's type, built-ins without their module."""
+    module = error.__module__
+    return error.__qualname__ if module == "builtins" else f"{module}.{error.__qualname__}"
