@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 10.0
 """Seconds for each address of the backend."""
 
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""This process, or the machine, has no more descriptors or buffers."""
+
 _WRITE = 2
 _PENDING = (errno.EINPROGRESS, errno.EINTR)
 
@@ -67,7 +70,9 @@ class Dial:
                 if self._connect(self._sock, endpoint):
                     return
             except OSError as error:
-                logger.debug("connecting to %s: %s", endpoint.sockaddr, error)
+                # Refusals are the backend's affair; no descriptors is ours.
+                level = logging.ERROR if error.errno in EXHAUSTED else logging.DEBUG
+                logger.log(level, "cannot connect to %s: %s", endpoint.sockaddr, error)
             self.cancel()
         self._done(None)
 

@@ -37,7 +37,7 @@ class GeventThread:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.run_callback_threadsafe(self._stop.set)
+        self.loop.run_callback_threadsafe(self._stop.set)
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
 
@@ -50,12 +50,12 @@ class GeventThread:
             except BaseException as error:
                 future.set_exception(error)
 
-        self._loop.run_callback_threadsafe(gevent.spawn, run)
+        self.loop.run_callback_threadsafe(gevent.spawn, run)
         return future.result(PATIENCE)
 
     def _run(self, ready: Future[None]) -> None:
         hub = gevent.get_hub()
-        self._loop = hub.loop
+        self.loop = hub.loop
         alive = hub.loop.async_()  # a loop without a watcher would end
         alive.start(lambda: None)
         self._stop = gevent.event.Event()

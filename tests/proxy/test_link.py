@@ -176,9 +176,8 @@ def fill(sock: socket.socket) -> int:
 def test_a_refused_backend_resets_the_client() -> None:
     with backend() as behind:
         behind.listener.close()
-        client = behind.connect()
         with pytest.raises(ConnectionResetError):
-            client.recv(1)
+            behind.connect().recv(1)
         assert behind.proxies.records == []
 
 
