@@ -56,8 +56,9 @@ def read_json(request: Request) -> Any:
 
 def answer(values: Any, status: int = 200, warnings: Iterable[str] = ()) -> Response:
     """A JSON response; each warning becomes a ``Warning`` header (RFC 7234, 5.5)."""
-    response = Response(status=status, charset="utf-8", content_type="application/json")
-    response.body = json.dumps(values, separators=(",", ":")).encode()
+    body = json.dumps(values, separators=(",", ":")).encode()
+    response = Response(body, status, content_type="application/json")
+    response.headers["Content-Type"] = "application/json;charset=utf-8"
     for warning in warnings:
         quoted = re.sub(r"[^ -~]", "?", warning).replace("\\", "\\\\").replace('"', '\\"')
         response.headers.add("Warning", f'299 seism "{quoted}"')

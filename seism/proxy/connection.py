@@ -164,6 +164,8 @@ class Connection:
         self._gone(self)
 
     def _dialled(self, server: _socket.socket | None) -> None:
+        # The reset was told with the connect, and the socket will not tell it again.
+        self.broken = self._dial is not None and self._dial.was_reset
         self._dial = None
         if server is None:
             self.unreachable = True

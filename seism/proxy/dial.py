@@ -18,8 +18,11 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 10.0
 """Seconds for each address of the backend."""
 
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""This process, or the machine, has no more descriptors or buffers."""
+
 _WRITE = 2
-_PENDING = (errno.EINPROGRESS, errno.EALREADY, errno.EINTR)
+_PENDING = (errno.EINPROGRESS, errno.EINTR)
 
 Done = Callable[[_socket.socket | None], None]
 """Takes the connected socket, or None if no address answered."""
@@ -34,7 +37,16 @@ def tune(sock: _socket.socket) -> None:
 class Dial:
     """One attempt to reach a backend; calls ``done`` once, unless it is cancelled."""
 
-    __slots__ = ("_done", "_endpoints", "_next", "_relay", "_sock", "_timer", "_watcher")
+    __slots__ = (
+        "_done",
+        "_endpoints",
+        "_next",
+        "_relay",
+        "_sock",
+        "_timer",
+        "_watcher",
+        "was_reset",
+    )
 
     def __init__(self, relay: Relay, endpoints: Sequence[Endpoint], done: Done) -> None:
         self._relay = relay
@@ -44,6 +56,8 @@ class Dial:
         self._sock: _socket.socket | None = None
         self._watcher: Any = None
         self._timer: Timer | None = None
+        self.was_reset = False
+        """The backend accepted, and has reset since; what it said before can be read."""
 
     def start(self) -> None:
         """Try the next address; ``done`` may be called before this returns."""
@@ -56,7 +70,9 @@ class Dial:
                 if self._connect(self._sock, endpoint):
                     return
             except OSError as error:
-                logger.debug("connecting to %s: %s", endpoint.sockaddr, error)
+                # Refusals are the backend's affair; no descriptors is ours.
+                level = logging.ERROR if error.errno in EXHAUSTED else logging.DEBUG
+                logger.log(level, "cannot connect to %s: %s", endpoint.sockaddr, error)
             self.cancel()
         self._done(None)
 
@@ -70,18 +86,14 @@ class Dial:
     def _connect(self, sock: _socket.socket, endpoint: Endpoint) -> bool:
         """False if this address has refused already."""
         code = sock.connect_ex(endpoint.sockaddr)
-        if code in _PENDING:
-            # On loopback it is done by now, and asking again is cheaper than a watcher.
-            code = sock.connect_ex(endpoint.sockaddr)
-        if code in (0, errno.EISCONN):
-            self._finish(sock)
-            return True
+        if code in _PENDING and _connected(sock):
+            code = 0
         if code not in _PENDING:
-            return False
+            return self._settled(sock, code)
         self._watcher = self._relay.loop.io(sock.fileno(), _WRITE)
         self._watcher.start(self._writable)
         self._timer = self._relay.timers.at(
-            self._relay.clock.now() + CONNECT_TIMEOUT, self._timed_out
+            self._relay.clock.now() + CONNECT_TIMEOUT, self._give_up
         )
         return True
 
@@ -89,24 +101,27 @@ class Dial:
         sock = self._sock
         assert sock is not None
         try:
-            failed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if failed:
-                self._timed_out()
-            else:
-                self._finish(sock)
+            if not self._settled(sock, sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+                self._give_up()
         except Exception:
             logger.exception("connecting to the backend")
             self.cancel()
             self._done(None)
 
-    def _timed_out(self) -> None:
-        self.cancel()
-        self.start()
-
-    def _finish(self, sock: _socket.socket) -> None:
+    def _settled(self, sock: _socket.socket, code: int) -> bool:
+        """Whether the connect succeeded, by its error code."""
+        # A connect that fails is refused; only what was connected can be reset.
+        self.was_reset = code == errno.ECONNRESET
+        if code not in (0, errno.ECONNRESET):
+            return False
         self._disarm()
         self._sock = None
         self._done(sock)
+        return True
+
+    def _give_up(self) -> None:
+        self.cancel()
+        self.start()
 
     def _disarm(self) -> None:
         if self._watcher is not None:
@@ -116,3 +131,16 @@ class Dial:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _connected(sock: _socket.socket) -> bool:
+    """Whether it is done already, as on loopback: asking is cheaper than a watcher.
+
+    Not asked by a second connect(2), which throws away what a backend has said that
+    accepts and resets at once.
+    """
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _socket
-import errno
 import logging
 import os
 import socket
@@ -12,6 +11,7 @@ from typing import Any
 
 from seism.errors import Unavailable
 from seism.model import show_address
+from seism.proxy.dial import EXHAUSTED
 from seism.proxy.endpoint import Endpoint
 from seism.proxy.relay import Relay
 from seism.proxy.timers import Timer
@@ -25,7 +25,6 @@ PAUSE = 0.1
 """Seconds without accepting after the process ran out of descriptors."""
 
 _READ = 1
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 Accepted = Callable[[_socket.socket, tuple[Any, ...]], None]
 """Takes a new connection and its peer's address, and owns the socket from then on."""
@@ -73,7 +72,7 @@ class Listener:
             self._exhausted = False
             return False
         except OSError as error:
-            if error.errno in _EXHAUSTED:
+            if error.errno in EXHAUSTED:
                 self._pause(error)
                 return False
             return True  # the client went away before it was accepted

@@ -60,6 +60,10 @@ class Timers:
         self._set()
         return timer
 
+    def __len__(self) -> int:
+        """How many entries there are, cancelled ones that are still kept included."""
+        return len(self._heap)
+
     def close(self) -> None:
         self._heap.clear()
         self._alarm.close()
