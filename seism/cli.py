@@ -20,10 +20,12 @@ import click
 from rich.console import Console
 
 from seism import __version__
-from seism.errors import SeismError
+from seism.errors import SeismError, Unavailable
+from seism.verdict import Judgement
 from seism_middleware.contract import TOKEN_VARIABLE
 
 SEED_HELP = "The root of all chance.  [default: the file's, else 1]"
+JOURNAL = "journal.jsonl"
 EXISTING_FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -115,7 +117,7 @@ def run(file: Path, seed: int | None, report_dir: Path, strict: bool, quiet: boo
     seed = experiment.seed if seed is None else seed
     with _interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
         judgement = Run(experiment, file.resolve(), seed, report_dir.resolve(), progress).judge()
-    return _report(judgement, report_dir, strict)
+    return _report(judgement, report_dir / JOURNAL, report_dir, strict)
 
 
 @cli.command()
@@ -137,7 +139,7 @@ def demo(
 
     with _interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
         judgement = runner.judge(app, app_source, seed, report_dir.resolve(), progress)
-    code = _report(judgement, report_dir, strict)
+    code = _report(judgement, report_dir / JOURNAL, report_dir, strict)
     if code in (3, 4):
         return code
     return runner.compare(app, app_source, judgement, Console())
@@ -152,7 +154,7 @@ def report(journal: Path, report_dir: Path | None, strict: bool) -> int:
     from seism.journal import read
     from seism.judge import judge
 
-    return _report(judge(read(journal)), report_dir or journal.parent, strict)
+    return _report(judge(read(journal)), journal, report_dir or journal.parent, strict)
 
 
 @cli.command()
@@ -166,12 +168,16 @@ def completion(shell: str) -> None:
     click.echo(found(cli, {}, "seism", "_SEISM_COMPLETE").source())
 
 
-def _report(judgement: Any, directory: Path, strict: bool) -> int:
-    from seism.report import terminal, write
+def _report(judgement: Judgement, journal: Path, directory: Path, strict: bool) -> int:
+    from seism.report.terminal import show
+    from seism.report.writer import write
 
-    paths = write(judgement, directory, strict=strict)
-    terminal.show(judgement, paths, Console(), strict=strict)
-    return int(judgement.exit_code(strict))
+    try:
+        paths = write(judgement, directory, strict=strict)
+    except OSError as error:
+        raise Unavailable(f"{directory}: {error.strerror}") from None
+    show(judgement, Console(), paths=[journal, *paths.values()], strict=strict)
+    return judgement.exit_code(strict)
 
 
 def _log(verbose: bool) -> None:

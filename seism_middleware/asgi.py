@@ -72,7 +72,7 @@ class _Response:
         self._observer = observer
         self._scope = scope
         self._send = send
-        self._request = observer.begin(scope["method"])
+        self._request = observer.begin(scope["method"], scope["path"])
         self._expected: int | None = None
         self._sent = 0
         self._started = False

@@ -115,6 +115,7 @@ class Observer:
         self.patches = patches
         self.interface = interface
         self.routes = Routes()
+        self._guesses = Routes()
         self.correlator = Correlator(ledger, lambda link: self.stream.send(link))
         self.stream = Stream(address, token, self._hello, self._receive, self.correlator.tick)
         self._domain = ""
@@ -168,14 +169,15 @@ class Observer:
         self.ledger.watch(id(self), ())
         self.patches.uninstall()
 
-    def begin(self, method: str) -> Request:
+    def begin(self, method: str, path: str) -> Request:
         """A request begins: the sidecar is told before the app is."""
         if not self._started:
             self.start()
         request = Request(f"{self.worker}-{next(self._numbers)}", method[:32], time.monotonic())
         self._running.add(request.id)
         request.thread, request.cpu = thread_cpu() if self.interface == "wsgi" else (0, None)
-        self.stream.send(RequestBegun(request.id, request.method, request.began))
+        guess = self._guesses.name(path)
+        self.stream.send(RequestBegun(request.id, request.method, request.began, guess))
         return request
 
     def report(self, request: Request) -> None:

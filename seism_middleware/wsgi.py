@@ -80,7 +80,8 @@ class _Response:
     def __init__(self, observer: Observer, environ: Environ) -> None:
         self._observer = observer
         self._environ = environ
-        self._request: Request = observer.begin(environ["REQUEST_METHOD"])
+        self._path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        self._request: Request = observer.begin(environ["REQUEST_METHOD"], self._path)
         self._expected: int | None = None
         self._sent = 0
         self._iterable: Iterable[bytes] = ()
@@ -166,9 +167,8 @@ class _Response:
         request = self._request
         request.body = body
         if not request.route:
-            environ = self._environ
-            path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-            request.route = environ.get(ENVIRON_ROUTE) or self._observer.routes.name(path)
+            told = self._environ.get(ENVIRON_ROUTE)
+            request.route = told or self._observer.routes.name(self._path)
         self._observer.report(request)
 
     def _failed(self, error: BaseException) -> None:

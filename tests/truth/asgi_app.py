@@ -8,8 +8,8 @@ from typing import Any
 
 import asyncpg
 import redis.asyncio
-from seism_middleware.asgi import SeismASGI
 
+from seism_middleware.asgi import SeismASGI
 from seism_middleware.contract import ENVIRON_REQUEST
 
 HOST, _, PORT = os.environ["BACKEND"].rpartition(":")

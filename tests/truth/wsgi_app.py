@@ -9,9 +9,9 @@ from typing import Any
 
 import pg8000.dbapi
 import redis
-from seism_middleware.wsgi import SeismWSGI
 
 from seism_middleware.contract import ENVIRON_REQUEST
+from seism_middleware.wsgi import SeismWSGI
 
 HOST, _, PORT = os.environ["BACKEND"].rpartition(":")
 CLIENT = os.environ["CLIENT"]
