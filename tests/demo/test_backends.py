@@ -18,6 +18,14 @@ from seism.demo.backends import Backends
 from seism.errors import ConfigurationError
 
 
+def name(process: psutil.Process) -> str:
+    """Its name; PostgreSQL's helpers come and go while one looks."""
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
+
+
 def test_both_serve_and_both_are_gone_afterwards() -> None:
     with Backends() as running:
         below = psutil.Process().children(recursive=True)
@@ -28,7 +36,7 @@ def test_both_serve_and_both_are_gone_afterwards() -> None:
         assert connection.run("SELECT count(*) FROM items") == [[20]]
         assert connection.run("SHOW unix_socket_directories") == [[""]]
         connection.close()
-        assert {process.name() for process in below} >= {"valkey-server", "postgres"}
+        assert {"valkey-server", "postgres"} <= {name(process) for process in below}
     assert not any(process.is_running() for process in below)
     for address in (cache, db):
         with pytest.raises(ConnectionRefusedError):
@@ -48,9 +56,9 @@ def test_close_removes_the_data_and_may_be_called_twice() -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="as root only: PostgreSQL must not run as root")
 def test_as_root_postgres_runs_as_somebody_else() -> None:
     with Backends():
-        servers = [p for p in psutil.Process().children(recursive=True) if p.name() == "postgres"]
-        assert servers
-        assert all(server.uids().real != 0 for server in servers)
+        below = psutil.Process().children(recursive=True)
+        (main,) = [one for one in below if name(one) == "postgres" and "-D" in one.cmdline()]
+        assert main.uids().real != 0
 
 
 def test_the_data_is_private_and_its_parent_can_be_passed(monkeypatch: Any, tmp_path: Path) -> None:

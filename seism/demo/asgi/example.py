@@ -44,9 +44,6 @@ class BackendError(Exception):
         self.backend = backend
 
 
-# Connectors
-
-
 class Cache:
     """Valkey. A command is tried once: a cache that is late is of no use."""
 
@@ -201,9 +198,6 @@ class Shop:
         """To be called in the event loop before the first request."""
         await self.db.open()
         await self.prices_db.open()
-
-
-# Routes
 
 
 @asynccontextmanager

@@ -45,9 +45,6 @@ class BackendError(Exception):
         self.backend = backend
 
 
-# Connectors
-
-
 class Cache:
     """Valkey. A command is tried once: a cache that is late is of no use."""
 
@@ -203,9 +200,6 @@ class Metered:
         self._sock.close()
         received: int = struct.unpack_from("=Q", info, 128)[0]
         return received
-
-
-# Views
 
 
 class Shop:
