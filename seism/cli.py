@@ -99,9 +99,12 @@ def serve(
         config, host=host, port=port, seed=seed, journal=journal,
         token=os.environ.get(TOKEN_VARIABLE, ""),
     )  # fmt: skip
-    click.echo(f"http://{sidecar.address}")
-    sys.stdout.flush()
-    sidecar.run_until_stopped()
+
+    def ready() -> None:
+        click.echo(f"http://{sidecar.address}")
+        sys.stdout.flush()
+
+    sidecar.run_until_stopped(ready)
 
 
 @cli.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import signal
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -84,11 +85,15 @@ class Sidecar:
         """``host:port`` of the control API."""
         return show_address(*self.control.address)
 
-    def run_until_stopped(self) -> None:
-        """Serve until SIGTERM or SIGINT, then close everything in order."""
+    def run_until_stopped(self, ready: Callable[[], None]) -> None:
+        """Serve until SIGTERM or SIGINT, then close everything in order.
+
+        ``ready`` is called once requests are served and the signals are heard.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._stop.set)
         self.control.start()
+        ready()
         self._stop.wait()
         self.close()
 

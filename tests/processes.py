@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,14 +79,34 @@ def app(kind: str, module: str, control: Control, **env: str) -> Iterator[tuple[
         yield port, child.pid
 
 
-def wait_for(port: int, child: subprocess.Popen[bytes], seconds: float = 30) -> None:
+def wait_for(port: int, child: subprocess.Popen[bytes]) -> None:
     """Until something listens on ``port``."""
-    end = time.monotonic() + seconds
-    while True:
+
+    def listens() -> bool:
+        assert child.poll() is None, f"it ended with {child.returncode}"
         try:
             socket.create_connection(("127.0.0.1", port), timeout=5).close()
-            return
         except OSError:
-            assert child.poll() is None, f"it ended with {child.returncode}"
-            assert time.monotonic() < end, "it does not listen"
-            time.sleep(0.02)
+            return False
+        return True
+
+    until(listens)
+
+
+def until(condition: Callable[[], object], seconds: float = 30) -> None:
+    """Look every 20 ms until ``condition`` holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{condition} does not come true"
+        time.sleep(0.02)
+
+
+def settled(read: Callable[[], object], looks: int = 20) -> None:
+    """Until what ``read`` gives has stayed the same for ``looks`` looks."""
+    seen: list[object] = []
+
+    def stable() -> bool:
+        seen.append(read())
+        return len(seen) >= looks and seen[-looks:] == [seen[-1]] * looks
+
+    until(stable)

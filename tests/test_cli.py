@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import psutil
 import pytest
 
 from seism.demo.backends import Backends
-from tests.processes import ROOT, free_port
+from tests.processes import ROOT, free_port, until
 
 MARK = "SEISM_TEST_MARK"
 
@@ -108,19 +107,22 @@ class Seism:
                 continue
         return [p for p in found if p.status() != psutil.STATUS_ZOMBIE]
 
-    def find(self, *words: str, seconds: float = 30) -> psutil.Process:
-        """The one process of ours with ``words`` in its command line."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+    def find(self, *words: str) -> psutil.Process:
+        """The one process of ours with ``words`` in its command line, once it is there."""
+        found: list[psutil.Process] = []
+
+        def there() -> bool:
             for process in self.left():
                 try:
                     line = process.cmdline()
                 except psutil.Error:
                     continue
                 if all(word in line for word in words) and "guard.py" not in " ".join(line):
-                    return process
-            time.sleep(0.02)
-        raise AssertionError(f"no process {words}")
+                    found.append(process)
+            return bool(found)
+
+        until(there)
+        return found[0]
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +209,7 @@ def test_an_app_that_is_not_wrapped(seism: Seism) -> None:
         ({"reset_peer": "reset_pear"}, 2, r"did you mean 'reset_peer'"),
         ({sys.executable: "/no/such/python"}, 2, r"/no/such/python"),
         ({"{port}": "{prot}"}, 2, r"unknown placeholder \{prot\}; did you mean 'port'"),
-        ({"small_app:app": "small_app:nothing"}, 3, r"the app ended with exit code 1 before it"),
+        ({"small_app:app": "small_app:nothing"}, 3, r"the app ended with exit code 0 before it"),
     ],
 )
 def test_bad_input_is_one_line(seism: Seism, change: dict[str, str], code: int, said: str) -> None:
@@ -287,10 +289,7 @@ def test_a_killed_run_leaves_nothing(seism: Seism) -> None:
     seism.find("seism.experiment.load")
     process.kill()
     process.communicate(timeout=30)
-    end = time.monotonic() + 30
-    while seism.left() and time.monotonic() < end:
-        time.sleep(0.05)
-    assert seism.left() == []
+    until(lambda: not seism.left())
 
 
 def test_a_sidecar_that_vanishes(seism: Seism) -> None:

@@ -26,7 +26,7 @@ from seism.client import Control
 from seism.demo.backends import Backends
 from seism.journal import read
 from seism_middleware.contract import Link, PerturbationBegan, PerturbationEnded
-from tests.processes import app, process, sidecar
+from tests.processes import app, process, settled, sidecar
 
 REQUESTS = 2000
 AT_ONCE = 32
@@ -86,7 +86,7 @@ def test_every_link_is_right(
             environ = {"CLIENT": client, "BACKEND": proxy["listen"]}
             with app(kind, f"tests.truth.{kind}_app", control, **environ) as (port, _):
                 statuses = drive(port, control)
-                time.sleep(0.5)
+                settled(lambda: journal.stat().st_size)
     assert sum(statuses.values()) == REQUESTS
     perturbed, blind = collect(journal, taps)
     evidence = Counter(link.evidence for item in perturbed for link in item.links)
@@ -135,9 +135,10 @@ def drive(port: int, control: Control) -> Counter[int]:
         if rng.random() < 0.2:
             toxic |= {"type": "reset_peer", "attributes": {"timeout": 0}, "toxicity": 0.3}
         control.add_toxic("backend", toxic)
-        time.sleep(rng.uniform(0.02, 0.1))
+        for _ in range(rng.randint(1, 5)):
+            time.sleep(0.02)
         control.remove_toxic("backend", "toxic")
-        time.sleep(rng.uniform(0.0, 0.03))
+        time.sleep(0.015)
     for thread in workers:
         thread.join()
     return statuses

@@ -6,16 +6,21 @@ import http.client
 import os
 import signal
 import threading
-import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from seism.client import Control
 from seism.demo.backends import Backends
 from seism.journal import WorkerLeft, read
 from seism_middleware.contract import RequestBegun, RequestEnded
-from tests.processes import app, sidecar
+from tests.processes import app, sidecar, until
+
+
+def worker_in_flight(control: Control) -> int:
+    (worker,) = control.call("GET", "/seism/workers")["workers"]
+    return int(worker["in_flight"])
 
 
 @pytest.mark.parametrize(("kind", "client"), [("wsgi", "redis"), ("asgi", "redis-asyncio")])
@@ -49,18 +54,18 @@ def test_sigkill_in_mid_request(kind: str, client: str, tmp_path: Path) -> None:
             threads = [threading.Thread(target=worker, args=(port,)) for _ in range(16)]
             for thread in threads:
                 thread.start()
-            time.sleep(1)
+            until(lambda: len(received) > 100)
             # With a slow backend many requests are under way at the moment of death.
             control.add_toxic(
                 "cache",
                 {"type": "latency", "stream": "upstream", "toxicity": 0.5,
                  "attributes": {"latency": 300}},
             )  # fmt: skip
-            time.sleep(0.5)
+            until(lambda: worker_in_flight(control) >= 4)
             os.kill(pid, signal.SIGKILL)
             for thread in threads:
                 thread.join(30)
-            time.sleep(0.5)
+            until(lambda: not control.call("GET", "/seism/workers")["workers"])
     begun: set[str] = set()
     ended: dict[str, RequestEnded] = {}
     left: list[WorkerLeft] = []
