@@ -13,7 +13,6 @@ PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep 
 	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
 .PHONY: help demo test lint tox clean
-.DELETE_ON_ERROR:
 
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -37,7 +36,7 @@ demo: $(VENV)/.demo ## the whole loop on real backends, about 30 s (ARGS="--seed
 	@$(BIN)/seism demo $(ARGS)
 
 test: $(VENV)/.test ## the whole test suite (ARGS="-k ledger")
-	@$(BIN)/python tests/debian.py
+	@$(BIN)/python -m tests.debian
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.test ## ruff and mypy strict

@@ -7,6 +7,7 @@ or connection never changes what another one draws.
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 
 
@@ -18,5 +19,6 @@ class Seed:
 
     def stream(self, *names: object) -> random.Random:
         """The generator called ``names``, at its start."""
-        key = "/".join([str(self.value), *map(str, names)])
+        # JSON, because a plain separator could be part of a name.
+        key = json.dumps([self.value, *map(str, names)])
         return random.Random(hashlib.sha256(key.encode()).digest())

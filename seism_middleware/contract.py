@@ -358,7 +358,10 @@ def from_dict(values: Any, kinds: dict[str, type[Any]] = KINDS) -> Any:
     """
     if not isinstance(values, dict):
         raise ContractError(f"a record is a JSON object, not {type(values).__name__}")
-    cls = kinds.get(values.get("kind", ""))
+    kind = values.get("kind", "")
+    if not isinstance(kind, str):
+        raise ContractError(f"a kind is a string, not {type(kind).__name__}")
+    cls = kinds.get(kind)
     return None if cls is None else _build(cls, values)
 
 
@@ -392,7 +395,7 @@ def decode(line: bytes) -> tuple[Any, int | None]:
     """
     try:
         values = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter for brackets in brackets
         raise ContractError(f"not JSON: {error}") from None
     record = from_dict(values)
     number = values.get("n")
