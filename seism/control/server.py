@@ -64,7 +64,7 @@ class ControlServer:
             error_log=logger,
             handler_class=_handler(self),
             # Given, because looking up our own name could take seconds.
-            environ={"SERVER_NAME": host, "wsgi.multithread": False},
+            environ={"SERVER_NAME": host},
         )
 
     def start(self) -> None:
@@ -101,6 +101,14 @@ class ControlServer:
 def _handler(control: ControlServer) -> type[Any]:
     class Handler(WSGIHandler):  # type: ignore[misc]
         """Serves requests; a granted upgrade takes the connection out of HTTP."""
+
+        def handle(self) -> None:
+            rfile = self.rfile
+            try:
+                super().handle()
+            finally:
+                # Else a later garbage collection does it, in whatever thread that is.
+                rfile.close()
 
         def handle_one_response(self) -> None:
             run = control.upgrades.get(self.environ["PATH_INFO"])
@@ -151,9 +159,9 @@ def _bind(host: str, port: int) -> Any:
         listener.setsockopt(gevent_socket.SOL_SOCKET, gevent_socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(128)
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # the latter for ports above 65535
         listener.close()
-        reason = (error.strerror or str(error)).lower()
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise Unavailable(
             f"the control API cannot listen on {show_address(host, port)}: {reason}"
         ) from None

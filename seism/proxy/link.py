@@ -191,7 +191,7 @@ class Link:
                 return
             if sent != size:
                 self._keep(bytes(data[sent:]))
-            elif size == SMALL:
+            if size == SMALL:
                 self._buffer = self._relay.large
         except Exception as error:
             self._failed(error)
@@ -214,7 +214,7 @@ class Link:
                 return
             if sent != size:
                 self._keep(bytes(data[sent:]))
-            elif size == SMALL:
+            if size == SMALL:
                 self._buffer = self._relay.large
         except Exception as error:
             self._failed(error)
