@@ -167,6 +167,8 @@ class Observer:
         self.correlator.close()
         self.ledger.watch(id(self), ())
         self.patches.uninstall()
+        if self._metrics is not None:
+            self._metrics.close()
 
     def begin(self, method: str) -> Request:
         """A request begins: the sidecar is told before the app is."""

@@ -180,6 +180,7 @@ def test_fastapi_under_uvicorn(peer: Peer) -> None:
             answer = client.getresponse()
             answer.read()
             statuses.append(answer.status)
+            client.close()  # uvicorn does so itself after an exception
     eventually(lambda: any(r.exception for r in peer.records(RequestEnded)), "the exception")
     assert statuses == [200, 200, 500, 422, 404]
     last = {r.request: r for r in peer.wait(RequestEnded, 6)}

@@ -36,6 +36,7 @@ def test_names_through_a_real_app(peer: Peer, server: socket.socket) -> None:
         for name in ("requests.5xx", "requests.503", "response.5xx", "in_flight", "rss", "cpu")
     ]
     assert [line.rpartition("|")[2] for line in lines] == ["c", "c", "ms", "g", "g", "g"]
+    peer.wait(RequestEnded)
     peer.tell(PerturbationBegan("p", "Cache é.1", "t", "latency", time.monotonic()))
     assert server.recv(4096) == b"my_shop.web.perturbations.cache_1.latency:1|c"
 
