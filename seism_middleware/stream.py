@@ -310,7 +310,8 @@ class Stream:
         until = time.monotonic() + CONNECT_TIMEOUT
         host, port = self._address
         # Bytes: a str imports the idna codec, and a fork during an import breaks the child.
-        sock = socket.create_connection((host.encode(), port), CONNECT_TIMEOUT)
+        target: tuple[Any, int] = (host.encode(), port)
+        sock = socket.create_connection(target, CONNECT_TIMEOUT)
         self._opening = sock
         try:
             sock.sendall(self._request())

@@ -171,9 +171,13 @@ def test_asyncio_counts_once_and_notes_refusals(patches: Patches) -> None:
     async def main() -> None:
         current.set(request)
 
+        swallowed = asyncio.Event()
+
         async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read()
             writer.close()
+            await writer.wait_closed()
+            swallowed.set()
 
         server = await asyncio.start_server(swallow, "127.0.0.1", 0)
         address = server.sockets[0].getsockname()
@@ -188,6 +192,7 @@ def test_asyncio_counts_once_and_notes_refusals(patches: Patches) -> None:
         writer.close()
         await writer.wait_closed()
         assert not connection.opaque
+        await swallowed.wait()
         server.close()
         await server.wait_closed()
         with pytest.raises(ConnectionRefusedError):
