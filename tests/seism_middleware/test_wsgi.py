@@ -3,6 +3,7 @@ from __future__ import annotations
 import http.client
 import io
 import logging
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -324,12 +325,11 @@ def test_waitress(peer: Peer) -> None:
 
 
 def test_light_import() -> None:
-    import subprocess
-
     code = (
-        "import sys, seism_middleware.wsgi, seism_middleware.asgi, seism_middleware.paste;"
+        "import sys; before = set(sys.modules);"
+        "import seism_middleware.wsgi, seism_middleware.asgi, seism_middleware.paste;"
         "heavy = {'asyncio', 'http', 'pathlib', 'gevent', 'blinker', 'statsd', 'ssl', 'seism'};"
-        "sys.exit(repr(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+        "found = heavy & (set(sys.modules) - before); sys.exit(repr(found) if found else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
