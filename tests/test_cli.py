@@ -302,6 +302,18 @@ def test_a_sidecar_that_vanishes(seism: Seism) -> None:
     assert "the sidecar ended with exit code" in done.line()
 
 
+def test_an_app_that_dies_is_red(seism: Seism, tmp_path: Path) -> None:
+    seism.experiment("/", **{"during = 5": "during = 200"})
+    process = seism.start("run")
+    app = seism.find("waitress")
+    journal = tmp_path / "seism-report" / "journal.jsonl"
+    until(lambda: journal.exists() and b'"phase":"during"' in journal.read_bytes())
+    app.kill()
+    done = seism.finish(process)
+    assert done.code == 1
+    assert "no worker ever saw them" in " ".join(done.out.split())
+
+
 def test_help_names_the_exit_codes(seism: Seism) -> None:
     done = seism.run("--help")
     assert done.code == 0
