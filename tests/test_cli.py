@@ -219,6 +219,14 @@ def test_bad_input_is_one_line(seism: Seism, change: dict[str, str], code: int, 
     assert done.code == code
 
 
+def test_a_report_folder_that_cannot_be(seism: Seism, tmp_path: Path) -> None:
+    seism.experiment("/")
+    (tmp_path / "file").write_text("")
+    done = seism.run("run", "--report-dir", "file/below")
+    assert done.code == 2
+    assert "file/below: " in done.line()
+
+
 def test_no_file(seism: Seism) -> None:
     done = seism.run("run", "none.toml")
     assert done.code == 2
