@@ -28,12 +28,6 @@ Done = Callable[[_socket.socket | None], None]
 """Takes the connected socket, or None if no address answered."""
 
 
-def tune(sock: _socket.socket) -> None:
-    """Non-blocking, and small messages are not held back."""
-    sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
 class Dial:
     """One attempt to reach a backend; calls ``done`` once, unless it is cancelled."""
 
@@ -65,8 +59,11 @@ class Dial:
             endpoint = self._endpoints[self._next]
             self._next += 1
             try:
-                self._sock = _socket.socket(endpoint.family, socket.SOCK_STREAM)
-                tune(self._sock)
+                self._sock = _socket.socket(
+                    endpoint.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+                )
+                # Small messages are not held back.
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if self._connect(self._sock, endpoint):
                     return
             except OSError as error:
