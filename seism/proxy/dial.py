@@ -83,10 +83,8 @@ class Dial:
     def _connect(self, sock: _socket.socket, endpoint: Endpoint) -> bool:
         """False if this address has refused already."""
         code = sock.connect_ex(endpoint.sockaddr)
-        if code in _PENDING and _connected(sock):
-            code = 0
-        if code not in _PENDING:
-            return self._settled(sock, code)
+        if code not in _PENDING or _connected(sock):
+            return self._settled(sock, 0 if code in _PENDING else code)
         self._watcher = self._relay.loop.io(sock.fileno(), _WRITE)
         self._watcher.start(self._writable)
         self._timer = self._relay.timers.at(

@@ -85,13 +85,13 @@ class Link(Pump):
         self._backlog_eof = False
         self._reader: Any = None
         self._writer: Any = None
-        self._choose()
 
     def open(self, source: _socket.socket, sink: _socket.socket) -> None:
         """Start relaying; the connection still owns both sockets."""
         self.wire(source, sink)
         self._source = source
         self._sink = sink
+        self._choose()
         self._reader = self._relay.loop.io(source.fileno(), _READ)
         self._reader.start(self._callback)
 
@@ -303,7 +303,10 @@ class Link(Pump):
     def _read_end(self) -> None:
         self.read_all = True
         self._reader.stop()
-        self._pass(0, Eof(self.received), self._relay.clock.now())
+        if self._slots:
+            self._pass(0, Eof(self.received), self._relay.clock.now())
+        else:
+            self._pass_end()
 
     def _pass_end(self) -> None:
         if self._backlog:
