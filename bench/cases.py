@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bench.contestants import DIRECT, HAPROXY, LOAD, SEISM, Contestant, process
+from bench.contestants import DIRECT, HAPROXY, LOAD, PURE, SEISM, Contestant, process
 from bench.figures import quantile
 
 Figures = dict[str, float]
@@ -158,7 +158,7 @@ def _delays() -> Iterator[Case]:
                     f"delay-{delay}-{rate}" + ("-transfer" if transfer else ""),
                     f"error of {delay} ms at {rate:,}/s" + (", transfer beside" * transfer),
                     partial(delayed, delay, rate, transfer),
-                    (DIRECT, SEISM),
+                    (DIRECT, SEISM, PURE),
                 )
 
 
@@ -167,8 +167,8 @@ CASES = (
         Case(f"ping-{n}", f"{n} connection{'s' * (n > 1)}", partial(ping, n))
         for n in (1, 16, 64, 256)
     ),
-    Case("observer", "64, an observer attached", ping_observed, (SEISM,)),
-    Case("pinned", "64, the proxy on one core", ping_pinned, (SEISM, HAPROXY)),
+    Case("observer", "64, an observer attached", ping_observed, (SEISM, PURE)),
+    Case("pinned", "64, the proxy on one core", ping_pinned, (SEISM, PURE, HAPROXY)),
     Case("burst", "connections, in bursts", burst),
     Case("up-1", "bulk up, 1 connection", partial(bulk, "up", 1)),
     Case("down-8", "bulk down, 8 connections", partial(bulk, "down", 8)),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seism.client import Control
+from seism.proxy.pump import PURE_VARIABLE, Pump, PurePump
 
 HERE = Path(__file__).parent
 LOAD = HERE / "load"
@@ -22,7 +23,7 @@ INSTALL_HAPROXY = "apt-get install -y --no-install-recommends haproxy"
 PATIENCE = 20.0
 """Seconds until a process that was started listens."""
 
-DIRECT, SEISM, HAPROXY, NAIVE = "direct", "Seism", "HAProxy", "naive"
+DIRECT, SEISM, PURE, HAPROXY, NAIVE = "direct", "Seism", "Seism pure", "HAProxy", "naive"
 
 _HAPROXY = """
 global
@@ -52,9 +53,9 @@ class Contestant:
 
 
 @contextlib.contextmanager
-def process(*argv: str, directory: Path | None = None) -> Iterator[tuple[int, str]]:
+def process(*argv: str, directory: Path | None = None, **environ: str) -> Iterator[tuple[int, str]]:
     """A process until the block ends: its pid, and the first line that it prints."""
-    environ = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    environ = {**os.environ, "PYTHONPATH": str(HERE.parent), **environ}
     child = subprocess.Popen(
         argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=directory, env=environ
     )
@@ -79,19 +80,25 @@ def server(port: int = 0) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def seism(upstream: str) -> Iterator[Contestant]:
-    """``seism serve`` with two proxies to ``upstream``, as anybody starts it."""
+def seism(upstream: str, pure: bool = False) -> Iterator[Contestant]:
+    """``seism serve`` with two proxies to ``upstream``, as anybody starts it.
+
+    ``pure`` leaves the compiled pump out. Raises FileNotFoundError if that is no difference.
+    """
+    if pure and Pump is PurePump:
+        raise FileNotFoundError("the pump is not compiled, Seism is pure Python")
     with tempfile.TemporaryDirectory() as directory:
         journal = f"{directory}/journal.jsonl"
         serve = (sys.executable, "-m", "seism", "serve", "--port", "0", "--journal", journal)
-        with process(*serve, directory=Path(directory)) as (pid, line):
+        environ = {PURE_VARIABLE: "1"} if pure else {}
+        with process(*serve, directory=Path(directory), **environ) as (pid, line):
             host, _, port = line.removeprefix("http://").rpartition(":")
             control = Control(host, int(port))
             plain, delayed = (
                 control.call("POST", "/proxies", {"name": name, "upstream": upstream})["listen"]
                 for name in ("plain", "delayed")
             )
-            yield Contestant(SEISM, plain, pid, control, delayed)
+            yield Contestant(PURE if pure else SEISM, plain, pid, control, delayed)
 
 
 @contextlib.contextmanager
@@ -99,7 +106,7 @@ def haproxy(upstream: str) -> Iterator[Contestant]:
     """Debian's HAProxy with one thread. Raises FileNotFoundError where it is not installed."""
     program = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
-        raise FileNotFoundError(INSTALL_HAPROXY)
+        raise FileNotFoundError(f"HAProxy is not installed: {INSTALL_HAPROXY}")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         listen = "127.0.0.1:{1}".format(*probe.getsockname())

@@ -11,22 +11,27 @@ the client's stream it acts.
 from __future__ import annotations
 
 import _socket
+import os
+from typing import TYPE_CHECKING
 
 SMALL = 64 * 1024
 """Bytes read at once from a link, until it fills that."""
 LARGE = 256 * 1024
 """Bytes read at once from a link that has filled a small buffer."""
 
+PURE_VARIABLE = "SEISM_PURE"
+"""In the environment, other than 0: pure Python even where the compiled pump was built."""
+
 _small = memoryview(bytearray(SMALL))
 _large = memoryview(bytearray(LARGE))
 
 
-class Pump:
+class PurePump:
     """Moves bytes from one socket to another; a link is one, and says what else happens."""
 
     __slots__ = ("_buffer", "_receive", "_send", "answered", "other", "received", "since")
 
-    other: Pump
+    other: PurePump
     """The other direction of the connection."""
 
     def __init__(self) -> None:
@@ -111,3 +116,15 @@ class Pump:
     def _failed(self, error: Exception) -> None:
         """Something else failed; an exception that got out would stop the watcher unseen."""
         raise NotImplementedError
+
+
+if TYPE_CHECKING:
+    Pump = PurePump
+else:
+    # Chosen once, here, because a link is a pump: a class must know its base.
+    try:
+        if os.environ.get(PURE_VARIABLE, "0") not in ("", "0"):
+            raise ImportError
+        from seism.proxy._pump import Pump
+    except ImportError:
+        Pump = PurePump
