@@ -1,5 +1,9 @@
-"""Metadata is in pyproject.toml; this file is where an optional compiled relay will be built."""
+"""Metadata is in pyproject.toml; here is the compiled pump, which an install can do without.
 
-from setuptools import setup
+``optional``: without a compiler or Cython the build says so and goes on, and the relay is
+pure Python. See docs/performance.md.
+"""
 
-setup()
+from setuptools import Extension, setup
+
+setup(ext_modules=[Extension("seism.proxy._pump", ["seism/proxy/_pump.pyx"], optional=True)])

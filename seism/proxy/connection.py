@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from seism.model import DOWN, show_address
-from seism.proxy.dial import Dial, tune
+from seism.proxy.dial import Dial
 from seism.proxy.endpoint import Endpoint
 from seism.proxy.link import Link
 from seism.proxy.perturbation import Perturbation
@@ -76,7 +76,7 @@ class Connection:
     def start(self, rules: Sequence[Rule], backend: Sequence[Endpoint]) -> None:
         """Arm the links, then connect to the backend: a stage may act before that."""
         try:
-            tune(self._client)
+            self._client.setblocking(False)
             for rule in rules:
                 self.apply(rule, rules)
                 if self.closed:
@@ -145,6 +145,10 @@ class Connection:
     def close(self) -> None:
         """End with FIN on both sides. Closing what is closed does nothing."""
         self._close(_close_politely)
+
+    def finish(self) -> None:
+        """End after both streams have: nothing is unread, so that closing says FIN by itself."""
+        self._close(_socket.socket.close)
 
     def abort(self) -> None:
         """End with RST on both sides. Closing what is closed does nothing."""

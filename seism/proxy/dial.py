@@ -28,12 +28,6 @@ Done = Callable[[_socket.socket | None], None]
 """Takes the connected socket, or None if no address answered."""
 
 
-def tune(sock: _socket.socket) -> None:
-    """Non-blocking, and small messages are not held back."""
-    sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
 class Dial:
     """One attempt to reach a backend; calls ``done`` once, unless it is cancelled."""
 
@@ -65,8 +59,11 @@ class Dial:
             endpoint = self._endpoints[self._next]
             self._next += 1
             try:
-                self._sock = _socket.socket(endpoint.family, socket.SOCK_STREAM)
-                tune(self._sock)
+                self._sock = _socket.socket(
+                    endpoint.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+                )
+                # Small messages are not held back.
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if self._connect(self._sock, endpoint):
                     return
             except OSError as error:
@@ -86,10 +83,8 @@ class Dial:
     def _connect(self, sock: _socket.socket, endpoint: Endpoint) -> bool:
         """False if this address has refused already."""
         code = sock.connect_ex(endpoint.sockaddr)
-        if code in _PENDING and _connected(sock):
-            code = 0
-        if code not in _PENDING:
-            return self._settled(sock, code)
+        if code not in _PENDING or _connected(sock):
+            return self._settled(sock, 0 if code in _PENDING else code)
         self._watcher = self._relay.loop.io(sock.fileno(), _WRITE)
         self._watcher.start(self._writable)
         self._timer = self._relay.timers.at(

@@ -1,16 +1,12 @@
 """One direction of one connection.
 
-A link without toxics takes the fast path: one callback that reads and sends at once,
-with no allocation, no greenlet switch and no question asked about toxics; the callback
-is exchanged when the first toxic comes and when the last one goes. With toxics, what
-is read goes through the chain of their stages, and what comes out of it is sent.
+A link without toxics takes the fast path, which is its pump's; the callback is exchanged
+when the first toxic comes and when the last one goes. With toxics, what is read goes
+through the chain of their stages, and what comes out of it is sent.
 
 Either way memory is bounded: what could not be sent stops the reading until it is
 out, and so do stages that hold much. The end of a stream, and its reset, are passed
 on as they are.
-
-Byte counts are kept on the fast path too, since a toxic may come at any time and must
-know where in the client's stream it acts.
 """
 
 from __future__ import annotations
@@ -21,7 +17,8 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from seism.proxy.relay import SMALL, Relay
+from seism.proxy.pump import Pump
+from seism.proxy.relay import Relay
 from seism.proxy.rule import Rule
 from seism.proxy.slot import Slot
 from seism.toxics.base import (
@@ -51,28 +48,22 @@ _READ = 1
 _WRITE = 2
 
 
-class Link:
+class Link(Pump):
     """Moves bytes from one socket of its connection to the other."""
 
     __slots__ = (
         "_backlog",
         "_backlog_eof",
-        "_buffer",
         "_callback",
         "_connection",
         "_reader",
-        "_receive",
         "_relay",
-        "_send",
         "_sink",
         "_slots",
+        "_source",
         "_writer",
-        "answered",
         "finished",
-        "other",
         "read_all",
-        "received",
-        "since",
         "stream",
     )
 
@@ -80,12 +71,8 @@ class Link:
     """The other direction of the connection."""
 
     def __init__(self, connection: Connection, stream: str, relay: Relay) -> None:
+        super().__init__()
         self.stream = stream
-        self.received = 0
-        self.since = 0
-        """Upstream only: where the bytes begin that have not been answered yet."""
-        self.answered = False
-        """Upstream only: the backend has sent something since the client's last bytes."""
         self.read_all = False
         """The sender's end of stream has been read."""
         self.finished = False
@@ -93,20 +80,19 @@ class Link:
         self._connection = connection
         self._relay = relay
         self._slots: list[Slot] = []
-        self._backlog: deque[memoryview] = deque()
+        self._backlog: deque[memoryview] | None = None
+        """What the receiver does not take yet; None for nothing, as it mostly is."""
         self._backlog_eof = False
-        self._buffer = relay.small
         self._reader: Any = None
         self._writer: Any = None
-        self._choose()
 
     def open(self, source: _socket.socket, sink: _socket.socket) -> None:
         """Start relaying; the connection still owns both sockets."""
-        self._receive = source.recv_into
-        self._send = sink.send
+        self.wire(source, sink)
+        self._source = source
         self._sink = sink
+        self._choose()
         self._reader = self._relay.loop.io(source.fileno(), _READ)
-        self._writer = self._relay.loop.io(sink.fileno(), _WRITE)
         self._reader.start(self._callback)
 
     def close(self, outcome: str) -> None:
@@ -116,7 +102,7 @@ class Link:
                 watcher.stop()
                 watcher.close()
         self._reader = self._writer = None
-        self._backlog.clear()
+        self._backlog = None
         for slot in self._slots:
             slot.close(outcome)
         self._slots.clear()
@@ -165,66 +151,16 @@ class Link:
         if self._slots:
             self._callback = self._through_chain
         else:
-            self._callback = self._relay_up if self.stream == UPSTREAM else self._relay_down
+            self._callback = self.relay_up if self.stream == UPSTREAM else self.relay_down
         if self._reader is not None and self._reader.active:
             self._reader.callback = self._callback
-
-    # The fast path, once per direction: each attribute that it touches costs.
-
-    def _relay_up(self) -> None:
-        try:
-            size = self._receive(self._buffer)
-            if not size:
-                self._read_end()
-                return
-            if self.answered:
-                self.since = self.received
-                self.answered = False
-            self.received += size
-            data = self._buffer[:size]
-            try:
-                sent = self._send(data)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                self._receiver_gone()
-                return
-            if sent != size:
-                self._keep(bytes(data[sent:]))
-            if size == SMALL:
-                self._buffer = self._relay.large
-        except Exception as error:
-            self._failed(error)
-
-    def _relay_down(self) -> None:
-        try:
-            size = self._receive(self._buffer)
-            if not size:
-                self._read_end()
-                return
-            self.other.answered = True
-            self.received += size
-            data = self._buffer[:size]
-            try:
-                sent = self._send(data)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                self._receiver_gone()
-                return
-            if sent != size:
-                self._keep(bytes(data[sent:]))
-            if size == SMALL:
-                self._buffer = self._relay.large
-        except Exception as error:
-            self._failed(error)
 
     # The armed path.
 
     def _through_chain(self) -> None:
         try:
             buffer = self._relay.small
-            size = self._receive(buffer)
+            size = self._source.recv_into(buffer)
             if not size:
                 self._read_end()
                 return
@@ -311,7 +247,7 @@ class Link:
 
     def _send_now(self, data: bytes) -> None:
         try:
-            sent = self._send(data)
+            sent = self._sink.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -322,7 +258,9 @@ class Link:
 
     def _keep(self, data: bytes, sent: int = 0) -> None:
         """Keep what the receiver does not take yet, and stop reading until it does."""
-        self._backlog.append(memoryview(data)[sent:])
+        self._backlog = deque([memoryview(data)[sent:]])
+        if self._writer is None:
+            self._writer = self._relay.loop.io(self._sink.fileno(), _WRITE)
         self._writer.start(self._writable)
         self._regulate()
 
@@ -331,7 +269,7 @@ class Link:
             while self._backlog:
                 data = self._backlog[0]
                 try:
-                    sent = self._send(data)
+                    sent = self._sink.send(data)
                 except BlockingIOError:
                     return
                 except OSError:
@@ -341,6 +279,7 @@ class Link:
                     self._backlog[0] = data[sent:]
                     return
                 self._backlog.popleft()
+            self._backlog = None
             self._writer.stop()
             if self._backlog_eof:
                 self._finish()
@@ -364,7 +303,10 @@ class Link:
     def _read_end(self) -> None:
         self.read_all = True
         self._reader.stop()
-        self._pass(0, Eof(self.received), self._relay.clock.now())
+        if self._slots:
+            self._pass(0, Eof(self.received), self._relay.clock.now())
+        else:
+            self._pass_end()
 
     def _pass_end(self) -> None:
         if self._backlog:
@@ -377,6 +319,9 @@ class Link:
         if self._connection.broken:
             self._connection.abort()
             return
+        if self.other.finished and self.read_all and self.other.read_all:
+            self._connection.finish()
+            return
         try:
             self._sink.shutdown(socket.SHUT_WR)
         except OSError:
@@ -387,11 +332,12 @@ class Link:
     def _receiver_gone(self) -> None:
         """The receiver's side is broken: what it had sent before still goes its way."""
         self.finished = self.read_all = True
-        self._backlog.clear()
+        self._backlog = None
         for slot in self._slots:
             slot.end(LOST)
         self._reader.stop()
-        self._writer.stop()
+        if self._writer is not None:
+            self._writer.stop()
         self._connection.broken = True
         if not self.other.reading:
             self._connection.abort()

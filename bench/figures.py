@@ -1,0 +1,65 @@
+"""The arithmetic of the benchmark: quantiles, medians, ratios, the table."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+Histogram = Sequence[Sequence[int]]
+"""Buckets ``[from, to, count]``, in order; ``to`` is the first value that is not in it."""
+
+Samples = Mapping[str, Sequence[float]]
+"""Contestant to its figure in each round that it ran in."""
+
+
+def quantile(histogram: Histogram, q: float) -> float:
+    """The middle of the bucket that holds the value of rank ``q``; NaN if there is none."""
+    total = sum(count for _, _, count in histogram)
+    seen = 0
+    for low, high, count in histogram:
+        seen += count
+        if seen >= q * total:
+            return (low + high - 1) / 2
+    return float("nan")
+
+
+def median(values: Iterable[float]) -> float:
+    """NaN for no values."""
+    known = list(values)
+    return statistics.median(known) if known else float("nan")
+
+
+def ratio(samples: Samples, of: str, to: str) -> float:
+    """The median over the rounds of ``of`` divided by ``to`` in the same round.
+
+    Both met the same noise of the machine then, so this says more than dividing medians.
+    """
+    pairs = zip(samples.get(of, ()), samples.get(to, ()), strict=False)
+    return median(mine / theirs for mine, theirs in pairs if theirs)
+
+
+def rotated(items: Sequence[str], by: int) -> list[str]:
+    """The same in the same cycle, beginning elsewhere: no one is always first."""
+    start = by % len(items) if items else 0
+    return [*items[start:], *items[:start]]
+
+
+def number(value: float) -> str:
+    """Three digits that mean something; nothing for NaN."""
+    if value != value:
+        return ""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown, aligned: the first column to the left, all others to the right."""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *others = zip(cells, widths, strict=True)
+        return " | ".join([f"| {first[0]:<{first[1]}}", *(f"{c:>{w}}" for c, w in others)]) + " |"
+
+    rule = "|".join(["", "-" * (widths[0] + 2), *("-" * (w + 1) + ":" for w in widths[1:]), ""])
+    return "\n".join([line(head), rule, *map(line, rows)])

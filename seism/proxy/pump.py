@@ -1,0 +1,130 @@
+"""The innermost callbacks: what every message costs when no toxic is there.
+
+One callback reads once and sends at once, into and out of a buffer that all links share:
+no allocation, no greenlet switch, no question about toxics. Reading until there is nothing
+more would cost a system call per message and be unfair to the other links.
+
+Byte counts are kept here too, since a toxic may come at any time and must know where in
+the client's stream it acts.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+from typing import TYPE_CHECKING
+
+SMALL = 64 * 1024
+"""Bytes read at once from a link, until it fills that."""
+LARGE = 256 * 1024
+"""Bytes read at once from a link that has filled a small buffer."""
+
+PURE_VARIABLE = "SEISM_PURE"
+"""In the environment, other than 0: pure Python even where the compiled pump was built."""
+
+_small = memoryview(bytearray(SMALL))
+_large = memoryview(bytearray(LARGE))
+
+
+class PurePump:
+    """Moves bytes from one socket to another; a link is one, and says what else happens."""
+
+    __slots__ = ("_buffer", "_receive", "_send", "answered", "other", "received", "since")
+
+    other: PurePump
+    """The other direction of the connection."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        """Bytes that have been read from the sender."""
+        self.since = 0
+        """Upstream only: where the bytes begin that have not been answered yet."""
+        self.answered = False
+        """Upstream only: the backend has sent something since the client's last bytes."""
+        self._buffer = _small
+
+    def wire(self, source: _socket.socket, sink: _socket.socket) -> None:
+        """Both are non-blocking, and open for as long as a callback may come."""
+        self._receive = source.recv_into
+        self._send = sink.send
+
+    def relay_up(self) -> None:
+        """The client's socket is readable."""
+        try:
+            buffer = self._buffer
+            size = self._receive(buffer)
+            if not size:
+                self._read_end()
+                return
+            received = self.received
+            if self.answered:
+                self.since = received
+                self.answered = False
+            self.received = received + size
+            data = buffer[:size]
+            try:
+                sent = self._send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._receiver_gone()
+                return
+            if sent != size:
+                self._keep(bytes(data[sent:]))
+            if size == SMALL:
+                self._buffer = _large
+        except Exception as error:
+            self._failed(error)
+
+    def relay_down(self) -> None:
+        """The backend's socket is readable."""
+        try:
+            buffer = self._buffer
+            size = self._receive(buffer)
+            if not size:
+                self._read_end()
+                return
+            self.other.answered = True
+            self.received += size
+            data = buffer[:size]
+            try:
+                sent = self._send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._receiver_gone()
+                return
+            if sent != size:
+                self._keep(bytes(data[sent:]))
+            if size == SMALL:
+                self._buffer = _large
+        except Exception as error:
+            self._failed(error)
+
+    def _read_end(self) -> None:
+        """The sender has ended its stream."""
+        raise NotImplementedError
+
+    def _receiver_gone(self) -> None:
+        """Sending failed for good."""
+        raise NotImplementedError
+
+    def _keep(self, data: bytes) -> None:
+        """The receiver does not take ``data`` now."""
+        raise NotImplementedError
+
+    def _failed(self, error: Exception) -> None:
+        """Something else failed; an exception that got out would stop the watcher unseen."""
+        raise NotImplementedError
+
+
+if TYPE_CHECKING:
+    Pump = PurePump
+else:
+    # Chosen once, here, because a link is a pump: a class must know its base.
+    try:
+        if os.environ.get(PURE_VARIABLE, "0") not in ("", "0"):
+            raise ImportError
+        from seism.proxy._pump import Pump
+    except ImportError:
+        Pump = PurePump
