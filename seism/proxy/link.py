@@ -19,6 +19,7 @@ import _socket
 import logging
 import socket
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from seism.proxy.relay import SMALL, Relay
@@ -51,6 +52,10 @@ _READ = 1
 _WRITE = 2
 
 
+def _no_receiver_yet(data: Any) -> int:
+    raise BlockingIOError
+
+
 class Link:
     """Moves bytes from one socket of its connection to the other."""
 
@@ -59,6 +64,7 @@ class Link:
         "_backlog_eof",
         "_buffer",
         "_callback",
+        "_closes",
         "_connection",
         "_reader",
         "_receive",
@@ -66,6 +72,7 @@ class Link:
         "_send",
         "_sink",
         "_slots",
+        "_watch",
         "_writer",
         "answered",
         "finished",
@@ -96,17 +103,30 @@ class Link:
         self._backlog: deque[memoryview] = deque()
         self._backlog_eof = False
         self._buffer = relay.small
+        self._closes = False
+        self._watch: Callable[[bytes], None] | None = None
+        self._send: Callable[[Any], int] = _no_receiver_yet
+        self._sink: _socket.socket | None = None
         self._reader: Any = None
         self._writer: Any = None
         self._choose()
 
     def open(self, source: _socket.socket, sink: _socket.socket) -> None:
         """Start relaying; the connection still owns both sockets."""
-        self._receive = source.recv_into
+        if self._reader is None:
+            self.listen(source)
         self._send = sink.send
         self._sink = sink
-        self._reader = self._relay.loop.io(source.fileno(), _READ)
         self._writer = self._relay.loop.io(sink.fileno(), _WRITE)
+        if self._backlog:
+            self._writer.start(self._writable)
+        elif self._backlog_eof:
+            self._finish()
+
+    def listen(self, source: _socket.socket) -> None:
+        """Start reading; there is no receiver yet, so little more than a buffer is taken."""
+        self._receive = source.recv_into
+        self._reader = self._relay.loop.io(source.fileno(), _READ)
         self._reader.start(self._callback)
 
     def close(self, outcome: str) -> None:
@@ -115,7 +135,7 @@ class Link:
             if watcher is not None:
                 watcher.stop()
                 watcher.close()
-        self._reader = self._writer = None
+        self._reader = self._writer = self._watch = None
         self._backlog.clear()
         for slot in self._slots:
             slot.close(outcome)
@@ -154,6 +174,20 @@ class Link:
         self._choose()
         self._regulate()
 
+    def watch(self, watch: Callable[[bytes], None] | None) -> None:
+        """Show all bytes that come to ``watch``, before any stage has them; None: no more."""
+        self._watch = watch
+        self._choose()
+
+    @property
+    def watched(self) -> bool:
+        return self._watch is not None
+
+    @property
+    def holds_dial(self) -> bool:
+        """Whether a stage keeps the backend from being dialled."""
+        return any(slot.stage.holds_dial for slot in self._slots)
+
     def names(self) -> list[str]:
         """The rules that have a stage here, in the chain's order."""
         return [slot.rule.name for slot in self._slots]
@@ -162,7 +196,7 @@ class Link:
         return next((slot for slot in self._slots if slot.rule.name == name), None)
 
     def _choose(self) -> None:
-        if self._slots:
+        if self._slots or self._watch is not None:
             self._callback = self._through_chain
         else:
             self._callback = self._relay_up if self.stream == UPSTREAM else self._relay_down
@@ -234,6 +268,10 @@ class Link:
             elif self.answered:
                 self.since = self.received
                 self.answered = False
+            if self._watch is not None:
+                self._watch(chunk.data)
+                if self._connection.closed:
+                    return
             self.received += size
             self._pass(0, chunk, self._relay.clock.now())
             self._regulate()
@@ -259,6 +297,8 @@ class Link:
         for command in commands:
             match command:
                 case Forward(item):
+                    if isinstance(item, Eof) and item.closes:
+                        self._stop_reading()
                     self._pass(self._slots.index(slot) + 1, item, now)
                 case Wake(at):
                     slot.wake(self._relay.timers, at, self._due)
@@ -293,6 +333,7 @@ class Link:
             stream=self.stream,
             offset=position,
             since=None if upstream else client.since,
+            chance=self._connection.chance(slot.rule),
         )
 
     def _client_offset(self, offset: int) -> int:
@@ -303,6 +344,7 @@ class Link:
 
     def _put_out(self, item: Chunk | Eof) -> None:
         if isinstance(item, Eof):
+            self._closes |= item.closes
             self._pass_end()
         elif self._backlog:
             self._backlog.append(memoryview(item.data))
@@ -323,7 +365,8 @@ class Link:
     def _keep(self, data: bytes, sent: int = 0) -> None:
         """Keep what the receiver does not take yet, and stop reading until it does."""
         self._backlog.append(memoryview(data)[sent:])
-        self._writer.start(self._writable)
+        if self._writer is not None:
+            self._writer.start(self._writable)
         self._regulate()
 
     def _writable(self) -> None:
@@ -351,23 +394,35 @@ class Link:
 
     def _regulate(self) -> None:
         """Read if, and only if, there is room for what would be read."""
+        if self._sink is None:
+            self._connection.proceed()
         reader = self._reader
         if reader is None or self.read_all or self.finished:
             return
-        if self._backlog or sum(slot.stage.held for slot in self._slots) >= HELD_LIMIT:
+        if self._backlog or self._full():
             reader.stop()
         elif not reader.active:
             reader.start(self._callback)
 
+    def _full(self) -> bool:
+        return (
+            any(slot.stage.full for slot in self._slots)
+            or sum(slot.stage.held for slot in self._slots) >= HELD_LIMIT
+        )
+
     # Ends.
 
-    def _read_end(self) -> None:
+    def _stop_reading(self) -> None:
         self.read_all = True
-        self._reader.stop()
+        if self._reader is not None:
+            self._reader.stop()
+
+    def _read_end(self) -> None:
+        self._stop_reading()
         self._pass(0, Eof(self.received), self._relay.clock.now())
 
     def _pass_end(self) -> None:
-        if self._backlog:
+        if self._backlog or self._sink is None:
             self._backlog_eof = True
         else:
             self._finish()
@@ -377,6 +432,10 @@ class Link:
         if self._connection.broken:
             self._connection.abort()
             return
+        if self._closes:
+            self._connection.close()
+            return
+        assert self._sink is not None
         try:
             self._sink.shutdown(socket.SHUT_WR)
         except OSError:
@@ -391,7 +450,8 @@ class Link:
         for slot in self._slots:
             slot.end(LOST)
         self._reader.stop()
-        self._writer.stop()
+        if self._writer is not None:
+            self._writer.stop()
         self._connection.broken = True
         if not self.other.reading:
             self._connection.abort()
