@@ -35,6 +35,7 @@ class Connection:
     __slots__ = (
         "_client",
         "_dial",
+        "_dialled_out",
         "_first",
         "_gone",
         "_peer",
@@ -76,7 +77,8 @@ class Connection:
         self._server: _socket.socket | None = None
         self._dial: Dial | None = None
         self._ready = False
-        """All rules are in effect, and the backend has not been dialled."""
+        """The rules that there were at the start are in effect."""
+        self._dialled_out = False
         self._rules: Sequence[Rule] = ()
         self._first: bytes | None = None
         """What the client began with, as far as a rule has asked for it."""
@@ -126,13 +128,14 @@ class Connection:
 
     def proceed(self) -> None:
         """Connect to the backend, once no toxic keeps it from that."""
-        if not self._ready or self.closed or self.up.holds_dial or self._dial is None:
+        if self._dial is None or self.closed or self._dialled_out:
             return
-        self._ready = False  # once only
-        self._dial.start()
+        if self._ready and not self.up.holds_dial:
+            self._dialled_out = True
+            self._dial.start()
 
     def _affected(self, rule: Rule) -> bool:
-        if rule.toxic.connecting and self._server is not None:
+        if rule.toxic.connecting and self._dialled_out:
             return False
         first = self._first
         if first is None and not self.up.received:
@@ -238,6 +241,7 @@ class Connection:
             self.abort()
             return
         self._server = server
+        self.up.connected()
         self.up.open(self._client, server)
         self.down.open(server, self._client)
 

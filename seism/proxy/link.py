@@ -27,6 +27,7 @@ from seism.proxy.rule import Rule
 from seism.proxy.slot import Slot
 from seism.toxics.base import (
     LOST,
+    PASSED,
     REMOVED,
     Began,
     Chunk,
@@ -187,6 +188,13 @@ class Link:
     def holds_dial(self) -> bool:
         """Whether a stage keeps the backend from being dialled."""
         return any(slot.stage.holds_dial for slot in self._slots)
+
+    def connected(self) -> None:
+        """Let go of the stages that act while a connection is made only."""
+        for slot in [slot for slot in self._slots if slot.rule.toxic.connecting]:
+            slot.close(PASSED)
+            self._slots.remove(slot)
+        self._choose()
 
     def names(self) -> list[str]:
         """The rules that have a stage here, in the chain's order."""
