@@ -69,7 +69,7 @@ def proxy_values(proxy: Proxy) -> dict[str, Any]:
 def rule_values(rule: Rule) -> dict[str, Any]:
     """The JSON object of a toxic; what Toxiproxy does not know only where it is used."""
     values: dict[str, Any] = {
-        "attributes": rule.attributes,
+        "attributes": rule.shown,
         "name": rule.name,
         "type": rule.type,
         "stream": rule.stream,

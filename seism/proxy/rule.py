@@ -62,6 +62,15 @@ class Rule:
             for key in describe(type(self.toxic))
         }
 
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The attributes as Toxiproxy's clients expect them; additions only where they are used."""
+        values = self.attributes
+        for key in describe(type(self.toxic)):
+            if key.option.addition and values[key.name] == key.default:
+                del values[key.name]
+        return values
+
     def changed(
         self,
         attributes: Mapping[str, Any],

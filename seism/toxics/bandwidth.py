@@ -37,7 +37,9 @@ class Bandwidth(Toxic):
         minimum=0, maximum=1_000_000_000,
     )  # fmt: skip
     shared: bool = option(
-        False, help="true: all connections of the proxy share the rate; false: each has its own"
+        False,
+        help="true: all connections of the proxy share the rate; false: each has its own",
+        addition=True,
     )
 
     def stage(self, rng: Rng) -> Stage:

@@ -53,7 +53,7 @@ class Latency(Toxic):
     )  # fmt: skip
     distribution: str = option(
         "uniform", help="of the delay; pareto and lognormal have rare, very long ones",
-        choices=tuple(_DRAWS),
+        choices=tuple(_DRAWS), addition=True,
     )  # fmt: skip
 
     def stage(self, rng: Rng) -> Stage:

@@ -42,8 +42,10 @@ class Timeout(Toxic):
         0, help="time until the connection is closed, 0: never", unit="ms", minimum=0,
         maximum=HOUR_MS,
     )  # fmt: skip
-    idle: bool = option(False, help="true: each chunk starts the time anew")
-    flowing: bool = option(False, help="true: data passes until then, instead of being dropped")
+    idle: bool = option(False, help="true: each chunk starts the time anew", addition=True)
+    flowing: bool = option(
+        False, help="true: data passes until then, instead of being dropped", addition=True
+    )
 
     def stage(self, rng: Rng) -> Stage:
         return _Silence(self)
