@@ -33,7 +33,7 @@ class Bandwidth(Toxic):
     type: ClassVar[str] = "bandwidth"
 
     rate: int = option(
-        0, help="the limit, 0: nothing gets through", unit="KB/s (1 KB = 1000 B)",
+        0, help="the limit, 1 KB being 1000 B; 0: nothing gets through", unit="KB/s",
         minimum=0, maximum=1_000_000_000,
     )  # fmt: skip
     shared: bool = option(

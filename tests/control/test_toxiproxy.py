@@ -183,7 +183,8 @@ def test_what_is_ignored_is_said(api: Control) -> None:
     warnings = made.headers.get_all("Warning")
     assert warnings is not None
     assert [warning.split(" ", 2)[2].strip('"') for warning in warnings] == [
-        "unknown field 'foo' is ignored; known: attributes, connections, match, name, stream, toxicity, type",
+        "unknown field 'foo' is ignored;"
+        " known: attributes, connections, match, name, stream, toxicity, type",
         "unknown attribute 'latencyy' of latency is ignored; did you mean 'latency'?",
     ]
     renamed = api("PATCH", f"{TOXICS}/latency_downstream", {"stream": "upstream"})
