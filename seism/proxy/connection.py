@@ -242,8 +242,9 @@ class Connection:
             return
         self._server = server
         self.up.connected()
-        self.up.open(self._client, server)
         self.down.open(server, self._client)
+        # Last, as what came before the dial may end the connection.
+        self.up.open(self._client, server)
 
     def _link(self, rule: Rule) -> Link:
         upstream = rule.stream == UPSTREAM or rule.toxic.connecting

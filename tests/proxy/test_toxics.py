@@ -308,6 +308,18 @@ def test_connect_delay_keeps_what_is_said_meanwhile(behind: Backend) -> None:
     assert outcomes(behind, 1) == ["passed"]
 
 
+def test_what_is_said_before_the_dial_may_end_the_connection(
+    behind: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    behind.proxies.toxic("backend", "connect_delay", delay=100)
+    behind.proxies.toxic("backend", "limit_data", stream="upstream", bytes=0)
+    client = behind.connect()
+    client.sendall(b"ping")
+    assert read_all(client) == b""
+    assert outcomes(behind, 2) == ["closed", "passed"]
+    assert not caplog.records
+
+
 def test_after_the_connection_phase_a_link_is_as_fast_as_ever(behind: Backend) -> None:
     behind.proxies.toxic("backend", "connect_delay", delay=1)
     exchange(*behind.pair(), b"ping", b"pong")
