@@ -12,7 +12,7 @@ NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get
 PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123]\.'); do \
 	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
-.PHONY: help demo test lint tox clean
+.PHONY: help demo test soak lint tox clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -38,6 +38,9 @@ demo: $(VENV)/.demo ## the whole loop on real backends, about 30 s (ARGS="--seed
 test: $(VENV)/.test ## the whole test suite (ARGS="-k ledger")
 	@$(BIN)/python -m tests.debian
 	$(BIN)/python -m pytest $(ARGS)
+
+soak: $(VENV)/.test ## every toxic at random under load, 10 minutes (SEISM_SOAK_SECONDS=3600 SEISM_SOAK_SEED=2)
+	SEISM_SOAK_SECONDS=$${SEISM_SOAK_SECONDS:-600} $(BIN)/python -m pytest -s tests/soak $(ARGS)
 
 lint: $(VENV)/.test ## ruff and mypy strict
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import re
 import sys
 import typing
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Any
 
 from seism import errors, journal, registry
 from seism.experiment.config import App, Backend, Experiment, Load, Planned, Route
+from seism.model import Match, ToxicSpec
 from seism.options import Described, describe
 from seism.rules import RouteRules, Rules
 
@@ -47,7 +49,8 @@ def reference() -> str:
     ]
     for title, cls in TABLES:
         lines += [f"### `{title}`" if title else "### Top level", "", *options(cls), ""]
-    lines += ["## Toxics", ""]
+    lines += ["## Toxics", "", "### Every toxic", "", summary(ToxicSpec), "", *options(ToxicSpec)]
+    lines += ["", "### `match`", "", summary(Match), "", *options(Match), ""]
     for name, toxic in sorted(registry.load().toxics.items()):
         lines += [f"### `{name}`", "", summary(toxic), "", *options(toxic), ""]
     lines += ["## Exit codes and errors", "", "```", *errors_table(), "```", ""]
@@ -75,8 +78,7 @@ def cells(row: Described) -> tuple[str, ...]:
         default = "required"
     else:
         default = "" if row.default in (None, "", (), {}) else f"`{json.dumps(row.default)}`"
-    kind = row.type.replace("seism.experiment.config.", "").replace("seism.rules.", "")
-    kind = kind.replace("|", "or")
+    kind = re.sub(r"\bseism\.([a-z]+\.)+", "", row.type).replace("|", "or")
     return f"`{row.name}`", kind, default, row.option.allowed, row.option.help + unit
 
 

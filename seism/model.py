@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from seism.options import option
 
 DOWN = "down"
 """The type, and the toxic's name, of the perturbation that a disabled proxy is."""
+PATTERN_LIMIT = 256
+"""Characters of a pattern in ``Match``."""
 
 
 def address(text: str, where: str) -> tuple[str, int]:
@@ -39,6 +42,45 @@ class ProxySpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Match:
+    """Which clients a toxic is for: those that meet every condition given.
+
+    What can only be told from a client's first bytes is decided when they have come; no
+    byte is held back for it, and a toxic acts from the chunk that decides. Connections
+    whose first bytes had passed before a toxic asked for them do not match.
+    """
+
+    client: tuple[str, ...] = option((), help="addresses or networks, such as 10.0.0.0/8")
+    server_name: str = option("", help="the name asked for by TLS (SNI); * and ? are wildcards")
+    first_bytes: str = option(
+        "", help="what the client's first 4096 bytes begin with; one character is one byte"
+        " (Latin-1), *, ? and [seq] are wildcards",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        for text in self.client:
+            try:
+                ipaddress.ip_network(text, strict=False)
+            except ValueError:
+                raise ConfigurationError(
+                    f"client: {text!r} is neither an IP address nor a network (10.0.0.0/8)"
+                ) from None
+        for key in ("server_name", "first_bytes"):
+            value = getattr(self, key)
+            if len(value) > PATTERN_LIMIT:
+                raise ConfigurationError(
+                    f"{key}: {len(value)} characters are too many, {PATTERN_LIMIT} are allowed"
+                )
+            if any(character > "\xff" for character in value):
+                raise ConfigurationError(f"{key}: each character must be one byte (Latin-1)")
+
+    @property
+    def needs_bytes(self) -> bool:
+        """Whether a client's address alone does not tell."""
+        return bool(self.server_name or self.first_bytes)
+
+
+@dataclass(frozen=True, slots=True)
 class ToxicSpec:
     """A toxic as it is asked for; ``attributes`` are those of its type."""
 
@@ -53,3 +95,8 @@ class ToxicSpec:
         1.0, help="the chance that a connection is affected", minimum=0, maximum=1
     )
     attributes: dict[str, Any] = option({}, help="the attributes of the toxic's type")
+    match: Match | None = option(None, help="only clients that match; default: all")
+    connections: int = option(
+        0, help="only the first so many connections that it would affect, 0: all", minimum=0,
+        maximum=1_000_000,
+    )  # fmt: skip

@@ -33,6 +33,8 @@ class Option:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    addition: bool = False
+    """Not a key of the format that is followed: not shown while it has its default."""
 
     @property
     def allowed(self) -> str:
@@ -68,9 +70,10 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
+    addition: bool = False,
 ) -> Any:
     """A dataclass field with its declaration; without ``default`` the key is required."""
-    metadata = {"option": Option(help, unit, minimum, maximum, choices)}
+    metadata = {"option": Option(help, unit, minimum, maximum, choices, addition)}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

@@ -204,6 +204,11 @@ class PerturbationBegan:
     """``host:port`` from which the proxy talks to the backend for this connection."""
     offset: int | None = None
     since: int | None = None
+    connection: int | None = None
+    """Which connection of its proxy it is, counted from 1. With the seed and the names of
+    proxy and toxic it names the random stream of every draw."""
+    chance: float | None = None
+    """What was drawn for this connection against a toxicity below 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +217,8 @@ class PerturbationEnded:
 
     The affected bytes of the client are ``[began.offset, offset)``. ``outcome``:
     ``passed`` (the bytes arrived after all), ``closed``, ``reset``, ``lost`` (the
-    bytes never arrived), ``removed`` (the toxic went away), ``enabled`` (down).
+    bytes never arrived), ``changed`` (other bytes arrived than were sent), ``removed``
+    (the toxic went away), ``enabled`` (down).
     """
 
     kind: ClassVar[str] = "perturbation.ended"
@@ -220,6 +226,10 @@ class PerturbationEnded:
     at: float
     outcome: str
     offset: int | None = None
+    draws: int = 0
+    """How often the toxic has drawn on this connection so far."""
+    drawn: tuple[float, ...] = ()
+    """The last of these draws, at most 8, each from [0, 1)."""
 
 
 @dataclass(frozen=True, slots=True)

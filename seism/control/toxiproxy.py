@@ -7,6 +7,7 @@ in a ``Warning`` header and logged. Attributes that cannot work are refused.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ COMPATIBLE_VERSION = "2.12.0"
 """What ``/version`` says: clients choose their HTTP methods by it."""
 
 _PROXY_KEYS = ("name", "listen", "upstream", "enabled", "toxics")
-_TOXIC_KEYS = ("name", "type", "stream", "toxicity", "attributes")
+_TOXIC_KEYS = ("name", "type", "stream", "toxicity", "attributes", "match", "connections")
 
 
 def routes(collection: Collection, version: str = COMPATIBLE_VERSION) -> list[Route]:
@@ -66,14 +67,19 @@ def proxy_values(proxy: Proxy) -> dict[str, Any]:
 
 
 def rule_values(rule: Rule) -> dict[str, Any]:
-    """The JSON object of a toxic."""
-    return {
-        "attributes": rule.attributes,
+    """The JSON object of a toxic; what Toxiproxy does not know only where it is used."""
+    values: dict[str, Any] = {
+        "attributes": rule.shown,
         "name": rule.name,
         "type": rule.type,
         "stream": rule.stream,
         "toxicity": rule.toxicity,
     }
+    if rule.match is not None:
+        values["match"] = dataclasses.asdict(rule.match)
+    if rule.connections:
+        values["connections"] = rule.connections
+    return values
 
 
 class _Api:
@@ -167,6 +173,8 @@ class _Api:
             toxic,
             attributes=_attributes(spec.attributes, type(rule.toxic), warnings),
             toxicity=spec.toxicity if "toxicity" in given else None,
+            match=spec.match,
+            connections=spec.connections if "connections" in given else None,
         )
         return answer(rule_values(updated), warnings=warnings)
 
@@ -218,7 +226,7 @@ def _toxic_spec(given: dict[str, Any], registry: Registry, warnings: list[str]) 
         lenient=True,
     )  # fmt: skip
     attributes = _attributes(spec.attributes, registry.toxic(kind), warnings)
-    return ToxicSpec(spec.type, spec.name, spec.stream, spec.toxicity, attributes)
+    return dataclasses.replace(spec, attributes=attributes)
 
 
 def _attributes(given: Mapping[str, Any], toxic: type[Any], warnings: list[str]) -> dict[str, Any]:

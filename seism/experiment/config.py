@@ -18,7 +18,7 @@ from typing import Any
 
 from seism import registry
 from seism.errors import ConfigurationError
-from seism.model import DOWN, ProxySpec, ToxicSpec, address
+from seism.model import DOWN, Match, ProxySpec, ToxicSpec, address
 from seism.options import build, nearest, option
 from seism.rules import Rules
 
@@ -91,6 +91,11 @@ class Planned:
         1.0, help="the chance that a connection is affected", minimum=0, maximum=1
     )
     attributes: dict[str, Any] = option({}, help="the attributes of the toxic's type")
+    match: Match | None = option(None, help="only clients that match; default: all")
+    connections: int = option(
+        0, help="only the first so many connections that it would affect, 0: all", minimum=0,
+        maximum=1_000_000,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +154,13 @@ class Experiment:
 def toxic_of(planned: Planned) -> ToxicSpec:
     """The toxic that a planned perturbation adds; its name is the perturbation's."""
     return ToxicSpec(
-        planned.type, planned.name, planned.stream, planned.toxicity, dict(planned.attributes)
+        planned.type,
+        planned.name,
+        planned.stream,
+        planned.toxicity,
+        dict(planned.attributes),
+        planned.match,
+        planned.connections,
     )
 
 

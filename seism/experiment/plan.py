@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ class Step:
 
     def to_dict(self) -> dict[str, Any]:
         planned = self.planned
-        return {
+        values: dict[str, Any] = {
             "name": planned.name,
             "backend": planned.backend,
             "type": planned.type,
@@ -38,6 +39,11 @@ class Step:
             "during": self.during,
             "after": self.after,
         }
+        if planned.match is not None:
+            values["match"] = dataclasses.asdict(planned.match)
+        if planned.connections:
+            values["connections"] = planned.connections
+        return values
 
 
 def make(experiment: Experiment, seed: int) -> list[Step]:

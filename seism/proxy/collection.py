@@ -9,7 +9,7 @@ import gevent
 
 from seism.clock import Clock
 from seism.errors import ConfigurationError, Conflict, NotFound, Unavailable
-from seism.model import ProxySpec, ToxicSpec
+from seism.model import Match, ProxySpec, ToxicSpec
 from seism.proxy.perturbation import Account, Emit
 from seism.proxy.proxy import Proxy, Route
 from seism.proxy.relay import Relay
@@ -193,10 +193,14 @@ class Collection:
         *,
         attributes: Mapping[str, Any] | None = None,
         toxicity: float | None = None,
+        match: Match | None = None,
+        connections: int | None = None,
     ) -> Rule:
-        """Change some attributes, or the toxicity. Raises NotFound, ConfigurationError."""
+        """Change some attributes, and what else is given. Raises NotFound, ConfigurationError."""
         owner = self.get(proxy)
-        rule = owner.rule(name).changed(dict(attributes or {}), toxicity, f"toxic {name}")
+        rule = owner.rule(name).changed(
+            attributes or {}, toxicity, f"toxic {name}", match=match, connections=connections
+        )
         owner.replace(rule)
         return rule
 

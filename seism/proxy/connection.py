@@ -14,10 +14,12 @@ from seism.model import DOWN, show_address
 from seism.proxy.dial import Dial
 from seism.proxy.endpoint import Endpoint
 from seism.proxy.link import Link
+from seism.proxy.match import PREFIX
 from seism.proxy.perturbation import Perturbation
 from seism.proxy.relay import Relay
 from seism.proxy.rule import Rule
-from seism.toxics.base import CLOSED, LOST, Rng
+from seism.rng import Journalled
+from seism.toxics.base import CLOSED, LOST
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
 
 logger = logging.getLogger(__name__)
@@ -33,11 +35,16 @@ class Connection:
     __slots__ = (
         "_client",
         "_dial",
+        "_dialled_out",
+        "_first",
         "_gone",
         "_peer",
         "_proxy",
+        "_ready",
         "_relay",
+        "_rules",
         "_server",
+        "_undecided",
         "broken",
         "closed",
         "down",
@@ -69,6 +76,13 @@ class Connection:
         self._gone = gone
         self._server: _socket.socket | None = None
         self._dial: Dial | None = None
+        self._ready = False
+        """The rules that there were at the start are in effect."""
+        self._dialled_out = False
+        self._rules: Sequence[Rule] = ()
+        self._first: bytes | None = None
+        """What the client began with, as far as a rule has asked for it."""
+        self._undecided = False
         self.up = Link(self, UPSTREAM, relay)
         self.down = Link(self, DOWNSTREAM, relay)
         self.up.other, self.down.other = self.down, self.up
@@ -77,21 +91,29 @@ class Connection:
         """Arm the links, then connect to the backend: a stage may act before that."""
         try:
             self._client.setblocking(False)
+            self._dial = Dial(self._relay, backend, self._dialled)
             for rule in rules:
                 self.apply(rule, rules)
                 if self.closed:
                     return
-            self._dial = Dial(self._relay, backend, self._dialled)
-            self._dial.start()
+            self._ready = True
+            self.proceed()
+            if self.up.holds_dial and not self.closed:
+                # So that a client that gives up is noticed.
+                self.up.listen(self._client)
         except Exception as error:
             if not isinstance(error, OSError):
                 logger.exception("proxy %s: a connection could not be started", self._proxy)
             self.abort()
 
     def apply(self, rule: Rule, rules: Sequence[Rule]) -> None:
-        """Bring ``rule``, new or changed, into effect; ``rules`` is the proxy's whole list."""
+        """Bring ``rule``, new or changed, into effect.
+
+        ``rules`` is the proxy's own list, and is looked at later, too.
+        """
+        self._rules = rules
         link = self._link(rule)
-        if not rule.affects(self._relay.seed, self._proxy, self.number):
+        if not self._affected(rule):
             self.drop(rule)
             return
         order = [each.name for each in rules]
@@ -104,6 +126,44 @@ class Connection:
         with self._guarded():
             self._link(rule).take(rule.name)
 
+    def proceed(self) -> None:
+        """Connect to the backend, once no toxic keeps it from that."""
+        if self._dial is None or self.closed or self._dialled_out:
+            return
+        if self._ready and not self.up.holds_dial:
+            self._dialled_out = True
+            self._dial.start()
+
+    def _affected(self, rule: Rule) -> bool:
+        if rule.toxic.connecting and self._dialled_out:
+            return False
+        first = self._first
+        if first is None and not self.up.received:
+            first = b""
+        matches = rule.matches(str(self._peer[0]), first)
+        if matches is None and (self.up.watched or not self.up.received):
+            self._first = first
+            self._undecided = True
+            self.up.watch(self._began_with)
+        return bool(matches) and rule.affects(self.chance(rule), self.number)
+
+    def _began_with(self, data: bytes) -> None:
+        """More of the client's first bytes: ask the rules again that were not certain."""
+        self._first = ((self._first or b"") + data)[:PREFIX]
+        self._undecided = False
+        for rule in list(self._rules):
+            needs_bytes = rule.match is not None and rule.match.needs_bytes
+            if needs_bytes and rule.name not in self._link(rule).names():
+                self.apply(rule, self._rules)
+                if self.closed:
+                    return
+        if not self._undecided:
+            self.up.watch(None)
+
+    def chance(self, rule: Rule) -> float | None:
+        """What is drawn for ``rule`` on this connection, if anything is."""
+        return rule.chance(self._relay.seed, self._proxy, self.number)
+
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         # A toxic that fails on one connection must not keep control from the others.
@@ -113,12 +173,19 @@ class Connection:
             logger.exception("proxy %s: a toxic failed, its connection is reset", self._proxy)
             self.abort()
 
-    def rng(self, rule: Rule) -> Rng:
+    def rng(self, rule: Rule) -> Journalled:
         """The generator of one toxic on this connection."""
-        return self._relay.seed.stream("toxic", self._proxy, rule.name, self.number)
+        return self._relay.seed.journalled("toxic", self._proxy, rule.name, self.number)
 
     def began(
-        self, toxic: str, type: str, *, stream: str, offset: int, since: int | None
+        self,
+        toxic: str,
+        type: str,
+        *,
+        stream: str,
+        offset: int,
+        since: int | None,
+        chance: float | None = None,
     ) -> Perturbation:
         """Begin a perturbation of this connection."""
         return self._relay.account.begin(
@@ -131,6 +198,8 @@ class Connection:
             source=_name(self._server),
             offset=offset,
             since=since,
+            connection=self.number,
+            chance=chance,
         )
 
     def cut(self) -> None:
@@ -176,11 +245,14 @@ class Connection:
             self.abort()
             return
         self._server = server
-        self.up.open(self._client, server)
+        self.up.connected()
         self.down.open(server, self._client)
+        # Last, as what came before the dial may end the connection.
+        self.up.open(self._client, server)
 
     def _link(self, rule: Rule) -> Link:
-        return self.up if rule.stream == UPSTREAM else self.down
+        upstream = rule.stream == UPSTREAM or rule.toxic.connecting
+        return self.up if upstream else self.down
 
 
 def _name(sock: _socket.socket | None) -> str:

@@ -15,6 +15,7 @@ import _socket
 import logging
 import socket
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from seism.proxy.pump import Pump
@@ -23,6 +24,7 @@ from seism.proxy.rule import Rule
 from seism.proxy.slot import Slot
 from seism.toxics.base import (
     LOST,
+    PASSED,
     REMOVED,
     Began,
     Chunk,
@@ -55,12 +57,14 @@ class Link(Pump):
         "_backlog",
         "_backlog_eof",
         "_callback",
+        "_closes",
         "_connection",
         "_reader",
         "_relay",
         "_sink",
         "_slots",
         "_source",
+        "_watch",
         "_writer",
         "finished",
         "read_all",
@@ -83,14 +87,30 @@ class Link(Pump):
         self._backlog: deque[memoryview] | None = None
         """What the receiver does not take yet; None for nothing, as it mostly is."""
         self._backlog_eof = False
+        self._closes = False
+        self._watch: Callable[[bytes], None] | None = None
+        self._source: Any = None
+        self._sink: Any = None
+        """The receiver's socket; None as long as the backend has not been reached."""
         self._reader: Any = None
         self._writer: Any = None
 
     def open(self, source: _socket.socket, sink: _socket.socket) -> None:
         """Start relaying; the connection still owns both sockets."""
         self.wire(source, sink)
-        self._source = source
         self._sink = sink
+        if self._reader is None:
+            self.listen(source)
+        else:
+            self._choose()
+        if self._backlog:
+            self._write_on()
+        elif self._backlog_eof:
+            self._finish()
+
+    def listen(self, source: _socket.socket) -> None:
+        """Start reading; there is no receiver yet, so little more than a buffer is taken."""
+        self._source = source
         self._choose()
         self._reader = self._relay.loop.io(source.fileno(), _READ)
         self._reader.start(self._callback)
@@ -101,7 +121,7 @@ class Link(Pump):
             if watcher is not None:
                 watcher.stop()
                 watcher.close()
-        self._reader = self._writer = None
+        self._reader = self._writer = self._watch = None
         self._backlog = None
         for slot in self._slots:
             slot.close(outcome)
@@ -140,6 +160,27 @@ class Link(Pump):
         self._choose()
         self._regulate()
 
+    def watch(self, watch: Callable[[bytes], None] | None) -> None:
+        """Show all bytes that come to ``watch``, before any stage has them; None: no more."""
+        self._watch = watch
+        self._choose()
+
+    @property
+    def watched(self) -> bool:
+        return self._watch is not None
+
+    @property
+    def holds_dial(self) -> bool:
+        """Whether a stage keeps the backend from being dialled."""
+        return any(slot.stage.holds_dial for slot in self._slots)
+
+    def connected(self) -> None:
+        """Let go of the stages that act while a connection is made only."""
+        for slot in [slot for slot in self._slots if slot.rule.toxic.connecting]:
+            slot.close(PASSED)
+            self._slots.remove(slot)
+        self._choose()
+
     def names(self) -> list[str]:
         """The rules that have a stage here, in the chain's order."""
         return [slot.rule.name for slot in self._slots]
@@ -148,7 +189,7 @@ class Link(Pump):
         return next((slot for slot in self._slots if slot.rule.name == name), None)
 
     def _choose(self) -> None:
-        if self._slots:
+        if self._slots or self._watch is not None or self._sink is None:
             self._callback = self._through_chain
         else:
             self._callback = self.relay_up if self.stream == UPSTREAM else self.relay_down
@@ -170,6 +211,10 @@ class Link(Pump):
             elif self.answered:
                 self.since = self.received
                 self.answered = False
+            if self._watch is not None:
+                self._watch(chunk.data)
+                if self._connection.closed:
+                    return
             self.received += size
             self._pass(0, chunk, self._relay.clock.now())
             self._regulate()
@@ -195,6 +240,8 @@ class Link(Pump):
         for command in commands:
             match command:
                 case Forward(item):
+                    if isinstance(item, Eof) and item.closes:
+                        self._stop_reading()
                     self._pass(self._slots.index(slot) + 1, item, now)
                 case Wake(at):
                     slot.wake(self._relay.timers, at, self._due)
@@ -229,6 +276,7 @@ class Link(Pump):
             stream=self.stream,
             offset=position,
             since=None if upstream else client.since,
+            chance=self._connection.chance(slot.rule),
         )
 
     def _client_offset(self, offset: int) -> int:
@@ -239,6 +287,7 @@ class Link(Pump):
 
     def _put_out(self, item: Chunk | Eof) -> None:
         if isinstance(item, Eof):
+            self._closes |= item.closes
             self._pass_end()
         elif self._backlog:
             self._backlog.append(memoryview(item.data))
@@ -246,6 +295,9 @@ class Link(Pump):
             self._send_now(item.data)
 
     def _send_now(self, data: bytes) -> None:
+        if self._sink is None:
+            self._keep(data)
+            return
         try:
             sent = self._sink.send(data)
         except BlockingIOError:
@@ -258,11 +310,17 @@ class Link(Pump):
 
     def _keep(self, data: bytes, sent: int = 0) -> None:
         """Keep what the receiver does not take yet, and stop reading until it does."""
-        self._backlog = deque([memoryview(data)[sent:]])
+        if self._backlog is None:
+            self._backlog = deque()
+        self._backlog.append(memoryview(data)[sent:])
+        if self._sink is not None:
+            self._write_on()
+        self._regulate()
+
+    def _write_on(self) -> None:
         if self._writer is None:
             self._writer = self._relay.loop.io(self._sink.fileno(), _WRITE)
         self._writer.start(self._writable)
-        self._regulate()
 
     def _writable(self) -> None:
         try:
@@ -290,26 +348,38 @@ class Link(Pump):
 
     def _regulate(self) -> None:
         """Read if, and only if, there is room for what would be read."""
+        if self._sink is None:
+            self._connection.proceed()
         reader = self._reader
         if reader is None or self.read_all or self.finished:
             return
-        if self._backlog or sum(slot.stage.held for slot in self._slots) >= HELD_LIMIT:
+        if self._backlog or self._full():
             reader.stop()
         elif not reader.active:
             reader.start(self._callback)
 
+    def _full(self) -> bool:
+        return (
+            any(slot.stage.full for slot in self._slots)
+            or sum(slot.stage.held for slot in self._slots) >= HELD_LIMIT
+        )
+
     # Ends.
 
-    def _read_end(self) -> None:
+    def _stop_reading(self) -> None:
         self.read_all = True
-        self._reader.stop()
+        if self._reader is not None:
+            self._reader.stop()
+
+    def _read_end(self) -> None:
+        self._stop_reading()
         if self._slots:
             self._pass(0, Eof(self.received), self._relay.clock.now())
         else:
             self._pass_end()
 
     def _pass_end(self) -> None:
-        if self._backlog:
+        if self._backlog or self._sink is None:
             self._backlog_eof = True
         else:
             self._finish()
@@ -318,6 +388,9 @@ class Link(Pump):
         self.finished = True
         if self._connection.broken:
             self._connection.abort()
+            return
+        if self._closes:
+            self._connection.close()
             return
         if self.other.finished and self.read_all and self.other.read_all:
             self._connection.finish()

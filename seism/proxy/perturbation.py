@@ -24,10 +24,17 @@ class Perturbation:
         self.id = id
         self.open = True
 
-    def end(self, outcome: str, offset: int | None = None) -> None:
+    def end(
+        self,
+        outcome: str,
+        offset: int | None = None,
+        draws: int = 0,
+        drawn: tuple[float, ...] = (),
+    ) -> None:
+        """The fields are those of ``PerturbationEnded``."""
         if self.open:
             self.open = False
-            self._account._ended(self.id, outcome, offset)
+            self._account._ended(self.id, outcome, offset, draws, drawn)
 
 
 class Account:
@@ -50,6 +57,8 @@ class Account:
         source: str = "",
         offset: int | None = None,
         since: int | None = None,
+        connection: int | None = None,
+        chance: float | None = None,
     ) -> Perturbation:
         """Emits the begin; the fields are those of ``PerturbationBegan``."""
         self._count += 1
@@ -67,12 +76,16 @@ class Account:
                 source=source,
                 offset=offset,
                 since=since,
+                connection=connection,
+                chance=chance,
             )
         )
         return perturbation
 
-    def _ended(self, id: str, outcome: str, offset: int | None) -> None:
-        self._say(PerturbationEnded(id, self._clock.now(), outcome, offset))
+    def _ended(
+        self, id: str, outcome: str, offset: int | None, draws: int, drawn: tuple[float, ...]
+    ) -> None:
+        self._say(PerturbationEnded(id, self._clock.now(), outcome, offset, draws, drawn))
 
     def _say(self, record: PerturbationBegan | PerturbationEnded) -> None:
         try:

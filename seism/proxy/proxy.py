@@ -132,7 +132,8 @@ class Proxy:
             connection.drop(rule)
 
     def _apply(self, rule: Rule) -> None:
-        for connection in list(self._connections):
+        # In order, as the first so many may be all that are to be affected.
+        for connection in sorted(self._connections, key=lambda each: each.number):
             connection.apply(rule, self._rules)
 
     # Up and down

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from seism.model import ToxicSpec
+from seism.errors import ConfigurationError
+from seism.model import Match, ToxicSpec
 from seism.options import build, describe
+from seism.proxy.match import Matcher
 from seism.registry import Registry
 from seism.rng import Seed
 from seism.toxics.base import Toxic
@@ -22,12 +25,29 @@ class Rule:
     stream: str
     toxicity: float
     toxic: Toxic
+    match: Match | None = None
+    connections: int = 0
+    """Only the first so many that it would affect; 0: all."""
+    matcher: Matcher | None = field(default=None, compare=False)
+    common: Any = field(default=None, compare=False)
+    """What the toxic's stages share."""
+    taken: set[int] = field(default_factory=set, compare=False)
+    """The connections counted for ``connections``, by their numbers; survives changes."""
 
     @classmethod
     def of(cls, spec: ToxicSpec, registry: Registry, where: str) -> Rule:
         """The rule that is asked for. Raises ConfigurationError; ``where`` opens its message."""
         toxic = build(registry.toxic(spec.type), spec.attributes, _attributes(where))
-        return cls(spec.name or f"{spec.type}_{spec.stream}", spec.stream, spec.toxicity, toxic)
+        return cls(
+            spec.name or f"{spec.type}_{spec.stream}",
+            spec.stream,
+            spec.toxicity,
+            toxic,
+            spec.match,
+            spec.connections,
+            _matcher(toxic, spec.match, where),
+            toxic.common(),
+        )
 
     @property
     def type(self) -> str:
@@ -42,24 +62,81 @@ class Rule:
             for key in describe(type(self.toxic))
         }
 
-    def changed(self, attributes: dict[str, Any], toxicity: float | None, where: str) -> Rule:
-        """The same with some attributes, and possibly the toxicity, changed.
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The attributes as Toxiproxy's clients expect them; additions only where they are used."""
+        values = self.attributes
+        for key in describe(type(self.toxic)):
+            if key.option.addition and values[key.name] == key.default:
+                del values[key.name]
+        return values
+
+    def changed(
+        self,
+        attributes: Mapping[str, Any],
+        toxicity: float | None,
+        where: str,
+        *,
+        match: Match | None = None,
+        connections: int | None = None,
+    ) -> Rule:
+        """The same with some attributes, and what else is not None, changed.
 
         Raises ConfigurationError; ``where`` opens its message.
         """
         merged = {**self.attributes, **attributes}
+        match = self.match if match is None else match
+        toxic = build(type(self.toxic), merged, _attributes(where))
         return dataclasses.replace(
             self,
-            toxic=build(type(self.toxic), merged, _attributes(where)),
+            toxic=toxic,
             toxicity=self.toxicity if toxicity is None else toxicity,
+            match=match,
+            matcher=_matcher(toxic, match, where),
+            connections=self.connections if connections is None else connections,
         )
 
-    def affects(self, seed: Seed, proxy: str, connection: int) -> bool:
+    def matches(self, host: str, first: bytes | None) -> bool | None:
+        """Whether it is for a client at ``host`` that began with ``first``.
+
+        ``first`` is None where that is no longer known. None: it is not certain yet.
+        """
+        if self.matcher is None or self.match is None:
+            return True
+        if not self.matcher.address(host):
+            return False
+        if not self.match.needs_bytes:
+            return True
+        return False if first is None else self.matcher.first(first)
+
+    def chance(self, seed: Seed, proxy: str, connection: int) -> float | None:
         """The draw for one connection: the same however often and whenever it is asked."""
         if self.toxicity >= 1:
+            return None
+        return seed.stream("toxicity", proxy, self.name, connection).random()
+
+    def affects(self, chance: float | None, connection: int) -> bool:
+        """Whether a connection that matches is affected; counts it if it is."""
+        if chance is not None and chance >= self.toxicity:
+            return False
+        if not self.connections or connection in self.taken:
             return True
-        return seed.stream("toxicity", proxy, self.name, connection).random() < self.toxicity
+        if len(self.taken) >= self.connections:
+            return False
+        self.taken.add(connection)
+        return True
 
 
 def _attributes(where: str) -> str:
     return f"{where}: attributes"
+
+
+def _matcher(toxic: Toxic, match: Match | None, where: str) -> Matcher | None:
+    if match is None:
+        return None
+    if toxic.connecting and match.needs_bytes:
+        raise ConfigurationError(
+            f"{where}: match: {toxic.type} acts before a client has sent anything,"
+            " only client can be matched"
+        )
+    return Matcher(match)

@@ -7,17 +7,20 @@ from collections.abc import Callable
 from seism.proxy.perturbation import Perturbation
 from seism.proxy.rule import Rule
 from seism.proxy.timers import Timer, Timers
-from seism.toxics.base import Rng, Stage
+from seism.rng import Journalled
+from seism.toxics.base import Stage
 
 
 class Slot:
     """A stage, its timer, and its perturbation while there is one."""
 
-    __slots__ = ("_timer", "perturbation", "reached", "rule", "stage")
+    __slots__ = ("_rng", "_timer", "perturbation", "reached", "rule", "stage")
 
-    def __init__(self, rule: Rule, rng: Rng) -> None:
+    def __init__(self, rule: Rule, rng: Journalled) -> None:
         self.rule = rule
+        self._rng = rng
         self.stage: Stage = rule.toxic.stage(rng)
+        self.stage.common = rule.common
         self.perturbation: Perturbation | None = None
         self.reached = 0
         """The end, in the client's stream, of what the stage has been given."""
@@ -32,7 +35,7 @@ class Slot:
     def end(self, outcome: str) -> None:
         """End the perturbation, if there is one."""
         if self.perturbation is not None:
-            self.perturbation.end(outcome, self.reached)
+            self.perturbation.end(outcome, self.reached, self._rng.draws, self._rng.take())
             self.perturbation = None
 
     def close(self, outcome: str) -> None:

@@ -20,6 +20,10 @@ Between ``Began`` and ``Ended`` lies one perturbation: one stretch in which the 
 had an effect, however many chunks it took. Whatever a stage is given in that time
 counts as affected.
 
+A toxic that is ``connecting`` acts while a connection is made: its stage can end it, or
+keep the backend from being dialled (``holds_dial``). Connections that are established
+when it comes are left alone.
+
 A new toxic is one such file, one line in the entry-point group ``seism.toxics`` and one
 test file. It imports nothing but this module and ``seism.options``.
 """
@@ -37,6 +41,7 @@ PASSED = "passed"
 CLOSED = "closed"
 RESET = "reset"
 LOST = "lost"
+CHANGED = "changed"
 REMOVED = "removed"
 """Outcomes of a perturbation; ``PerturbationEnded`` in the contract explains them."""
 
@@ -45,6 +50,10 @@ class Rng(Protocol):
     """The part of ``random.Random`` that toxics use."""
 
     def random(self) -> float: ...
+    def randint(self, a: int, b: int, /) -> int: ...
+    def gauss(self, mu: float, sigma: float, /) -> float: ...
+    def paretovariate(self, alpha: float, /) -> float: ...
+    def lognormvariate(self, mu: float, sigma: float, /) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,9 @@ class Eof:
     """The sender has ended its stream (FIN), after ``offset`` bytes."""
 
     offset: int
+    closes: bool = False
+    """Made by a stage: once the receiver has all that comes before this, the whole
+    connection ends with FIN on both sides. Nothing more is read from the sender."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +126,12 @@ class Stage:
 
     held: int = 0
     """Bytes of memory that the stage holds; the link stops reading when it is much."""
+    full: bool = False
+    """The stage holds as much as it wants to; the link does not read while it is."""
+    holds_dial: bool = False
+    """The backend is not dialled while this is true; see ``Toxic.connecting``."""
+    common: Any = None
+    """What ``Toxic.common`` has made; set before ``started``."""
 
     def started(self, now: float) -> Commands:
         """The stage has been put into its link: at accept, or on a live connection."""
@@ -147,7 +165,13 @@ class Toxic:
 
     type: ClassVar[str]
     """Its name in configuration and API, and of its entry point."""
+    connecting: ClassVar[bool] = False
+    """Acts only on connections that are being made; it has no direction then."""
 
     def stage(self, rng: Rng) -> Stage:
         """The state for one link. ``rng`` belongs to this toxic on this connection."""
         raise NotImplementedError
+
+    def common(self) -> Any:
+        """What all stages of one toxic on one proxy share; made once, survives changes."""
+        return None

@@ -6,7 +6,8 @@ closing an idle connection is no perturbation.
 
 from __future__ import annotations
 
-from collections import deque
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,106 +15,91 @@ from seism.options import option
 from seism.toxics.base import (
     HOUR_MS,
     PASSED,
-    REMOVED,
-    Began,
     Chunk,
     Commands,
-    Ended,
-    Eof,
     Forward,
     Rng,
     Stage,
     Toxic,
     Wake,
 )
+from seism.toxics.queue import Queue
 
-# What the queue costs per chunk beside its bytes, so that a flood of tiny chunks is bounded too.
-_OVERHEAD = 200
+_SHAPE = 3.0
+_PARETO_MEAN = _SHAPE / (_SHAPE - 1)
+_PARETO_DEVIATION = math.sqrt(_SHAPE / ((_SHAPE - 1) ** 2 * (_SHAPE - 2)))
+_LOGNORMAL_MEAN = math.exp(0.5)
+_LOGNORMAL_DEVIATION = math.sqrt((math.e - 1) * math.e)
+
+# Each draws how far a delay is from the mean, in units of the jitter; the mean is 0.
+_DRAWS: dict[str, Callable[[Rng], float]] = {
+    "uniform": lambda rng: 2 * rng.random() - 1,
+    "normal": lambda rng: rng.gauss(0, 1),
+    "pareto": lambda rng: (rng.paretovariate(_SHAPE) - _PARETO_MEAN) / _PARETO_DEVIATION,
+    "lognormal": lambda rng: (rng.lognormvariate(0, 1) - _LOGNORMAL_MEAN) / _LOGNORMAL_DEVIATION,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Latency(Toxic):
-    """Delay since receipt, drawn for each chunk from [latency - jitter, latency + jitter)."""
+    """Delay since receipt, drawn for each chunk; its mean is the latency, it is never negative."""
 
     type: ClassVar[str] = "latency"
 
     latency: int = option(0, help="mean delay", unit="ms", minimum=0, maximum=HOUR_MS)
     jitter: int = option(
-        0, help="half the width of the delay's range", unit="ms", minimum=0, maximum=HOUR_MS
-    )
+        0, help="uniform: half the width of the delay's range; others: its standard deviation",
+        unit="ms", minimum=0, maximum=HOUR_MS,
+    )  # fmt: skip
+    distribution: str = option(
+        "uniform", help="of the delay; pareto and lognormal have rare, very long ones",
+        choices=tuple(_DRAWS), addition=True,
+    )  # fmt: skip
 
     def stage(self, rng: Rng) -> Stage:
         return _Delay(self, rng)
 
 
-class _Delay(Stage):
-    """A queue. A stretch lasts from the first byte held until the queue is empty again."""
+class _Delay(Queue[tuple[float, float]]):
+    """Notes when a chunk came, and its draw: the delay follows from these, so that a change
+    of the toxic reaches what is held already.
+    """
 
     def __init__(self, toxic: Latency, rng: Rng) -> None:
+        super().__init__()
         self._toxic = toxic
         self._rng = rng
-        # (when it came, its draw of [-1, 1), chunk): the delay follows from the draw, so
-        # that a change of the toxic reaches what is held already.
-        self._queue: deque[tuple[float, float, Chunk]] = deque()
-        self._eof: Eof | None = None
 
     def data(self, chunk: Chunk, now: float) -> Commands:
-        draw = 2 * self._rng.random() - 1
-        if self._queue:
-            self._hold(now, draw, chunk)
+        draw = _DRAWS[self._toxic.distribution](self._rng)
+        if self.queue:
+            yield from self.hold((now, draw), chunk)
         elif self._delay(draw) > 0:
-            self._hold(now, draw, chunk)
-            yield Began(chunk.offset)
+            yield from self.hold((now, draw), chunk)
             yield self._wake()
         else:
             yield Forward(chunk)
 
-    def eof(self, eof: Eof, now: float) -> Commands:
-        if self._queue:
-            self._eof = eof
-        else:
-            yield Forward(eof)
-
     def due(self, now: float) -> Commands:
-        while self._queue and self._head_due() <= now:
-            yield Forward(self._take())
-        if self._queue:
+        while self.queue and self._head_due() <= now:
+            yield self.take()
+        if self.queue:
             yield self._wake()
         else:
-            yield from self._emptied(PASSED)
+            yield from self.emptied(PASSED)
 
     def updated(self, toxic: Latency, now: float) -> Commands:
         self._toxic = toxic
-        if self._queue:
+        if self.queue:
             yield self._wake()
 
-    def removed(self, now: float) -> Commands:
-        if self._queue:
-            while self._queue:
-                yield Forward(self._take())
-            yield from self._emptied(REMOVED)
-
-    def _emptied(self, outcome: str) -> Commands:
-        # Said before the end of the stream is passed on: that may end the connection.
-        yield Ended(outcome)
-        if self._eof is not None:
-            yield Forward(self._eof)
-
     def _delay(self, draw: float) -> float:
-        return max(0.0, self._toxic.latency + draw * self._toxic.jitter) / 1000
+        delay = self._toxic.latency + draw * self._toxic.jitter
+        return min(max(0.0, delay), HOUR_MS) / 1000
 
     def _head_due(self) -> float:
-        came, draw, _ = self._queue[0]
+        came, draw = self.queue[0][0]
         return came + self._delay(draw)
 
     def _wake(self) -> Wake:
         return Wake(self._head_due())
-
-    def _hold(self, now: float, draw: float, chunk: Chunk) -> None:
-        self._queue.append((now, draw, chunk))
-        self.held += len(chunk.data) + _OVERHEAD
-
-    def _take(self) -> Chunk:
-        chunk = self._queue.popleft()[2]
-        self.held -= len(chunk.data) + _OVERHEAD
-        return chunk

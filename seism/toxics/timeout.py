@@ -1,7 +1,8 @@
 """Nothing gets through, and after a while the connection is closed.
 
-The time runs from when the toxic and the connection have met, whatever is sent. The
-end of the stream passes, so that a peer that gives up is seen to give up.
+The time runs from when the toxic and the connection have met, whatever is sent, or, if
+``idle``, from the last chunk. The end of the stream passes, so that a peer that gives up
+is seen to give up. If ``flowing``, data passes until the time is over.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ from seism.toxics.base import (
 
 @dataclass(frozen=True, slots=True)
 class Timeout(Toxic):
-    """Drop all data, close after the timeout. Removing it closes the connection too."""
+    """Drop all data, close after the timeout. Removing it closes the connection too.
+
+    If data flows, removing it leaves the connection as it is.
+    """
 
     type: ClassVar[str] = "timeout"
 
@@ -38,6 +42,10 @@ class Timeout(Toxic):
         0, help="time until the connection is closed, 0: never", unit="ms", minimum=0,
         maximum=HOUR_MS,
     )  # fmt: skip
+    idle: bool = option(False, help="true: each chunk starts the time anew", addition=True)
+    flowing: bool = option(
+        False, help="true: data passes until then, instead of being dropped", addition=True
+    )
 
     def stage(self, rng: Rng) -> Stage:
         return _Silence(self)
@@ -50,14 +58,21 @@ class _Silence(Stage):
         self._toxic = toxic
         self._met = 0.0
         self._dropping = False
+        self._dropped = False
+        """Bytes are missing from the stream."""
 
     def started(self, now: float) -> Commands:
         self._met = now
         return self._wake()
 
     def data(self, chunk: Chunk, now: float) -> Commands:
-        if not self._dropping:
-            self._dropping = True
+        if self._toxic.idle:
+            self._met = now
+            yield from self._wake()
+        if self._toxic.flowing and not self._dropped:
+            yield Forward(chunk)
+        elif not self._dropping:
+            self._dropping = self._dropped = True
             yield Began(chunk.offset)
 
     def eof(self, eof: Eof, now: float) -> Commands:
@@ -76,7 +91,7 @@ class _Silence(Stage):
 
     def removed(self, now: float) -> Commands:
         # Bytes may be missing from the stream: it cannot go on as if nothing had been.
-        return self._close()
+        return () if self._toxic.flowing and not self._dropped else self._close()
 
     def _wake(self) -> Commands:
         if self._toxic.timeout:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import math
+import statistics
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seism.toxics.base import Began, Chunk, Ended, Eof, Forward, Wake
+from seism.toxics.base import HOUR_MS, Began, Chunk, Ended, Eof, Forward, Wake
 from seism.toxics.latency import Latency
 from tests.toxics.conversation import Conversation
 
@@ -111,3 +115,25 @@ def test_jitter_is_uniform_about_the_latency() -> None:
     quarters = [sum(low <= delay < low + 0.025 for delay in delays)
                 for low in (0.05, 0.075, 0.1, 0.125)]  # fmt: skip
     assert all(60 < quarter < 140 for quarter in quarters)
+
+
+@pytest.mark.parametrize("distribution", ["uniform", "normal", "pareto", "lognormal"])
+def test_every_distribution_has_the_latency_as_its_mean(distribution: str) -> None:
+    delays = []
+    for seed in range(2000):
+        toxic = Latency(10_000, 1000, distribution)
+        commands = Conversation(toxic, seed).data(b"x", at=0)
+        delays.append(next(each.at for each in commands if isinstance(each, Wake)))
+    assert statistics.mean(delays) == pytest.approx(10, abs=0.15)
+    deviation = 1 / math.sqrt(3) if distribution == "uniform" else 1.0
+    assert statistics.stdev(delays) == pytest.approx(deviation, rel=0.35)
+    skewed = statistics.median(delays) < 9.9
+    assert skewed == (distribution in ("pareto", "lognormal"))
+
+
+@given(st.sampled_from(["normal", "pareto", "lognormal"]), st.integers(0, 10_000))
+def test_no_delay_is_negative_or_endless(distribution: str, seed: int) -> None:
+    talk = Conversation(Latency(HOUR_MS, HOUR_MS, distribution), seed)
+    for command in talk.data(b"x", at=0):
+        if isinstance(command, Wake):
+            assert 0 < command.at <= HOUR_MS / 1000

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from seism.toxics.base import Began, Close, Ended, Eof, Forward, Wake
+from seism.toxics.base import Began, Chunk, Close, Ended, Eof, Forward, Wake
 from seism.toxics.timeout import Timeout
 from tests.toxics.conversation import Conversation
 
@@ -47,3 +47,33 @@ def test_a_change_counts_from_the_same_start() -> None:
     assert talk.updated(Timeout(timeout=500), at=1.1) == [Wake(1.5)]
     assert talk.updated(Timeout(timeout=0), at=1.2) == []
     assert talk.due(at=1.5) == []
+
+
+def test_idle_starts_anew_with_each_chunk() -> None:
+    talk = Conversation(Timeout(timeout=250, idle=True))
+    talk.started(at=1)
+    assert talk.data(b"a", at=1.125) == [Wake(1.375), Began(0)]
+    assert talk.data(b"b", at=1.25) == [Wake(1.5)]
+    assert talk.due(at=1.5) == [Ended("closed"), Close()]
+
+
+def test_data_can_flow_until_the_time_is_over() -> None:
+    talk = Conversation(Timeout(timeout=250, flowing=True))
+    talk.started(at=1)
+    assert talk.data(b"a", at=1.1) == [Forward(Chunk(b"a", 0))]
+    assert talk.due(at=1.25) == [Began(), Ended("closed"), Close()]
+
+
+def test_removal_leaves_a_connection_whose_data_flowed() -> None:
+    talk = Conversation(Timeout(timeout=250, flowing=True))
+    talk.started(at=1)
+    talk.data(b"a", at=1.1)
+    assert talk.removed(at=1.2) == []
+
+
+def test_a_stream_with_bytes_missing_never_flows_again() -> None:
+    talk = Conversation(Timeout())
+    talk.data(b"a", at=1)
+    talk.updated(Timeout(flowing=True), at=2)
+    assert talk.data(b"b", at=3) == []
+    assert talk.removed(at=4) == [Ended("closed"), Close()]
