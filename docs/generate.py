@@ -16,6 +16,7 @@ from typing import Any
 
 from seism import errors, journal, registry
 from seism.experiment.config import App, Backend, Experiment, Load, Planned, Route
+from seism.model import ClientTls, ServerTls
 from seism.options import Described, describe
 from seism.rules import RouteRules, Rules
 
@@ -25,6 +26,8 @@ TABLES = (
     ("", Experiment),
     ("[app]", App),
     ("[[backend]]", Backend),
+    ("backend.tls", ServerTls),
+    ("backend.upstream_tls", ClientTls),
     ("[load]", Load),
     ("[[load.route]]", Route),
     ("[[perturbation]]", Planned),
@@ -76,6 +79,7 @@ def cells(row: Described) -> tuple[str, ...]:
     else:
         default = "" if row.default in (None, "", (), {}) else f"`{json.dumps(row.default)}`"
     kind = row.type.replace("seism.experiment.config.", "").replace("seism.rules.", "")
+    kind = kind.replace("seism.model.", "")
     kind = kind.replace("|", "or")
     return f"`{row.name}`", kind, default, row.option.allowed, row.option.help + unit
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from seism.model import DOWN, show_address
+from seism.model import DOWN
 from seism.proxy.dial import Dial, tune
-from seism.proxy.endpoint import Endpoint
+from seism.proxy.end import Socket
+from seism.proxy.endpoint import Endpoint, show_name
 from seism.proxy.link import Link
 from seism.proxy.perturbation import Perturbation
 from seism.proxy.relay import Relay
@@ -30,12 +31,16 @@ _DISCARD_LIMIT = 16
 class Connection:
     """Owns both sockets; ``gone`` is called once, when the last of them is closed."""
 
+    link = Link
+    """The class of its links."""
+
     __slots__ = (
         "_client",
         "_dial",
         "_gone",
         "_peer",
         "_proxy",
+        "_refused",
         "_relay",
         "_server",
         "broken",
@@ -52,7 +57,7 @@ class Connection:
         proxy: str,
         number: int,
         client: _socket.socket,
-        peer: tuple[Any, ...],
+        peer: Any,
         gone: Callable[[Connection], None],
     ) -> None:
         """``client`` is a socket fresh from accept, ``number`` counts them per proxy."""
@@ -64,25 +69,32 @@ class Connection:
         """The backend did not answer the connect."""
         self._relay = relay
         self._proxy = proxy
-        self._client = client
+        self._client: Socket = client
         self._peer = peer
         self._gone = gone
-        self._server: _socket.socket | None = None
+        self._refused = ""
+        self._server: Socket | None = None
         self._dial: Dial | None = None
-        self.up = Link(self, UPSTREAM, relay)
-        self.down = Link(self, DOWNSTREAM, relay)
+        self.up = self.link(self, UPSTREAM, relay)
+        self.down = self.link(self, DOWNSTREAM, relay)
         self.up.other, self.down.other = self.down, self.up
 
-    def start(self, rules: Sequence[Rule], backend: Sequence[Endpoint]) -> None:
-        """Arm the links, then connect to the backend: a stage may act before that."""
+    def start(
+        self, rules: Sequence[Rule], backend: Sequence[Endpoint], refused: str = "reset"
+    ) -> None:
+        """Arm the links, then connect to the backend: a stage may act before that.
+
+        ``refused`` is what the client sees of a backend that does not answer, as in
+        ``ProxySpec``.
+        """
+        self._refused = refused
         try:
             tune(self._client)
             for rule in rules:
                 self.apply(rule, rules)
                 if self.closed:
                     return
-            self._dial = Dial(self._relay, backend, self._dialled)
-            self._dial.start()
+            self._connect(backend)
         except Exception as error:
             if not isinstance(error, OSError):
                 logger.exception("proxy %s: a connection could not be started", self._proxy)
@@ -126,7 +138,7 @@ class Connection:
             toxic,
             type,
             stream=stream,
-            client=show_address(*self._peer[:2]),
+            client=show_name(self._peer),
             listen=_name(self._client),
             source=_name(self._server),
             offset=offset,
@@ -150,7 +162,7 @@ class Connection:
         """End with RST on both sides. Closing what is closed does nothing."""
         self._close(_close_with_reset)
 
-    def _close(self, close: Callable[[_socket.socket], None]) -> None:
+    def _close(self, close: Callable[[Socket], None]) -> None:
         if self.closed:
             return
         self.closed = True
@@ -169,24 +181,42 @@ class Connection:
         self._dial = None
         if server is None:
             self.unreachable = True
-            self.abort()
-            return
+            self._turn_away()
+        else:
+            self._connected(server)
+
+    def _connect(self, backend: Sequence[Endpoint]) -> None:
+        self._dial = Dial(self._relay, backend, self._dialled)
+        self._dial.start()
+
+    def _connected(self, server: _socket.socket) -> None:
         self._server = server
-        self.up.open(self._client, server)
-        self.down.open(server, self._client)
+        self._open()
+
+    def _open(self) -> None:
+        assert self._server is not None
+        self.up.open(self._client, self._server)
+        self.down.open(self._server, self._client)
+
+    def _turn_away(self) -> None:
+        """The backend cannot be had."""
+        if self._refused == "close":
+            self.close()
+        else:
+            self.abort()
 
     def _link(self, rule: Rule) -> Link:
         return self.up if rule.stream == UPSTREAM else self.down
 
 
-def _name(sock: _socket.socket | None) -> str:
+def _name(sock: Socket | None) -> str:
     try:
-        return "" if sock is None else show_address(*sock.getsockname()[:2])
+        return "" if sock is None else show_name(sock.getsockname())
     except OSError:
         return ""
 
 
-def _close_politely(sock: _socket.socket) -> None:
+def _close_politely(sock: Socket) -> None:
     try:
         sock.shutdown(socket.SHUT_WR)
         # The kernel answers unread bytes with RST; what was read is not ours to answer.
@@ -198,7 +228,7 @@ def _close_politely(sock: _socket.socket) -> None:
     sock.close()
 
 
-def _close_with_reset(sock: _socket.socket) -> None:
+def _close_with_reset(sock: Socket) -> None:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     except OSError:

@@ -15,12 +15,12 @@ know where in the client's stream it acts.
 
 from __future__ import annotations
 
-import _socket
 import logging
 import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from seism.proxy.end import Socket
 from seism.proxy.relay import SMALL, Relay
 from seism.proxy.rule import Rule
 from seism.proxy.slot import Slot
@@ -100,7 +100,7 @@ class Link:
         self._writer: Any = None
         self._choose()
 
-    def open(self, source: _socket.socket, sink: _socket.socket) -> None:
+    def open(self, source: Socket, sink: Socket) -> None:
         """Start relaying; the connection still owns both sockets."""
         self._receive = source.recv_into
         self._send = sink.send
