@@ -49,6 +49,7 @@ class TlsEnd:
         "_outgoing",
         "_over",
         "_relay",
+        "_said",
         "_shaker",
         "_sock",
         "_tls",
@@ -81,6 +82,7 @@ class TlsEnd:
         self._over = False
         self._failure: ssl.SSLError | None = None
         self._fin = False
+        self._said = False
         self._shaker: Any = None
         self._flushing: Any = None
         self._linger: Timer | None = None
@@ -148,7 +150,9 @@ class TlsEnd:
             self._feed(self._sock.recv(len(buffer) - RECORD))
         self._unread = False
         size = self._decrypt(buffer)
-        if self._outgoing.pending:
+        if self._fin and not self._said:
+            self._say_end()
+        if self._outgoing.pending or (self._said and self._flushing is None):
             self._flush_quietly()
         if size:
             if self.pending and self.more is not None:
@@ -205,17 +209,26 @@ class TlsEnd:
         if self._fin:
             return
         self._fin = True
+        # OpenSSL would throw away what has not been read: that comes first.
+        if not self._unread:
+            self._say_end()
+            self._flush()
+
+    def _say_end(self) -> None:
+        self._said = True
         # What was cut short on one side must not look complete on the other.
         if self.peer is None or not self.peer.ragged:
             try:
                 self._tls.unwrap()
             except (ssl.SSLError, ValueError):
                 pass  # it has been said; nobody waits here for the answer
-        self._flush()
 
     def close(self) -> None:
         """Close the socket, at once if ``shutdown`` was not called before."""
         self._shaker = _stop(self._shaker)
+        if self._fin and not self._said:
+            self._say_end()
+            self._flush_quietly()
         self._done = self.more = self.peer = None
         if self._fin and len(self._unsent) and self._flushing is not None:
             self._linger = self._relay.timers.at(
@@ -246,7 +259,7 @@ class TlsEnd:
                     self._flushing.start(self._writable)
                 return False
         self._flushing = _stop(self._flushing)
-        if self._fin:
+        if self._said:
             self._sock.shutdown(socket.SHUT_WR)
         return True
 
