@@ -92,7 +92,7 @@ class PlainEnd:
 
 
 class TlsEnd:
-    """TLS with half-close, which Python's SSLSocket cannot do. Not for two threads that send."""
+    """TLS with half-close, which Python's SSLSocket cannot do. One thread sends, one receives."""
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, *, server: bool) -> None:
         sock.settimeout(PATIENCE)
@@ -122,10 +122,12 @@ class TlsEnd:
             self.sock.sendall(self._outgoing.read())
 
     def _feed(self) -> None:
-        if data := self.sock.recv(65536):
-            self._incoming.write(data)
-        else:
-            self._incoming.write_eof()
+        data = self.sock.recv(65536)
+        with self._lock:
+            if data:
+                self._incoming.write(data)
+            else:
+                self._incoming.write_eof()
 
     def sendall(self, data: bytes) -> None:
         with self._lock:
