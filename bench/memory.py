@@ -138,9 +138,9 @@ def main() -> None:
     with serve() as (control, pid):
         grown = bulk(control, pid, int(given.gib * GIB)) / MIB
         rows.append((f"{given.gib:g} GiB to a slow reader, growth", f"{grown:.2f} MiB"))
-    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores")  # noqa: T201
-    for what, figure in rows:
-        print(f"{what:40} {figure:>12}")  # noqa: T201
+    lines = [f"Python {sys.version.split()[0]}, {os.cpu_count()} cores"]
+    lines += [f"{what:40} {figure:>12}" for what, figure in rows]
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -132,12 +132,7 @@ class Run:
         self.progress.phase("starting the app")
         values = {"port": str(_free_port())}
         for name, proxy in control.proxies().items():
-            host, port = address(proxy["listen"], name)
-            values[f"{name}.address"] = proxy["listen"]
-            if unix_path(host):
-                values[f"{name}.path"] = unix_path(host)
-            else:
-                values |= {f"{name}.host": host, f"{name}.port": str(port)}
+            values |= places(name, proxy["listen"])
         where = f"{self.file}: app"
         children.spawn(
             "app",
@@ -286,6 +281,14 @@ def _last(children: Supervisor, name: str) -> str:
     """The last thing that a child said."""
     lines = [line for line in children.tail(name) if line.strip()]
     return lines[-1] if lines else "it said nothing"
+
+
+def places(name: str, listen: str) -> dict[str, str]:
+    """The placeholders of the backend ``name`` whose proxy listens at ``listen``."""
+    host, port = address(listen, name)
+    if unix_path(host):
+        return {f"{name}.address": listen, f"{name}.path": unix_path(host)}
+    return {f"{name}.address": listen, f"{name}.host": host, f"{name}.port": str(port)}
 
 
 def _connect(host: str, port: int) -> None:

@@ -32,12 +32,13 @@ class Say:
     who: str
     size: int
     heard: bool
-    pause_ms: int
+    pause: float
+    """Seconds."""
 
 
 WHO = st.sampled_from(["client", "server"])
 SAYINGS = st.lists(
-    st.builds(Say, WHO, SIZES, st.booleans(), st.sampled_from([0, 0, 3])), max_size=6
+    st.builds(Say, WHO, SIZES, st.booleans(), st.sampled_from([0, 0, 0.003])), max_size=6
 )
 ENDINGS = st.sampled_from(["half", "close", "reset"])
 
@@ -80,8 +81,7 @@ def converse(
         total[saying.who] += saying.size
         if saying.heard:
             arrived()
-        if saying.pause_ms:
-            time.sleep(saying.pause_ms / 1000)
+        time.sleep(min(saying.pause, 0.01))
 
     def arrived() -> None:
         eventually(
@@ -96,7 +96,7 @@ def converse(
     if ending == "half":
         ends[who].finish()
         for saying in more:
-            say(Say(other, saying.size, saying.heard, saying.pause_ms))
+            say(Say(other, saying.size, saying.heard, saying.pause))
         ends[other].finish()
     else:
         # What is on the way at a reset may be lost, directly as well; and closing
