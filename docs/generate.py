@@ -17,7 +17,7 @@ from typing import Any
 
 from seism import errors, journal, registry
 from seism.experiment.config import App, Backend, Experiment, Load, Planned, Route
-from seism.model import Match, ToxicSpec
+from seism.model import ClientTls, Match, ServerTls, ToxicSpec
 from seism.options import Described, describe
 from seism.rules import RouteRules, Rules
 
@@ -27,6 +27,8 @@ TABLES = (
     ("", Experiment),
     ("[app]", App),
     ("[[backend]]", Backend),
+    ("backend.tls", ServerTls),
+    ("backend.upstream_tls", ClientTls),
     ("[load]", Load),
     ("[[load.route]]", Route),
     ("[[perturbation]]", Planned),

@@ -15,20 +15,84 @@ PATTERN_LIMIT = 256
 """Characters of a pattern in ``Match``."""
 
 
-def address(text: str, where: str) -> tuple[str, int]:
-    """``host:port`` or ``[ipv6]:port`` taken apart; an empty host is loopback.
+UNIX = "unix:"
+"""What the address of a Unix socket begins with; its path follows."""
+_LONGEST_PATH = 107
+"""Bytes: what fits into sockaddr_un beside the final zero (unix(7))."""
 
-    Raises ConfigurationError for anything else.
+
+def address(text: str, where: str) -> tuple[str, int]:
+    """``host:port``, ``[ipv6]:port`` or ``unix:/path`` taken apart; an empty host is loopback.
+
+    A Unix socket is its own host, ``unix:`` included, at port 0.
+    Raises ConfigurationError for anything else; ``where`` opens the message.
     """
+    if text.startswith(UNIX):
+        _check_path(text.removeprefix(UNIX), where)
+        return text, 0
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ConfigurationError(f"{where}: {text!r} is not an address, host:port is expected")
-    return host.strip("[]") or "127.0.0.1", int(port)
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
+        host = host[1:-1]
+    good_host = bracketed or not any(character in host for character in ":[]")
+    good_port = port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535
+    if not colon or not good_host or not good_port:
+        raise ConfigurationError(
+            f"{where}: {text!r} is not an address, host:port is expected ([ipv6]:port, unix:/path)"
+        )
+    return host or "127.0.0.1", int(port)
 
 
 def show_address(host: str, port: int) -> str:
     """The inverse of ``address``."""
+    if host.startswith(UNIX):
+        return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def unix_path(host: str) -> str:
+    """The path of a Unix socket's ``host``, as ``address`` gives it; empty for any other."""
+    return host.removeprefix(UNIX) if host.startswith(UNIX) else ""
+
+
+def _check_path(path: str, where: str) -> None:
+    if not path.startswith("/") or "\0" in path:
+        raise ConfigurationError(f"{where}: {UNIX + path!r} has no absolute path")
+    if len(path.encode(errors="surrogateescape")) > _LONGEST_PATH:
+        raise ConfigurationError(
+            f"{where}: {UNIX + path!r} is too long, a path of at most {_LONGEST_PATH} bytes fits"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """What the proxy shows to clients, which speak TLS to it then."""
+
+    certificate: str = option(help="PEM file: the proxy's certificate and those that lead to a CA")
+    key: str = option("", help="PEM file of its private key; default: the certificate's file")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """How the proxy speaks TLS to the backend, and what it believes."""
+
+    ca: str = option("", help="PEM file of the CAs to believe; default: the system's")
+    name: str = option("", help="the backend's name in its certificate; default: upstream's host")
+    verify: bool = option(True, help="false: believe any certificate")
+
+
+REFUSED = ("reset", "close", "refuse")
+"""What a client sees of a backend that does not answer the proxy's connect."""
+
+
+UPSTREAM_HELP = "the backend: host:port, [ipv6]:port or unix:/path"
+LISTEN_HELP = "where the proxy listens: host:port, where port 0 picks a free one, or unix:/path"
+TLS_HELP = "clients speak TLS to the proxy, which shows them this certificate"
+UPSTREAM_TLS_HELP = "the proxy speaks TLS to the backend; an empty table is enough"
+REFUSED_HELP = (
+    "what clients see of a backend that does not answer: a reset, an end of stream, or, "
+    "after a first reset, a refusal until the backend answers again"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +100,12 @@ class ProxySpec:
     """A back proxy as it is asked for."""
 
     name: str = option(help="unique name, usually the backend's")
-    upstream: str = option(help="host:port of the backend")
-    listen: str = option("127.0.0.1:0", help="host:port to listen on; port 0 picks a free one")
+    upstream: str = option(help=UPSTREAM_HELP)
+    listen: str = option("127.0.0.1:0", help=LISTEN_HELP)
     enabled: bool = option(True, help="false: the backend is down")
+    tls: ServerTls | None = option(None, help=TLS_HELP)
+    upstream_tls: ClientTls | None = option(None, help=UPSTREAM_TLS_HELP)
+    refused: str = option("reset", help=REFUSED_HELP, choices=REFUSED)
 
 
 @dataclass(frozen=True, slots=True)

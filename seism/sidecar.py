@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import resource
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -28,6 +29,15 @@ from seism.rng import Seed
 from seism_middleware.contract import STREAM_PATH
 
 log = logging.getLogger(__name__)
+
+
+def raise_file_limit() -> None:
+    """Let this process have as many descriptors as it may: two for each connection.
+
+    Listeners keep some of them back, by the limit that they are made under.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Sidecar:
@@ -76,7 +86,8 @@ class Sidecar:
 
     @classmethod
     def configured(cls, config: Path | None, *, seed: int | None, **options: Any) -> Sidecar:
-        """From an experiment file, or, without one, empty."""
+        """From an experiment file, or, without one, empty. Raises the limit of open files."""
+        raise_file_limit()
         experiment = load(config) if config else Experiment()
         return cls(experiment, seed=experiment.seed if seed is None else seed, **options)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from webob import Request, Response
 
 from seism.control.router import Route, answer, empty, failure, read_json
 from seism.errors import ConfigurationError
-from seism.model import ProxySpec, ToxicSpec
+from seism.model import ClientTls, ProxySpec, ServerTls, ToxicSpec
 from seism.options import build, describe, nearest
 from seism.proxy.collection import Collection, Interrupted
 from seism.proxy.proxy import Proxy
@@ -26,7 +27,8 @@ from seism_middleware.contract import DOWNSTREAM, UPSTREAM
 COMPATIBLE_VERSION = "2.12.0"
 """What ``/version`` says: clients choose their HTTP methods by it."""
 
-_PROXY_KEYS = ("name", "listen", "upstream", "enabled", "toxics")
+_PROXY_KEYS = ("name", "listen", "upstream", "enabled", "toxics", "tls", "upstream_tls", "refused")
+_TLS_KEYS = {"tls": ServerTls, "upstream_tls": ClientTls}
 _TOXIC_KEYS = ("name", "type", "stream", "toxicity", "attributes", "match", "connections")
 
 
@@ -56,14 +58,23 @@ def routes(collection: Collection, version: str = COMPATIBLE_VERSION) -> list[Ro
 
 
 def proxy_values(proxy: Proxy) -> dict[str, Any]:
-    """The JSON object of a proxy."""
-    return {
+    """The JSON object of a proxy; what Toxiproxy does not know is there only if it is used."""
+    values: dict[str, Any] = {
         "name": proxy.name,
         "listen": proxy.listen,
         "upstream": proxy.upstream,
         "enabled": proxy.enabled,
         "toxics": [rule_values(rule) for rule in proxy.rules],
     }
+    spec = proxy.spec
+    for key in _TLS_KEYS:
+        options = getattr(spec, key)
+        if options is not None:
+            values[key] = asdict(options)
+            values["tls_failures"] = dict(proxy.tls_failures)
+    if spec.refused != "reset":
+        values["refused"] = spec.refused
+    return values
 
 
 def rule_values(rule: Rule) -> dict[str, Any]:
@@ -128,7 +139,7 @@ class _Api:
     def update(self, request: Request, proxy: str) -> Response:
         there = self._collection.get(proxy)
         warnings: list[str] = []
-        given = _fields(read_json(request), _PROXY_KEYS, warnings)
+        given = _proxy_fields(read_json(request), warnings)
         for key in ("name", "toxics"):
             if given.pop(key, there.name) not in (there.name, []):
                 warnings.append(f"field {key!r} cannot be changed here and is ignored")
@@ -139,6 +150,9 @@ class _Api:
             listen=spec.listen if "listen" in given else None,
             upstream=spec.upstream,
             enabled=spec.enabled if "enabled" in given else None,
+            tls=spec.tls,
+            upstream_tls=spec.upstream_tls,
+            refused=spec.refused if "refused" in given else None,
         )
         return answer(proxy_values(updated), warnings=warnings)
 
@@ -186,7 +200,7 @@ class _Api:
         self, values: Any, warnings: list[str], position: str = ""
     ) -> tuple[ProxySpec, Sequence[ToxicSpec]]:
         """``position`` says which one of several it is."""
-        given = _fields(values, _PROXY_KEYS, warnings)
+        given = _proxy_fields(values, warnings)
         for key in ("name", "upstream"):
             if given.get(key, "") == "":
                 raise ConfigurationError(f"missing required field: {key}{position}")
@@ -211,6 +225,15 @@ def _fields(values: Any, known: Sequence[str], warnings: list[str]) -> dict[str,
         elif value is not None:
             fields[key.lower()] = value
     return fields
+
+
+def _proxy_fields(values: Any, warnings: list[str]) -> dict[str, Any]:
+    given = _fields(values, _PROXY_KEYS, warnings)
+    for key, cls in _TLS_KEYS.items():
+        if isinstance(given.get(key), Mapping):
+            known = [described.name for described in describe(cls)]
+            given[key] = _fields(given[key], known, warnings)
+    return given
 
 
 def _toxic_spec(given: dict[str, Any], registry: Registry, warnings: list[str]) -> ToxicSpec:

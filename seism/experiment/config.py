@@ -2,7 +2,9 @@
 
 Strings may hold ``${NAME}``, taken from the environment. The app's command, address and
 environment may hold ``{port}`` (a free port) and ``{backend.address}``,
-``{backend.host}``, ``{backend.port}``: where that backend's proxy listens.
+``{backend.host}``, ``{backend.port}``: where that backend's proxy listens. One that
+listens on a Unix socket has ``{backend.path}`` instead of host and port. Paths of PEM
+files are relative to the file.
 """
 
 from __future__ import annotations
@@ -12,13 +14,27 @@ import re
 import shlex
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from seism import registry
 from seism.errors import ConfigurationError
-from seism.model import DOWN, Match, ProxySpec, ToxicSpec, address
+from seism.model import (
+    DOWN,
+    LISTEN_HELP,
+    REFUSED,
+    REFUSED_HELP,
+    TLS_HELP,
+    UPSTREAM_HELP,
+    UPSTREAM_TLS_HELP,
+    ClientTls,
+    Match,
+    ProxySpec,
+    ServerTls,
+    ToxicSpec,
+    address,
+)
 from seism.options import build, nearest, option
 from seism.rules import Rules
 
@@ -45,8 +61,35 @@ class Backend:
     """``[[backend]]``: one server that the app depends on, behind its own proxy."""
 
     name: str = option(help="unique name")
-    upstream: str = option(help="host:port of the real server")
-    listen: str = option("127.0.0.1:0", help="host:port of the proxy; port 0 picks a free one")
+    upstream: str = option(help=UPSTREAM_HELP)
+    listen: str = option("127.0.0.1:0", help=LISTEN_HELP)
+    tls: ServerTls | None = option(None, help=TLS_HELP)
+    upstream_tls: ClientTls | None = option(None, help=UPSTREAM_TLS_HELP)
+    refused: str = option("reset", help=REFUSED_HELP, choices=REFUSED)
+
+    def within(self, folder: Path) -> Backend:
+        """The same with the paths of its PEM files taken from ``folder``."""
+
+        def located(path: str) -> str:
+            return str(folder / path) if path else ""
+
+        tls, upstream_tls = self.tls, self.upstream_tls
+        if tls is not None:
+            tls = ServerTls(located(tls.certificate), located(tls.key))
+        if upstream_tls is not None:
+            upstream_tls = replace(upstream_tls, ca=located(upstream_tls.ca))
+        return replace(self, tls=tls, upstream_tls=upstream_tls)
+
+    def proxy(self) -> ProxySpec:
+        """The proxy that stands before it."""
+        return ProxySpec(
+            self.name,
+            self.upstream,
+            self.listen,
+            tls=self.tls,
+            upstream_tls=self.upstream_tls,
+            refused=self.refused,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +189,7 @@ class Experiment:
         )
 
     def proxies(self) -> tuple[ProxySpec, ...]:
-        return tuple(
-            ProxySpec(backend.name, backend.upstream, backend.listen) for backend in self.backend
-        )
+        return tuple(backend.proxy() for backend in self.backend)
 
 
 def toxic_of(planned: Planned) -> ToxicSpec:
@@ -179,7 +220,9 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Experiment:
     command = values.get("app", {}).get("command") if isinstance(values.get("app"), dict) else None
     if isinstance(command, str):
         values["app"]["command"] = shlex.split(command)
-    return build(Experiment, values, f"{path}:")
+    experiment = build(Experiment, values, f"{path}:")
+    backends = tuple(backend.within(path.parent.absolute()) for backend in experiment.backend)
+    return replace(experiment, backend=backends)
 
 
 def fill(text: str, values: Mapping[str, str], where: str) -> str:

@@ -28,7 +28,7 @@ from seism.experiment.plan import Step, make
 from seism.experiment.supervisor import Child, Supervisor
 from seism.journal import read
 from seism.judge import judge
-from seism.model import DOWN, address
+from seism.model import DOWN, address, unix_path
 from seism.verdict import Judgement
 from seism_middleware.contract import SIDECAR_VARIABLE, TOKEN_VARIABLE
 
@@ -113,7 +113,7 @@ class Run:
         for backend in self.experiment.backend:
             where = f"{self.file}: backend {backend.name!r}: upstream"
             try:
-                socket.create_connection(address(backend.upstream, where), timeout=5).close()
+                _connect(*address(backend.upstream, where))
             except OSError as error:
                 raise ConfigurationError(
                     f"{where}: nothing answers at {backend.upstream} ({error.strerror or error})"
@@ -142,12 +142,7 @@ class Run:
         self.progress.phase("starting the app")
         values = {"port": str(_free_port())}
         for name, proxy in control.proxies().items():
-            host, port = address(proxy["listen"], name)
-            values |= {
-                f"{name}.address": proxy["listen"],
-                f"{name}.host": host,
-                f"{name}.port": str(port),
-            }
+            values |= places(name, proxy["listen"])
         where = f"{self.file}: app"
         children.spawn(
             "app",
@@ -296,6 +291,24 @@ def _last(children: Supervisor, name: str) -> str:
     """The last thing that a child said."""
     lines = [line for line in children.tail(name) if line.strip()]
     return lines[-1] if lines else "it said nothing"
+
+
+def places(name: str, listen: str) -> dict[str, str]:
+    """The placeholders of the backend ``name`` whose proxy listens at ``listen``."""
+    host, port = address(listen, name)
+    if unix_path(host):
+        return {f"{name}.address": listen, f"{name}.path": unix_path(host)}
+    return {f"{name}.address": listen, f"{name}.host": host, f"{name}.port": str(port)}
+
+
+def _connect(host: str, port: int) -> None:
+    """Raises OSError if nobody listens there."""
+    if not unix_path(host):
+        socket.create_connection((host, port), timeout=5).close()
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(5)
+        probe.connect(unix_path(host))
 
 
 def _first_line(child: Child) -> str:

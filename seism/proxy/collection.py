@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gevent
 
 from seism.clock import Clock
 from seism.errors import ConfigurationError, Conflict, NotFound, Unavailable
-from seism.model import Match, ProxySpec, ToxicSpec
+from seism.model import ClientTls, Match, ProxySpec, ServerTls, ToxicSpec, unix_path
 from seism.proxy.perturbation import Account, Emit
 from seism.proxy.proxy import Proxy, Route
 from seism.proxy.relay import Relay
@@ -70,11 +71,15 @@ class Collection:
             raise NotFound("proxy not found") from None
 
     def proxied(self) -> tuple[Proxied, ...]:
-        """Where the proxies listen; a disabled one keeps its address."""
+        """Where the proxies listen; a disabled one keeps its address.
+
+        Those on Unix sockets are not told: clients have no addresses there by which a
+        connection could be found.
+        """
         return tuple(
             Proxied(proxy.name, *proxy.address)
             for proxy in self.list()
-            if proxy.address is not None
+            if proxy.address is not None and not unix_path(proxy.address[0])
         )
 
     def create(self, spec: ProxySpec, toxics: Sequence[ToxicSpec] = ()) -> Proxy:
@@ -98,18 +103,29 @@ class Collection:
         listen: str | None = None,
         upstream: str | None = None,
         enabled: bool | None = None,
+        tls: ServerTls | None = None,
+        upstream_tls: ClientTls | None = None,
+        refused: str | None = None,
     ) -> Proxy:
-        """Change what is given. Another address restarts the proxy and drops its connections.
+        """Change what is given. Another address, or other TLS, drops the connections.
 
         Raises NotFound, ConfigurationError, Unavailable; the proxy is as before then.
         """
         proxy = self.get(name)
-        listen = listen or proxy.listen
-        upstream = upstream or proxy.upstream
-        if not proxy.same_route(listen, upstream):
-            route = Route.of(ProxySpec(name, upstream, listen))
+        was = proxy.spec
+        spec = replace(
+            was,
+            listen=listen or was.listen,
+            upstream=upstream or was.upstream,
+            tls=tls or was.tls,
+            upstream_tls=upstream_tls or was.upstream_tls,
+        )
+        if not proxy.same_route(spec):
+            route = Route.of(spec)
             proxy = self.get(name)
             proxy.reroute(route)
+        if refused is not None:
+            proxy.refused = refused
         if enabled is True:
             proxy.start()
         elif enabled is False and proxy.enabled:
@@ -155,7 +171,7 @@ class Collection:
         try:
             for spec, rules, route in ready:
                 there = self._proxies.get(spec.name)
-                if there is not None and there.same_route(spec.listen, spec.upstream):
+                if there is not None and there.same_route(spec):
                     done.append(there)
                     continue
                 if there is not None:

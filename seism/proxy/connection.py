@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from seism.model import DOWN, show_address
+from seism.model import DOWN
 from seism.proxy.dial import Dial
-from seism.proxy.endpoint import Endpoint
+from seism.proxy.end import Socket
+from seism.proxy.endpoint import Endpoint, show_name
 from seism.proxy.link import Link
 from seism.proxy.match import PREFIX
 from seism.proxy.perturbation import Perturbation
@@ -32,6 +33,9 @@ _DISCARD_LIMIT = 16
 class Connection:
     """Owns both sockets; ``gone`` is called once, when the last of them is closed."""
 
+    link = Link
+    """The class of its links."""
+
     __slots__ = (
         "_client",
         "_dial",
@@ -41,6 +45,7 @@ class Connection:
         "_peer",
         "_proxy",
         "_ready",
+        "_refused",
         "_relay",
         "_rules",
         "_server",
@@ -59,7 +64,7 @@ class Connection:
         proxy: str,
         number: int,
         client: _socket.socket,
-        peer: tuple[Any, ...],
+        peer: Any,
         gone: Callable[[Connection], None],
     ) -> None:
         """``client`` is a socket fresh from accept, ``number`` counts them per proxy."""
@@ -71,10 +76,11 @@ class Connection:
         """The backend did not answer the connect."""
         self._relay = relay
         self._proxy = proxy
-        self._client = client
+        self._client: Socket = client
         self._peer = peer
         self._gone = gone
-        self._server: _socket.socket | None = None
+        self._refused = ""
+        self._server: Socket | None = None
         self._dial: Dial | None = None
         self._ready = False
         """The rules that there were at the start are in effect."""
@@ -83,12 +89,19 @@ class Connection:
         self._first: bytes | None = None
         """What the client began with, as far as a rule has asked for it."""
         self._undecided = False
-        self.up = Link(self, UPSTREAM, relay)
-        self.down = Link(self, DOWNSTREAM, relay)
+        self.up = self.link(self, UPSTREAM, relay)
+        self.down = self.link(self, DOWNSTREAM, relay)
         self.up.other, self.down.other = self.down, self.up
 
-    def start(self, rules: Sequence[Rule], backend: Sequence[Endpoint]) -> None:
-        """Arm the links, then connect to the backend: a stage may act before that."""
+    def start(
+        self, rules: Sequence[Rule], backend: Sequence[Endpoint], refused: str = "reset"
+    ) -> None:
+        """Arm the links, then connect to the backend: a stage may act before that.
+
+        ``refused`` is what the client sees of a backend that does not answer, as in
+        ``ProxySpec``.
+        """
+        self._refused = refused
         try:
             self._client.setblocking(False)
             self._dial = Dial(self._relay, backend, self._dialled)
@@ -97,10 +110,7 @@ class Connection:
                 if self.closed:
                     return
             self._ready = True
-            self.proceed()
-            if self.up.holds_dial and not self.closed:
-                # So that a client that gives up is noticed.
-                self.up.listen(self._client)
+            self._begin()
         except Exception as error:
             if not isinstance(error, OSError):
                 logger.exception("proxy %s: a connection could not be started", self._proxy)
@@ -193,7 +203,7 @@ class Connection:
             toxic,
             type,
             stream=stream,
-            client=show_address(*self._peer[:2]),
+            client=show_name(self._peer),
             listen=_name(self._client),
             source=_name(self._server),
             offset=offset,
@@ -217,13 +227,13 @@ class Connection:
 
     def finish(self) -> None:
         """End after both streams have: nothing is unread, so that closing says FIN by itself."""
-        self._close(_socket.socket.close)
+        self._close(_close_at_once)
 
     def abort(self) -> None:
         """End with RST on both sides. Closing what is closed does nothing."""
         self._close(_close_with_reset)
 
-    def _close(self, close: Callable[[_socket.socket], None]) -> None:
+    def _close(self, close: Callable[[Socket], None]) -> None:
         if self.closed:
             return
         self.closed = True
@@ -242,27 +252,53 @@ class Connection:
         self._dial = None
         if server is None:
             self.unreachable = True
-            self.abort()
-            return
+            self._turn_away()
+        else:
+            self._connected(server)
+
+    def _begin(self) -> None:
+        """The links are armed: connect, unless a toxic keeps us from it."""
+        self.proceed()
+        if self.up.holds_dial and not self.closed:
+            # So that a client that gives up is noticed.
+            self.up.listen(self._client)
+
+    def _connected(self, server: _socket.socket) -> None:
         self._server = server
+        self._open()
+
+    def _open(self) -> None:
+        """Relay; a TLS connection does when every handshake is through."""
+        assert self._server is not None
         self.up.connected()
-        self.down.open(server, self._client)
+        self.down.open(self._server, self._client)
         # Last, as what came before the dial may end the connection.
-        self.up.open(self._client, server)
+        self.up.open(self._client, self._server)
+
+    def _turn_away(self) -> None:
+        """The backend cannot be had."""
+        if self._refused == "close":
+            self.close()
+        else:
+            self.abort()
 
     def _link(self, rule: Rule) -> Link:
         upstream = rule.stream == UPSTREAM or rule.toxic.connecting
         return self.up if upstream else self.down
 
 
-def _name(sock: _socket.socket | None) -> str:
+def _name(sock: Socket | None) -> str:
     try:
-        return "" if sock is None else show_address(*sock.getsockname()[:2])
+        return "" if sock is None else show_name(sock.getsockname())
     except OSError:
         return ""
 
 
-def _close_politely(sock: _socket.socket) -> None:
+def _close_at_once(sock: Socket) -> None:
+    sock.close()
+
+
+def _close_politely(sock: Socket) -> None:
     try:
         sock.shutdown(socket.SHUT_WR)
         # The kernel answers unread bytes with RST; what was read is not ours to answer.
@@ -274,7 +310,7 @@ def _close_politely(sock: _socket.socket) -> None:
     sock.close()
 
 
-def _close_with_reset(sock: _socket.socket) -> None:
+def _close_with_reset(sock: Socket) -> None:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     except OSError:

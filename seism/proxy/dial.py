@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 10.0
 """Seconds for each address of the backend."""
 
+ROOM_POLL = 0.01
+"""Seconds between two looks at a Unix socket whose queue is full."""
+
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 """This process, or the machine, has no more descriptors or buffers."""
 
@@ -32,6 +35,7 @@ class Dial:
     """One attempt to reach a backend; calls ``done`` once, unless it is cancelled."""
 
     __slots__ = (
+        "_deadline",
         "_done",
         "_endpoints",
         "_next",
@@ -50,6 +54,7 @@ class Dial:
         self._sock: _socket.socket | None = None
         self._watcher: Any = None
         self._timer: Timer | None = None
+        self._deadline: float | None = None
         self.was_reset = False
         """The backend accepted, and has reset since; what it said before can be read."""
 
@@ -62,14 +67,17 @@ class Dial:
                 self._sock = _socket.socket(
                     endpoint.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK
                 )
-                # Small messages are not held back.
-                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if endpoint.family != socket.AF_UNIX:
+                    # Small messages are not held back.
+                    self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    # Else an urgent byte would be taken out of the stream, and lost.
+                    self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
                 if self._connect(self._sock, endpoint):
                     return
             except OSError as error:
                 # Refusals are the backend's affair; no descriptors is ours.
                 level = logging.ERROR if error.errno in EXHAUSTED else logging.DEBUG
-                logger.log(level, "cannot connect to %s: %s", endpoint.sockaddr, error)
+                logger.log(level, "cannot connect to %s: %s", endpoint, error)
             self.cancel()
         self._done(None)
 
@@ -83,6 +91,8 @@ class Dial:
     def _connect(self, sock: _socket.socket, endpoint: Endpoint) -> bool:
         """False if this address has refused already."""
         code = sock.connect_ex(endpoint.sockaddr)
+        if code == errno.EAGAIN and endpoint.family == socket.AF_UNIX:
+            return self._wait_for_room(endpoint)
         if code not in _PENDING or _connected(sock):
             return self._settled(sock, 0 if code in _PENDING else code)
         self._watcher = self._relay.loop.io(sock.fileno(), _WRITE)
@@ -91,6 +101,26 @@ class Dial:
             self._relay.clock.now() + CONNECT_TIMEOUT, self._give_up
         )
         return True
+
+    def _wait_for_room(self, endpoint: Endpoint) -> bool:
+        """A Unix socket's queue is full, which no watcher tells: ask again soon."""
+        now = self._relay.clock.now()
+        if self._deadline is None:
+            self._deadline = now + CONNECT_TIMEOUT
+        if now >= self._deadline:
+            return False
+        self._timer = self._relay.timers.at(now + ROOM_POLL, lambda: self._ask_again(endpoint))
+        return True
+
+    def _ask_again(self, endpoint: Endpoint) -> None:
+        self._timer = None
+        assert self._sock is not None
+        try:
+            if self._connect(self._sock, endpoint):
+                return
+        except OSError as error:
+            logger.debug("cannot connect to %s: %s", endpoint, error)
+        self._give_up()
 
     def _writable(self) -> None:
         sock = self._sock

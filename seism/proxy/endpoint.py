@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import gevent
 import gevent.socket
 
 from seism.errors import ConfigurationError
-from seism.model import address
+from seism.model import UNIX, address, show_address, unix_path
 
 RESOLVE_TIMEOUT = 5.0
 """Seconds that a name may take."""
@@ -18,20 +19,42 @@ RESOLVE_TIMEOUT = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A TCP address as the socket functions take it."""
+    """An address as the socket functions take it: a path for a Unix socket."""
 
     family: int
-    sockaddr: tuple[Any, ...]
+    sockaddr: tuple[Any, ...] | str
+
+    def __str__(self) -> str:
+        return show_name(self.sockaddr)
+
+    def at_port(self, port: int) -> Endpoint:
+        """The same at another port; a Unix socket has none."""
+        if isinstance(self.sockaddr, str):
+            return self
+        return Endpoint(self.family, (self.sockaddr[0], port, *self.sockaddr[2:]))
+
+
+def show_name(sockaddr: Any) -> str:
+    """What ``accept`` or ``getsockname`` said, as ``host:port`` or ``unix:/path``.
+
+    A client's end of a Unix socket has no name: ``unix:``. An IPv4 client of an IPv6
+    listener is shown as IPv4, which is how it sees itself.
+    """
+    if isinstance(sockaddr, tuple):
+        return show_address(sockaddr[0].removeprefix("::ffff:"), sockaddr[1])
+    return UNIX + (os.fsdecode(sockaddr) if sockaddr else "")
 
 
 def resolve(text: str, where: str) -> tuple[Endpoint, ...]:
-    """The addresses of ``host:port``, at least one, IPv4 before IPv6.
+    """The addresses that ``text`` stands for, at least one, IPv4 before IPv6.
 
     Names are looked up by gevent's resolver, while other greenlets run; a numeric
     address takes no greenlet switch. ``where`` opens the messages.
     Raises ConfigurationError for what is no address and for a name that does not resolve.
     """
     host, port = address(text, where)
+    if unix_path(host):
+        return (Endpoint(int(socket.AF_UNIX), unix_path(host)),)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:

@@ -11,13 +11,13 @@ on as they are.
 
 from __future__ import annotations
 
-import _socket
 import logging
 import socket
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from seism.proxy.end import Socket
 from seism.proxy.pump import Pump
 from seism.proxy.relay import Relay
 from seism.proxy.rule import Rule
@@ -71,6 +71,9 @@ class Link(Pump):
         "stream",
     )
 
+    plain: ClassVar[bool] = True
+    """Whether bytes may go from socket to socket as they are."""
+
     other: Link
     """The other direction of the connection."""
 
@@ -95,9 +98,10 @@ class Link(Pump):
         self._reader: Any = None
         self._writer: Any = None
 
-    def open(self, source: _socket.socket, sink: _socket.socket) -> None:
+    def open(self, source: Socket, sink: Socket) -> None:
         """Start relaying; the connection still owns both sockets."""
-        self.wire(source, sink)
+        if self.plain:
+            self.wire(source, sink)
         self._sink = sink
         if self._reader is None:
             self.listen(source)
@@ -108,7 +112,7 @@ class Link(Pump):
         elif self._backlog_eof:
             self._finish()
 
-    def listen(self, source: _socket.socket) -> None:
+    def listen(self, source: Socket) -> None:
         """Start reading; there is no receiver yet, so little more than a buffer is taken."""
         self._source = source
         self._choose()
@@ -189,7 +193,8 @@ class Link(Pump):
         return next((slot for slot in self._slots if slot.rule.name == name), None)
 
     def _choose(self) -> None:
-        if self._slots or self._watch is not None or self._sink is None:
+        armed = self._slots or self._watch is not None or self._sink is None
+        if armed or not self.plain:
             self._callback = self._through_chain
         else:
             self._callback = self.relay_up if self.stream == UPSTREAM else self.relay_down

@@ -5,16 +5,18 @@ from __future__ import annotations
 import _socket
 import logging
 import os
+import resource
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from seism.errors import Unavailable
-from seism.model import show_address
+from seism.model import address
 from seism.proxy.dial import EXHAUSTED
-from seism.proxy.endpoint import Endpoint
+from seism.proxy.endpoint import Endpoint, show_name
 from seism.proxy.relay import Relay
 from seism.proxy.timers import Timer
+from seism.proxy.unix import SocketFile
 
 logger = logging.getLogger(__name__)
 
@@ -23,15 +25,17 @@ BURST = 16
 """Connections accepted per callback; the loop's other work comes in between."""
 PAUSE = 0.1
 """Seconds without accepting after the process ran out of descriptors."""
+RESERVE = 64
+"""Descriptors that no client gets, so that control is answered when all others are taken."""
 
 _READ = 1
 
-Accepted = Callable[[_socket.socket, tuple[Any, ...]], None]
+Accepted = Callable[[_socket.socket, Any], None]
 """Takes a new connection and its peer's address, and owns the socket from then on."""
 
 
 class Listener:
-    """Listens from its making until ``close``."""
+    """Listens from its making until ``close``, except between ``refuse`` and ``listen``."""
 
     def __init__(
         self, relay: Relay, endpoints: Sequence[Endpoint], accepted: Accepted, where: str
@@ -42,22 +46,59 @@ class Listener:
         self._where = where
         self._exhausted = False
         self._resume_timer: Timer | None = None
-        self._sock = _bind(endpoints, where)
-        self.address: tuple[str, int] = self._sock.getsockname()[:2]
-        self._watcher = relay.loop.io(self._sock.fileno(), _READ)
-        self._watcher.start(self._acceptable)
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._ceiling = limit - min(RESERVE, limit // 4)
+        self._watcher: Any = None
+        self._file: SocketFile | None = None
+        self._sock = self._bind(endpoints)
+        self._endpoint = Endpoint(self._sock.family, self._sock.getsockname())
+        self.address = address(show_name(self._endpoint.sockaddr), where)
+        self.listen()
 
     def close(self) -> None:
         if self._sock.fileno() < 0:
             return
+        self._stop_watching()
+        self._sock.close()
+        if self._file is not None:
+            self._file.remove()
+
+    def refuse(self) -> None:
+        """Have the kernel refuse clients, and keep the address.
+
+        Those that wait to be accepted are reset. Raises Unavailable if the address was
+        taken in between; nothing is there then, which refuses as well.
+        """
+        self.close()
+        # Bound, and not listening: that is what refuses, and nobody else can take it.
+        self._sock = self._bind((self._endpoint,))
+
+    def listen(self) -> None:
+        """Take clients. Raises Unavailable if the address was lost while it refused."""
+        if self._sock.fileno() < 0:
+            self._sock = self._bind((self._endpoint,))
+        try:
+            self._sock.listen(BACKLOG)
+        except OSError as error:
+            self.close()
+            raise self._unavailable(self._endpoint, error) from None
+        self._watcher = self._relay.loop.io(self._sock.fileno(), _READ)
+        self._watcher.start(self._acceptable)
+
+    def _stop_watching(self) -> None:
         if self._resume_timer is not None:
             self._resume_timer.cancel()
-        self._watcher.stop()
-        self._watcher.close()
-        self._sock.close()
+            self._resume_timer = None
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._watcher = None
 
     def _acceptable(self) -> None:
         try:
+            if self._exhausted and not self._has_room():
+                self._pause("")
+                return
             for _ in range(BURST):
                 if not self._accept():
                     return
@@ -73,39 +114,62 @@ class Listener:
             return False
         except OSError as error:
             if error.errno in EXHAUSTED:
-                self._pause(error)
+                self._pause(str(error.strerror))
                 return False
             return True  # the client went away before it was accepted
         sock = _socket.socket(self._sock.family, socket.SOCK_STREAM, self._sock.proto, fileno=fd)
         self._accepted(sock, peer)
-        return self._sock.fileno() >= 0
+        if self._watcher is None:
+            return False
+        # A new descriptor is the lowest that is free: they are used up to this one.
+        if fd >= self._ceiling:
+            self._pause(f"{fd + 1} descriptors are in use")
+            return False
+        return True
 
-    def _pause(self, error: OSError) -> None:
+    def _has_room(self) -> bool:
+        """Whether a connection would find two descriptors below the reserve."""
+        try:
+            fd = os.dup(self._sock.fileno())
+        except OSError:
+            return False
+        os.close(fd)
+        return fd + 1 < self._ceiling
+
+    def _pause(self, reason: str) -> None:
         # The socket stays readable: without a pause the loop would spin.
         if not self._exhausted:
             self._exhausted = True
-            logger.error("%s: cannot accept connections: %s", self._where, error.strerror)
+            logger.error("%s: cannot accept connections: %s", self._where, reason)
         self._watcher.stop()
         self._resume_timer = self._relay.timers.at(self._relay.clock.now() + PAUSE, self._resume)
 
     def _resume(self) -> None:
+        self._resume_timer = None
         self._watcher.start(self._acceptable)
 
+    def _bind(self, endpoints: Sequence[Endpoint]) -> _socket.socket:
+        failure: Unavailable | None = None
+        for endpoint in endpoints:
+            sock = _socket.socket(endpoint.family, socket.SOCK_STREAM)
+            try:
+                sock.setblocking(False)
+                if isinstance(endpoint.sockaddr, str):
+                    self._file = SocketFile.bind(sock, endpoint.sockaddr)
+                    return sock
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                # Accepted sockets inherit both: small messages are not held back, and an
+                # urgent byte stays in its stream.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+                sock.bind(endpoint.sockaddr)
+                return sock
+            except OSError as error:
+                sock.close()
+                failure = self._unavailable(endpoint, error)
+        assert failure is not None
+        raise failure
 
-def _bind(endpoints: Sequence[Endpoint], where: str) -> _socket.socket:
-    failure = ""
-    for endpoint in endpoints:
-        sock = _socket.socket(endpoint.family, socket.SOCK_STREAM)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # What is accepted inherits it: a call less per connection.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setblocking(False)
-            sock.bind(endpoint.sockaddr)
-            sock.listen(BACKLOG)
-            return sock
-        except OSError as error:
-            sock.close()
-            reason = os.strerror(error.errno).lower() if error.errno else str(error)
-            failure = f"cannot listen on {show_address(*endpoint.sockaddr[:2])}: {reason}"
-    raise Unavailable(f"{where}: {failure}")
+    def _unavailable(self, endpoint: Endpoint, error: OSError) -> Unavailable:
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        return Unavailable(f"{self._where}: cannot listen on {endpoint}: {reason}")

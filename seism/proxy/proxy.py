@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import _socket
+import dataclasses
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +13,15 @@ from typing import Any
 import gevent
 
 from seism.errors import ConfigurationError, Conflict, NotFound, SeismError
-from seism.model import DOWN, ProxySpec, address, show_address
+from seism.model import DOWN, ProxySpec, address, show_address, unix_path
 from seism.proxy.connection import Connection
 from seism.proxy.endpoint import Endpoint, resolve
 from seism.proxy.listener import Listener
 from seism.proxy.perturbation import Perturbation
+from seism.proxy.refusal import Refusal
 from seism.proxy.relay import Relay
 from seism.proxy.rule import Rule
+from seism.proxy.tls import Tls, TlsConnection
 from seism.toxics.base import REMOVED
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
 
@@ -34,6 +38,9 @@ class Route:
     upstream: str
     entrances: tuple[Endpoint, ...]
     backend: tuple[Endpoint, ...]
+    spec: ProxySpec
+    """As it was asked for."""
+    tls: Tls | None = None
 
     @classmethod
     def of(cls, spec: ProxySpec) -> Route:
@@ -43,13 +50,16 @@ class Route:
         """
         where = f"proxy {spec.name}"
         listen = spec.listen or "127.0.0.1:0"
-        if address(spec.upstream, f"{where}: upstream")[1] == 0:
+        host, port = address(spec.upstream, f"{where}: upstream")
+        if port == 0 and not unix_path(host):
             raise ConfigurationError(f"{where}: upstream: {spec.upstream!r} has no port")
         return cls(
             listen,
             spec.upstream,
             resolve(listen, f"{where}: listen"),
             resolve(spec.upstream, f"{where}: upstream"),
+            spec,
+            Tls.of(spec, where),
         )
 
 
@@ -67,10 +77,22 @@ class Proxy:
         self._accepted_count = 0
         self._outage: Perturbation | None = None
         self._refreshing = False
+        self._refusal: Refusal | None = None
+        self.refused = route.spec.refused
+        """What a client sees of a backend that does not answer; takes effect at once."""
+        self.tls_failures: Counter[str] = Counter()
+        """Handshakes that failed, by side and reason."""
+
+    @property
+    def spec(self) -> ProxySpec:
+        """As it was asked for, with what has been changed since."""
+        return dataclasses.replace(
+            self._route.spec, listen=self.listen, enabled=self.enabled, refused=self.refused
+        )
 
     @property
     def listen(self) -> str:
-        """``host:port``, with the port that was picked once there is one."""
+        """The address, with the port that was picked once there is one."""
         return self._route.listen if self._address is None else show_address(*self._address)
 
     @property
@@ -106,9 +128,15 @@ class Proxy:
                 return rule
         raise NotFound("toxic not found")
 
-    def same_route(self, listen: str, upstream: str) -> bool:
-        """Whether it listens at ``listen`` already, and goes to ``upstream``."""
-        return listen in ("", self.listen, self._route.listen) and upstream == self.upstream
+    def same_route(self, spec: ProxySpec) -> bool:
+        """Whether it does already what ``spec`` asks for; TLS that is not mentioned may stay."""
+        own = self._route.spec
+        return (
+            spec.listen in ("", self.listen, self._route.listen)
+            and spec.upstream == self.upstream
+            and spec.tls in (None, own.tls)
+            and spec.upstream_tls in (None, own.upstream_tls)
+        )
 
     # Toxics
 
@@ -144,10 +172,7 @@ class Proxy:
             return
         entrances = self._route.entrances
         if self._address is not None:
-            entrances = tuple(
-                Endpoint(each.family, (each.sockaddr[0], self._address[1], *each.sockaddr[2:]))
-                for each in entrances
-            )
+            entrances = tuple(each.at_port(self._address[1]) for each in entrances)
         self._listener = Listener(self._relay, entrances, self._accept, f"proxy {self.name}")
         self._address = self._listener.address
         if self._outage is not None:
@@ -200,22 +225,43 @@ class Proxy:
             self._outage = None
 
     def _close_listener(self) -> None:
+        if self._refusal is not None:
+            self._refusal.close()
+            self._refusal = None
         if self._listener is not None:
             self._listener.close()
             self._listener = None
 
     # Connections
 
-    def _accept(self, client: _socket.socket, peer: tuple[Any, ...]) -> None:
+    def _accept(self, client: _socket.socket, peer: Any) -> None:
         self._accepted_count += 1
-        connection = Connection(
-            self._relay, self.name, self._accepted_count, client, peer, self._gone
+        about = (self._relay, self.name, self._accepted_count, client, peer, self._gone)
+        tls = self._route.tls
+        connection = (
+            Connection(*about) if tls is None else TlsConnection(tls, self._tls_failed, *about)
         )
         self._connections.add(connection)
-        connection.start(self._rules, self._route.backend)
+        connection.start(self._rules, self._route.backend, self.refused)
+
+    def _tls_failed(self, side: str, error: OSError) -> None:
+        reason = getattr(error, "reason", None) or type(error).__name__
+        kind = f"{side}: {reason}"
+        self.tls_failures[kind] += 1
+        if self.tls_failures[kind] == 1:
+            logger.warning(
+                "proxy %s: a TLS handshake with the %s failed: %s; more of this kind are "
+                "counted only", self.name, side, error,
+            )  # fmt: skip
 
     def _gone(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        if connection.unreachable and self.refused == "refuse" and self._listener is not None:
+            if self._refusal is None:
+                self._refusal = Refusal(
+                    self._relay, self._listener, lambda: self._route.backend, f"proxy {self.name}"
+                )
+            self._refusal.begin()
         if connection.unreachable and not self._refreshing:
             self._refreshing = True
             gevent.spawn(self._refresh)
@@ -226,7 +272,7 @@ class Proxy:
         try:
             backend = resolve(route.upstream, f"proxy {self.name}: upstream")
             if self._route is route:
-                self._route = Route(route.listen, route.upstream, route.entrances, backend)
+                self._route = dataclasses.replace(route, backend=backend)
         except ConfigurationError as error:
             logger.warning("%s", error)
         finally:

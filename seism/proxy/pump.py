@@ -10,9 +10,10 @@ the client's stream it acts.
 
 from __future__ import annotations
 
-import _socket
 import os
 from typing import TYPE_CHECKING
+
+from seism.proxy.end import Socket
 
 SMALL = 64 * 1024
 """Bytes read at once from a link, until it fills that."""
@@ -43,7 +44,7 @@ class PurePump:
         """Upstream only: the backend has sent something since the client's last bytes."""
         self._buffer = _small
 
-    def wire(self, source: _socket.socket, sink: _socket.socket) -> None:
+    def wire(self, source: Socket, sink: Socket) -> None:
         """Both are non-blocking, and open for as long as a callback may come."""
         self._receive = source.recv_into
         self._send = sink.send

@@ -1,0 +1,219 @@
+"""TLS on either side of a proxy: contexts, and a connection whose ends may speak it.
+
+Toxics act on plaintext, and offsets count its bytes. Only connections of a proxy that
+has TLS pay for it: they are of a class of their own, and so are their links.
+"""
+
+from __future__ import annotations
+
+import _socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from seism.errors import ConfigurationError
+from seism.model import ClientTls, ProxySpec, ServerTls, address, unix_path
+from seism.proxy.connection import Connection
+from seism.proxy.end import Socket
+from seism.proxy.link import Link
+from seism.proxy.relay import Relay
+from seism.proxy.timers import Timer
+from seism.proxy.tls_end import TlsEnd
+
+HANDSHAKE_TIMEOUT = 30.0
+"""Seconds that a backend has for its handshake. A client may take as long as it likes."""
+
+Failed = Callable[[str, OSError], None]
+"""Told of each handshake that failed: with whom (``client``, ``backend``), and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The contexts of one proxy; a side without one is plain."""
+
+    clients: ssl.SSLContext | None
+    backend: ssl.SSLContext | None
+    name: str | None
+    """The backend's, in its certificate."""
+
+    @classmethod
+    def of(cls, spec: ProxySpec, where: str) -> Tls | None:
+        """None if both sides are plain. Raises ConfigurationError, also for bad files."""
+        if spec.tls is None and spec.upstream_tls is None:
+            return None
+        clients = None if spec.tls is None else _server(spec.tls, f"{where}: tls")
+        if spec.upstream_tls is None:
+            return cls(clients, None, None)
+        where = f"{where}: upstream_tls"
+        host, _ = address(spec.upstream, where)
+        name = spec.upstream_tls.name or ("" if unix_path(host) else host)
+        if spec.upstream_tls.verify and not name:
+            raise ConfigurationError(f"{where}.name: it is needed to verify {spec.upstream!r}")
+        backend = _client(spec.upstream_tls, where)
+        try:
+            backend.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=name or None)
+        except ValueError as error:
+            raise ConfigurationError(f"{where}.name: {name!r} is not allowed: {error}") from None
+        return cls(clients, backend, name or None)
+
+
+def _server(options: ServerTls, where: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    try:
+        # Without a password of our own, OpenSSL would ask for one on the terminal.
+        context.load_cert_chain(options.certificate, options.key or None, password="")
+    except OSError as error:
+        files = " and ".join(file for file in (options.certificate, options.key) if file)
+        raise ConfigurationError(f"{where}: {files}: {_reason(error)}") from None
+    return context
+
+
+def _client(options: ClientTls, where: str) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=options.ca or None)
+    except OSError as error:
+        raise ConfigurationError(f"{where}.ca: {options.ca}: {_reason(error)}") from None
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    if not options.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "not a usable PEM file").replace("_", " ").lower()
+    return (error.strerror or str(error)).lower()
+
+
+class TlsLink(Link):
+    """A link that also looks at what a TLS end holds back, when no event would tell."""
+
+    # The pump moves what is in the descriptors, and that is ciphertext.
+    plain = False
+
+    __slots__ = ("_end", "_scheduled")
+
+    def __init__(self, connection: Connection, stream: str, relay: Relay) -> None:
+        self._end: TlsEnd | None = None
+        self._scheduled = False
+        super().__init__(connection, stream, relay)
+
+    def listen(self, source: Socket) -> None:
+        super().listen(source)
+        if isinstance(source, TlsEnd):
+            self._end = source
+            source.more = self._look
+            self._look()
+
+    def close(self, outcome: str) -> None:
+        self._end = None
+        super().close(outcome)
+
+    def _regulate(self) -> None:
+        super()._regulate()
+        self._look()
+
+    def _look(self) -> None:
+        """Read once the loop is free, if there is something and room for it."""
+        if self._end is None or self._scheduled:
+            return
+        if self.reading and self._end.pending:
+            self._scheduled = True
+            self._relay.loop.run_callback(self._read_pending)
+
+    def _read_pending(self) -> None:
+        self._scheduled = False
+        if self._end is not None and self.reading and self._end.pending:
+            self._callback()
+            self._look()
+
+
+class TlsConnection(Connection):
+    """Its links open once every handshake is through."""
+
+    __slots__ = ("_failed", "_handshakes", "_timer", "_tls")
+
+    link = TlsLink
+
+    def __init__(
+        self,
+        tls: Tls,
+        failed: Failed,
+        relay: Relay,
+        proxy: str,
+        number: int,
+        client: _socket.socket,
+        peer: Any,
+        gone: Callable[[Connection], None],
+    ) -> None:
+        super().__init__(relay, proxy, number, client, peer, gone)
+        self._tls = tls
+        self._failed = failed
+        self._timer: Timer | None = None
+        self._handshakes = (tls.clients is not None) + (tls.backend is not None)
+        if tls.clients is not None:
+            self._client = TlsEnd(relay, client, tls.clients, server_side=True)
+
+    def _begin(self) -> None:
+        if not isinstance(self._client, TlsEnd):
+            super()._begin()
+            return
+        self._client.handshake(self._client_shaken)
+        if not self.closed:
+            # A client that gives up in its handshake is noticed by that.
+            self.proceed()
+
+    def _connected(self, server: _socket.socket) -> None:
+        if self._tls.backend is None:
+            self._server = server
+            self._open()
+            return
+        end = self._server = TlsEnd(self._relay, server, self._tls.backend, name=self._tls.name)
+        if isinstance(self._client, TlsEnd):
+            end.peer, self._client.peer = self._client, end
+        self._timer = self._relay.timers.at(
+            self._relay.clock.now() + HANDSHAKE_TIMEOUT,
+            lambda: self._backend_shaken(TimeoutError("no handshake in time")),
+        )
+        end.handshake(self._backend_shaken)
+
+    def _client_shaken(self, failure: OSError | None) -> None:
+        if failure is None:
+            self._shaken()
+            if self.up.holds_dial and not self.closed:
+                self.up.listen(self._client)
+            return
+        self._failed("client", failure)
+        if isinstance(failure, ConnectionError):
+            self.abort()
+        else:
+            self.close()
+
+    def _backend_shaken(self, failure: OSError | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if failure is None:
+            self._shaken()
+        else:
+            self._failed("backend", failure)
+            self._turn_away()
+
+    def _shaken(self) -> None:
+        self._handshakes -= 1
+        self._open()
+
+    def _open(self) -> None:
+        if self._server is not None and not self._handshakes:
+            super()._open()
+
+    def finish(self) -> None:
+        # The end of a TLS stream has to be said.
+        self.close()
+
+    def _close(self, close: Callable[[Socket], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        super()._close(close)
