@@ -35,7 +35,6 @@ SEED = int(os.environ.get("SEISM_SOAK_SEED", "1"))
 ROUND = 10.0
 SLOW = 0.05
 """Seconds; answers of the control API that take longer are counted."""
-PAUSE = 0.02
 CANCELLED = 200
 """Cancelled entries that the timers' heap may keep."""
 GROWTH = 24 * 1024 * 1024
@@ -161,7 +160,7 @@ def one_round(
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         sidecar.call(*chaos.next())
-        time.sleep(PAUSE)
+        time.sleep(0.02)
     sidecar.call("POST", "/reset")
     chaos.reset()
     answer = load.tell("drain")
