@@ -101,8 +101,8 @@ def test_slow_close_delays_the_end_only(behind: Backend) -> None:
     behind.proxies.toxic("backend", "slow_close", delay=200)
     client, server = behind.pair()
     server.sendall(b"bye")
-    server.close()
     began = time.monotonic()
+    server.close()
     assert read_exactly(client, 3) == b"bye"
     assert client.recv(1) == b""
     assert within(time.monotonic() - began, 0.2)
