@@ -150,7 +150,7 @@ class Connection:
         first = self._first
         if first is None and not self.up.received:
             first = b""
-        matches = rule.matches(str(self._peer[0]), first)
+        matches = rule.matches(_host(self._peer), first)
         if matches is None and (self.up.watched or not self.up.received):
             self._first = first
             self._undecided = True
@@ -285,6 +285,11 @@ class Connection:
     def _link(self, rule: Rule) -> Link:
         upstream = rule.stream == UPSTREAM or rule.toxic.connecting
         return self.up if upstream else self.down
+
+
+def _host(peer: Any) -> str:
+    """The client's IP address, as accept tells it; empty where it has none."""
+    return str(peer[0]) if isinstance(peer, tuple) else ""
 
 
 def _name(sock: Socket | None) -> str:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from seism.options import option
 from seism.toxics.base import PASSED, Chunk, Commands, Rng, Stage, Toxic, Wake
-from seism.toxics.queue import ENOUGH, Queue
+from seism.toxics.queue import BURST, ENOUGH, Queue
 
 TICK = 0.01
 """Seconds of the line that one piece takes: what makes the flow even."""
@@ -69,30 +69,38 @@ class _Pacer(Queue[None]):
         idle = not self.queue
         yield from self.hold(None, chunk)
         if idle:
-            self._through = now
-            yield from self._place()
+            yield from self._start(now)
 
     def due(self, now: float) -> Commands:
-        while self._piece and self._through <= now:
+        for _ in range(BURST):
+            if not self._piece or self._through > now:
+                break
             yield self.cut(self._piece)
             if not self.queue:
                 self._piece = 0
                 yield from self.emptied(PASSED)
                 return
-            yield from self._place()
+            self._place()
+        if self._piece:
+            yield Wake(max(now, self._through))
 
     def updated(self, toxic: Bandwidth, now: float) -> Commands:
         self._toxic = toxic
         self._size()
         if self.queue:
-            self._through = now
-            yield from self._place()
+            yield from self._start(now)
 
     def _size(self) -> None:
         self._most = max(_SMALLEST, min(_MOST, int(self._toxic.rate * 1000 * TICK)))
         self.enough = max(ENOUGH, 2 * self._most)
 
-    def _place(self) -> Commands:
+    def _start(self, now: float) -> Commands:
+        self._through = now
+        self._place()
+        if self._piece:
+            yield Wake(self._through)
+
+    def _place(self) -> None:
         """Take a place for the next piece. A late call costs no rate: the line goes on."""
         rate = self._toxic.rate
         line = self.common if self._toxic.shared else self._own
@@ -105,4 +113,3 @@ class _Pacer(Queue[None]):
         self._piece = min(self.head, self._most)
         self._through = max(line.free, self._through) + self._piece / (rate * 1000)
         line.free = self._through
-        yield Wake(self._through)

@@ -23,7 +23,7 @@ from seism.toxics.base import (
     Toxic,
     Wake,
 )
-from seism.toxics.queue import Queue
+from seism.toxics.queue import BURST, Queue
 
 _SHAPE = 3.0
 _PARETO_MEAN = _SHAPE / (_SHAPE - 1)
@@ -81,10 +81,13 @@ class _Delay(Queue[tuple[float, float]]):
             yield Forward(chunk)
 
     def due(self, now: float) -> Commands:
-        while self.queue and self._head_due() <= now:
+        for _ in range(BURST):
+            if not self.queue or self._head_due() > now:
+                break
             yield self.take()
         if self.queue:
-            yield self._wake()
+            # From now on: a time in the past would give others no turn.
+            yield Wake(max(now, self._head_due()))
         else:
             yield from self.emptied(PASSED)
 

@@ -9,7 +9,6 @@ from seism.toxics.base import (
     REMOVED,
     Began,
     Chunk,
-    Command,
     Commands,
     Ended,
     Eof,
@@ -21,6 +20,9 @@ OVERHEAD = 200
 """What a held chunk costs beside its bytes, so that a flood of tiny ones is bounded too."""
 ENOUGH = 64 * 1024
 """Bytes after which a stage that paces wants no more for now."""
+
+BURST = 64
+"""Chunks sent at once at most: other connections, and control, have their turn in between."""
 
 T = TypeVar("T")
 
@@ -47,11 +49,11 @@ class Queue(Stage, Generic[T]):
         self.queue.append((note, chunk))
         self._count(len(chunk.data) + OVERHEAD)
 
-    def take(self) -> Command:
+    def take(self) -> Forward:
         """The first chunk, or what is left of it, forwarded."""
         return self.cut(len(self.queue[0][1].data))
 
-    def cut(self, size: int) -> Command:
+    def cut(self, size: int) -> Forward:
         """The next ``size`` bytes, or less, of the first chunk, forwarded."""
         chunk = self.queue[0][1]
         start, end = self._taken, min(self._taken + size, len(chunk.data))
@@ -79,8 +81,7 @@ class Queue(Stage, Generic[T]):
 
     def removed(self, now: float) -> Commands:
         if self.queue:
-            while self.queue:
-                yield self.take()
+            yield from self._flush()
             yield from self.emptied(REMOVED)
 
     def emptied(self, outcome: str) -> Commands:
@@ -89,6 +90,20 @@ class Queue(Stage, Generic[T]):
         yield Ended(outcome)
         if self._eof is not None:
             yield Forward(self._eof)
+
+    def _flush(self) -> Commands:
+        """Everything at once, in pieces as large as they can be."""
+        data, offset = bytearray(), 0
+        while self.queue:
+            chunk = self.take().item
+            assert isinstance(chunk, Chunk)
+            if data and (chunk.offset != offset + len(data) or len(data) >= ENOUGH):
+                yield Forward(Chunk(bytes(data), offset))
+                data.clear()
+            if not data:
+                offset = chunk.offset
+            data += chunk.data
+        yield Forward(Chunk(bytes(data), offset))
 
     def _count(self, size: int) -> None:
         self.held += size

@@ -18,10 +18,8 @@ from seism.toxics.base import (
     Toxic,
     Wake,
 )
-from seism.toxics.queue import ENOUGH, Queue
+from seism.toxics.queue import BURST, ENOUGH, Queue
 
-BURST = 64
-"""Pieces sent at once at most: other connections have their turn in between."""
 _LARGEST = 1024 * 1024
 
 

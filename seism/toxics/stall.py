@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from seism.options import option
 from seism.toxics.base import HOUR_MS, PASSED, Chunk, Commands, Forward, Rng, Stage, Toxic, Wake
-from seism.toxics.queue import Queue
+from seism.toxics.queue import BURST, Queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,13 @@ class _Line(Queue[int]):
             yield Forward(chunk)
 
     def due(self, now: float) -> Commands:
-        while self.queue and self._goes() <= now:
+        for _ in range(BURST):
+            if not self.queue or self._goes() > now:
+                break
             self._since = self._goes()
             yield self.take()
         if self.queue:
-            yield self._wake()
+            yield Wake(max(now, self._goes()))
         else:
             yield from self.emptied(PASSED)
 

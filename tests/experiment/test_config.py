@@ -8,7 +8,9 @@ import pytest
 
 from seism.errors import ConfigurationError
 from seism.experiment.config import Backend, Experiment, Planned, fill, load, toxic_of
-from seism.experiment.plan import make
+from seism.experiment.plan import Step, make
+from seism.model import Match
+from seism.options import build
 
 WHOLE = """
 seed = 5
@@ -134,3 +136,15 @@ def test_down_is_named_as_its_records_are() -> None:
     backends = (Backend("db", "127.0.0.1:1"),)
     (step,) = make(Experiment(backend=backends, perturbation=(dead,)), 1)
     assert (step.toxic, step.to_dict()["toxic"]) == ("down", "down")
+
+
+def test_a_perturbation_can_be_for_some_connections_only() -> None:
+    values = {"name": "a", "backend": "b", "type": "refuse", "connections": 3}
+    planned = build(Planned, {**values, "match": {"client": ["10.0.0.0/8"]}}, "perturbation")
+    spec = toxic_of(planned)
+    assert (spec.match, spec.connections) == (Match(client=("10.0.0.0/8",)), 3)
+    step = Step(0, planned, 1, 1).to_dict()
+    assert step["match"]["client"] == ("10.0.0.0/8",)
+    assert step["connections"] == 3
+    plain = Step(0, Planned("a", "b", "noop"), 1, 1).to_dict()
+    assert not {"match", "connections"} & set(plain)

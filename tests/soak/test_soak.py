@@ -35,7 +35,6 @@ SEED = int(os.environ.get("SEISM_SOAK_SEED", "1"))
 ROUND = 10.0
 SLOW = 0.05
 """Seconds; answers of the control API that take longer are counted."""
-PAUSE = 0.02
 CANCELLED = 200
 """Cancelled entries that the timers' heap may keep."""
 GROWTH = 24 * 1024 * 1024
@@ -51,6 +50,7 @@ class Sidecar:
         self.host, _, port = line.removeprefix("http://").rpartition(":")
         self.port = int(port)
         self.times: list[float] = []
+        self.slowest: list[tuple[float, str]] = []
         self.process = psutil.Process(child.pid)
         self._window = window
 
@@ -62,7 +62,11 @@ class Sidecar:
             connection.request(method, path, None if body is None else json.dumps(body))
             response = connection.getresponse()
             data = response.read()
-        self.times.append(time.perf_counter() - began)
+        took = time.perf_counter() - began
+        self.times.append(took)
+        if took > SLOW:
+            what = body.get("type", sorted(body)) if body else ""
+            self.slowest.append((took, f"{method} {what}"))
         assert response.status < 300, (method, path, body, data)
         return json.loads(data) if data else None
 
@@ -142,7 +146,7 @@ def test_soak(tmp_path: Path) -> None:
     assert "Traceback" not in log, log[log.index("Traceback") :][:4000]
     assert chaos.used == set(registry.load().toxics)
     perturbations = account(tmp_path / "journal.jsonl")
-    print(report(sidecar.times, memory, counted, perturbations))
+    print(report(sidecar, memory, counted, perturbations))
     for name in ("plain", "delaying"):
         assert counted[name]["connections"] > 10
         assert counted[name]["cut"] == 0
@@ -156,7 +160,7 @@ def one_round(
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         sidecar.call(*chaos.next())
-        time.sleep(PAUSE)
+        time.sleep(0.02)
     sidecar.call("POST", "/reset")
     chaos.reset()
     answer = load.tell("drain")
@@ -189,12 +193,13 @@ def account(journal: Path) -> Counter[str]:
 
 
 def report(
-    times: list[float],
+    sidecar: Sidecar,
     memory: list[int],
     counted: dict[str, Counter[str]],
     perturbations: Counter[str],
 ) -> str:
     """What ``make soak`` shows."""
+    times = sidecar.times
     slope = statistics.linear_regression(range(len(memory) - 1), memory[1:]).slope
     p50, p99 = statistics.quantiles(times, n=100)[49::49]
     slow = sum(each > SLOW for each in times)
@@ -202,7 +207,8 @@ def report(
     lines = [
         f"soak: seed {SEED}, {len(memory)} rounds",
         f"control: {len(times)} answers, p50 {p50 * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms",
-        f"control: longest {max(times) * 1000:.0f} ms, {slow} above {SLOW * 1000:.0f} ms",
+        f"control: longest {max(times) * 1000:.0f} ms, {slow} above {SLOW * 1000:.0f} ms:",
+        *(f"  {took * 1000:.0f} ms {what}" for took, what in sorted(sidecar.slowest)[:-6:-1]),
         f"memory after each round: {sizes} MiB; slope {slope / 1024:+.0f} KiB a round",
         f"perturbations: {perturbations.total()}, {dict(perturbations)}",
         *(f"{name}: {dict(counts)}" for name, counts in counted.items()),

@@ -47,8 +47,7 @@ def test_removal_lets_everything_go_at_once() -> None:
     talk.data(b"b", at=1)
     talk.eof(at=1)
     assert talk.removed(at=1.01) == [
-        Forward(Chunk(b"a", 0)),
-        Forward(Chunk(b"b", 1)),
+        Forward(Chunk(b"ab", 0)),
         Ended("removed"),
         Forward(Eof(2)),
     ]

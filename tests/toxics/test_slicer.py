@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from seism.errors import ConfigurationError
 from seism.options import build
 from seism.toxics.base import Began, Chunk, Ended, Eof, Forward, Wake
-from seism.toxics.slicer import BURST, Slicer
+from seism.toxics.queue import BURST
+from seism.toxics.slicer import Slicer
 from tests.toxics.conversation import Conversation
 
 
