@@ -141,8 +141,8 @@ class Stream:
         thread = self._thread
         if thread is None or self._closing:
             return
-        self._closing = True
         self.send(Goodbye())
+        self._closing = True  # after it: the thread leaves once all is said
         with self._lock:
             self._wake()
         thread.join(patience)
@@ -241,13 +241,15 @@ class Stream:
 
     def _connect_and_serve(self) -> None:
         delay = RETRY_FIRST
-        while not self._closing:
+        while True:  # one attempt at least, for a process that ends at once
             try:
                 sock, rest = self._connect()
             except Exception as error:
                 self._complain(error)
                 self._pause(RETRY_REFUSED if isinstance(error, _Refused) else delay)
                 delay = min(2 * delay, RETRY_MOST)
+                if self._closing:
+                    return
                 continue
             self._warned = ""
             delay = RETRY_FIRST
@@ -259,6 +261,8 @@ class Stream:
                 with self._lock:
                     self._lost()
                 sock.close()
+            if self._closing:
+                return
             self._pause(delay)
 
     def _complain(self, error: Exception) -> None:
