@@ -341,6 +341,7 @@ static void drive(void) {
         if (!measuring && now >= begun) {
             measuring = 1;
             begun = now;
+            end = now + (uint64_t)(asked.seconds * 1e9);
             cpu_begun = cpu_ns(asked.pid);
         }
         int n = epoll_wait(epoll_fd, events, EVENTS, 10);
