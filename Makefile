@@ -50,7 +50,7 @@ tox: $(VENV)/.test ## the suite on each Python of 3.11-3.13 that is there (ARGS=
 
 # As in: make bench ROUNDS=9 SECONDS=1, QUICK=1, ARGS="--only ping-64 --other NAME=HOST:PORT=PID".
 ROUNDS ?= $(if $(QUICK),1,5)
-SECONDS ?= $(if $(QUICK),0.3,0.6)
+SECONDS ?= $(if $(QUICK),0.3,0.5)
 
 bench: $(VENV)/.demo ## the proxies beside direct, HAProxy and others, under 5 minutes (QUICK=1: under one)
 	@$(BIN)/python -m bench.run --rounds $(ROUNDS) --seconds $(SECONDS) $(ARGS)

@@ -44,7 +44,7 @@ Results = dict[str, dict[str, dict[str, list[float]]]]
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.6, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement")
     parser.add_argument("--only", default="", help=f"of {','.join(case.name for case in CASES)}")
     parser.add_argument("--skip", default="", help="contestants to leave out, by comma")
     parser.add_argument("--json", type=Path, default=Path("bench.json"))
