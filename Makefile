@@ -56,4 +56,4 @@ bench: $(VENV)/.demo ## the proxies beside direct, HAProxy and others, under 5 m
 	@$(BIN)/python -m bench.run --rounds $(ROUNDS) --seconds $(SECONDS) $(ARGS)
 
 clean: ## remove what was made
-	rm -rf $(VENV) .tox build bench/load bench.json seism/proxy/_pump.c seism/proxy/_pump.*.so dist *.egg-info seism-report .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .tox build bench.json seism/proxy/_pump.c seism/proxy/_pump.*.so dist *.egg-info seism-report .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -25,10 +25,10 @@ from bench.contestants import (
     DIRECT,
     HAPROXY,
     INSTALL_HAPROXY,
-    LOAD,
     PURE,
     SEISM,
     Contestant,
+    build_load,
     haproxy,
     naive,
     other,
@@ -60,7 +60,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     options = arguments(argv)
-    subprocess.run(["make", "--silent", "-C", str(LOAD.parent), LOAD.name], check=True)
+    build_load()
     wanted = options.only.split(",") if options.only else [case.name for case in CASES]
     cases = [case for case in CASES if case.name in wanted]
     with contextlib.ExitStack() as stack:

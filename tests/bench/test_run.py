@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from bench import run
 from bench.cases import CASES, load
-from bench.contestants import HAPROXY, INSTALL_HAPROXY, LOAD, SEISM, other, server
+from bench.contestants import HAPROXY, INSTALL_HAPROXY, LOAD, SEISM, build_load, other, server
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("make") and shutil.which("cc")), reason="the load generator needs cc and make"
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module", autouse=True)
 def built() -> None:
-    subprocess.run(["make", "--silent", "-C", str(LOAD.parent), LOAD.name], check=True)
+    build_load()
 
 
 @pytest.fixture(scope="module")
