@@ -12,7 +12,7 @@ NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get
 PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123]\.'); do \
 	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
-.PHONY: help demo test soak lint tox clean
+.PHONY: help demo test soak lint tox bench clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -22,12 +22,12 @@ $(BIN)/python:
 		|| { echo "$(NO_PYTHON)" >&2; exit 1; }
 	@'$(PYTHON)' -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml setup.py | $(BIN)/python
+$(VENV)/.demo: pyproject.toml setup.py seism/proxy/_pump.pyx | $(BIN)/python
 	@echo "Installing into $(VENV), which takes a minute the first time"
 	@$(PIP) install --editable '.[demo]'
 	@touch $@
 
-$(VENV)/.test: pyproject.toml setup.py | $(BIN)/python
+$(VENV)/.test: pyproject.toml setup.py seism/proxy/_pump.pyx | $(BIN)/python
 	@echo "Installing into $(VENV), which takes a minute the first time"
 	@$(PIP) install --editable '.[test,lint]'
 	@touch $(VENV)/.demo $@
@@ -51,5 +51,12 @@ tox: $(VENV)/.test ## the suite on each Python of 3.11-3.13 that is there (ARGS=
 	@$(PIP) install 'tox>=4.20'
 	PATH="$(PYENV_BINS)$$PATH" $(BIN)/tox run $(ARGS)
 
+# As in: make bench ROUNDS=9 SECONDS=1, QUICK=1, ARGS="--only ping-64 --other NAME=HOST:PORT=PID".
+ROUNDS ?= $(if $(QUICK),1,5)
+SECONDS ?= $(if $(QUICK),0.3,0.5)
+
+bench: $(VENV)/.demo ## the proxies beside direct, HAProxy and others, under 5 minutes (QUICK=1: under one)
+	@$(BIN)/python -m bench.run --rounds $(ROUNDS) --seconds $(SECONDS) $(ARGS)
+
 clean: ## remove what was made
-	rm -rf $(VENV) .tox build dist *.egg-info seism-report .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .tox build bench.json seism/proxy/_pump.c seism/proxy/_pump.*.so dist *.egg-info seism-report .pytest_cache .mypy_cache .ruff_cache .hypothesis

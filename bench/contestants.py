@@ -18,7 +18,8 @@ from seism.client import Control
 from seism.proxy.pump import PURE_VARIABLE, Pump, PurePump
 
 HERE = Path(__file__).parent
-LOAD = HERE / "load"
+LOAD = HERE.parent / "build" / "bench" / "load"
+"""The load generator, once ``build_load`` has made it."""
 INSTALL_HAPROXY = "apt-get install -y --no-install-recommends haproxy"
 PATIENCE = 20.0
 """Seconds until a process that was started listens."""
@@ -38,6 +39,11 @@ listen bench
     bind {listen}
     server bench {upstream}
 """
+
+
+def build_load() -> None:
+    """Make the load generator if it is missing or old. Raises CalledProcessError."""
+    subprocess.run(["make", "--silent", "-C", str(HERE), f"LOAD={LOAD}"], check=True)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
    load serve [PORT]                  prints the port, then serves until it is stopped
    load histogram                     numbers from standard input, as a histogram
    load MODE HOST:PORT [--connections C] [--size N] [--seconds S] [--rate R] [--pid P]
+                      [--delay MS]
 
    A connection's first byte says what the server does with the rest: 'e' echoes it, 's' reads
    it, 'd' sends bytes for ever. So one proxied address is enough for every mode:
@@ -13,7 +14,8 @@
    up     each connection sends as much as is taken; down: receives as much as comes
 
    The output is one JSON object: messages, bytes, seconds, cpu_ns (user and system time of
-   process P within the measured time, -1 without it), histogram as [from_ns, to_ns, count].
+   process P within the measured time, -1 without it), histogram as [from_ns, to_ns, count]:
+   what each message took, less the delay that was injected.
    Every failure is one line on standard error and exit code 1. */
 
 #define _GNU_SOURCE
@@ -194,7 +196,7 @@ static struct {
     socklen_t address_size;
     int connections, pid;
     size_t size;
-    double seconds, rate;
+    double seconds, rate, delay;
 } asked = {.connections = 1, .size = 64, .seconds = 1, .rate = 500};
 
 static uint64_t messages, bytes, begun, end;
@@ -204,7 +206,8 @@ static int measuring;
 static void count(uint64_t took) {
     if (measuring) {
         messages++;
-        counts[bucket(took)]++;
+        uint64_t delay = (uint64_t)(asked.delay * 1e6);
+        counts[bucket(took > delay ? took - delay : 0)]++;
     }
 }
 
@@ -341,6 +344,7 @@ static void drive(void) {
         if (!measuring && now >= begun) {
             measuring = 1;
             begun = now;
+            end = now + (uint64_t)(asked.seconds * 1e9);
             cpu_begun = cpu_ns(asked.pid);
         }
         int n = epoll_wait(epoll_fd, events, EVENTS, 10);
@@ -387,11 +391,12 @@ static void read_options(int count, char **words) {
         else if (!strcmp(words[i], "--size")) asked.size = (size_t)value;
         else if (!strcmp(words[i], "--seconds")) asked.seconds = value;
         else if (!strcmp(words[i], "--rate")) asked.rate = value;
+        else if (!strcmp(words[i], "--delay")) asked.delay = value;
         else if (!strcmp(words[i], "--pid")) asked.pid = (int)value;
         else errno = EINVAL, fail(words[i]);
     }
     if (asked.connections < 1 || asked.size < sizeof(uint64_t) || asked.size > MESSAGE_LIMIT ||
-        asked.rate <= 0 || asked.seconds <= 0)
+        asked.rate <= 0 || asked.seconds <= 0 || asked.delay < 0)
         errno = EINVAL, fail("an option is out of range");
 }
 

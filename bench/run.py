@@ -25,10 +25,10 @@ from bench.contestants import (
     DIRECT,
     HAPROXY,
     INSTALL_HAPROXY,
-    LOAD,
     PURE,
     SEISM,
     Contestant,
+    build_load,
     haproxy,
     naive,
     other,
@@ -44,7 +44,7 @@ Results = dict[str, dict[str, dict[str, list[float]]]]
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.6, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement")
     parser.add_argument("--only", default="", help=f"of {','.join(case.name for case in CASES)}")
     parser.add_argument("--skip", default="", help="contestants to leave out, by comma")
     parser.add_argument("--json", type=Path, default=Path("bench.json"))
@@ -60,7 +60,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     options = arguments(argv)
-    subprocess.run(["make", "--silent", "-C", str(LOAD.parent), LOAD.name], check=True)
+    build_load()
     wanted = options.only.split(",") if options.only else [case.name for case in CASES]
     cases = [case for case in CASES if case.name in wanted]
     with contextlib.ExitStack() as stack:

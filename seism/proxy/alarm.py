@@ -61,7 +61,8 @@ class TimerfdAlarm:
     def __init__(self, loop: Any, ring: Callable[[], None]) -> None:
         self._ring = ring
         self._fd, self._set_time = _timerfd()
-        self._watcher = loop.io(self._fd, _READ)
+        # What is due goes before what has just come in.
+        self._watcher = loop.io(self._fd, _READ, priority=loop.MAXPRI)
         self._watcher.start(self._readable)
 
     def set(self, delay: float) -> None:
