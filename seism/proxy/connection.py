@@ -14,6 +14,7 @@ from seism.model import DOWN, show_address
 from seism.proxy.dial import Dial, tune
 from seism.proxy.endpoint import Endpoint
 from seism.proxy.link import Link
+from seism.proxy.live import Live
 from seism.proxy.perturbation import Perturbation
 from seism.proxy.relay import Relay
 from seism.proxy.rule import Rule
@@ -42,6 +43,7 @@ class Connection:
         "closed",
         "down",
         "number",
+        "opened",
         "unreachable",
         "up",
     )
@@ -57,6 +59,7 @@ class Connection:
     ) -> None:
         """``client`` is a socket fresh from accept, ``number`` counts them per proxy."""
         self.number = number
+        self.opened = relay.clock.now()
         self.closed = False
         self.broken = False
         """One side was reset: the other one will be, once it has what was sent to it."""
@@ -131,6 +134,20 @@ class Connection:
             source=_name(self._server),
             offset=offset,
             since=since,
+        )
+
+    def live(self) -> Live:
+        """What can be told of it now."""
+        return Live(
+            proxy=self._proxy,
+            number=self.number,
+            client=show_address(*self._peer[:2]),
+            listen=_name(self._client),
+            source=_name(self._server),
+            age=self._relay.clock.now() - self.opened,
+            upstream=self.up.traffic,
+            downstream=self.down.traffic,
+            toxics=(*self.up.names(), *self.down.names()),
         )
 
     def cut(self) -> None:

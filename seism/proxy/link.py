@@ -21,6 +21,7 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from seism.proxy.live import Traffic
 from seism.proxy.relay import SMALL, Relay
 from seism.proxy.rule import Rule
 from seism.proxy.slot import Slot
@@ -74,6 +75,7 @@ class Link:
         "received",
         "since",
         "stream",
+        "withheld",
     )
 
     other: Link
@@ -82,6 +84,8 @@ class Link:
     def __init__(self, connection: Connection, stream: str, relay: Relay) -> None:
         self.stream = stream
         self.received = 0
+        self.withheld = 0
+        """Bytes received that the toxics hold or have lost, or that were given up unsent."""
         self.since = 0
         """Upstream only: where the bytes begin that have not been answered yet."""
         self.answered = False
@@ -116,7 +120,7 @@ class Link:
                 watcher.stop()
                 watcher.close()
         self._reader = self._writer = None
-        self._backlog.clear()
+        self._forget_backlog()
         for slot in self._slots:
             slot.close(outcome)
         self._slots.clear()
@@ -235,6 +239,7 @@ class Link:
                 self.since = self.received
                 self.answered = False
             self.received += size
+            self.withheld += size
             self._pass(0, chunk, self._relay.clock.now())
             self._regulate()
         except Exception as error:
@@ -304,7 +309,9 @@ class Link:
     def _put_out(self, item: Chunk | Eof) -> None:
         if isinstance(item, Eof):
             self._pass_end()
-        elif self._backlog:
+            return
+        self.withheld -= len(item.data)
+        if self._backlog:
             self._backlog.append(memoryview(item.data))
         else:
             self._send_now(item.data)
@@ -387,7 +394,7 @@ class Link:
     def _receiver_gone(self) -> None:
         """The receiver's side is broken: what it had sent before still goes its way."""
         self.finished = self.read_all = True
-        self._backlog.clear()
+        self._forget_backlog()
         for slot in self._slots:
             slot.end(LOST)
         self._reader.stop()
@@ -395,6 +402,16 @@ class Link:
         self._connection.broken = True
         if not self.other.reading:
             self._connection.abort()
+
+    def _forget_backlog(self) -> None:
+        self.withheld += sum(map(len, self._backlog))
+        self._backlog.clear()
+
+    @property
+    def traffic(self) -> Traffic:
+        """The bytes so far. Counted here, so that the fast path has one counter only."""
+        waiting = sum(map(len, self._backlog))
+        return Traffic(self.received, self.received - self.withheld - waiting)
 
     @property
     def reading(self) -> bool:
