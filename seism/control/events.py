@@ -96,13 +96,15 @@ def _events(feed: Feed, topics: frozenset[str], places: Places, lost: bool) -> I
         text = _event("hello", {"topics": sorted(topics)}, feed.name(places))
         if lost:
             text += _event("missed", None, feed.name(places))
-        while text or not feed.closed:
+        while True:
             if text:
                 # In force only while the server writes.
                 with gevent.Timeout(PATIENCE, slow):
                     yield text.encode()
             text, places = _next(feed, topics, places)
-            if not text and not feed.closed:
+            if not text:
+                if feed.closed:
+                    return
                 wake.clear()
                 text = "" if wake.wait(HEARTBEAT) else ": nothing new\n\n"
     finally:
