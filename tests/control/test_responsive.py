@@ -156,8 +156,8 @@ def judge(what: str, figures: tuple[float, float], capsys: pytest.CaptureFixture
     figure, worst = figures
     with capsys.disabled():
         print(
-            f"\ncontrol answers at p99 in {figure * 1000:.1f} ms, at worst in {worst * 1000:.1f} ms,"
-            f" with {what} (wanted at p99: {CONTROL_P99 * 1000:g} ms on an idle machine)"
+            f"\ncontrol: p99 {figure * 1000:.1f} ms, at worst {worst * 1000:.1f} ms,"
+            f" with {what} (wanted: p99 {CONTROL_P99 * 1000:g} ms on an idle machine)"
         )
     assert in_time(figure)
 
