@@ -7,12 +7,15 @@ a ring before the reader came to it is counted and said.
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from gevent.event import Event
+
+from seism_middleware import contract
 
 TOPICS: dict[str, frozenset[str]] = {
     "perturbations": frozenset({"perturbation.began", "perturbation.ended"}),
@@ -24,6 +27,24 @@ TOPICS: dict[str, frozenset[str]] = {
 SIZE = 4096
 """Records kept per topic."""
 
+
+class Kept:
+    """A record, and its JSON once somebody has asked for it: many readers want the same."""
+
+    __slots__ = ("_json", "record")
+
+    def __init__(self, record: Any) -> None:
+        self.record = record
+        self._json: str | None = None
+
+    @property
+    def json(self) -> str:
+        """One line; the object of the journal, without what the journal adds."""
+        if self._json is None:
+            self._json = json.dumps(contract.to_dict(self.record), separators=(",", ":"))
+        return self._json
+
+
 Places = tuple[int, ...]
 """How many records of each topic, in the order of TOPICS, a reader is past."""
 
@@ -32,7 +53,7 @@ Places = tuple[int, ...]
 class Batch:
     """What a reader gets next: records in their order, each with the place after it."""
 
-    records: tuple[tuple[Any, Places], ...]
+    records: tuple[tuple[Kept, Places], ...]
     missed: dict[str, int]
     """By topic, how many left the ring unread; topics without any are left out."""
     places: Places
@@ -98,7 +119,7 @@ class Feed:
         now = list(places)
         wanted = set(topics)
         missed: dict[str, int] = {}
-        found: list[tuple[int, int, Any]] = []
+        found: list[tuple[int, int, Kept]] = []
         for index, (topic, ring) in enumerate(self._rings.items()):
             if topic not in wanted:
                 now[index] = ring.count
@@ -106,13 +127,13 @@ class Feed:
             if now[index] < ring.first:
                 missed[topic] = ring.first - now[index]
                 now[index] = ring.first
-            found += [(n, index, record) for n, record in ring.after(now[index], limit)]
+            found += [(n, index, kept) for n, kept in ring.after(now[index], limit)]
         self.missed += sum(missed.values())
         begin = tuple(now)
         records = []
-        for _, index, record in sorted(found, key=lambda each: each[0])[:limit]:
+        for _, index, kept in sorted(found, key=lambda each: each[0])[:limit]:
             now[index] += 1
-            records.append((record, tuple(now)))
+            records.append((kept, tuple(now)))
         return Batch(tuple(records), missed, begin)
 
     def name(self, places: Places) -> str:
@@ -136,7 +157,7 @@ class _Ring:
     def __init__(self, size: int) -> None:
         self.count = 0
         """How many there have been."""
-        self._kept: deque[tuple[int, Any]] = deque(maxlen=size)
+        self._kept: deque[tuple[int, Kept]] = deque(maxlen=size)
 
     @property
     def first(self) -> int:
@@ -144,9 +165,9 @@ class _Ring:
         return self.count - len(self._kept)
 
     def append(self, number: int, record: Any) -> None:
-        self._kept.append((number, record))
+        self._kept.append((number, Kept(record)))
         self.count += 1
 
-    def after(self, place: int, limit: int) -> list[tuple[int, Any]]:
+    def after(self, place: int, limit: int) -> list[tuple[int, Kept]]:
         begin = place - self.first
         return [self._kept[i] for i in range(begin, min(begin + limit, len(self._kept)))]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from seism.bus.feed import TOPICS, Feed
+from seism_middleware import contract
 from seism_middleware.contract import Goodbye, Link, PerturbationEnded, RequestEnded
 
 MAKERS = {
@@ -39,7 +42,7 @@ def test_a_reader_gets_everything_in_order_or_is_told_how_much_it_missed(
         batch = feed.after(place, wanted, limit)
         missed += sum(batch.missed.values())
         assert len(batch.records) <= limit
-        seen.extend(record for record, _ in batch.records)
+        seen.extend(kept.record for kept, _ in batch.records)
         place = batch.records[-1][1] if batch.records else batch.places
         # A place survives being sent as text, which is what a reconnect is.
         again = feed.find(feed.name(place))
@@ -72,7 +75,9 @@ def test_observations_do_not_push_perturbations_out() -> None:
     for number in range(1000):
         feed.publish(MAKERS["observations"](number))
     batch = feed.after(place, ["perturbations"], 10)
-    assert [record.perturbation for record, _ in batch.records] == ["p0"]
+    assert [kept.record.perturbation for kept, _ in batch.records] == ["p0"]
+    ((kept, _),) = batch.records
+    assert json.loads(kept.json) == contract.to_dict(kept.record)
     assert batch.missed == {}
 
 

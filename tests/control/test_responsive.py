@@ -187,17 +187,17 @@ def test_while_connections_are_stuck_in_a_toxic(
 def test_while_events_are_not_read_and_perturbations_come(
     served: Control, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Readers that stopped and one that does not, while every message is a perturbation."""
+    """Ten readers that have stopped, while each of 1,000 messages a second is a perturbation."""
     where = (served.host, served.port)
     with contextlib.ExitStack() as stack:
-        clients, backend = stack.enter_context(many(served, "busy", 50))
+        clients, backend = stack.enter_context(many(served, "busy", 20))
         served.add_toxic("busy", {"type": "latency", "attributes": {"latency": 1}})
         for _ in range(10):
             stack.enter_context(Reader(where, receive=4096))
         stop = threading.Event()
 
         def talk() -> None:
-            while not stop.wait(0.01):
+            while not stop.wait(0.02):
                 for end in backend.ends:
                     end.sendall(b"x")
 
