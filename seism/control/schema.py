@@ -2,8 +2,8 @@
 
 Understood are scalars, ``Any``, optional, list, tuple and dict types, dataclasses, and
 declarations of options, whose units and ranges come along. ``Annotated[T, PARTIAL]`` is
-T without required keys; ``Annotated[T, SHOWN]`` is T as an answer has it: all keys are
-there, but for those whose default is null, and no others.
+T without required keys; ``Annotated[T, SHOWN]`` is T as an answer has it: a key that is
+left out has its default, and there are no others.
 """
 
 from __future__ import annotations
@@ -61,8 +61,7 @@ def _object(cls: Any, definitions: dict[str, Schema], how: str) -> Schema:
         properties[key] = of(hints[field.name], definitions, "" if how == PARTIAL else how)
         if key in described:
             properties[key] = _constrained(properties[key], described[key], default=not how)
-        must = field.default is not None if how == SHOWN else not how and _has_no_default(field)
-        if must:
+        if how != PARTIAL and _has_no_default(field):
             required.append(key)
     schema: Schema = {"type": "object", "description": _summary(cls), "properties": properties}
     if required:

@@ -404,13 +404,13 @@ class Link:
             self._connection.abort()
 
     def _forget_backlog(self) -> None:
-        self.withheld += sum(map(len, self._backlog))
+        self.withheld += sum(map(len, self._backlog or ()))
         self._backlog.clear()
 
     @property
     def traffic(self) -> Traffic:
         """The bytes so far. Counted here, so that the fast path has one counter only."""
-        waiting = sum(map(len, self._backlog))
+        waiting = sum(map(len, self._backlog or ()))
         return Traffic(self.received, self.received - self.withheld - waiting)
 
     @property
