@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import resource
 import signal
 from collections.abc import Callable
@@ -15,9 +16,11 @@ import gevent
 from gevent.event import Event
 
 from seism import __version__, signals
+from seism.bus.feed import Feed
 from seism.bus.hub import Hub
 from seism.clock import MonotonicClock
-from seism.control import native, toxiproxy
+from seism.control import connections, events, native, openapi, toxiproxy
+from seism.control.metrics import Metrics
 from seism.control.router import Router
 from seism.control.server import ControlServer
 from seism.experiment.config import Experiment, load
@@ -66,16 +69,20 @@ class Sidecar:
         self.proxies = Collection(
             Seed(seed), clock, self._perturbation, lambda: self.hub.proxies_changed()
         )
+        self.feed = Feed(f"{os.getpid():x}{round(clock.now() * 1000):x}")
+        self.metrics = Metrics(self.proxies, self.hub, self.journal, self.feed)
         self._stop = Event()
         try:
             for spec in experiment.proxies():
                 self.proxies.create(spec)
-            router = Router(
-                [
-                    *toxiproxy.routes(self.proxies),
-                    *native.routes(self.hub, self.journal, clock),
-                ]
-            )
+            rows = [
+                *toxiproxy.routes(self.proxies),
+                *native.routes(self.hub, self.journal, clock),
+                *connections.routes(self.proxies),
+                *events.routes(self.feed),
+                *self.metrics.routes(lambda: router, lambda: self.control.refused),
+            ]
+            router = Router([*rows, *openapi.routes(rows, self.proxies.registry.toxics)])
             self.control = ControlServer(
                 host, port, router, token=token, upgrades={STREAM_PATH: self.hub.serve}
             )
@@ -111,13 +118,16 @@ class Sidecar:
     def close(self) -> None:
         """End the perturbations, the streams and the journal, in that order."""
         self.proxies.close()
+        self.feed.close()
         self.control.close()
         self.journal.close()
 
     def _perturbation(self, record: Any) -> None:
         self.journal.write(record)
         self.hub.publish(record)
-        signals.send(self, record)
+        self.metrics.count(record)
+        self._published(record)
 
     def _published(self, record: Any) -> None:
+        self.feed.publish(record)
         signals.send(self, record)

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -34,10 +35,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     wanted = [package for mark in item.iter_markers("debian") for package in mark.args]
     lacking = missing(wanted)
     if lacking:
-        reason = f"missing Debian packages: {' '.join((*INSTALL, *lacking))}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{reason} (a failure, because CI=true)", pytrace=False)
-        pytest.skip(reason)
+        unable(f"missing Debian packages: {' '.join((*INSTALL, *lacking))}")
+
+
+def unable(reason: str) -> NoReturn:
+    """Skip the test that runs, or under CI fail it: this machine lacks what it needs."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason} (a failure, because CI=true)", pytrace=False)
+    pytest.skip(reason)
 
 
 def missing(packages: list[str]) -> list[str]:

@@ -14,10 +14,11 @@ from webob import Request, Response
 
 from seism.bus.hub import Hub
 from seism.clock import Clock
-from seism.control.router import Route, answer, empty, read_json
+from seism.control.router import Route, answer, empty, failure, read_json
 from seism.errors import Unavailable
 from seism.journal import Journal, LoadDone, Phase
 from seism.options import build, option
+from seism_middleware.contract import PROTOCOL, STREAM_PATH
 
 CENSUS_SECONDS = 5.0
 """How long the workers may take to list their connections."""
@@ -41,6 +42,32 @@ class LoadReported:
     segment: str = option(help="which requests")
     requests: int = option(help="how many were sent", minimum=0)
     routes: dict[str, Any] = option(help="per route: counts, statuses, times")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerShown:
+    """One worker of the app."""
+
+    worker: str
+    pid: int
+    in_flight: int
+    """Requests that have begun and not ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersShown:
+    """The workers, and what their streams have brought."""
+
+    observed: int
+    dropped: int
+    workers: list[WorkerShown]
+
+
+@dataclass(frozen=True, slots=True)
+class CensusShown:
+    """How many workers have answered."""
+
+    answered: int
 
 
 def routes(hub: Hub, journal: Journal, clock: Clock) -> list[Route]:
@@ -81,9 +108,28 @@ def routes(hub: Hub, journal: Journal, clock: Clock) -> list[Route]:
             raise Unavailable(f"journal {journal.path}: {journal.failure.strerror}")
         return respond()
 
+    def stream(_: Request) -> Response:
+        # A request that does upgrade never gets here: the server takes it out of HTTP.
+        response = failure(f"an upgrade to {PROTOCOL} is needed", 426)
+        response.headers["Upgrade"] = PROTOCOL
+        return response
+
     return [
-        Route("GET", "/seism/workers", workers),
-        Route("POST", "/seism/phase", phase),
-        Route("POST", "/seism/load", load),
-        Route("POST", "/seism/census", census),
-    ]
+        Route("GET", "/seism/workers", workers, "The workers of the app", gives=WorkersShown),
+        Route(
+            "POST", "/seism/phase", phase, "Journal that a phase begins",
+            takes=PhaseAsked, status=204,
+        ),
+        Route(
+            "POST", "/seism/load", load, "Journal what a load generator saw",
+            takes=LoadReported, status=204,
+        ),
+        Route(
+            "POST", "/seism/census", census, "Have the workers journal their open connections",
+            gives=CensusShown,
+        ),
+        Route(
+            "GET", STREAM_PATH, stream, "A worker's stream, by an upgrade of HTTP",
+            status=101, errors=(426,),
+        ),
+    ]  # fmt: skip

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from webob import Request, Response
 
 from seism.errors import ConfigurationError, SeismError
+from seism.options import build, describe
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -26,11 +30,38 @@ WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row. ``{name}`` in ``path`` matches anything but a slash."""
+    """One row. ``{name}`` in ``path`` matches anything but a slash.
+
+    What follows ``handler`` describes it: ``seism.control.openapi`` makes the document from
+    it, and the types are what ``seism.control.schema`` understands.
+    """
 
     method: str
     path: str
     handler: Handler
+    summary: str = ""
+    takes: Any = None
+    """The type of the JSON body, None where none is read."""
+    gives: Any = None
+    """The type of the answer: of JSON, ``str`` for text, None where there is no body."""
+    status: int = 200
+    """Of success."""
+    errors: tuple[int, ...] = ()
+    """Statuses beside those that follow from the path and the body."""
+    query: type[Any] | None = None
+    """A declaration of options, the parameters after the question mark."""
+    content: str = "application/json"
+    """The answer's media type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The body of an answer that says no."""
+
+    error: str
+    title: str
+    """The same again, for Toxiproxy's old .NET clients."""
+    status: int
 
 
 class TooLarge(SeismError):
@@ -52,6 +83,21 @@ def read_json(request: Request) -> Any:
     except (ValueError, RecursionError) as error:
         reason = str(error) if body.strip() else "EOF"
         raise ConfigurationError(f"bad request body: {reason}") from None
+
+
+def read_query(cls: type[T], request: Request) -> T:
+    """The declared parameters after the question mark.
+
+    Raises ConfigurationError, which names the parameter and what is allowed.
+    """
+    values: dict[str, Any] = dict(request.GET)
+    for key in describe(cls):
+        if key.type == "int" and key.name in values:
+            try:
+                values[key.name] = int(values[key.name])
+            except ValueError:
+                pass  # build says what is wrong with it
+    return build(cls, values, "query")
 
 
 def answer(values: Any, status: int = 200, warnings: Iterable[str] = ()) -> Response:
@@ -87,22 +133,29 @@ class Router:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._table = [(_pattern(route.path), route) for route in routes]
+        self.served: Counter[tuple[str, str, int]] = Counter()
+        """Requests by method, path as declared, and status; both are "" for what is unknown."""
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         request = Request(environ)
+        route = None
         try:
-            response = self._respond(request)
+            route, allowed = self._find(request)
+            response = self._respond(request, route, allowed)
         except SeismError as error:
             response = failure(str(error), error.status)
         except Exception:
             logger.exception("%s %s", request.method, request.path_info)
             response = failure("internal error", 500)
+        row = (route.method, route.path) if route else ("", "")
+        self.served[(*row, response.status_int)] += 1
         answered: Iterable[bytes] = response(environ, start_response)
         return answered
 
-    def _respond(self, request: Request) -> Response:
+    def _find(self, request: Request) -> tuple[Route | None, set[str]]:
+        """The row, or None and the methods that the path has."""
         allowed: set[str] = set()
         path = _path(request)
         for pattern, route in self._table:
@@ -110,8 +163,15 @@ class Router:
             if match is None:
                 continue
             if route.method == request.method:
-                return route.handler(request, **match.groupdict())
+                request.urlvars = match.groupdict()
+                return route, allowed
             allowed.add(route.method)
+        return None, allowed
+
+    @staticmethod
+    def _respond(request: Request, route: Route | None, allowed: set[str]) -> Response:
+        if route is not None:
+            return route.handler(request, **request.urlvars)
         if not allowed:
             return failure("not found", 404)
         response = failure("method not allowed", 405)

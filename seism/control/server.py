@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -53,6 +54,8 @@ class ControlServer:
         """
         self._guard = Guard(host, token)
         self._app = app
+        self.refused: Counter[int] = Counter()
+        """Requests that the guard has refused, by status."""
         self.upgrades = dict(upgrades or {})
         listener = _bind(host, port)
         self.address: tuple[str, int] = listener.getsockname()[:2]
@@ -90,6 +93,7 @@ class ControlServer:
         try:
             self.check(environ)
         except (Forbidden, Unauthorized) as error:
+            self.refused[error.status] += 1
             response = failure(str(error), error.status)
             if error.status == Unauthorized.status:
                 response.headers["WWW-Authenticate"] = "Bearer"

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
 from webob import Request, Response
 
-from seism.control.router import Route, answer, empty, failure, read_json
+from seism.control.router import Handler, Route, answer, empty, failure, read_json
+from seism.control.schema import PARTIAL, SHOWN
 from seism.errors import ConfigurationError
 from seism.model import ClientTls, ProxySpec, ServerTls, ToxicSpec
-from seism.options import build, describe, nearest
+from seism.options import build, describe, nearest, option
 from seism.proxy.collection import Collection, Interrupted
 from seism.proxy.proxy import Proxy
 from seism.proxy.rule import Rule
@@ -32,6 +33,24 @@ _TLS_KEYS = {"tls": ServerTls, "upstream_tls": ClientTls}
 _TOXIC_KEYS = ("name", "type", "stream", "toxicity", "attributes", "match", "connections")
 
 
+@dataclass(frozen=True, slots=True)
+class ProxyBody(ProxySpec):
+    """A back proxy with its toxics."""
+
+    toxics: tuple[ToxicSpec, ...] = option((), help="in the order in which they are chained")
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyShown(ProxyBody):
+    """A back proxy as it is."""
+
+    tls_failures: dict[str, int] = option({}, help="TLS handshakes that failed, by side and reason")
+
+
+_PROXY = Annotated[ProxyShown, SHOWN]
+_TOXIC = Annotated[ToxicSpec, SHOWN]
+
+
 def routes(collection: Collection, version: str = COMPATIBLE_VERSION) -> list[Route]:
     """The rows for the router."""
     api = _Api(collection, version)
@@ -39,22 +58,31 @@ def routes(collection: Collection, version: str = COMPATIBLE_VERSION) -> list[Ro
         "/proxies/{proxy}/toxics/{toxic}"
     )  # fmt: skip
     return [
-        Route("GET", "/version", api.version),
-        Route("POST", "/reset", api.reset),
-        Route("POST", "/populate", api.populate),
-        Route("GET", "/proxies", api.proxies),
-        Route("POST", "/proxies", api.create),
-        Route("GET", one, api.proxy),
-        Route("PATCH", one, api.update),
-        Route("POST", one, api.update),
-        Route("DELETE", one, api.delete),
-        Route("GET", toxics, api.toxics),
-        Route("POST", toxics, api.add_toxic),
-        Route("GET", toxic, api.toxic),
-        Route("PATCH", toxic, api.update_toxic),
-        Route("POST", toxic, api.update_toxic),
-        Route("DELETE", toxic, api.remove_toxic),
-    ]
+        Route("GET", "/version", api.version, "The version of Toxiproxy that this is like",
+              gives=dict[str, str]),
+        Route("POST", "/reset", api.reset, "Start every proxy, remove all toxics", status=204),
+        Route("POST", "/populate", api.populate, "Create or replace proxies with their toxics",
+              takes=list[ProxyBody], gives=dict[str, list[_PROXY]], status=201, errors=(409,)),
+        Route("GET", "/proxies", api.proxies, "All proxies, by name", gives=dict[str, _PROXY]),
+        Route("POST", "/proxies", api.create, "Create a proxy with its toxics",
+              takes=ProxyBody, gives=_PROXY, status=201, errors=(409,)),
+        Route("GET", one, api.proxy, "One proxy", gives=_PROXY),
+        *_twice(one, api.update, "Change a proxy's addresses, take it down or up",
+                takes=Annotated[ProxyBody, PARTIAL], gives=_PROXY),
+        Route("DELETE", one, api.delete, "Stop and forget a proxy", status=204),
+        Route("GET", toxics, api.toxics, "A proxy's toxics", gives=list[_TOXIC]),
+        Route("POST", toxics, api.add_toxic, "Add a toxic, at once on live connections too",
+              takes=ToxicSpec, gives=_TOXIC, errors=(409,)),
+        Route("GET", toxic, api.toxic, "One toxic", gives=_TOXIC),
+        *_twice(toxic, api.update_toxic, "Change some attributes, or the toxicity",
+                takes=Annotated[ToxicSpec, PARTIAL], gives=_TOXIC),
+        Route("DELETE", toxic, api.remove_toxic, "Remove a toxic, at once", status=204),
+    ]  # fmt: skip
+
+
+def _twice(path: str, handler: Handler, summary: str, **shapes: Any) -> list[Route]:
+    """An update's two rows: POST is Toxiproxy's old way, and most of its clients' way."""
+    return [Route(method, path, handler, summary, **shapes) for method in ("PATCH", "POST")]
 
 
 def proxy_values(proxy: Proxy) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from seism.proxy.dial import Dial
 from seism.proxy.end import Socket
 from seism.proxy.endpoint import Endpoint, show_name
 from seism.proxy.link import Link
+from seism.proxy.live import Live
 from seism.proxy.match import PREFIX
 from seism.proxy.perturbation import Perturbation
 from seism.proxy.relay import Relay
@@ -54,6 +55,7 @@ class Connection:
         "closed",
         "down",
         "number",
+        "opened",
         "unreachable",
         "up",
     )
@@ -69,6 +71,7 @@ class Connection:
     ) -> None:
         """``client`` is a socket fresh from accept, ``number`` counts them per proxy."""
         self.number = number
+        self.opened = relay.clock.now()
         self.closed = False
         self.broken = False
         """One side was reset: the other one will be, once it has what was sent to it."""
@@ -210,6 +213,20 @@ class Connection:
             since=since,
             connection=self.number,
             chance=chance,
+        )
+
+    def live(self) -> Live:
+        """What can be told of it now."""
+        return Live(
+            proxy=self._proxy,
+            number=self.number,
+            client=show_name(self._peer),
+            listen=_name(self._client),
+            source=_name(self._server),
+            age=self._relay.clock.now() - self.opened,
+            upstream=self.up.traffic,
+            downstream=self.down.traffic,
+            toxics=(*self.up.names(), *self.down.names()),
         )
 
     def cut(self) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from seism.proxy.end import Socket
+from seism.proxy.live import Traffic
 from seism.proxy.pump import Pump
 from seism.proxy.relay import Relay
 from seism.proxy.rule import Rule
@@ -69,6 +70,7 @@ class Link(Pump):
         "finished",
         "read_all",
         "stream",
+        "withheld",
     )
 
     plain: ClassVar[bool] = True
@@ -80,6 +82,8 @@ class Link(Pump):
     def __init__(self, connection: Connection, stream: str, relay: Relay) -> None:
         super().__init__()
         self.stream = stream
+        self.withheld = 0
+        """Bytes received that the toxics hold or have lost, or that were given up unsent."""
         self.read_all = False
         """The sender's end of stream has been read."""
         self.finished = False
@@ -126,7 +130,7 @@ class Link(Pump):
                 watcher.stop()
                 watcher.close()
         self._reader = self._writer = self._watch = None
-        self._backlog = None
+        self._forget_backlog()
         for slot in self._slots:
             slot.close(outcome)
         self._slots.clear()
@@ -221,6 +225,7 @@ class Link(Pump):
                 if self._connection.closed:
                     return
             self.received += size
+            self.withheld += size
             self._pass(0, chunk, self._relay.clock.now())
             self._regulate()
         except Exception as error:
@@ -294,7 +299,9 @@ class Link(Pump):
         if isinstance(item, Eof):
             self._closes |= item.closes
             self._pass_end()
-        elif self._backlog:
+            return
+        self.withheld -= len(item.data)
+        if self._backlog:
             self._backlog.append(memoryview(item.data))
         else:
             self._send_now(item.data)
@@ -410,7 +417,7 @@ class Link(Pump):
     def _receiver_gone(self) -> None:
         """The receiver's side is broken: what it had sent before still goes its way."""
         self.finished = self.read_all = True
-        self._backlog = None
+        self._forget_backlog()
         for slot in self._slots:
             slot.end(LOST)
         self._reader.stop()
@@ -419,6 +426,17 @@ class Link(Pump):
         self._connection.broken = True
         if not self.other.reading:
             self._connection.abort()
+
+    def _forget_backlog(self) -> None:
+        if self._backlog:
+            self.withheld += sum(map(len, self._backlog))
+        self._backlog = None
+
+    @property
+    def traffic(self) -> Traffic:
+        """The bytes so far. Counted here, so that the fast path has one counter only."""
+        waiting = sum(map(len, self._backlog or ()))
+        return Traffic(self.received, self.received - self.withheld - waiting)
 
     @property
     def reading(self) -> bool:

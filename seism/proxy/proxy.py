@@ -6,7 +6,7 @@ import _socket
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,9 @@ from seism.errors import ConfigurationError, Conflict, NotFound, SeismError
 from seism.model import DOWN, ProxySpec, address, show_address, unix_path
 from seism.proxy.connection import Connection
 from seism.proxy.endpoint import Endpoint, resolve
+from seism.proxy.link import Link
 from seism.proxy.listener import Listener
+from seism.proxy.live import Live, Traffic
 from seism.proxy.perturbation import Perturbation
 from seism.proxy.refusal import Refusal
 from seism.proxy.relay import Relay
@@ -77,6 +79,7 @@ class Proxy:
         self._accepted_count = 0
         self._outage: Perturbation | None = None
         self._refreshing = False
+        self._past = (Traffic(), Traffic())
         self._refusal: Refusal | None = None
         self.refused = route.spec.refused
         """What a client sees of a backend that does not answer; takes effect at once."""
@@ -120,6 +123,24 @@ class Proxy:
     def connections(self) -> int:
         """How many are open now."""
         return len(self._connections)
+
+    @property
+    def accepted(self) -> int:
+        """How many there have been."""
+        return self._accepted_count
+
+    def live(self) -> Iterator[Live]:
+        """The open connections, oldest first; those that end meanwhile are left out."""
+        for connection in sorted(self._connections, key=lambda each: each.number):
+            if not connection.closed:
+                yield connection.live()
+
+    def traffic(self) -> tuple[Traffic, Traffic]:
+        """The bytes of all connections so far, living ones included: upstream, downstream."""
+        return (
+            _total(self._past[0], [connection.up for connection in self._connections]),
+            _total(self._past[1], [connection.down for connection in self._connections]),
+        )
 
     def rule(self, name: str) -> Rule:
         """Raises NotFound."""
@@ -256,6 +277,8 @@ class Proxy:
 
     def _gone(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        up, down = self._past
+        self._past = (up + connection.up.traffic, down + connection.down.traffic)
         if connection.unreachable and self.refused == "refuse" and self._listener is not None:
             if self._refusal is None:
                 self._refusal = Refusal(
@@ -277,3 +300,12 @@ class Proxy:
             logger.warning("%s", error)
         finally:
             self._refreshing = False
+
+
+def _total(past: Traffic, links: Sequence[Link]) -> Traffic:
+    received = sent = 0
+    for link in links:
+        traffic = link.traffic
+        received += traffic.received
+        sent += traffic.sent
+    return Traffic(past.received + received, past.sent + sent)

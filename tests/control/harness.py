@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from seism.control import toxiproxy
+from seism.control.openapi import document
 from seism.control.router import Router
 from seism.control.server import ControlServer
+from tests.control.declared import Declared
 from tests.proxy.harness import PATIENCE, Backend, backend
 
 
@@ -31,11 +33,12 @@ class Answer:
 
 
 class Control:
-    """Calls the API of ``server``."""
+    """Calls the API of ``server``, and holds each answer against the OpenAPI document."""
 
-    def __init__(self, server: ControlServer, behind: Backend) -> None:
+    def __init__(self, server: ControlServer, behind: Backend, declared: Declared) -> None:
         self.server = server
         self.behind = behind
+        self.declared = declared
 
     def __call__(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
@@ -47,7 +50,9 @@ class Control:
                 body = json.dumps(body).encode()
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
-            return Answer(response.status, response.headers, response.read())
+            answer = Answer(response.status, response.headers, response.read())
+        self.declared.check(method, path, answer.status, answer.headers, answer.body)
+        return answer
 
 
 @contextlib.contextmanager
@@ -57,13 +62,14 @@ def control(host: str = "127.0.0.1", **options: Any) -> Iterator[Control]:
         proxies = behind.proxies
 
         def start() -> ControlServer:
-            app = Router(toxiproxy.routes(proxies.collection))
-            server = ControlServer(host, 0, app, **options)
+            server = ControlServer(host, 0, Router(rows), **options)
             server.start()
             return server
 
+        rows = toxiproxy.routes(proxies.collection)
+        declared = Declared(document(rows, proxies.collection.registry.toxics))
         server = proxies.thread.call(start)
         try:
-            yield Control(server, behind)
+            yield Control(server, behind, declared)
         finally:
             proxies.thread.call(server.close)
