@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import re
 import sys
 import typing
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Any
 
 from seism import errors, journal, registry
 from seism.experiment.config import App, Backend, Experiment, Load, Planned, Route
+from seism.model import ToxicSpec
 from seism.options import Described, describe
 from seism.rules import RouteRules, Rules
 
@@ -25,6 +27,7 @@ TABLES = (
     ("", Experiment),
     ("[app]", App),
     ("[[backend]]", Backend),
+    ("[[backend.toxic]]", ToxicSpec),
     ("[load]", Load),
     ("[[load.route]]", Route),
     ("[[perturbation]]", Planned),
@@ -75,7 +78,7 @@ def cells(row: Described) -> tuple[str, ...]:
         default = "required"
     else:
         default = "" if row.default in (None, "", (), {}) else f"`{json.dumps(row.default)}`"
-    kind = row.type.replace("seism.experiment.config.", "").replace("seism.rules.", "")
+    kind = re.sub(r"seism\.(experiment\.config|rules|model)\.", "", row.type)
     kind = kind.replace("|", "or")
     return f"`{row.name}`", kind, default, row.option.allowed, row.option.help + unit
 

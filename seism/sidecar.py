@@ -58,8 +58,8 @@ class Sidecar:
         )
         self._stop = Event()
         try:
-            for spec in experiment.proxies():
-                self.proxies.create(spec)
+            for spec, toxics in experiment.proxies():
+                self.proxies.create(spec, toxics)
             router = Router(
                 [
                     *toxiproxy.routes(self.proxies),

@@ -13,7 +13,6 @@ from seism.client.layers import Layers, undone
 from seism.client.proxy import Proxy, ProxyValues
 from seism.errors import Conflict, NotFound
 from seism.model import address
-from seism_middleware.contract import SIDECAR_VARIABLE, TOKEN_VARIABLE
 
 DEFAULT_SIDECAR = "127.0.0.1:8474"
 
@@ -35,6 +34,8 @@ class Client(Control):
 
         Raises ConfigurationError for what is no address; nothing is connected yet.
         """
+        if not sidecar or token is None:
+            from seism_middleware.contract import SIDECAR_VARIABLE, TOKEN_VARIABLE
         if not sidecar:
             sidecar = os.environ.get(SIDECAR_VARIABLE) or DEFAULT_SIDECAR
         host, port = address(sidecar, "sidecar")
