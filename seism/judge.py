@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from seism import options
@@ -27,6 +28,7 @@ from seism.rules import Applied, Rules
 from seism.timeline import Segment, Timeline, build, name
 from seism.verdict import (
     AMBER,
+    EARLIER,
     GREEN,
     NOT_COVERED,
     RED,
@@ -36,7 +38,14 @@ from seism.verdict import (
     Judgement,
     Steady,
 )
-from seism_middleware.contract import BODY_NONE, BODY_TRUNCATED, Link, LoggedError, RequestEnded
+from seism_middleware.contract import (
+    BODY_NONE,
+    BODY_TRUNCATED,
+    Link,
+    LoggedError,
+    PerturbationBegan,
+    RequestEnded,
+)
 
 Opinion = tuple[str, str]
 """(colour, reason) of one request."""
@@ -85,6 +94,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
         findings=tuple(findings),
         never_fired=tuple(never_fired),
         dropped=_dropped(timeline),
+        warnings=tuple(_warnings(timeline)),
     )
 
 
@@ -159,7 +169,7 @@ class _Step:
             if record.proxy == step["backend"] and record.toxic == step["toxic"]
         }
         self._opinions = self._judge_requests()
-        self._leaks = self._count_leaks()
+        self._leaks = self._find_leaks()
 
     @property
     def fired(self) -> bool:
@@ -285,31 +295,32 @@ class _Step:
         reasons = list(dict.fromkeys(opinion[1] for _, _, opinion in bad))
         colour = bad[0][2][0] if bad else GREEN
         worst = self._case(*bad[0]) if bad else None
-        leaked = self._leaks.get(route, 0)
-        if leaked > self.rules.connections_growth:
+        leaked = self._leaks.get(route, [])
+        if len(leaked) > self.rules.connections_growth:
             colour = RED
-            reasons.insert(0, f"{leaked} backend connections of its failed requests stay open")
+            reasons.insert(0, f"{len(leaked)} backend connections of its failed requests stay open")
+            worst = self._case(leaked[0], "during", (RED, reasons[0]))
         if not mine:
             return NOT_COVERED, ("no request of it was observed",), None
         if colour == GREEN and not covered:
             return NOT_COVERED, ("the perturbation did not touch it",), None
         return colour, tuple(reasons), worst
 
-    def _count_leaks(self) -> Counter[str]:
-        """Connections that are open after the aftershock, by the route that left them behind.
+    def _find_leaks(self) -> dict[str, list[RequestEnded]]:
+        """Route -> its requests that left a connection behind, open after the aftershock.
 
         Left behind: it was perturbed, the request that it was perturbed for has failed, and
         nobody has used it since. A pool would have closed it, or used it again.
         """
         perturbed = {record.client for record in self.records.values() if record.client}
-        leaks: Counter[str] = Counter()
+        leaks: dict[str, list[RequestEnded]] = {}
         for census in self.after.censuses.values():
             for connection in census.connections:
                 request = self.timeline.requests.get(connection.user or "")
                 if request is None or connection.in_use or self._usual(request):
                     continue
                 if connection.local in perturbed and self._links(request):
-                    leaks[name(request)] += 1
+                    leaks.setdefault(name(request), []).append(request)
         return leaks
 
     def _links(self, request: RequestEnded) -> list[Link]:
@@ -321,6 +332,8 @@ class _Step:
 
     def _case(self, request: RequestEnded, phase: str, opinion: Opinion) -> Case:
         link = min(self._links(request), key=_preference, default=None) or self._overlap(request)
+        if link is None and phase == "after":
+            link = self._earlier(name(request))
         return Case(
             request=request.request,
             route=name(request),
@@ -331,6 +344,7 @@ class _Step:
             status=request.status,
             duration=request.duration,
             hit_by=link.perturbation if link else "",
+            what=_described(self.records[link.perturbation]) if link else "",
             role=link.role if link else "",
             evidence=link.evidence if link else "",
             exact=link.exact if link else False,
@@ -346,6 +360,24 @@ class _Step:
             if record.at <= end and (over is None or over.at >= request.began):
                 return Link(record.perturbation, request.request, "overlap", exact=False)
         return None
+
+    def _earlier(self, route: str) -> Link | None:
+        """What hit the route before it failed to recover."""
+        found = [
+            link
+            for request in (*self.during.requests, *self.after.requests)
+            if name(request) == route
+            for link in self._links(request)
+        ]
+        link = min(found, key=_preference, default=None)
+        return link and replace(link, role=EARLIER)
+
+
+def _described(record: PerturbationBegan) -> str:
+    where = f"{record.type} on {record.proxy}"
+    if not record.client:
+        return where
+    return f"{where}, from byte {record.offset} of the connection from {record.client}"
 
 
 def _failure(request: RequestEnded, allowed: Sequence[int] = ()) -> str:
@@ -405,6 +437,28 @@ def _dropped(timeline: Timeline) -> int:
             answered = segment.load.requests - _unanswered(segment.load.routes)
             by_load += max(0, answered - len(segment.requests))
     return max(timeline.missing, by_load)
+
+
+def _warnings(timeline: Timeline) -> Iterator[str]:
+    """What makes the links of this run less than complete."""
+    for blind in sorted({what for worker in timeline.workers for what in worker.blind}):
+        yield f"the app has loaded {blind}: requests cannot be linked through it"
+    linked = {link.perturbation for links in timeline.links.values() for link in links}
+    alone = [
+        key
+        for key, record in timeline.perturbations.items()
+        if key not in linked and key not in timeline.of_none and _took_bytes(timeline, record)
+    ]
+    if alone:
+        yield f"{len(alone)} of {len(timeline.perturbations)} perturbations hit no known request"
+
+
+def _took_bytes(timeline: Timeline, record: PerturbationBegan) -> bool:
+    """Whether bytes of a client were affected, so that somebody must have sent them."""
+    end = timeline.ends.get(record.perturbation)
+    if record.type == DOWN or record.offset is None or end is None or end.offset is None:
+        return False
+    return end.offset > record.offset
 
 
 def _nothing() -> Segment:

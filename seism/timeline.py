@@ -13,6 +13,7 @@ from seism.journal import Entry, LoadDone, Manifest, Missing, Phase
 from seism_middleware.contract import (
     BODY_NONE,
     Census,
+    Hello,
     Link,
     PerturbationBegan,
     PerturbationEnded,
@@ -48,9 +49,12 @@ class Timeline:
     segments: list[Segment] = field(default_factory=list)
     links: dict[str, list[Link]] = field(default_factory=lambda: defaultdict(list))
     """Request id -> links to perturbation records."""
+    of_none: set[str] = field(default_factory=set)
+    """Perturbations whose bytes are known to belong to no request."""
     perturbations: dict[str, PerturbationBegan] = field(default_factory=dict)
     ends: dict[str, PerturbationEnded] = field(default_factory=dict)
     requests: dict[str, RequestEnded] = field(default_factory=dict)
+    workers: list[Hello] = field(default_factory=list)
     missing: int = 0
     complete: bool = False
     """Whether the run came to its planned end."""
@@ -95,7 +99,9 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
         timeline.segments.append(Segment(record))
         timeline.complete = record.phase == "end"
     elif isinstance(record, Link):
-        if record.request is not None:
+        if record.request is None:
+            timeline.of_none.add(record.perturbation)
+        else:
             timeline.links[record.request].append(record)
     elif isinstance(record, PerturbationBegan):
         timeline.perturbations[record.perturbation] = record
@@ -105,6 +111,8 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
         timeline.segments[-1].censuses[worker] = record
     elif isinstance(record, LoadDone) and timeline.segments:
         timeline.segments[-1].load = record
+    elif isinstance(record, Hello):
+        timeline.workers.append(record)
     elif isinstance(record, Missing):
         timeline.missing += record.count
 

@@ -14,6 +14,9 @@ RED = "red"
 NOT_COVERED = "not covered"
 """The perturbation did not touch the route, or the route was broken before it came."""
 
+EARLIER = "earlier"
+"""A case's role: nothing hit the request itself, but its route was hit before by this."""
+
 SEVERITY = {NOT_COVERED: 0, GREEN: 1, AMBER: 2, RED: 3}
 
 
@@ -37,12 +40,14 @@ class Case:
     hit_by: str = ""
     """Id of the perturbation record that hit or harmed it, empty if none is known."""
     role: str = ""
-    """``hit`` or ``harmed``."""
+    """``hit``, ``harmed`` or ``earlier``."""
     evidence: str = ""
     exact: bool = False
     errors: tuple[str, ...] = ()
     """What it logged as errors: ``logger where exception template``, no values."""
     exception: str = ""
+    what: str = ""
+    """The perturbation that hit it in words: type, backend, where in which connection."""
 
 
 @dataclass(frozen=True, slots=True)

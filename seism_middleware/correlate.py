@@ -171,6 +171,11 @@ class Correlator:
         found = {c.request: None for c in window if c.request is None or c.request.in_flight(at)}
         if not found:
             return self._idle(state, connection)
+        if state.began.type in CUTS and connection.arrived != connection.answered:
+            # They may have had all of their reply, and then nobody was hit.
+            return [
+                link for request in found for link in self._link(state, request, False, "bytes")
+            ] + self._idle(state, connection)
         exact = len(found) == 1
         if exact and connection.shared:
             exact = not _others(claims, at, set(found))

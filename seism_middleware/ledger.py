@@ -93,6 +93,7 @@ class Connection:
 
     __slots__ = (
         "answered",
+        "arrived",
         "backend",
         "born",
         "claims",
@@ -128,6 +129,8 @@ class Connection:
         """An asyncio transport claims for it: the socket beneath must not do so again."""
         self.answered = 0
         """Bytes that had arrived when the last claim was made."""
+        self.arrived = 0
+        """Bytes that had arrived when it was last looked at."""
         self.trap: Callable[[Claim], None] | None = None
         """Is told the next claim, once."""
 
@@ -141,6 +144,7 @@ class Connection:
 
     def verify(self, sock: Any) -> None:
         """Compare with the kernel's count; the connection is opaque if they disagree."""
+        self.arrived = received(sock)
         count = written(sock)
         if count is None or self.opaque:
             return

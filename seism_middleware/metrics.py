@@ -59,6 +59,13 @@ class Metrics:
         except ImportError as error:
             self._give_up(error)
 
+    def close(self) -> None:
+        """Close the socket to the statsd server; nothing is sent any more."""
+        self._off = True
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
     def _connected(self) -> Any:
         if self._client is None and not self._off:
             host, port = self._address

@@ -44,6 +44,9 @@ MAX_EXCHANGES = 100
 BLIND = ("uvloop", "psycopg2", "psycopg", "MySQLdb", "_mysql_connector", "pylibmc", "_ldap")
 """Modules that write to sockets from C, past every patch."""
 
+_CHANGING = ("status", "body", "retry_after", "exception")
+"""What may still change after the last byte of the response, errors and exchanges aside."""
+
 LEDGER = Ledger()
 """One per process: sockets belong to the process, not to an app."""
 PATCHES = Patches(LEDGER)
@@ -168,6 +171,8 @@ class Observer:
         self.correlator.close()
         self.ledger.watch(id(self), ())
         self.patches.uninstall()
+        if self._metrics is not None:
+            self._metrics.close()
 
     def begin(self, method: str, path: str) -> Request:
         """A request begins: the sidecar is told before the app is."""
@@ -184,20 +189,14 @@ class Observer:
         """Send the observation of ``request`` as it is now, if it was not sent like this."""
         known = request.reported
         if known is None:
-            record = self._observation(request)
+            request.reported = self._observation(request)
         else:
-            record = replace(
-                known,
-                status=request.status,
-                body=request.body,
-                retry_after=request.retry_after,
-                exception=request.exception,
-                errors=tuple(request.errors),
-                exchanges=_exchanges(request),
-            )
-        if record != known:
-            request.reported = record
-            self.stream.send(record)
+            now = {name: getattr(request, name) for name in _CHANGING}
+            now |= {"errors": tuple(request.errors), "exchanges": _exchanges(request)}
+            if all(getattr(known, name) == value for name, value in now.items()):
+                return
+            request.reported = replace(known, **now)
+        self.stream.send(request.reported)
 
     def finish(self, request: Request) -> None:
         """The middleware is done with ``request``; it must have its status and body by now."""

@@ -8,7 +8,6 @@ sockets, and ``logging.Logger``. Nothing is patched before the first observed re
 from __future__ import annotations
 
 import logging
-import operator
 import socket
 import sys
 import threading
@@ -47,11 +46,11 @@ class Patches:
             if self._done:
                 return
             for cls in _socket_classes():
-                fileno = getattr(cls, "fileno", None) or operator.methodcaller("fileno")
-                own_loop = not hasattr(cls, "fileno")  # gevent's delegates: see _gevent
-                for name, wrap in _GEVENT.items() if own_loop else _SOCKET.items():
+                # Its sendall comes down to send: both would count everything twice.
+                wraps = _GEVENT if cls.__module__.startswith("gevent.") else _SOCKET
+                for name, wrap in wraps.items():
                     if hasattr(cls, name):
-                        self._patch(cls, name, wrap(getattr(cls, name), fileno, self._ledger))
+                        self._patch(cls, name, wrap(getattr(cls, name), cls.fileno, self._ledger))
             for cls in _ssl_classes():
                 self._patch(cls, "send", _ssl_send(cls.send, cls.fileno, self._ledger))
             for cls, name, wrap in _asyncio_methods():

@@ -94,6 +94,7 @@ class Stream:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._sock: socket.socket | None = None
+        self._opening: socket.socket | None = None
         self._live = False
         self._closing = False
         self._backlog: deque[Any] = deque()
@@ -140,22 +141,20 @@ class Stream:
         thread = self._thread
         if thread is None or self._closing:
             return
-        self._closing = True
         self.send(Goodbye())
+        self._closing = True  # after it: the thread leaves once all is said
         with self._lock:
             self._wake()
         thread.join(patience)
 
     def after_fork(self) -> None:
         """In the child: the connection is the parent's; leave it alone, but let go of it."""
-        sock, pipe = self._sock, self._pipe
+        inherited, pipe = (self._sock, self._opening), self._pipe
         self._reset()
         self.dropped = 0
-        if sock is not None:
-            try:
+        for sock in inherited:
+            if sock is not None:
                 sock.close()
-            except OSError:
-                pass
         for fd in pipe or ():
             os.close(fd)
 
@@ -242,13 +241,15 @@ class Stream:
 
     def _connect_and_serve(self) -> None:
         delay = RETRY_FIRST
-        while not self._closing:
+        while True:  # one attempt at least, for a process that ends at once
             try:
                 sock, rest = self._connect()
-            except (OSError, ValueError, _Refused) as error:
+            except Exception as error:
                 self._complain(error)
                 self._pause(RETRY_REFUSED if isinstance(error, _Refused) else delay)
                 delay = min(2 * delay, RETRY_MOST)
+                if self._closing:
+                    return
                 continue
             self._warned = ""
             delay = RETRY_FIRST
@@ -260,6 +261,8 @@ class Stream:
                 with self._lock:
                     self._lost()
                 sock.close()
+            if self._closing:
+                return
             self._pause(delay)
 
     def _complain(self, error: Exception) -> None:
@@ -309,7 +312,11 @@ class Stream:
     def _connect(self) -> tuple[socket.socket, bytes]:
         """A connection that has been upgraded, and what came after the answer's head."""
         until = time.monotonic() + CONNECT_TIMEOUT
-        sock = socket.create_connection(self._address, CONNECT_TIMEOUT)
+        host, port = self._address
+        # Bytes: a str imports the idna codec, and a fork during an import breaks the child.
+        target: tuple[Any, int] = (host.encode(), port)
+        sock = socket.create_connection(target, CONNECT_TIMEOUT)
+        self._opening = sock
         try:
             sock.sendall(self._request())
             head = b""
@@ -327,6 +334,8 @@ class Stream:
         except BaseException:
             sock.close()
             raise
+        finally:
+            self._opening = None
 
     def _request(self) -> bytes:
         host, port = self._address

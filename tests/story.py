@@ -72,10 +72,11 @@ class Story:
         client = f"127.0.0.1:{self._perturbations}" if plan["type"] != "down" else ""
         self.add(
             PerturbationBegan(
-                key, plan["backend"], plan["toxic"], plan["type"], self.now, client=client
+                key, plan["backend"], plan["toxic"], plan["type"], self.now, client=client,
+                offset=0 if client else None,
             )
-        )
-        self.add(PerturbationEnded(key, self.now, "passed"))
+        )  # fmt: skip
+        self.add(PerturbationEnded(key, self.now, "passed", offset=10 if client else None))
         for request in hit:
             self.add(Link(key, request, "ledger", exact, role))
         return key

@@ -219,6 +219,14 @@ def test_bad_input_is_one_line(seism: Seism, change: dict[str, str], code: int, 
     assert done.code == code
 
 
+def test_a_report_folder_that_cannot_be(seism: Seism, tmp_path: Path) -> None:
+    seism.experiment("/")
+    (tmp_path / "file").write_text("")
+    done = seism.run("run", "--report-dir", "file/below")
+    assert done.code == 2
+    assert "file/below: " in done.line()
+
+
 def test_no_file(seism: Seism) -> None:
     done = seism.run("run", "none.toml")
     assert done.code == 2
@@ -300,6 +308,18 @@ def test_a_sidecar_that_vanishes(seism: Seism) -> None:
     done = seism.finish(process)
     assert done.code == 4
     assert "the sidecar ended with exit code" in done.line()
+
+
+def test_an_app_that_dies_is_red(seism: Seism, tmp_path: Path) -> None:
+    seism.experiment("/", **{"during = 5": "during = 200"})
+    process = seism.start("run")
+    app = seism.find("waitress")
+    journal = tmp_path / "seism-report" / "journal.jsonl"
+    until(lambda: journal.exists() and b'"phase":"during"' in journal.read_bytes())
+    app.kill()
+    done = seism.finish(process)
+    assert done.code == 1
+    assert "no worker ever saw them" in " ".join(done.out.split())
 
 
 def test_help_names_the_exit_codes(seism: Seism) -> None:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from seism.judge import judge
 from seism.rules import RouteRules, Rules
-from seism.verdict import AMBER, GREEN, NOT_COVERED, RED, SEVERITY, Judgement
+from seism.verdict import AMBER, EARLIER, GREEN, NOT_COVERED, RED, SEVERITY, Judgement
+from seism_middleware.contract import Clock, Hello
 from tests.story import Story
 
 SLOW = ("db slow", "db", "latency")
@@ -139,6 +140,26 @@ def test_never_recovered_is_blamed_once() -> None:
     cell = judgement.cell("GET /", "db reset")
     assert cell is not None
     assert cell.reasons == ("still broken since db down",)
+    cell = judgement.cell("GET /", "db down")
+    assert cell is not None
+    assert cell.worst is not None
+    assert (cell.worst.phase, cell.worst.role, cell.worst.hit_by) == ("after", EARLIER, "p1")
+
+
+def test_what_weakens_the_links_is_said() -> None:
+    story = Story(SLOW)
+    story.add(Hello("w", 1, Clock("clock", 0), "asgi", blind=("uvloop",)))
+    story.phase("steady")
+    story.requests(10)
+    story.phase("during", 0)
+    story.perturb(0, story.request())
+    story.perturb(0)  # bytes of nobody that is known
+    story.phase("after", 0)
+    story.requests(10)
+    assert judge(story.end()).warnings == (
+        "the app has loaded uvloop: requests cannot be linked through it",
+        "1 of 2 perturbations hit no known request",
+    )
 
 
 def test_connections_left_behind() -> None:
@@ -173,6 +194,9 @@ def test_connections_left_behind() -> None:
     cell = judgement.cell("GET /leak", "db slow")
     assert cell is not None
     assert cell.reasons == ("3 backend connections of its failed requests stay open",)
+    assert cell.worst is not None
+    assert (cell.worst.hit_by, cell.worst.role, cell.worst.exact) == ("p1", "hit", True)
+    assert cell.worst.what.startswith("latency on db, from byte 0 of the connection from 127.")
 
 
 @pytest.mark.parametrize(("grown", "colour"), [(60, GREEN), (70, RED)])

@@ -44,6 +44,7 @@ def compare(app: str, source: Path | None, judgement: Judgement, console: Consol
 
     Returns the exit code.
     """
+    console.print()
     result = planted.compare(planted.load(folder(app, source) / "planted.toml"), judgement)
     for weakness in result.found:
         console.print(
@@ -55,7 +56,11 @@ def compare(app: str, source: Path | None, judgement: Judgement, console: Consol
         console.print(Text(f"BLAMED  {line}", style="bold red"))
     if result.exact:
         console.print(
-            Text(f"All {len(result.found)} planted weaknesses were found, and nothing else.")
+            Text(
+                f"All {len(result.found)} planted weaknesses were found, and nothing else: "
+                "the demo passes.",
+                style="bold green",
+            )
         )
         return 0
     console.print(Text("The verdicts are not what was planted.", style="bold red"))

@@ -77,7 +77,7 @@ class Run:
         """
         app, load = self._parts()
         self._check_upstreams()
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self._prepare_directory()
         with Supervisor() as children:
             control = self._start_sidecar(children)
             try:
@@ -87,7 +87,8 @@ class Run:
             except Unavailable as error:
                 self._explain(children, error)
             children.terminate("app")
-            children.terminate("sidecar")
+            if children.terminate("sidecar"):
+                raise SidecarGone(f"the sidecar did not end well: {_last(children, 'sidecar')}")
         return judge(read(self.journal))
 
     def _parts(self) -> tuple[App, Load]:
@@ -98,6 +99,15 @@ class Run:
         if not self.experiment.backend:
             raise ConfigurationError(f"{self.file}: a [[backend]] is needed")
         return self.experiment.app, self.experiment.load
+
+    def _prepare_directory(self) -> None:
+        """Make the directory, without the logs of an earlier run: errors quote their last line."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            for log in ("sidecar.log", "app.log", "load.log"):
+                (self.directory / log).unlink(missing_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"{self.directory}: {error.strerror}") from None
 
     def _check_upstreams(self) -> None:
         for backend in self.experiment.backend:

@@ -130,7 +130,11 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["seconds"] = seconds
     environment.globals.update(
-        answer=summary.answer, backend=summary.backend, count=count, reason=summary.reason
+        answer=summary.answer,
+        backend=summary.backend,
+        count=count,
+        hit=summary.hit,
+        reason=summary.reason,
     )
     return environment
 

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from seism.report.text import clean, count
-from seism.verdict import AMBER, GREEN, NOT_COVERED, RED, SEVERITY, Case, Cell, Judgement
+from seism.verdict import AMBER, EARLIER, GREEN, NOT_COVERED, RED, SEVERITY, Case, Cell, Judgement
 
 UNPROVEN = "unproven"
 """Beside the colours: no steady state, or something never fired or was dropped."""
@@ -87,11 +87,15 @@ def cause(case: Case) -> str:
     """What is known to have hit this request; a possible cause never reads as a certain one."""
     if not case.hit_by:
         return "no perturbation is linked to this request"
-    role = f"{case.role or 'hit'} by {case.hit_by}"
-    evidence = case.evidence or "none"
-    if case.exact:
-        return clean(f"{role} (exact, evidence: {evidence})")
-    return clean(f"possibly {role} (not exact, evidence: {evidence})")
+    sure = "exact" if case.exact else "not exact"
+    return clean(f"{hit(case)} ({sure}, evidence: {case.evidence or 'none'})")
+
+
+def hit(case: Case) -> str:
+    """``hit by p7: latency on db, ...``, or as much of that as is known."""
+    what = f"{case.hit_by}: {case.what}" if case.what else case.hit_by
+    how = "its route was hit before" if case.role == EARLIER else case.role or "hit"
+    return f"{how} by {what}" if case.exact else f"possibly {how} by {what}"
 
 
 def answer(case: Case) -> str:

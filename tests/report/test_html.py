@@ -119,8 +119,8 @@ def test_a_person_finds_the_verdict_the_cause_and_the_log() -> None:
     for part in (
         "Red: 2 of 5 routes break, under 2 of 6 perturbations.",
         "POST /cart under cache-reset",
-        "exact Hit by p-12 , known by ledger .",
-        "possible Possibly harmed by p-31 , known by overlap : in time, not proven.",
+        "exact hit by p-12, known by ledger .",
+        "possible possibly harmed by p-31, known by overlap : in time, not proven.",
         "redis.exceptions.ConnectionError could not read cart",
         "--seed 7",
         "latency 900",

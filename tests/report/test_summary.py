@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from seism.report import summary
-from seism.verdict import AMBER, GREEN, NOT_COVERED, RED, Case
+from seism.verdict import AMBER, EARLIER, GREEN, NOT_COVERED, RED, Case
 from tests.report import known
 
 
@@ -66,6 +66,10 @@ def test_a_possible_cause_never_reads_as_a_certain_one() -> None:
     assert summary.cause(possible) == "possibly harmed by p-1 (not exact, evidence: overlap)"
     exact = case(hit_by="p-1", role="hit", evidence="ledger", exact=True)
     assert summary.cause(exact) == "hit by p-1 (exact, evidence: ledger)"
+    late = case(hit_by="p-1", what="down on db", role=EARLIER, evidence="connect", exact=True)
+    assert summary.cause(late) == (
+        "its route was hit before by p-1: down on db (exact, evidence: connect)"
+    )
     assert summary.cause(case()) == "no perturbation is linked to this request"
 
 

@@ -54,6 +54,7 @@ class Peer:
         except OSError:
             pass
         self._listener.close()
+        self._threads[0].join(PATIENCE)  # no connection comes after this
         for connection in self.connections:
             try:
                 connection.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import socket
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seism_middleware.contract import Proxied
+from seism_middleware.ledger import MAX_HISTORY, Connection, Ledger, address_text
+from seism_middleware.request import Request, current
+
+SENDS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 100), st.integers(0, 100)))
+
+
+@given(SENDS)
+def test_claims_cover_what_left_and_nothing_else(sends: list[tuple[int, int, int]]) -> None:
+    """Sends that were shortened at will: the ranges follow each other without a gap."""
+    ledger = Ledger()
+    requests = [Request(f"r{n}", "GET", 0.0) for n in range(6)]
+    with socket.socket() as sock:
+        connection = Connection("db", sock, 0.0, None)
+        truth: list[Request] = []
+        for who, size, taken in sends:
+            token = current.set(requests[who])
+            claim = ledger.claim(connection, size, sock)
+            current.reset(token)
+            ledger.correct(connection, claim, min(size, taken))
+            truth += [requests[who]] * min(size, taken)
+    claimed = [c.request for c in connection.claims for _ in range(c.length)]
+    assert claimed == truth and connection.sent == len(truth)
+    assert [c.offset for c in connection.claims][1:] == [c.end for c in connection.claims][:-1]
+    for request in requests:
+        sends_of = sum(1 for who, _, _ in sends if requests[who] is request)
+        if sends_of:
+            assert request.exchanges[connection] == [sends_of, truth.count(request)]
+    assert not connection.opaque
+
+
+def test_proxies_are_found_by_address() -> None:
+    ledger = Ledger()
+    ledger.watch(1, [Proxied("a", "127.0.0.1", 10), Proxied("b", "0.0.0.0", 11)])
+    ledger.watch(2, [Proxied("c", "localhost", 12), Proxied("d", "::1", 10)])
+    assert ledger.backend_of(("127.0.0.1", 10)) == "a"
+    assert ledger.backend_of(("::ffff:127.0.0.1", 10, 0, 0)) == "a"
+    assert ledger.backend_of(("localhost", 10)) == "a"
+    assert ledger.backend_of(("::1", 10, 0, 0)) == "d"
+    assert ledger.backend_of(("10.0.0.1", 11)) == "b"
+    assert ledger.backend_of(("127.0.0.1", 12)) == "c"
+    assert ledger.backend_of(("10.0.0.1", 10)) is None
+    assert ledger.backend_of("/a/path") is None
+    ledger.watch(1, [])
+    assert ledger.backend_of(("127.0.0.1", 10)) is None
+
+
+def test_history_is_bounded() -> None:
+    ledger = Ledger()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for _ in range(MAX_HISTORY + 10):
+            connection = Connection("db", listener, 0.0, None)
+            ledger._add(connection)
+        assert len(ledger) == 1
+        assert len(ledger._closed) == MAX_HISTORY
+        (known,) = ledger._by_local.values()
+        assert len(known) == MAX_HISTORY + 1
+        assert ledger.find(known[0].local, "", 1.0) is connection
+
+
+def test_address_text() -> None:
+    assert address_text(("127.0.0.1", 1)) == "127.0.0.1:1"
+    assert address_text(("::ffff:127.0.0.1", 1, 0, 0)) == "127.0.0.1:1"
+    assert address_text(("::1", 1, 0, 0)) == "[::1]:1"

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+
+from seism_middleware import observer
+from seism_middleware.contract import (
+    Census,
+    CensusAsked,
+    Hello,
+    Link,
+    PerturbationBegan,
+    Proxied,
+    Proxies,
+    RequestBegun,
+    RequestEnded,
+)
+from seism_middleware.ledger import address_text
+from seism_middleware.vitals import Vitals
+from seism_middleware.wsgi import SeismWSGI
+from tests.seism_middleware.peer import Peer, eventually
+from tests.seism_middleware.test_wsgi import call, sized
+
+
+def test_the_whole_way_of_a_perturbation_and_a_census(peer: Peer) -> None:
+    """A request sends to a backend, the sidecar perturbs that byte, the worker answers."""
+    kept: list[socket.socket] = []
+
+    with socket.create_server(("127.0.0.1", 0)) as backend:
+        address = backend.getsockname()
+
+        def app(environ: dict[str, Any], start_response: Any) -> Any:
+            if environ["PATH_INFO"] == "/use":
+                kept.append(socket.create_connection(address))
+                kept[0].sendall(b"hello")
+            return sized(b"x")(environ, start_response)
+
+        wrapped = SeismWSGI(app, sidecar=peer.address)
+        call(wrapped)
+        (hello,) = peer.wait(Hello)
+        peer.tell(Proxies((Proxied("db", *address),)))
+        eventually(lambda: observer.LEDGER.backend_of(address), "the proxies are known")
+        call(wrapped, PATH_INFO="/use")
+        local = address_text(kept[0].getsockname())
+        ended = peer.wait(RequestEnded, 2)[1]
+        (exchange,) = ended.exchanges
+        assert (exchange.backend, exchange.local) == ("db", local)
+        assert (exchange.sends, exchange.sent) == (1, 5)
+        assert ended.connections == 1
+        assert ended.request == f"{hello.worker}-2" == peer.records(RequestBegun)[1].request
+
+        peer.tell(
+            PerturbationBegan(
+                "p1", "db", "t", "latency", time.monotonic(), "upstream", local,
+                address_text(address), "", 0,
+            )
+        )  # fmt: skip
+        assert peer.wait(Link) == [Link("p1", ended.request, "ledger", True, "hit", "bytes")]
+        peer.tell(CensusAsked("c1"))
+        census = peer.wait(Census)[0]
+        (row,) = census.connections
+        assert (row.backend, row.local, row.in_use) == ("db", local, False)
+        assert row.opener == row.user == ended.request and census.rss > 0
+        kept[0].close()
+        peer.tell(CensusAsked("c2"))
+        assert peer.wait(Census, 2)[1].connections == ()
+
+
+def test_requests_in_flight(peer: Peer) -> None:
+    seen: list[int] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        seen.append(found.in_flight)
+        return sized(b"x")(environ, start_response)
+
+    found = observer.configured(peer.address, None, "wsgi")
+    assert found is not None and found is observer.configured(peer.address, None, "wsgi")
+    call(SeismWSGI(app, sidecar=peer.address))
+    assert (seen, found.in_flight) == ([1], 0)
+
+
+def test_vitals() -> None:
+    vitals = Vitals()
+    rss = vitals.rss(1.0)
+    assert rss is not None and rss > 1_000_000
+    assert not vitals.due(1.01) and vitals.due(1.06)
+    assert vitals.cpu_percent() >= 0
