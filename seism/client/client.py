@@ -108,7 +108,7 @@ class Client(Control):
 
         With ``timeout`` the feed ends after as many seconds without a record. ``after``
         is the id of the last event that was seen. A connection that breaks is made anew,
-        for at most ``patience`` seconds; what happened in between is not missed as long
-        as the sidecar lives.
+        for at most ``patience`` seconds, and goes on where the old one was. What the
+        sidecar could not keep that long, the feed counts as ``missed`` or ``lost``.
         """
         return Feed(self, timeout=timeout, after=after, patience=patience)

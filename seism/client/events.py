@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Event:
 
     id: str
     data: str
+    name: str = ""
 
 
 class Parser:
@@ -41,6 +43,7 @@ class Parser:
         self._line = bytearray()
         self._data: list[str] = []
         self._id = last_id
+        self._name = ""
         self._size = 0
         self._after_cr = False
         self._first = True
@@ -79,15 +82,18 @@ class Parser:
         if field == "data":
             self._data.append(value)
             self._size += len(value)
+        elif field == "event":
+            self._name = value
         elif field == "id" and "\0" not in value:
             self._id = value
         return None
 
     def _dispatch(self) -> Event | None:
         self.last_id = self._id
+        name, self._name = self._name, ""
         if not self._data:
             return None
-        event = Event(self.last_id, "\n".join(self._data))
+        event = Event(self.last_id, "\n".join(self._data), name)
         self._data.clear()
         self._size = 0
         return event
@@ -109,7 +115,12 @@ class Feed:
         self._patience = patience
         self.last_id = after
         """The id of the last event that was seen."""
+        self.missed = 0
+        """Records that will never come, because the sidecar keeps only so many."""
+        self.lost = False
+        """Whether records are missing that nobody has counted: the sidecar was another one."""
         self._closed = False
+        self._reading = threading.Lock()
         self._events = self._read()
         self._socket: socket.socket | None = None
         self._response: http.client.HTTPResponse | None = None
@@ -137,14 +148,22 @@ class Feed:
 
     def next_values(self) -> dict[str, Any]:
         """The next record as it is sent, of whatever kind. Raises StopIteration at the end."""
-        event = next(self._events)
-        try:
-            values = json.loads(event.data)
-        except (ValueError, RecursionError) as error:
-            raise ProtocolError(f"an event is not JSON: {error}") from None
-        if not isinstance(values, dict):
-            raise ProtocolError("an event is not a JSON object")
-        return values
+        while True:
+            event = next(self._events)
+            try:
+                values = json.loads(event.data)
+            except (ValueError, RecursionError) as error:
+                raise ProtocolError(f"an event is not JSON: {error}") from None
+            if event.name == "missed":
+                self._miss(values)
+            elif isinstance(values, dict) and isinstance(values.get("kind"), str):
+                return values
+
+    def _miss(self, counts: Any) -> None:
+        if isinstance(counts, dict):
+            self.missed += sum(count for count in counts.values() if isinstance(count, int))
+        else:
+            self.lost = True
 
     def close(self) -> None:
         """End the iteration and the connection."""
@@ -183,17 +202,17 @@ class Feed:
 
     def _receive(self, seconds: float | None) -> bytes:
         """Some bytes, none at the end of the stream. Raises TimeoutError."""
-        sock, response = self._socket, self._response
-        if sock is None or response is None:
-            return b""
-        try:
-            sock.settimeout(seconds)
-            return response.read1(64 * 1024)
-        except TimeoutError:
-            raise
-        except (OSError, http.client.HTTPException, ValueError):
-            # Broken, cut short in a chunk, or closed by another thread.
-            return b""
+        with self._reading:
+            sock, response = self._socket, self._response
+            if sock is None or response is None:
+                return b""
+            try:
+                sock.settimeout(seconds)
+                return response.read1(64 * 1024)
+            except TimeoutError:
+                raise
+            except (OSError, http.client.HTTPException):
+                return b""  # broken, or cut short in a chunk
 
     def _reconnect(self) -> None:
         end = time.monotonic() + self._patience
@@ -235,14 +254,17 @@ class Feed:
             self._disconnect()
 
     def _disconnect(self) -> None:
-        sock, response = self._socket, self._response
-        self._socket = self._response = None
+        sock = self._socket
         if sock is not None:
             try:
                 # Wakes a thread that reads from it, which closing alone does not.
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
-            sock.close()
-        if response is not None:
-            response.close()
+        with self._reading:
+            sock, response = self._socket, self._response
+            self._socket = self._response = None
+            if sock is not None:
+                sock.close()
+            if response is not None:
+                response.close()

@@ -41,13 +41,20 @@ def tail(client: Client, as_json: bool, count: int | None) -> None:
       seism tail --json -n 10
     """
     begun: dict[str, dict[str, Any]] = {}
-    shown = 0
+    shown = missed = 0
+    lost = False
     with client.perturbations() as feed:
         while shown != count:
             try:
                 values = feed.next_values()
             except StopIteration:
                 return
+            if feed.missed > missed:
+                click.echo(f"seism: {feed.missed - missed} records were missed", err=True)
+                missed = feed.missed
+            if feed.lost and not lost:
+                click.echo("seism: records were missed, the sidecar is another one", err=True)
+                lost = True
             if as_json:
                 click.echo(json.dumps(values))
             else:

@@ -34,7 +34,9 @@ def parse(*chunks: bytes) -> list[Event]:
         (b"id: 1\n\ndata: b\n\n", [Event("1", "b")]),
         (b"id: 1\0\ndata: a\n\n", [Event("", "a")]),
         (b"id\ndata: a\n\n", [Event("", "a")]),
-        (b": comment\n:\nevent: x\nretry: 5\nfoo: bar\ndata: a\n\n", [Event("", "a")]),
+        (b": comment\n:\nretry: 5\nfoo: bar\ndata: a\n\n", [Event("", "a")]),
+        (b"event: x\ndata: a\n\ndata: b\n\n", [Event("", "a", "x"), Event("", "b")]),
+        (b"event: x\n\ndata: b\n\n", [Event("", "b")]),
         (b"\xef\xbb\xbfdata: a\n\n", [Event("", "a")]),
         (b"data: a", []),
         (b"data: a\n", []),
@@ -97,11 +99,23 @@ def test_records(chunked: bool) -> None:
 
 def test_other_records_are_passed_over() -> None:
     with serving() as server, Client(server.address).perturbations() as feed:
-        server.say(b': hello\n\ndata: {"kind": "newer.kind"}\n\n' + event(1, began(1)))
+        server.say(b'event: hello\ndata: {"topics": []}\n\ndata: 1\n\n: quiet\n\n')
+        server.say(b'data: {"kind": "newer.kind"}\n\ndata: {"kind": 1}\n\n' + event(1, began(1)))
         assert next(feed) == began(1)
 
 
-@pytest.mark.parametrize("data", [b"data: [\n\n", b"data: 1\n\n", b'data: {"kind": 1}\n\n'])
+def test_what_was_missed_is_counted() -> None:
+    with serving() as server, Client(server.address).perturbations() as feed:
+        server.say(b'event: missed\ndata: {"perturbations": 3, "links": 1}\n\n')
+        server.say(event(1, began(1)))
+        assert next(feed) == began(1)
+        assert (feed.missed, feed.lost) == (4, False)
+        server.say(b"event: missed\ndata: null\n\n" + event(2, ended(1)))
+        assert next(feed) == ended(1)
+        assert (feed.missed, feed.lost) == (4, True)
+
+
+@pytest.mark.parametrize("data", [b"data: [\n\n", b'data: {"kind": "perturbation.began"}\n\n'])
 def test_what_is_no_record(data: bytes) -> None:
     with serving() as server, Client(server.address).perturbations() as feed:
         server.say(data)
