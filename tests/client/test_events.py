@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -67,7 +68,7 @@ def test_however_it_is_cut(said: list[tuple[str, list[str], str]], cuts: list[in
         for id_, lines, end in said
     )
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    chunks = [data[a:b] for a, b in zip(places, places[1:], strict=False)]
+    chunks = [data[a:b] for a, b in pairwise(places)]
     assert parse(*chunks) == [Event(id_, "\n".join(lines)) for id_, lines, _ in said]
 
 
