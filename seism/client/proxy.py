@@ -79,8 +79,11 @@ class Proxy:
         stream: str = "downstream",
         toxicity: float = 1.0,
         attributes: Mapping[str, Any] | None = None,
+        **fields: Any,
     ) -> Toxic:
         """A toxic that stays. Without ``name`` it is ``<type>_<stream>``.
+
+        ``fields`` are what else the sidecar lets a toxic have, such as ``match``.
 
         Raises Conflict if the name is taken, ConfigurationError.
         """
@@ -93,6 +96,7 @@ class Proxy:
                 "stream": stream,
                 "toxicity": toxicity,
                 "attributes": dict(attributes or {}),
+                **fields,
             },
         )
         return self.named(added["name"])
@@ -122,9 +126,10 @@ class Proxy:
         *,
         stream: str = "downstream",
         toxicity: float = 1.0,
+        fields: Mapping[str, Any] | None = None,
         **attributes: Any,
     ) -> Iterator[Toxic]:
-        """A toxic that is there within the block.
+        """A toxic that is there within the block. ``fields`` are as for ``add_toxic``.
 
         Without ``name`` it is ``<type>_<stream>``, or, where that is taken, the same with
         ``_2``, ``_3``: chance follows from names, so that a seed repeats a run.
@@ -151,7 +156,12 @@ class Proxy:
                     ours.append(each)
                 try:
                     added = self.add_toxic(
-                        type, each, stream=stream, toxicity=toxicity, attributes=attributes
+                        type,
+                        each,
+                        stream=stream,
+                        toxicity=toxicity,
+                        attributes=attributes,
+                        **(fields or {}),
                     )
                     break
                 except Conflict:
@@ -215,8 +225,20 @@ class Toxic:
 
 
 def _flat(values: ToxicValues) -> dict[str, Any]:
-    attributes = {f"attributes.{name}": value for name, value in values["attributes"].items()}
+    shown = values["attributes"]
+    # An attribute that Toxiproxy does not know need not be shown while it is at its default.
+    attributes = {f"attributes.{name}": value for name, value in _defaults(values["type"]).items()}
+    attributes |= {f"attributes.{name}": value for name, value in shown.items()}
     return {"toxicity": values["toxicity"], **attributes}
+
+
+def _defaults(type: str) -> dict[str, Any]:
+    """The attributes of a type that is installed here, too."""
+    from seism.options import describe
+    from seism.registry import load
+
+    declared = load().toxics.get(type)
+    return {key.name: key.default for key in describe(declared)} if declared else {}
 
 
 def _names(base: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from seism.options import describe, nearest
 def attributes(given: Sequence[str], declared: type[Any] | None, where: str) -> dict[str, Any]:
     """The values by key. Numbers, true, false, lists and objects are written as in JSON;
     for a key that is declared as a string, and for what is no JSON, the text is the value.
+    ``tls.key=x`` is the key ``key`` of the table ``tls``.
 
     ``declared`` None: the declaration is not known here, the sidecar will judge.
     Raises ConfigurationError.
@@ -23,11 +24,13 @@ def attributes(given: Sequence[str], declared: type[Any] | None, where: str) -> 
         key, equals, text = each.partition("=")
         if not equals or not key:
             raise ConfigurationError(f"{where}: {each!r} is not allowed, it must be KEY=VALUE")
-        if declared and key not in kinds:
-            raise ConfigurationError(f"{where}: unknown key {key!r}{nearest(key, kinds)}")
-        if key in values:
-            raise ConfigurationError(f"{where}: {key!r} is given twice")
-        values[key] = _value(text, kinds.get(key, ""))
+        head, dot, inner = key.partition(".")
+        if declared and head not in kinds:
+            raise ConfigurationError(f"{where}: unknown key {head!r}{nearest(head, kinds)}")
+        table = values.setdefault(head, {}) if dot else values
+        if not isinstance(table, dict) or (inner if dot else head) in table:
+            raise ConfigurationError(f"{where}: {head!r} is given twice")
+        table[inner if dot else head] = _value(text, "" if dot else kinds.get(head, ""))
     return values
 
 

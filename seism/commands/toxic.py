@@ -20,6 +20,7 @@ from seism.commands.option import (
 )
 from seism.commands.proxy import TOXIC_COLUMNS, toxic_rows
 from seism.errors import ConfigurationError
+from seism.model import ToxicSpec
 from seism.options import Described, build, describe
 
 if TYPE_CHECKING:
@@ -92,11 +93,14 @@ def add(
     """
     declared = _declared(type)
     where = f"toxic {type}: attributes"
-    values = read(attributes, declared, where)
+    own, others = _split(attributes, declared)
+    fields = read(own, ToxicSpec, f"toxic {type}")
+    build(ToxicSpec, {"type": type, **fields}, f"toxic {type}")
+    values = read(others, declared, where)
     if declared is not None:
         build(declared, values, where)
     added = client.proxy(proxy).add_toxic(
-        type, name, stream=stream, toxicity=toxicity, attributes=values
+        type, name, stream=stream, toxicity=toxicity, attributes=values, **fields
     )
     _show(added.get(), as_json)
 
@@ -177,6 +181,15 @@ def types(type: str | None, as_json: bool) -> None:
         ]
         if rows:
             show_table(("key", "type", "default", "allowed", "meaning"), rows, "")
+
+
+def _split(given: tuple[str, ...], declared: type[Any] | None) -> tuple[list[str], list[str]]:
+    """What belongs to any toxic, such as whom it is for, and what to its type."""
+    of_type = {key.name for key in describe(declared)} if declared else set()
+    options = {"type", "name", "stream", "toxicity", "attributes"}
+    of_any = {key.name for key in describe(ToxicSpec)} - of_type - options
+    own = [each for each in given if each.partition("=")[0].partition(".")[0] in of_any]
+    return own, [each for each in given if each not in own]
 
 
 def _declared(type: str) -> type[Any] | None:

@@ -14,12 +14,10 @@ from typing import Any
 
 from seism import registry
 from seism.errors import ConfigurationError
-from seism.model import ToxicSpec
+from seism.model import ProxySpec, ToxicSpec
 from seism.options import describe, nearest
 
 log = logging.getLogger(__name__)
-
-_PROXY = ("name", "listen", "upstream", "enabled", "toxics")
 
 
 def recognised(path: Path, text: str) -> bool:
@@ -47,7 +45,7 @@ def read(text: str, path: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _proxy(values: Any, where: str) -> dict[str, Any]:
-    fields = _fields(values, _PROXY, where)
+    fields = _fields(values, [*(key.name for key in describe(ProxySpec)), "toxics"], where)
     for key in ("name", "upstream"):
         if fields.get(key, "") == "":
             raise ConfigurationError(f"{where}: missing required key {key!r}")
@@ -71,7 +69,7 @@ def _toxic(values: Any, where: str) -> dict[str, Any]:
     return fields
 
 
-def _fields(values: Any, known: list[str] | tuple[str, ...], where: str) -> dict[str, Any]:
+def _fields(values: Any, known: list[str], where: str) -> dict[str, Any]:
     """The known keys of an object by their own names."""
     if not isinstance(values, Mapping):
         raise ConfigurationError(f"{where}: an object is expected")

@@ -85,7 +85,11 @@ def test_populate_and_reset(client: Client, db: Proxy) -> None:
 
 
 def test_the_address_is_where_it_listens(db: Proxy) -> None:
-    socket.create_connection(db.address, timeout=30).close()
+    with socket.create_server(("127.0.0.1", 0)) as backend:
+        with db.changed(upstream=f"127.0.0.1:{backend.getsockname()[1]}"):
+            with socket.create_connection(db.address, timeout=30):
+                backend.settimeout(30)
+                backend.accept()[0].close()
 
 
 def connections(port: int) -> list[object]:
