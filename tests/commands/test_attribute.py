@@ -60,7 +60,7 @@ def test_values(words: list[str], values: dict[str, Any]) -> None:
     ],
 )
 def test_mistakes(words: list[str], said: str) -> None:
-    with pytest.raises(ConfigurationError, match="^here: ") as caught:
+    with pytest.raises(ConfigurationError, match=r"^here: ") as caught:
         attributes(words, Declared, "here")
     assert said in str(caught.value)
 
