@@ -15,7 +15,7 @@ import pytest
 from seism.client import Client, Proxy
 from seism.client.layers import Layers, Target
 from seism.errors import ConfigurationError, Conflict, NotFound, Unavailable
-from tests.processes import free_port, process, sidecar
+from tests.processes import free_port, heed_interrupts, process, sidecar
 
 
 class Boom(Exception):
@@ -263,7 +263,7 @@ def test_ctrl_c_in_a_process(client: Client) -> None:
         with process(
             sys.executable, "-c", SCRIPT,
             env={"SEISM_SIDECAR": f"{client.host}:{client.port}"},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed_interrupts,
         ) as child:  # fmt: skip
             assert child.stdout is not None
             assert child.stdout.readline() == b"in\n"

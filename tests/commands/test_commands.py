@@ -15,7 +15,7 @@ from seism.cli import cli
 from seism.client import Client
 from tests.client.sse import Events, began, ended, event, serving
 from tests.commands.conftest import Run, rows
-from tests.processes import free_port, process
+from tests.processes import free_port, heed_interrupts, process
 
 
 @pytest.fixture
@@ -226,6 +226,7 @@ def test_tail_until_it_is_interrupted(events: Events, environment: dict[str, str
     with process(
         *(sys.executable, "-m", "seism", "tail", "--sidecar", events.address),
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=heed_interrupts,
     ) as child:  # fmt: skip
         assert child.stdout is not None
         # The line is there at once, though it goes into a pipe.
