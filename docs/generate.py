@@ -27,6 +27,7 @@ TABLES = (
     ("", Experiment),
     ("[app]", App),
     ("[[backend]]", Backend),
+    ("[[backend.toxic]]", ToxicSpec),
     ("backend.tls", ServerTls),
     ("backend.upstream_tls", ClientTls),
     ("[load]", Load),

@@ -1,5 +1,7 @@
 """The command line: arguments and logging, nothing else.
 
+The commands that drive a sidecar that runs are in ``seism.commands``.
+
 Exit codes: 0 green, 1 red (or amber with --strict), 2 bad input, 3 no steady state
 before the start, 4 a perturbation never fired or observations are missing, 130
 interrupted.
@@ -15,15 +17,19 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-from rich.console import Console
 
 from seism import __version__
+from seism.commands.check import check
+from seism.commands.proxy import proxy
+from seism.commands.tail import reset, tail
+from seism.commands.toxic import toxic
 from seism.errors import SeismError, Unavailable
-from seism.verdict import Judgement
-from seism_middleware.contract import TOKEN_VARIABLE
+
+if TYPE_CHECKING:
+    from seism.verdict import Judgement
 
 SEED_HELP = "The root of all chance.  [default: the file's, else 1]"
 JOURNAL = "journal.jsonl"
@@ -32,17 +38,21 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"]}, epilog=__doc__.split("\n\n")[1]
+    context_settings={"help_option_names": ["-h", "--help"]}, epilog=__doc__.split("\n\n")[2]
 )
 @click.version_option(__version__, prog_name="seism")
 def cli() -> None:
     """Prove that a web application survives its backends."""
 
 
+for command in (proxy, toxic, reset, tail, check):
+    cli.add_command(command)
+
+
 def main() -> NoReturn:
     """The ``seism`` program."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="seism", standalone_mode=False)
     except click.Abort:
         click.echo("seism: interrupted", err=True)
         code = 130
@@ -52,6 +62,10 @@ def main() -> NoReturn:
     except SeismError as error:
         click.echo(f"seism: {error}", err=True)
         code = error.exit_code
+    except BrokenPipeError:
+        # Whoever read has seen enough; the interpreter flushes once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     sys.exit(code or 0)
 
 
@@ -71,7 +85,8 @@ def _reports(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @cli.command()
-@click.option("--config", type=EXISTING_FILE, help="An experiment file: its backends get proxies.")
+@click.argument("file", type=EXISTING_FILE, required=False)
+@click.option("--config", type=EXISTING_FILE, help="The same as FILE.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the control API.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8474, show_default=True,
@@ -84,20 +99,25 @@ def _reports(command: Callable[..., Any]) -> Callable[..., Any]:
 )  # fmt: skip
 @click.option("--verbose", "-v", is_flag=True, help="Log more.")
 def serve(
-    config: Path | None, host: str, port: int, seed: int | None, journal: Path | None, verbose: bool
-) -> None:
+    file: Path | None, config: Path | None, host: str, port: int, seed: int | None,
+    journal: Path | None, verbose: bool,
+) -> None:  # fmt: skip
     """Run the sidecar: proxies, journal and control API, until it is interrupted.
 
+    The backends of FILE get proxies, with their toxics: a seism.toml, or Toxiproxy's JSON.
     Prints the control API's address. Anything but a loopback address needs a token in
     the environment variable SEISM_TOKEN.
     """
+    if file and config:
+        raise click.UsageError("FILE and --config are the same: one of them is enough.")
     _log(verbose)
     from seism.sidecar import Sidecar
+    from seism_middleware.contract import TOKEN_VARIABLE
 
     if journal is None:
         journal = Path("seism-report") / time.strftime("journal-%Y%m%d-%H%M%S.jsonl")
     sidecar = Sidecar.configured(
-        config, host=host, port=port, seed=seed, journal=journal,
+        file or config, host=host, port=port, seed=seed, journal=journal,
         token=os.environ.get(TOKEN_VARIABLE, ""),
     )  # fmt: skip
 
@@ -116,6 +136,8 @@ def serve(
 @_reports
 def run(file: Path, seed: int | None, report_dir: Path, strict: bool, quiet: bool) -> int:
     """Run the experiment in FILE (default: seism.toml) and judge it."""
+    from rich.console import Console
+
     from seism.experiment.config import load
     from seism.experiment.runner import Run
     from seism.report.progress import Progress
@@ -141,6 +163,8 @@ def demo(
 
     Ends with 0 if exactly the planted weaknesses were found, else with 1.
     """
+    from rich.console import Console
+
     from seism.demo import runner
     from seism.report.progress import Progress
 
@@ -172,10 +196,19 @@ def completion(shell: str) -> None:
 
     found = get_completion_class(shell)
     assert found is not None
-    click.echo(found(cli, {}, "seism", "_SEISM_COMPLETE").source())
+    script = found(cli, {}, "seism", "_SEISM_COMPLETE").source()
+    if shell == "bash":
+        # The value follows at once.
+        offer = "COMPREPLY+=($value)"
+        script = script.replace(
+            offer, f"{offer}; [[ $value == *= ]] && compopt -o nospace 2>/dev/null"
+        )
+    click.echo(script)
 
 
 def _report(judgement: Judgement, journal: Path, directory: Path, strict: bool) -> int:
+    from rich.console import Console
+
     from seism.report.terminal import show
     from seism.report.writer import write
 

@@ -73,8 +73,8 @@ class Sidecar:
         self.metrics = Metrics(self.proxies, self.hub, self.journal, self.feed)
         self._stop = Event()
         try:
-            for spec in experiment.proxies():
-                self.proxies.create(spec)
+            for spec, toxics in experiment.proxies():
+                self.proxies.create(spec, toxics)
             rows = [
                 *toxiproxy.routes(self.proxies),
                 *native.routes(self.hub, self.journal, clock),

@@ -35,6 +35,7 @@ LAYOUT = (
     "report",
     "dashboard",
     "demo",
+    "commands",
     "cli",
     "__main__",
 )

@@ -45,6 +45,11 @@ def process(
                 pipe.close()
 
 
+def heed_interrupts() -> None:
+    """``preexec_fn`` of a process that is to get SIGINT: a shell's background jobs ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def sidecar(journal: Path, *options: str) -> Iterator[Control]:
     """A real ``seism serve`` on a free port, journalling to ``journal``."""

@@ -331,3 +331,11 @@ def test_help_names_the_exit_codes(seism: Seism) -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(seism: Seism, shell: str) -> None:
     assert "_SEISM_COMPLETE" in seism.run("completion", shell).out
+
+
+def test_toxics_of_a_backend_are_its_normal_state(seism: Seism) -> None:
+    """They are there in the control run as well, and are nobody's perturbation."""
+    toxic = '[[backend.toxic]]\ntype = "latency"\nstream = "upstream"\n'
+    seism.experiment("/", more=toxic + "attributes = { latency = 5 }\n")
+    done = seism.run("run")
+    assert (done.code, done.err.count("Traceback")) == (0, 0), done.out

@@ -1,4 +1,4 @@
-"""``seism.toml``: what an experiment is made of.
+"""``seism.toml``: what an experiment is made of. Toxiproxy's JSON is read as well.
 
 Strings may hold ``${NAME}``, taken from the environment. The app's command, address and
 environment may hold ``{port}`` (a free port) and ``{backend.address}``,
@@ -20,6 +20,7 @@ from typing import Any
 
 from seism import registry
 from seism.errors import ConfigurationError
+from seism.experiment import toxiproxy
 from seism.model import (
     DOWN,
     LISTEN_HELP,
@@ -37,6 +38,7 @@ from seism.model import (
 )
 from seism.options import build, nearest, option
 from seism.rules import Rules
+from seism.toxics.base import Toxic
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _PLACEHOLDER = re.compile(r"\{([a-zA-Z0-9_.-]+)\}")
@@ -63,6 +65,8 @@ class Backend:
     name: str = option(help="unique name")
     upstream: str = option(help=UPSTREAM_HELP)
     listen: str = option("127.0.0.1:0", help=LISTEN_HELP)
+    enabled: bool = option(True, help="false: the backend is down from the start")
+    toxic: tuple[ToxicSpec, ...] = option((), help="toxics that its proxy has from the start")
     tls: ServerTls | None = option(None, help=TLS_HELP)
     upstream_tls: ClientTls | None = option(None, help=UPSTREAM_TLS_HELP)
     refused: str = option("reset", help=REFUSED_HELP, choices=REFUSED)
@@ -86,6 +90,7 @@ class Backend:
             self.name,
             self.upstream,
             self.listen,
+            self.enabled,
             tls=self.tls,
             upstream_tls=self.upstream_tls,
             refused=self.refused,
@@ -164,6 +169,7 @@ class Experiment:
         for backend in self.backend:
             address(backend.upstream, f"backend {backend.name!r}: upstream")
             address(backend.listen, f"backend {backend.name!r}: listen")
+            _check_toxics(backend, known)
         for planned in self.perturbation:
             where = f"perturbation {planned.name!r}"
             if planned.backend not in backends:
@@ -171,8 +177,20 @@ class Experiment:
                     f"{where}: there is no backend {planned.backend!r}"
                     + nearest(planned.backend, backends)
                 )
+            toxics = {
+                toxic_name(toxic)
+                for each in self.backend
+                for toxic in each.toxic
+                if each.name == planned.backend
+            }
+            if planned.name in toxics:
+                raise ConfigurationError(f"{where}: its backend has a toxic of that name")
             if planned.type != DOWN:
-                build(known.toxic(planned.type), planned.attributes, f"{where}: attributes")
+                build(
+                    _declared(known, planned.type, where),
+                    planned.attributes,
+                    f"{where}: attributes",
+                )
 
     def planned(self) -> tuple[Planned, ...]:
         """The perturbations, or, where none is given, three for each backend."""
@@ -188,8 +206,9 @@ class Experiment:
             )
         )
 
-    def proxies(self) -> tuple[ProxySpec, ...]:
-        return tuple(backend.proxy() for backend in self.backend)
+    def proxies(self) -> tuple[tuple[ProxySpec, tuple[ToxicSpec, ...]], ...]:
+        """What the sidecar makes: each proxy with its toxics."""
+        return tuple((backend.proxy(), backend.toxic) for backend in self.backend)
 
 
 def toxic_of(planned: Planned) -> ToxicSpec:
@@ -205,13 +224,39 @@ def toxic_of(planned: Planned) -> ToxicSpec:
     )
 
 
+def toxic_name(toxic: ToxicSpec) -> str:
+    """The name that a toxic has on its proxy."""
+    return toxic.name or f"{toxic.type}_{toxic.stream}"
+
+
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Experiment:
-    """Read and check a file. Raises ConfigurationError with the file and the key."""
+    """Read and check a file. Raises ConfigurationError with the file and the key.
+
+    A JSON array is Toxiproxy's configuration: proxies, and nothing else.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise ConfigurationError(f"{path}: {reason}") from None
+    if toxiproxy.recognised(path, text):
+        experiment = _from_toxiproxy(text, path)
+    else:
+        experiment = _from_toml(text, path, environ)
+    backends = tuple(backend.within(path.parent.absolute()) for backend in experiment.backend)
+    return replace(experiment, backend=backends)
+
+
+def _from_toxiproxy(text: str, path: Path) -> Experiment:
+    entries = toxiproxy.read(text, path)
+    backends = tuple(build(Backend, values, where) for where, values in entries)
+    try:
+        return Experiment(backend=backends)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+def _from_toml(text: str, path: Path, environ: Mapping[str, str]) -> Experiment:
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -220,9 +265,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Experiment:
     command = values.get("app", {}).get("command") if isinstance(values.get("app"), dict) else None
     if isinstance(command, str):
         values["app"]["command"] = shlex.split(command)
-    experiment = build(Experiment, values, f"{path}:")
-    backends = tuple(backend.within(path.parent.absolute()) for backend in experiment.backend)
-    return replace(experiment, backend=backends)
+    return build(Experiment, values, f"{path}:")
 
 
 def fill(text: str, values: Mapping[str, str], where: str) -> str:
@@ -253,6 +296,23 @@ def _substitute(value: Any, environ: Mapping[str, str], where: str) -> Any:
         return environ[match[1]]
 
     return _VARIABLE.sub(replacement, value)
+
+
+def _declared(known: registry.Registry, type_: str, where: str) -> type[Toxic]:
+    try:
+        return known.toxic(type_)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: type: {error}") from None
+
+
+def _check_toxics(backend: Backend, known: registry.Registry) -> None:
+    names: set[str] = set()
+    for toxic in backend.toxic:
+        where = f"backend {backend.name!r}: toxic {toxic_name(toxic)!r}"
+        build(_declared(known, toxic.type, where), toxic.attributes, f"{where}: attributes")
+        if toxic_name(toxic) in names:
+            raise ConfigurationError(f"{where}: it is there twice")
+        names.add(toxic_name(toxic))
 
 
 def _unique(what: str, names: list[str]) -> None:

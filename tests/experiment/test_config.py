@@ -61,7 +61,7 @@ def test_the_whole_file(tmp_path: Path) -> None:
     assert experiment.app is not None
     assert experiment.app.command == ("pserve", "app.ini", "http_port={port}")
     assert experiment.app.env["TOKEN"] == "s3cret"
-    assert [proxy.upstream for proxy in experiment.proxies()] == [
+    assert [proxy.upstream for proxy, _ in experiment.proxies()] == [
         "127.0.0.1:5432",
         "localhost:6379",
     ]

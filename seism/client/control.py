@@ -1,0 +1,136 @@
+"""One call of the control API at a time, and what an experiment tells the sidecar."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import select
+from typing import Any
+from urllib.parse import quote
+
+from seism.errors import ConfigurationError, Conflict, NotFound, SeismError, Unavailable
+
+_ERRORS: dict[int, type[SeismError]] = {400: ConfigurationError, 404: NotFound, 409: Conflict}
+
+
+class Control:
+    """Talks to one sidecar. Threads may share it.
+
+    ``timeout`` is seconds for one call. Raises Unavailable if the sidecar cannot be
+    reached, and the error that the API's status stands for if it says no.
+    """
+
+    def __init__(
+        self, host: str, port: int, token: str = "", timeout: float = 10, *,
+        keep_alive: bool = False,
+    ) -> None:  # fmt: skip
+        """``keep_alive`` keeps connections for the next call, until ``close``."""
+        self.host = host
+        self.port = port
+        self._timeout = timeout
+        self._keep_alive = keep_alive
+        self._idle: list[http.client.HTTPConnection] = []
+        self.headers = {"Content-Type": "application/json"}
+        if token:
+            self.headers["Authorization"] = f"Bearer {token}"
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """One request; the decoded JSON of the answer, None where there is none."""
+        data = None if body is None else json.dumps(body)
+        connection = self._connection()
+        keep = False
+        try:
+            connection.request(method, path, data, self.headers)
+            response = connection.getresponse()
+            answered = response.read()
+            keep = self._keep_alive and not response.will_close
+        except (OSError, http.client.HTTPException) as error:
+            raise self.away(error) from None
+        finally:
+            if keep:
+                self._idle.append(connection)
+            else:
+                connection.close()
+        if response.status >= 400:
+            raise refusal(response.status, answered, f"{method} {path}")
+        try:
+            return json.loads(answered) if answered else None
+        except ValueError:
+            raise Unavailable(f"what answers at {self.host}:{self.port} is no sidecar") from None
+
+    def close(self) -> None:
+        """Close what ``keep_alive`` has kept; the next call connects again."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def away(self, error: Exception) -> Unavailable:
+        """What to raise for a sidecar that could not be talked to."""
+        return Unavailable(
+            f"the sidecar at {self.host}:{self.port} does not answer: {error or 'no reply'}"
+        )
+
+    def _connection(self) -> http.client.HTTPConnection:
+        while self._idle:
+            try:
+                kept = self._idle.pop()
+            except IndexError:  # another thread took it
+                break
+            if not _ended(kept):
+                return kept
+            kept.close()
+        return http.client.HTTPConnection(self.host, self.port, timeout=self._timeout)
+
+    def proxies(self) -> dict[str, Any]:
+        """All proxies by name, as the API shows them."""
+        found: dict[str, Any] = self.call("GET", "/proxies")
+        return found
+
+    def add_toxic(self, proxy: str, toxic: dict[str, Any]) -> None:
+        self.call("POST", f"{proxy_path(proxy)}/toxics", toxic)
+
+    def remove_toxic(self, proxy: str, name: str) -> None:
+        self.call("DELETE", toxic_path(proxy, name))
+
+    def enable(self, proxy: str, enabled: bool) -> None:
+        self.call("POST", proxy_path(proxy), {"enabled": enabled})
+
+    def phase(self, phase: str, step: int | None = None, name: str = "") -> None:
+        """Mark in the journal where a phase begins."""
+        self.call("POST", "/seism/phase", {"phase": phase, "step": step, "name": name})
+
+    def load_done(self, segment: str, requests: int, routes: dict[str, Any]) -> None:
+        """Journal what the load generator saw."""
+        self.call(
+            "POST", "/seism/load", {"segment": segment, "requests": requests, "routes": routes}
+        )
+
+    def census(self) -> None:
+        """Have every worker list its open connections, into the journal."""
+        self.call("POST", "/seism/census", {})
+
+
+def proxy_path(proxy: str) -> str:
+    return f"/proxies/{quote(proxy, safe='')}"
+
+
+def toxic_path(proxy: str, toxic: str) -> str:
+    return f"{proxy_path(proxy)}/toxics/{quote(toxic, safe='')}"
+
+
+def refusal(status: int, body: bytes, asked: str) -> SeismError:
+    """The error that an answer's ``status`` stands for, with the sidecar's own words."""
+    try:
+        values = json.loads(body)
+    except ValueError:
+        values = None
+    message = values.get("error", "") if isinstance(values, dict) else ""
+    return _ERRORS.get(status, SeismError)(message or f"{asked}: {status}")
+
+
+def _ended(connection: http.client.HTTPConnection) -> bool:
+    """Whether the server has closed an idle connection: nothing else makes it readable."""
+    if connection.sock is None:
+        return True
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return bool(poll.poll(0))

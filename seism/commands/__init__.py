@@ -1,0 +1,1 @@
+"""The commands that drive a sidecar that runs. They load what they need, when they do."""

@@ -1,0 +1,83 @@
+"""``seism check``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seism.commands.option import show_json, word, words
+from seism.report.text import clean
+
+if TYPE_CHECKING:
+    from seism.experiment.config import Experiment
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.argument("file", type=FILE, default=Path("seism.toml"))
+@click.option("--json", "as_json", is_flag=True, help="JSON, for scripts.")
+def check(file: Path, as_json: bool) -> None:
+    """Check FILE (default: seism.toml) and say what it would do. Nothing is started.
+
+    FILE is a seism.toml, or Toxiproxy's JSON.
+
+    \b
+    Example:
+      seism check toxiproxy.json
+    """
+    import logging
+
+    from seism.experiment.config import load
+    from seism.experiment.plan import make
+
+    logging.basicConfig(format="seism: %(message)s")
+    experiment = load(file)
+    steps = (
+        [step.to_dict() for step in make(experiment, experiment.seed)] if _runs(experiment) else []
+    )
+    proxies = [
+        {**dataclasses.asdict(spec), "toxics": [dataclasses.asdict(toxic) for toxic in toxics]}
+        for spec, toxics in experiment.proxies()
+    ]
+    if as_json:
+        show_json({"seed": experiment.seed, "proxies": proxies, "plan": steps})
+        return
+    for proxy in proxies:
+        down = "" if proxy["enabled"] else ", disabled"
+        _say(f"proxy {proxy['name']}: {proxy['listen']} -> {proxy['upstream']}{down}")
+        for toxic in proxy["toxics"]:
+            _say(f"  {_toxic(toxic)}")
+    if steps:
+        _say(f"run, with seed {experiment.seed}:")
+    for number, step in enumerate(steps, 1):
+        _say(f"  {number}. {step['name']}: {_step(step)}")
+    if not proxies:
+        click.echo("no proxies")
+
+
+def _runs(experiment: Experiment) -> bool:
+    """Whether ``seism run`` would have all it needs."""
+    return experiment.app is not None and experiment.load is not None
+
+
+def _toxic(values: dict[str, Any]) -> str:
+    """A toxic in words."""
+    name = f" {word(values['name'])}" if values.get("name") else ""
+    chance = f", toxicity {values['toxicity']:g}" if values["toxicity"] < 1 else ""
+    attributes = words(values["attributes"])
+    return f"toxic{name}: {values['type']} {attributes}".rstrip() + f", {values['stream']}{chance}"
+
+
+def _step(values: dict[str, Any]) -> str:
+    """A step of the plan in words."""
+    if not values["stream"]:
+        return f"{values['backend']} down"
+    return f"{_toxic({**values, 'name': ''}).removeprefix('toxic: ')}, on {values['backend']}"
+
+
+def _say(text: str) -> None:
+    click.echo(clean(text))
