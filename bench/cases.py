@@ -66,7 +66,9 @@ def _latency(result: dict[str, Any]) -> Figures:
 
 
 def _cpu(result: dict[str, Any], name: str, per: float, unit: float) -> Figures:
-    return {name: result["cpu_ns"] / unit / per} if result["cpu_ns"] >= 0 and per else {}
+    if result["cpu_ns"] < 0:
+        return {}
+    return {name: result["cpu_ns"] / unit / per if per else float("nan")}
 
 
 def ping(connections: int, contestant: Contestant, seconds: float) -> Figures:

@@ -24,8 +24,8 @@ def quantile(histogram: Histogram, q: float) -> float:
 
 
 def median(values: Iterable[float]) -> float:
-    """NaN for no values."""
-    known = list(values)
+    """Of those that are known; NaN if none is."""
+    known = [value for value in values if value == value]
     return statistics.median(known) if known else float("nan")
 
 

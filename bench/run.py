@@ -82,9 +82,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(report(about, cases, list(contestants), results, options))
     document = {
         "machine": about, "rounds": options.rounds, "seconds": options.seconds,
-        "results": results,
+        "results": _without_nan(results),
     }  # fmt: skip
-    options.json.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    options.json.write_text(
+        json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    )
 
 
 def measure(
@@ -159,6 +161,15 @@ def _haproxy_version() -> str:
     except OSError:
         return f"not installed ({INSTALL_HAPROXY})"
     return said.split()[2].split("-")[0]
+
+
+def _without_nan(found: Any) -> Any:
+    """JSON knows no NaN: what a round could not measure is null there."""
+    if isinstance(found, dict):
+        return {key: _without_nan(value) for key, value in found.items()}
+    if isinstance(found, list):
+        return [_without_nan(value) for value in found]
+    return None if found != found else found
 
 
 def _say(text: str) -> None:

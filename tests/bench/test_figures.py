@@ -27,6 +27,7 @@ def test_a_quantile_is_the_middle_of_its_bucket() -> None:
 def test_nothing_has_no_quantile_and_no_median() -> None:
     assert math.isnan(quantile([], 0.5))
     assert math.isnan(median([]))
+    assert median([math.nan, 3]) == 3
 
 
 @given(st.lists(FIGURES, min_size=1))

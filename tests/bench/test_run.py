@@ -116,10 +116,11 @@ def test_the_tool_measures_prints_and_writes(
     assert list(document["results"]) == cases
     for figures in document["results"].values():
         for samples in figures.values():
+            # A round in which nothing came through is null: this is no test of speed.
             assert SEISM in samples
             for values in samples.values():
                 assert len(values) == 2
-                assert all(isinstance(value, float) for value in values)
+                assert all(value is None or isinstance(value, float) for value in values)
     assert set(document["machine"]) >= {"date", "processor", "cores", "python", "haproxy"}
     said = capsys.readouterr()
     assert "1 connection: requests/s" in said.out
