@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from seism.client import Control
+from seism.errors import ConfigurationError
 from seism.model import address
 from seism.options import build, describe
 from seism.registry import load
@@ -115,11 +116,13 @@ def holding(kind: str) -> dict[str, Any]:
             needed[key.name] = option.choices[0] if option.choices else max(option.minimum or 0, 1)
         elif option.unit in ("ms", "µs", "us", "s") and option.maximum is not None:
             long[key.name] = option.maximum
-    with contextlib.suppress(Exception):  # keys may exclude each other
-        build(cls, {**needed, **long}, kind)
-        return {**needed, **long}
-    build(cls, needed, kind)
-    return needed
+    # Keys may exclude each other, and of some one is needed, whichever.
+    single = ({key.name: key.option.maximum} for key in describe(cls) if key.option.maximum)
+    for more in (long, {}, *single):
+        with contextlib.suppress(ConfigurationError):
+            build(cls, {**needed, **more}, kind)
+            return {**needed, **more}
+    raise AssertionError(f"{kind} cannot be made")
 
 
 def p99(served: Control, proxy: str, kind: str | None) -> tuple[float, float]:

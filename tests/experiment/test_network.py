@@ -25,15 +25,15 @@ refused = "refuse"
 def test_a_backend_s_options_are_its_proxy_s(tmp_path: Path) -> None:
     file = tmp_path / "seism.toml"
     file.write_text(CONFIG)
-    assert load(file).proxies() == (
-        ProxySpec(
-            "ldap",
-            "[::1]:636",
-            "unix:/run/ldap.sock",
-            tls=ServerTls(f"{tmp_path}/proxy.pem"),
-            upstream_tls=ClientTls("/etc/ca.pem", "ldap.test"),
-            refused="refuse",
-        ),
+    ((spec, toxics),) = load(file).proxies()
+    assert toxics == ()
+    assert spec == ProxySpec(
+        "ldap",
+        "[::1]:636",
+        "unix:/run/ldap.sock",
+        tls=ServerTls(f"{tmp_path}/proxy.pem"),
+        upstream_tls=ClientTls("/etc/ca.pem", "ldap.test"),
+        refused="refuse",
     )
 
 
