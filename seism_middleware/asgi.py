@@ -68,6 +68,11 @@ class SeismASGI:
 class _Response:
     """What happens to one request."""
 
+    __slots__ = (
+        "_complete", "_expected", "_gone", "_observer", "_receive", "_request", "_scope",
+        "_send", "_sent", "_started",
+    )  # fmt: skip
+
     def __init__(self, observer: Observer, scope: Scope, send: Send) -> None:
         self._observer = observer
         self._scope = scope
@@ -80,11 +85,12 @@ class _Response:
         self._gone = False
 
     async def run(self, app: App, receive: Receive) -> None:
+        self._receive = receive
         request = self._request
         self._scope[ENVIRON_REQUEST] = request.id
         token = current.set(request)
         try:
-            await app(self._scope, self._listen(receive), self.send)
+            await app(self._scope, self.receive, self.send)
         except BaseException as error:
             self._failed(error)
             raise
@@ -95,14 +101,12 @@ class _Response:
             leave(token)
             self._observer.finish(request)
 
-    def _listen(self, receive: Receive) -> Receive:
-        async def listen() -> Message:
-            message = await receive()
-            if message["type"] == "http.disconnect" and not self._complete:
-                self._gone = True
-            return message
-
-        return listen
+    async def receive(self) -> Message:
+        """The server's next message; remembers that the client has gone."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and not self._complete:
+            self._gone = True
+        return message
 
     async def send(self, message: Message) -> None:
         """Pass ``message`` on; the observation leaves before the last byte does."""

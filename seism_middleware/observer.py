@@ -44,9 +44,6 @@ MAX_EXCHANGES = 100
 BLIND = ("uvloop", "psycopg2", "psycopg", "MySQLdb", "_mysql_connector", "pylibmc", "_ldap")
 """Modules that write to sockets from C, past every patch."""
 
-_CHANGING = ("status", "body", "retry_after", "exception")
-"""What may still change after the last byte of the response, errors and exchanges aside."""
-
 LEDGER = Ledger()
 """One per process: sockets belong to the process, not to an app."""
 PATCHES = Patches(LEDGER)
@@ -117,6 +114,7 @@ class Observer:
         self.ledger = ledger
         self.patches = patches
         self.interface = interface
+        self._by_thread = interface == "wsgi"
         self.routes = Routes()
         self._guesses = Routes()
         self.correlator = Correlator(ledger, lambda link: self.stream.send(link))
@@ -178,11 +176,13 @@ class Observer:
         """A request begins: the sidecar is told before the app is."""
         if not self._started:
             self.start()
-        request = Request(f"{self.worker}-{next(self._numbers)}", method[:32], time.monotonic())
+        began = time.monotonic()
+        request = Request(f"{self.worker}-{next(self._numbers)}", method[:32], began)
         self._running.add(request.id)
-        request.thread, request.cpu = thread_cpu() if self.interface == "wsgi" else (0, None)
+        if self._by_thread and self._vitals.cpu_due(began):
+            request.thread, request.cpu = thread_cpu()
         guess = self._guesses.name(path)
-        self.stream.send(RequestBegun(request.id, request.method, request.began, guess))
+        self.stream.send(RequestBegun(request.id, request.method, began, guess))
         return request
 
     def report(self, request: Request) -> None:
@@ -191,11 +191,25 @@ class Observer:
         if known is None:
             request.reported = self._observation(request)
         else:
-            now = {name: getattr(request, name) for name in _CHANGING}
-            now |= {"errors": tuple(request.errors), "exchanges": _exchanges(request)}
-            if all(getattr(known, name) == value for name, value in now.items()):
+            exchanges = _exchanges(request)
+            if (
+                known.status == request.status
+                and known.body == request.body
+                and known.exception == request.exception
+                and known.retry_after == request.retry_after
+                and len(known.errors) == len(request.errors)  # there are only ever more
+                and known.exchanges == exchanges
+            ):
                 return
-            request.reported = replace(known, **now)
+            request.reported = replace(
+                known,
+                status=request.status,
+                body=request.body,
+                exception=request.exception,
+                retry_after=request.retry_after,
+                errors=tuple(request.errors),
+                exchanges=exchanges,
+            )
         self.stream.send(request.reported)
 
     def finish(self, request: Request) -> None:
@@ -267,6 +281,8 @@ class Observer:
 
 
 def _exchanges(request: Request) -> tuple[Exchanges, ...]:
+    if not request.exchanges:
+        return ()
     counts = list(request.exchanges.items())[:MAX_EXCHANGES]
     return tuple(Exchanges(c.backend, c.local, sends, sent) for c, (sends, sent) in counts)
 

@@ -20,6 +20,7 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], object]]
 App = Callable[[Environ, StartResponse], Iterable[bytes]]
 
+_NOTHING: Iterator[bytes] = iter(())
 _log = logging.getLogger(__name__)
 
 
@@ -77,6 +78,11 @@ def decide(options: tuple[str | None, str | None, str, str | None, str]) -> Obse
 class _Response:
     """What happens to one request, and the iterable that the server gets for it."""
 
+    __slots__ = (
+        "_environ", "_expected", "_iterable", "_iterator", "_left", "_observer", "_path",
+        "_request", "_sent",
+    )  # fmt: skip
+
     def __init__(self, observer: Observer, environ: Environ) -> None:
         self._observer = observer
         self._environ = environ
@@ -85,7 +91,7 @@ class _Response:
         self._expected: int | None = None
         self._sent = 0
         self._iterable: Iterable[bytes] = ()
-        self._iterator: Iterator[bytes] = iter(())
+        self._iterator: Iterator[bytes] = _NOTHING
         self._left = -1
         """Chunks to come, where that is known."""
 
@@ -102,6 +108,9 @@ class _Response:
             raise
         finally:
             leave(token)
+        if type(iterable) is list:
+            self._left = len(iterable)
+            return _ListBody(self, self._left)
         wrapper = environ.get("wsgi.file_wrapper")
         if type(wrapper) is type and isinstance(iterable, wrapper):
             # The server looks for its own type, to send the file without reading it.
@@ -196,10 +205,7 @@ class _Response:
         try:
             chunk = next(self._iterator)
         except StopIteration:
-            if not self._request.body:
-                if self._request.status is None:
-                    self._request.status = 500  # start_response was never called
-                self._report(self._ending())
+            self._exhausted()
             raise
         except BaseException as error:
             self._failed(error)
@@ -209,8 +215,24 @@ class _Response:
         self._count(chunk)
         return chunk
 
+    def chunks(self) -> Iterator[bytes]:
+        """All of a list: no code of the app runs here, and nothing can fail."""
+        for chunk in self._iterator:
+            self._count(chunk)
+            yield chunk
+        self._exhausted()
+
+    def _exhausted(self) -> None:
+        if not self._request.body:
+            if self._request.status is None:
+                self._request.status = 500  # start_response was never called
+            self._report(self._ending())
+
     def close(self) -> None:
         request = self._request
+        if type(self._iterable) is list:
+            self._closed()
+            return
         token = current.set(request)
         try:
             close = getattr(self._iterable, "close", None)
@@ -223,15 +245,20 @@ class _Response:
             raise
         finally:
             leave(token)
-            if not request.body:
-                # The server stopped asking: there is no more to send, or no one to send it to.
-                request.body = BODY_COMPLETE if self._complete else BODY_TRUNCATED
-            self._report(request.body)
-            self._observer.finish(request)
+            self._closed()
+
+    def _closed(self) -> None:
+        request = self._request
+        if not request.body:
+            # The server stopped asking: there is no more to send, or no one to send it to.
+            self._report(BODY_COMPLETE if self._complete else BODY_TRUNCATED)
+        self._observer.finish(request)
 
 
 class _Body:
     """The iterable that the server gets; without a length, as the app's had none."""
+
+    __slots__ = ("_response",)
 
     def __init__(self, response: _Response) -> None:
         self._response = response
@@ -250,9 +277,20 @@ class _Body:
 class _SizedBody(_Body):
     """For a list: servers add a Content-Length where there is one item."""
 
+    __slots__ = ("_length",)
+
     def __init__(self, response: _Response, length: int) -> None:
         super().__init__(response)
         self._length = length
 
     def __len__(self) -> int:
         return self._length
+
+
+class _ListBody(_SizedBody):
+    """For a list itself, which is what most apps return."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._response.chunks()
