@@ -1,0 +1,1 @@
+"""How fast the proxies are, beside others: ``make bench``."""
