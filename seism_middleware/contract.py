@@ -40,6 +40,9 @@ ENVIRON_REQUEST = "seism.request"
 ENVIRON_ROUTE = "seism.route"
 """WSGI environ and ASGI scope key: a route pattern set by the app or an adapter."""
 
+PERTURBATION_HEADER = "Seism-Perturbation"
+"""Response header, by option: ids of perturbations that hit the request, with commas."""
+
 UPSTREAM = "upstream"
 DOWNSTREAM = "downstream"
 

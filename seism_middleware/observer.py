@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from seism_middleware import signals
+from seism_middleware.affected import AFFECTED
 from seism_middleware.contract import (
     SIDECAR_VARIABLE,
     TOKEN_VARIABLE,
@@ -20,6 +21,7 @@ from seism_middleware.contract import (
     Clock,
     Exchanges,
     Hello,
+    Link,
     PerturbationBegan,
     PerturbationEnded,
     Proxies,
@@ -35,6 +37,7 @@ from seism_middleware.patches import Patches
 from seism_middleware.request import Request, current
 from seism_middleware.route import Routes
 from seism_middleware.stream import Stream
+from seism_middleware.telemetry import Telemetry, telemetry
 from seism_middleware.vitals import Vitals, thread_cpu
 
 __all__ = ["Observer", "configured", "current", "parse_address"]
@@ -117,11 +120,12 @@ class Observer:
         self._by_thread = interface == "wsgi"
         self.routes = Routes()
         self._guesses = Routes()
-        self.correlator = Correlator(ledger, lambda link: self.stream.send(link))
+        self.correlator = Correlator(ledger, self._linked)
         self.stream = Stream(address, token, self._hello, self._receive, self.correlator.tick)
         self._domain = ""
         self._shift = 0.0
         self._metrics: Metrics | None = None
+        self._telemetry: Telemetry | None = None
         self._renew()
 
     def _renew(self) -> None:
@@ -156,6 +160,7 @@ class Observer:
             self.worker = os.urandom(4).hex()
             self._numbers = itertools.count(1)
             self._domain = clock_domain()
+            self._telemetry = telemetry(self)
             self.patches.install()
             self.stream.start()
             self._started = True
@@ -251,6 +256,10 @@ class Observer:
             connections=len(self.ledger),
         )
 
+    def _linked(self, link: Link) -> None:
+        self.stream.send(link)
+        signals.send("link_made", self, link)
+
     def _hello(self) -> Hello:
         return Hello(
             worker=self.worker,
@@ -296,3 +305,4 @@ def _after_fork() -> None:
         observer.ledger.forget()
         observer.patches.renew()
         observer.correlator.forget()
+    AFFECTED.renew()

@@ -48,7 +48,7 @@ CONNECT_TIMEOUT = 5.0
 """Seconds to connect and to be upgraded."""
 RETRY_FIRST, RETRY_MOST, RETRY_REFUSED = 0.05, 2.0, 30.0
 """Seconds between attempts: growing, and after the sidecar has said no."""
-OWN_SHARE, BATCH = 16, 256
+OWN_SHARE, BATCH = 16, 64
 """Records that a request's thread writes on behalf of others; of one hold of the lock."""
 LINGER = 0.01
 """Seconds for which records of requests may gather in the ring before they are sent."""

@@ -6,12 +6,15 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from seism_middleware import signals
+from seism_middleware.affected import AFFECTED, certain
 from seism_middleware.contract import (
     BODY_COMPLETE,
     BODY_NONE,
     BODY_TRUNCATED,
     ENVIRON_REQUEST,
     ENVIRON_ROUTE,
+    PERTURBATION_HEADER,
 )
 from seism_middleware.observer import Observer, configured, parse_address
 from seism_middleware.request import Request, current, leave, type_name
@@ -30,7 +33,8 @@ class SeismWSGI:
     ``sidecar`` (``host:port`` of its control address) and ``token`` default to the
     environment's ``SEISM_SIDECAR`` and ``SEISM_TOKEN``, read at the first request. Without a
     sidecar requests go straight through. ``statsd`` is ``host:port`` of a statsd server, and
-    ``statsd_prefix`` opens the names of its metrics.
+    ``statsd_prefix`` opens the names of its metrics. With ``perturbation_header`` a response
+    says in ``Seism-Perturbation`` what is known to have hit its request when the headers leave.
 
     Raises ValueError for a ``sidecar`` or ``statsd`` that is no address.
     """
@@ -42,6 +46,7 @@ class SeismWSGI:
         token: str | None = None,
         statsd: str | None = None,
         statsd_prefix: str = "seism",
+        perturbation_header: bool = False,
     ) -> None:
         if sidecar:
             parse_address(sidecar)
@@ -49,6 +54,7 @@ class SeismWSGI:
             parse_address(statsd, 8125)
         self.app = app
         self._options = (sidecar, token, "wsgi", statsd, statsd_prefix)
+        self._shows = perturbation_header
         self._observer: Observer | None = None
         self._decided = False
 
@@ -60,10 +66,18 @@ class SeismWSGI:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if not self._decided:
             self._observer = decide(self._options)
+            if self._shows:
+                AFFECTED.follow()
             self._decided = True
         if self._observer is None:
             return self.app(environ, start_response)
-        return _Response(self._observer, environ).run(self.app, start_response)
+        return _Response(self._observer, environ, self._shows).run(self.app, start_response)
+
+
+def shown(request: str) -> list[tuple[str, str]]:
+    """The header that says what is known to have hit ``request``, if anything is."""
+    perturbations = certain(AFFECTED.of(request))
+    return [(PERTURBATION_HEADER, perturbations)] if perturbations else []
 
 
 def decide(options: tuple[str | None, str | None, str, str | None, str]) -> Observer | None:
@@ -80,11 +94,12 @@ class _Response:
 
     __slots__ = (
         "_environ", "_expected", "_iterable", "_iterator", "_left", "_observer", "_path",
-        "_request", "_sent",
+        "_request", "_sent", "_shows",
     )  # fmt: skip
 
-    def __init__(self, observer: Observer, environ: Environ) -> None:
+    def __init__(self, observer: Observer, environ: Environ, shows: bool) -> None:
         self._observer = observer
+        self._shows = shows
         self._environ = environ
         self._path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         self._request: Request = observer.begin(environ["REQUEST_METHOD"], self._path)
@@ -126,6 +141,9 @@ class _Response:
         def start_response(
             status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
         ) -> Callable[[bytes], object]:
+            signals.send("response_started", self._observer, self._request.id)
+            if self._shows:
+                headers = [*headers, *shown(self._request.id)]
             try:
                 write = real(status, headers, exc_info) if exc_info else real(status, headers)
             finally:
