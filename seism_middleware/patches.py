@@ -127,24 +127,24 @@ def _send(original: Any, fileno: Any, ledger: Ledger) -> Any:
     """``send``, ``sendall``: one buffer first, whatever follows."""
     lookup, claimed = ledger.table.get, ledger.claim
 
-    def send(self: Any, data: Any, *args: Any) -> Any:
+    def send(self: Any, data: Any, flags: Any = 0, /) -> Any:
         connection = lookup(fileno(self), UNKNOWN)
         if connection is None:
-            return original(self, data, *args)
+            return original(self, data, flags)
         if connection is UNKNOWN:
             connection = ledger.adopt(self)
         if connection is None or connection.transported:
-            return original(self, data, *args)
+            return original(self, data, flags)
         if type(data) is bytes:
             size = len(data)
         else:
             try:
                 size = _size(data)
             except TypeError:
-                return original(self, data, *args)
+                return original(self, data, flags)
         claim = claimed(connection, size, self)
         try:
-            sent = original(self, data, *args)
+            sent = original(self, data, flags)
         except BaseException:
             ledger.failed(connection, claim, self)
             raise
@@ -157,11 +157,12 @@ def _send(original: Any, fileno: Any, ledger: Ledger) -> Any:
 
 def _gevent_send(original: Any, fileno: Any, ledger: Ledger) -> Any:
     """gevent's ``send``, to which its ``sendall`` comes down as well."""
-    inner = _send(lambda self, data, args, kwargs: original(self, data, *args, **kwargs),
-                  fileno, ledger)  # fmt: skip
+    inner = _send(
+        lambda self, data, more: original(self, data, *more[0], **more[1]), fileno, ledger
+    )
 
     def send(self: Any, data: Any, *args: Any, **kwargs: Any) -> Any:
-        return inner(self, data, args, kwargs)
+        return inner(self, data, (args, kwargs))
 
     return send
 
