@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from seism_middleware import signals
+from seism_middleware.affected import AFFECTED
 from seism_middleware.contract import (
     BODY_COMPLETE,
     BODY_NONE,
@@ -15,7 +17,7 @@ from seism_middleware.contract import (
 from seism_middleware.observer import Observer, parse_address
 from seism_middleware.request import current, leave, type_name
 from seism_middleware.route import fill
-from seism_middleware.wsgi import decide
+from seism_middleware.wsgi import decide, shown
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -37,6 +39,7 @@ class SeismASGI:
         token: str | None = None,
         statsd: str | None = None,
         statsd_prefix: str = "seism",
+        perturbation_header: bool = False,
     ) -> None:
         if sidecar:
             parse_address(sidecar)
@@ -44,6 +47,7 @@ class SeismASGI:
             parse_address(statsd, 8125)
         self.app = app
         self._options = (sidecar, token, "asgi", statsd, statsd_prefix)
+        self._shows = perturbation_header
         self._observer: Observer | None = None
         self._decided = False
 
@@ -58,18 +62,26 @@ class SeismASGI:
             return
         if not self._decided:
             self._observer = decide(self._options)
+            if self._shows:
+                AFFECTED.follow()
             self._decided = True
         if self._observer is None:
             await self.app(scope, receive, send)
             return
-        await _Response(self._observer, scope, send).run(self.app, receive)
+        await _Response(self._observer, scope, send, self._shows).run(self.app, receive)
 
 
 class _Response:
     """What happens to one request."""
 
-    def __init__(self, observer: Observer, scope: Scope, send: Send) -> None:
+    __slots__ = (
+        "_complete", "_expected", "_gone", "_observer", "_receive", "_request", "_scope",
+        "_send", "_sent", "_shows", "_started",
+    )  # fmt: skip
+
+    def __init__(self, observer: Observer, scope: Scope, send: Send, shows: bool) -> None:
         self._observer = observer
+        self._shows = shows
         self._scope = scope
         self._send = send
         self._request = observer.begin(scope["method"], scope["path"])
@@ -80,11 +92,12 @@ class _Response:
         self._gone = False
 
     async def run(self, app: App, receive: Receive) -> None:
+        self._receive = receive
         request = self._request
         self._scope[ENVIRON_REQUEST] = request.id
         token = current.set(request)
         try:
-            await app(self._scope, self._listen(receive), self.send)
+            await app(self._scope, self.receive, self.send)
         except BaseException as error:
             self._failed(error)
             raise
@@ -95,14 +108,12 @@ class _Response:
             leave(token)
             self._observer.finish(request)
 
-    def _listen(self, receive: Receive) -> Receive:
-        async def listen() -> Message:
-            message = await receive()
-            if message["type"] == "http.disconnect" and not self._complete:
-                self._gone = True
-            return message
-
-        return listen
+    async def receive(self) -> Message:
+        """The server's next message; remembers that the client has gone."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and not self._complete:
+            self._gone = True
+        return message
 
     async def send(self, message: Message) -> None:
         """Pass ``message`` on; the observation leaves before the last byte does."""
@@ -115,6 +126,11 @@ class _Response:
                 short = self._expected is not None and self._sent < self._expected
                 self._complete = not (short or self._gone)
                 self._report(BODY_COMPLETE if self._complete else BODY_TRUNCATED)
+        elif kind == "http.response.start":
+            signals.send("response_started", self._observer, self._request.id)
+            if self._shows:
+                more = [(n.lower().encode(), v.encode()) for n, v in shown(self._request.id)]
+                message = {**message, "headers": [*message.get("headers", ()), *more]}
         elif kind == "http.response.pathsend":
             self._complete = True
             self._report(BODY_COMPLETE)

@@ -38,7 +38,10 @@ UNKNOWN: Any = object()
 _TCP_INFO = getattr(socket, "TCP_INFO", None)
 _NOTSENT = struct.Struct("@I")
 _COUNTERS = struct.Struct("@QQ")
-_RECEIVED = struct.Struct("@Q")
+_RECEIVED = struct.Struct("@Q").unpack_from
+_IPPROTO_TCP = int(socket.IPPROTO_TCP)
+# Asked in each send: an attribute of a module costs as much as the call.
+_current, _monotonic = current.get, time.monotonic
 
 
 def written(sock: Any) -> int | None:
@@ -60,10 +63,10 @@ def received(sock: Any) -> int:
     if _TCP_INFO is None:
         return -1
     try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 136)
+        info = sock.getsockopt(_IPPROTO_TCP, _TCP_INFO, 136)
     except OSError:
         return -1
-    return int(_RECEIVED.unpack_from(info, 128)[0]) if len(info) == 136 else -1
+    return _RECEIVED(info, 128)[0] if len(info) == 136 else -1
 
 
 def address_text(address: Any) -> str:
@@ -273,21 +276,24 @@ class Ledger:
 
     def claim(self, connection: Connection, length: int, sock: Any) -> Claim:
         """``length`` bytes are about to be written on ``connection`` by the running code."""
-        request = current.get()
+        request = _current()
         if request is not None and request.over is not None:
             request = None  # a task that outlived the request in whose context it was made
         claims = connection.claims
         arrived = received(sock)
-        if claims and claims[-1].request is not request and arrived == connection.answered:
+        if arrived == connection.answered and claims and claims[-1].request is not request:
             connection.shared = True
         connection.answered = arrived
-        claim = Claim(connection.sent, length, request, time.monotonic())
+        claim = Claim(connection.sent, length, request, _monotonic())
         connection.sent += length
         claims.append(claim)
         if request is not None:
-            count = request.exchanges.setdefault(connection, [0, 0])
-            count[0] += 1
-            count[1] += length
+            count = request.exchanges.get(connection)
+            if count is None:
+                request.exchanges[connection] = [1, length]
+            else:
+                count[0] += 1
+                count[1] += length
         trap = connection.trap
         if trap is not None:
             connection.trap = None

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from seism_middleware import signals
+from seism_middleware.affected import AFFECTED
 from seism_middleware.contract import (
     SIDECAR_VARIABLE,
     TOKEN_VARIABLE,
@@ -20,6 +21,7 @@ from seism_middleware.contract import (
     Clock,
     Exchanges,
     Hello,
+    Link,
     PerturbationBegan,
     PerturbationEnded,
     Proxies,
@@ -35,6 +37,7 @@ from seism_middleware.patches import Patches
 from seism_middleware.request import Request, current
 from seism_middleware.route import Routes
 from seism_middleware.stream import Stream
+from seism_middleware.telemetry import Telemetry, telemetry
 from seism_middleware.vitals import Vitals, thread_cpu
 
 __all__ = ["Observer", "configured", "current", "parse_address"]
@@ -43,9 +46,6 @@ MAX_EXCHANGES = 100
 """Connections listed in one observation."""
 BLIND = ("uvloop", "psycopg2", "psycopg", "MySQLdb", "_mysql_connector", "pylibmc", "_ldap")
 """Modules that write to sockets from C, past every patch."""
-
-_CHANGING = ("status", "body", "retry_after", "exception")
-"""What may still change after the last byte of the response, errors and exchanges aside."""
 
 LEDGER = Ledger()
 """One per process: sockets belong to the process, not to an app."""
@@ -117,13 +117,15 @@ class Observer:
         self.ledger = ledger
         self.patches = patches
         self.interface = interface
+        self._by_thread = interface == "wsgi"
         self.routes = Routes()
         self._guesses = Routes()
-        self.correlator = Correlator(ledger, lambda link: self.stream.send(link))
+        self.correlator = Correlator(ledger, self._linked)
         self.stream = Stream(address, token, self._hello, self._receive, self.correlator.tick)
         self._domain = ""
         self._shift = 0.0
         self._metrics: Metrics | None = None
+        self._telemetry: Telemetry | None = None
         self._renew()
 
     def _renew(self) -> None:
@@ -158,6 +160,7 @@ class Observer:
             self.worker = os.urandom(4).hex()
             self._numbers = itertools.count(1)
             self._domain = clock_domain()
+            self._telemetry = telemetry(self)
             self.patches.install()
             self.stream.start()
             self._started = True
@@ -178,11 +181,13 @@ class Observer:
         """A request begins: the sidecar is told before the app is."""
         if not self._started:
             self.start()
-        request = Request(f"{self.worker}-{next(self._numbers)}", method[:32], time.monotonic())
+        began = time.monotonic()
+        request = Request(f"{self.worker}-{next(self._numbers)}", method[:32], began)
         self._running.add(request.id)
-        request.thread, request.cpu = thread_cpu() if self.interface == "wsgi" else (0, None)
+        if self._by_thread and self._vitals.cpu_due(began):
+            request.thread, request.cpu = thread_cpu()
         guess = self._guesses.name(path)
-        self.stream.send(RequestBegun(request.id, request.method, request.began, guess))
+        self.stream.send(RequestBegun(request.id, request.method, began, guess))
         return request
 
     def report(self, request: Request) -> None:
@@ -191,11 +196,25 @@ class Observer:
         if known is None:
             request.reported = self._observation(request)
         else:
-            now = {name: getattr(request, name) for name in _CHANGING}
-            now |= {"errors": tuple(request.errors), "exchanges": _exchanges(request)}
-            if all(getattr(known, name) == value for name, value in now.items()):
+            exchanges = _exchanges(request)
+            if (
+                known.status == request.status
+                and known.body == request.body
+                and known.exception == request.exception
+                and known.retry_after == request.retry_after
+                and len(known.errors) == len(request.errors)  # there are only ever more
+                and known.exchanges == exchanges
+            ):
                 return
-            request.reported = replace(known, **now)
+            request.reported = replace(
+                known,
+                status=request.status,
+                body=request.body,
+                exception=request.exception,
+                retry_after=request.retry_after,
+                errors=tuple(request.errors),
+                exchanges=exchanges,
+            )
         self.stream.send(request.reported)
 
     def finish(self, request: Request) -> None:
@@ -237,6 +256,10 @@ class Observer:
             connections=len(self.ledger),
         )
 
+    def _linked(self, link: Link) -> None:
+        self.stream.send(link)
+        signals.send("link_made", self, link)
+
     def _hello(self) -> Hello:
         return Hello(
             worker=self.worker,
@@ -267,6 +290,8 @@ class Observer:
 
 
 def _exchanges(request: Request) -> tuple[Exchanges, ...]:
+    if not request.exchanges:
+        return ()
     counts = list(request.exchanges.items())[:MAX_EXCHANGES]
     return tuple(Exchanges(c.backend, c.local, sends, sent) for c, (sends, sent) in counts)
 
@@ -280,3 +305,4 @@ def _after_fork() -> None:
         observer.ledger.forget()
         observer.patches.renew()
         observer.correlator.forget()
+    AFFECTED.renew()

@@ -17,6 +17,7 @@ OPTIONS = {
     "sidecar": "host:port of the sidecar's control address, default $SEISM_SIDECAR",
     "token": "the token that the sidecar wants, default $SEISM_TOKEN",
     "statsd": "host:port of a statsd server, default none",
+    "perturbation_header": "true: responses say in Seism-Perturbation what hit them",
     "statsd_prefix": "what the metrics' names begin with, default seism",
 }
 
@@ -32,7 +33,20 @@ def filter_app_factory(app: App, global_conf: Mapping[str, str], **local_conf: s
             hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(OPTIONS)}"
             raise ValueError(f"seism: unknown option {key!r}; {hint}")
     follow_routes(app)
-    return SeismWSGI(app, **local_conf)
+    options: dict[str, Any] = dict(local_conf)
+    if "perturbation_header" in options:
+        options["perturbation_header"] = truth(options["perturbation_header"])
+    return SeismWSGI(app, **options)
+
+
+def truth(text: str) -> bool:
+    """What PasteDeploy's own ``asbool`` makes of ``text``. Raises ValueError for other words."""
+    word = text.strip().lower()
+    if word in ("true", "yes", "on", "y", "t", "1"):
+        return True
+    if word in ("false", "no", "off", "n", "f", "0"):
+        return False
+    raise ValueError(f"seism: perturbation_header is true or false, not {text!r}")
 
 
 def follow_routes(app: Any) -> bool:

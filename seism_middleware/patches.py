@@ -123,49 +123,46 @@ def _size(data: Any) -> int:
     return len(data) if type(data) is bytes else memoryview(data).nbytes
 
 
-def _claimed(
-    ledger: Ledger, connection: Connection, size: int, sock: Any, call: Callable[[], Any]
-) -> Any:
-    """Claim, call, correct; ``call`` returns the number of bytes sent, or None for all."""
-    claim = ledger.claim(connection, size, sock)
-    try:
-        sent = call()
-    except BaseException:
-        ledger.failed(connection, claim, sock)
-        raise
-    if sent is not None and sent != size:
-        ledger.correct(connection, claim, sent)
-    return sent
-
-
 def _send(original: Any, fileno: Any, ledger: Ledger) -> Any:
     """``send``, ``sendall``: one buffer first, whatever follows."""
-    lookup = ledger.table.get
+    lookup, claimed = ledger.table.get, ledger.claim
 
-    def send(self: Any, data: Any, *args: Any) -> Any:
+    def send(self: Any, data: Any, flags: Any = 0, /) -> Any:
         connection = lookup(fileno(self), UNKNOWN)
         if connection is None:
-            return original(self, data, *args)
+            return original(self, data, flags)
         if connection is UNKNOWN:
             connection = ledger.adopt(self)
         if connection is None or connection.transported:
-            return original(self, data, *args)
+            return original(self, data, flags)
+        if type(data) is bytes:
+            size = len(data)
+        else:
+            try:
+                size = _size(data)
+            except TypeError:
+                return original(self, data, flags)
+        claim = claimed(connection, size, self)
         try:
-            size = _size(data)
-        except TypeError:
-            return original(self, data, *args)
-        return _claimed(ledger, connection, size, self, lambda: original(self, data, *args))
+            sent = original(self, data, flags)
+        except BaseException:
+            ledger.failed(connection, claim, self)
+            raise
+        if sent is not None and sent != size:
+            ledger.correct(connection, claim, sent)
+        return sent
 
     return send
 
 
 def _gevent_send(original: Any, fileno: Any, ledger: Ledger) -> Any:
     """gevent's ``send``, to which its ``sendall`` comes down as well."""
-    inner = _send(lambda self, data, args, kwargs: original(self, data, *args, **kwargs),
-                  fileno, ledger)  # fmt: skip
+    inner = _send(
+        lambda self, data, more: original(self, data, *more[0], **more[1]), fileno, ledger
+    )
 
     def send(self: Any, data: Any, *args: Any, **kwargs: Any) -> Any:
-        return inner(self, data, args, kwargs)
+        return inner(self, data, (args, kwargs))
 
     return send
 
@@ -184,7 +181,15 @@ def _sendmsg(original: Any, fileno: Any, ledger: Ledger) -> Any:
             size = sum(map(_size, buffers))
         except TypeError:
             return original(self, buffers, *args)
-        return _claimed(ledger, connection, size, self, lambda: original(self, buffers, *args))
+        claim = ledger.claim(connection, size, self)
+        try:
+            sent = original(self, buffers, *args)
+        except BaseException:
+            ledger.failed(connection, claim, self)
+            raise
+        if sent != size:
+            ledger.correct(connection, claim, sent)
+        return sent
 
     return sendmsg
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 OTHER = "(other)"
 MAX_ROUTES = 200
 """Distinct names that are made up per worker; any further path is ``(other)``."""
+MAX_PATH = 1000
+"""Characters of a path that are looked at, up to the last whole segment."""
 
 _IDENTIFIER = re.compile(
     r"\d+"
@@ -17,6 +20,7 @@ _IDENTIFIER = re.compile(
 )
 
 
+@functools.lru_cache(maxsize=512)
 def collapse(path: str) -> str:
     """``path`` with each segment that looks like an identifier replaced by ``{id}``.
 
@@ -46,6 +50,8 @@ class Routes:
 
     def name(self, path: str) -> str:
         """The collapsed path, or ``(other)`` once there are too many different ones."""
+        if len(path) > MAX_PATH:
+            path = path[:MAX_PATH].rpartition("/")[0]
         name = collapse(path or "/")[:200]
         if name not in self._names:
             if len(self._names) >= self._limit:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     perturbation_began: Signal
     perturbation_ended: Signal
+    link_made: Signal
+    response_started: Signal
     request_ended: Signal
 
 DECLARED = {
@@ -31,6 +33,14 @@ DECLARED = {
     "perturbation_ended": (
         "An effect is over; ``record`` is the contract's PerturbationEnded. "
         "Sent by the stream's thread, in every worker."
+    ),
+    "link_made": (
+        "A perturbation and a request belong together; ``record`` is the contract's Link. Sent "
+        "in the worker that served the request, by the stream's thread or the request's own."
+    ),
+    "response_started": (
+        "The headers of a response are about to leave; ``record`` is the request's id. Sent by "
+        "the request's own thread or task, in its context; again if the headers are replaced."
     ),
     "request_ended": (
         "A request is over; ``record`` is the contract's RequestEnded, as it was reported last. "

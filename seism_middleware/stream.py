@@ -1,9 +1,10 @@
 """The worker's stream to the sidecar: one connection, records both ways.
 
-Whoever sends writes the line to the kernel itself, so that a record sent before a response
-is safe before that response is, even if the process is killed next. What cannot be written
-at once waits in a bounded backlog for the background thread. Nothing here blocks a request
-or raises into it.
+Whoever sends writes the line itself, so that a record sent before a response is safe before
+that response is, even if the process is killed next: to memory that the sidecar shares with
+a worker on its host (``seism_middleware.ring``), from where the background thread sends many
+lines at once, or else to the kernel. What cannot be written at once waits in a bounded backlog
+for the background thread. Nothing here blocks a request or raises into it.
 
 Records are numbered as they are written, from 1, without a gap in one worker; a ``Dropped``
 skips the numbers of the records that it stands for. What the kernel had taken before a
@@ -12,6 +13,7 @@ connection broke is not sent again: it may have arrived.
 
 from __future__ import annotations
 
+import _socket
 import atexit
 import logging
 import os
@@ -32,9 +34,13 @@ from seism_middleware.contract import (
     ContractError,
     Dropped,
     Goodbye,
+    RequestBegun,
+    RequestEnded,
+    Welcome,
     decode,
     encode,
 )
+from seism_middleware.ring import Ring, open_ring
 
 BACKLOG = 10_000
 """Records that wait for the sidecar at most; later ones are dropped and counted."""
@@ -42,11 +48,16 @@ CONNECT_TIMEOUT = 5.0
 """Seconds to connect and to be upgraded."""
 RETRY_FIRST, RETRY_MOST, RETRY_REFUSED = 0.05, 2.0, 30.0
 """Seconds between attempts: growing, and after the sidecar has said no."""
-OWN_SHARE, BATCH = 16, 256
+OWN_SHARE, BATCH = 16, 64
 """Records that a request's thread writes on behalf of others; of one hold of the lock."""
+LINGER = 0.01
+"""Seconds for which records of requests may gather in the ring before they are sent."""
 PATIENCE = 0.5
 """Seconds that the end of the process waits for the last records to be written."""
 
+# What the background thread does: a wake-up is a system call that is worth avoiding.
+_ASLEEP, _LINGERING, _BUSY = range(3)
+_PATIENT = (RequestBegun, RequestEnded)
 _HEAD_LIMIT = 16 * 1024
 _REFUSALS = {
     401: f"it wants a token: set the option 'token' or {TOKEN_VARIABLE}",
@@ -86,6 +97,7 @@ class Stream:
         self._receive = receive
         self._tick = tick
         self._limit = backlog
+        self._send: Callable[[bytes], int] = lambda data: 0
         self.dropped = 0
         """Records discarded by this worker so far."""
         self._reset()
@@ -99,7 +111,10 @@ class Stream:
         self._closing = False
         self._backlog: deque[Any] = deque()
         self._rest = b""
-        self._partial: Any = None
+        self._partial = b""
+        """The line of which ``_rest`` is the rest."""
+        self._ring: Ring | None = None
+        self._state = _BUSY
         self._untold = 0
         self._number = 0
         self._warned = ""
@@ -130,10 +145,23 @@ class Stream:
     def send(self, record: Any) -> None:
         """Write ``record`` now, or keep it for later, or drop it; never blocks, never raises."""
         with self._lock:
-            self._keep(record)
-            if self._live:
-                self._flush(OWN_SHARE)
-            if self._sock is not None and (self._backlog or self._rest):
+            kept = 0
+            if not (self._backlog or self._untold):
+                kept = self._directly(record)
+            if not kept:
+                self._keep(record)
+                if self._live:
+                    self._flush(OWN_SHARE)
+            if self._state == _BUSY or self._sock is None:
+                return
+            ring = self._ring
+            if ring is None:
+                needed = bool(self._backlog or self._rest)
+            else:
+                full = not kept or 2 * kept > ring.size
+                needed = full or self._state == _ASLEEP or type(record) not in _PATIENT
+            if needed:
+                self._state = _BUSY
                 self._wake()
 
     def close(self, patience: float = PATIENCE) -> None:
@@ -160,6 +188,19 @@ class Stream:
 
     # The lock is held in the methods from here to _wake.
 
+    def _directly(self, record: Any) -> int:
+        """Bytes in the ring if ``record`` was taken there, 1 if by the kernel, otherwise 0."""
+        if not self._live or self._rest:
+            return 0
+        line = encode(record, self._number + 1)
+        if len(line) > MAX_LINE:
+            return 0
+        ring = self._ring
+        kept = int(self._taken(line)) if ring is None else ring.put(line)
+        if kept:
+            self._number += 1
+        return kept
+
     def _keep(self, record: Any) -> None:
         if len(self._backlog) >= self._limit:
             self._untold += 1
@@ -172,54 +213,89 @@ class Stream:
 
     def _flush(self, most: int) -> None:
         """Write what the kernel takes at once, ``most`` records at most."""
-        if self._rest and not self._write(self._rest, self._partial):
+        if self._rest and not self._pushed():
             return
         while self._backlog and most > 0:
-            record = self._backlog.popleft()
-            number = self._number + 1 + (record.count if type(record) is Dropped else 0)
-            line = encode(record, number)
+            record = self._backlog[0]
+            number = self._number
+            if type(record) is bytes:
+                line = record  # it had its number when a connection was lost
+            else:
+                number += 1 + (record.count if type(record) is Dropped else 0)
+                line = encode(record, number)
             if len(line) > MAX_LINE:
+                self._backlog.popleft()
                 self._untold += 1
                 self.dropped += 1
                 continue
-            if not self._write(line, record):
+            if not (self._taken(line) if self._ring is None else self._ring.put(line)):
+                return
+            self._backlog.popleft()
+            self._number = number
+            if self._rest:
                 return
             most -= 1
         if self._untold and not self._backlog:
             self._backlog.append(Dropped(self._untold))
             self._untold = 0
 
-    def _write(self, line: bytes, record: Any) -> bool:
-        """Whether all of ``line`` (or the rest of it) was taken; keeps what was not."""
-        whole = line is not self._rest
-        sock = self._sock
-        try:
-            sent = sock.send(line) if sock is not None else 0
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            if whole:
-                self._backlog.appendleft(record)
-            self._live = False
-            return False
-        if whole and not sent:
-            self._backlog.appendleft(record)
-            return False
-        if whole:
-            self._number += 1 + (record.count if type(record) is Dropped else 0)
-        self._rest = line[sent:]
-        self._partial = record if self._rest else None
+    def _pushed(self) -> bool:
+        """Whether the kernel has taken the rest of a line."""
+        self._rest = self._rest[self._sent(self._rest) :]
+        if not self._rest:
+            self._partial = b""
         return not self._rest
 
+    def _taken(self, line: bytes) -> bool:
+        """Whether the kernel has taken ``line``; if only a part of it, the rest is kept."""
+        sent = self._sent(line)
+        if 0 < sent < len(line):
+            self._rest, self._partial = line[sent:], line
+        return sent > 0
+
+    def _sent(self, data: bytes) -> int:
+        """The number of bytes of ``data`` that the kernel has taken."""
+        if not self._live:
+            return 0
+        try:
+            return self._send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self._live = False
+            return 0
+
+    def _ship(self) -> bool:
+        """Send what is in the ring; whether anything was."""
+        ring, shipped = self._ring, False
+        while ring is not None and not self._rest and ring.waiting:
+            data = ring.pending()
+            sent = self._sent(data)
+            ring.sent(data[:sent])
+            shipped = shipped or sent > 0
+            if sent < len(data):
+                break
+        return shipped
+
+    @property
+    def _unsent(self) -> bool:
+        ring = self._ring
+        return bool(self._backlog or self._rest or (ring is not None and ring.waiting))
+
     def _lost(self) -> None:
-        """The connection is over: a record of which a part was sent never arrived."""
-        if self._partial is not None:
-            self._backlog.appendleft(self._partial)
-            self._number -= 1 + (self._partial.count if type(self._partial) is Dropped else 0)
+        """The connection is over: a line of which a part was sent never arrived.
+
+        A sidecar that lives may have read it in the ring, and knows it by its number.
+        """
+        unsent = [self._partial] if self._partial else []
+        if self._ring is not None:
+            unsent += self._ring.rest()
+        self._backlog.extendleft(reversed(unsent))
         self._live = False
-        self._rest = b""
-        self._partial = None
+        self._rest = self._partial = b""
+        self._ring = None
         self._sock = None
+        self._state = _BUSY
 
     def _wake(self) -> None:
         if self._pipe is not None:
@@ -299,7 +375,7 @@ class Stream:
         poll = select.poll()
         poll.register(self._pipe[0], select.POLLIN)
         if sock is not None:
-            writing = select.POLLOUT if self._rest or self._backlog else 0
+            writing = select.POLLOUT if self._unsent and self._state == _BUSY else 0
             poll.register(sock.fileno(), select.POLLIN | writing)
         events = dict(poll.poll(max(1, int(seconds * 1000))))
         if events.pop(self._pipe[0], 0):
@@ -364,6 +440,10 @@ class Stream:
         hello = self._hello()
         with self._lock:
             self._sock = sock
+            # Past our own patches and whatever gevent makes of a socket: it never blocks.
+            self._send = _socket.socket.send.__get__(getattr(sock, "_sock", sock))
+            if self._backlog and type(self._backlog[0]) is bytes:
+                hello = encode(hello)  # without a number: those that follow are lower
             self._backlog.appendleft(hello)
             self._live = True
         received = self._lines(received)
@@ -372,11 +452,14 @@ class Stream:
                 if not self._live:
                     return
                 self._flush(BATCH)
-                idle = not (self._backlog or self._rest)
+                shipped = self._ship()
+                idle = not self._unsent
+                self._state = _BUSY if not idle else _LINGERING if shipped else _ASLEEP
             if self._closing and idle:
                 self._take_leave(sock)
                 return
-            events = self._poll(sock, self._ticked(10.0))
+            longest = LINGER if self._state == _LINGERING else 10.0
+            events = self._poll(sock, min(longest, self._ticked(longest)))
             if events & ~select.POLLOUT:
                 try:
                     data = sock.recv(65536)
@@ -410,6 +493,9 @@ class Stream:
                 continue
             if record is None:
                 continue
+            if type(record) is Welcome and record.ring:
+                with self._lock:
+                    self._ring = open_ring(record.ring, record.ring_key)
             try:
                 self._receive(record)
             except Exception:

@@ -9,6 +9,8 @@ import time
 
 SAMPLE_EVERY = 0.05
 """Seconds for which a sample of the resident set size is good."""
+CPU_EVERY = 0.002
+"""Seconds between requests whose CPU time is read, at least: reading it is a system call."""
 
 
 class Vitals:
@@ -17,12 +19,20 @@ class Vitals:
     def __init__(self) -> None:
         self._page = os.sysconf("SC_PAGE_SIZE")
         self._sampled = float("-inf")
+        self._cpu_sampled = float("-inf")
         self._rss: int | None = None
         self._cpu_at = (time.monotonic(), time.process_time())
 
     def due(self, now: float) -> bool:
         """Whether the last sample is too old at ``now`` (seconds, monotonic)."""
         return now - self._sampled >= SAMPLE_EVERY
+
+    def cpu_due(self, now: float) -> bool:
+        """Whether the CPU time of a request that begins at ``now`` is to be read."""
+        if now - self._cpu_sampled < CPU_EVERY:
+            return False
+        self._cpu_sampled = now
+        return True
 
     def rss(self, now: float) -> int | None:
         """Resident set size in bytes (proc(5), statm); None where there is no /proc."""

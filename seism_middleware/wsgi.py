@@ -6,12 +6,15 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from seism_middleware import signals
+from seism_middleware.affected import AFFECTED, certain
 from seism_middleware.contract import (
     BODY_COMPLETE,
     BODY_NONE,
     BODY_TRUNCATED,
     ENVIRON_REQUEST,
     ENVIRON_ROUTE,
+    PERTURBATION_HEADER,
 )
 from seism_middleware.observer import Observer, configured, parse_address
 from seism_middleware.request import Request, current, leave, type_name
@@ -20,6 +23,7 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], object]]
 App = Callable[[Environ, StartResponse], Iterable[bytes]]
 
+_NOTHING: Iterator[bytes] = iter(())
 _log = logging.getLogger(__name__)
 
 
@@ -29,7 +33,8 @@ class SeismWSGI:
     ``sidecar`` (``host:port`` of its control address) and ``token`` default to the
     environment's ``SEISM_SIDECAR`` and ``SEISM_TOKEN``, read at the first request. Without a
     sidecar requests go straight through. ``statsd`` is ``host:port`` of a statsd server, and
-    ``statsd_prefix`` opens the names of its metrics.
+    ``statsd_prefix`` opens the names of its metrics. With ``perturbation_header`` a response
+    says in ``Seism-Perturbation`` what is known to have hit its request when the headers leave.
 
     Raises ValueError for a ``sidecar`` or ``statsd`` that is no address.
     """
@@ -41,6 +46,7 @@ class SeismWSGI:
         token: str | None = None,
         statsd: str | None = None,
         statsd_prefix: str = "seism",
+        perturbation_header: bool = False,
     ) -> None:
         if sidecar:
             parse_address(sidecar)
@@ -48,6 +54,7 @@ class SeismWSGI:
             parse_address(statsd, 8125)
         self.app = app
         self._options = (sidecar, token, "wsgi", statsd, statsd_prefix)
+        self._shows = perturbation_header
         self._observer: Observer | None = None
         self._decided = False
 
@@ -59,10 +66,18 @@ class SeismWSGI:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if not self._decided:
             self._observer = decide(self._options)
+            if self._shows:
+                AFFECTED.follow()
             self._decided = True
         if self._observer is None:
             return self.app(environ, start_response)
-        return _Response(self._observer, environ).run(self.app, start_response)
+        return _Response(self._observer, environ, self._shows).run(self.app, start_response)
+
+
+def shown(request: str) -> list[tuple[str, str]]:
+    """The header that says what is known to have hit ``request``, if anything is."""
+    perturbations = certain(AFFECTED.of(request))
+    return [(PERTURBATION_HEADER, perturbations)] if perturbations else []
 
 
 def decide(options: tuple[str | None, str | None, str, str | None, str]) -> Observer | None:
@@ -77,15 +92,21 @@ def decide(options: tuple[str | None, str | None, str, str | None, str]) -> Obse
 class _Response:
     """What happens to one request, and the iterable that the server gets for it."""
 
-    def __init__(self, observer: Observer, environ: Environ) -> None:
+    __slots__ = (
+        "_environ", "_expected", "_iterable", "_iterator", "_left", "_observer", "_path",
+        "_request", "_sent", "_shows",
+    )  # fmt: skip
+
+    def __init__(self, observer: Observer, environ: Environ, shows: bool) -> None:
         self._observer = observer
+        self._shows = shows
         self._environ = environ
         self._path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         self._request: Request = observer.begin(environ["REQUEST_METHOD"], self._path)
         self._expected: int | None = None
         self._sent = 0
         self._iterable: Iterable[bytes] = ()
-        self._iterator: Iterator[bytes] = iter(())
+        self._iterator: Iterator[bytes] = _NOTHING
         self._left = -1
         """Chunks to come, where that is known."""
 
@@ -102,6 +123,9 @@ class _Response:
             raise
         finally:
             leave(token)
+        if type(iterable) is list:
+            self._left = len(iterable)
+            return _ListBody(self, self._left)
         wrapper = environ.get("wsgi.file_wrapper")
         if type(wrapper) is type and isinstance(iterable, wrapper):
             # The server looks for its own type, to send the file without reading it.
@@ -117,6 +141,9 @@ class _Response:
         def start_response(
             status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
         ) -> Callable[[bytes], object]:
+            signals.send("response_started", self._observer, self._request.id)
+            if self._shows:
+                headers = [*headers, *shown(self._request.id)]
             try:
                 write = real(status, headers, exc_info) if exc_info else real(status, headers)
             finally:
@@ -196,10 +223,7 @@ class _Response:
         try:
             chunk = next(self._iterator)
         except StopIteration:
-            if not self._request.body:
-                if self._request.status is None:
-                    self._request.status = 500  # start_response was never called
-                self._report(self._ending())
+            self._exhausted()
             raise
         except BaseException as error:
             self._failed(error)
@@ -209,8 +233,24 @@ class _Response:
         self._count(chunk)
         return chunk
 
+    def chunks(self) -> Iterator[bytes]:
+        """All of a list: no code of the app runs here, and nothing can fail."""
+        for chunk in self._iterator:
+            self._count(chunk)
+            yield chunk
+        self._exhausted()
+
+    def _exhausted(self) -> None:
+        if not self._request.body:
+            if self._request.status is None:
+                self._request.status = 500  # start_response was never called
+            self._report(self._ending())
+
     def close(self) -> None:
         request = self._request
+        if type(self._iterable) is list:
+            self._closed()
+            return
         token = current.set(request)
         try:
             close = getattr(self._iterable, "close", None)
@@ -223,15 +263,20 @@ class _Response:
             raise
         finally:
             leave(token)
-            if not request.body:
-                # The server stopped asking: there is no more to send, or no one to send it to.
-                request.body = BODY_COMPLETE if self._complete else BODY_TRUNCATED
-            self._report(request.body)
-            self._observer.finish(request)
+            self._closed()
+
+    def _closed(self) -> None:
+        request = self._request
+        if not request.body:
+            # The server stopped asking: there is no more to send, or no one to send it to.
+            self._report(BODY_COMPLETE if self._complete else BODY_TRUNCATED)
+        self._observer.finish(request)
 
 
 class _Body:
     """The iterable that the server gets; without a length, as the app's had none."""
+
+    __slots__ = ("_response",)
 
     def __init__(self, response: _Response) -> None:
         self._response = response
@@ -250,9 +295,20 @@ class _Body:
 class _SizedBody(_Body):
     """For a list: servers add a Content-Length where there is one item."""
 
+    __slots__ = ("_length",)
+
     def __init__(self, response: _Response, length: int) -> None:
         super().__init__(response)
         self._length = length
 
     def __len__(self) -> int:
         return self._length
+
+
+class _ListBody(_SizedBody):
+    """For a list itself, which is what most apps return."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._response.chunks()

@@ -18,6 +18,7 @@ from gevent.event import Event
 from gevent.queue import SimpleQueue
 from gevent.socket import socket as Socket
 
+from seism.bus.ring import Ring
 from seism.clock import Clock
 from seism.journal import Journal, Missing, WorkerLeft
 from seism_middleware import contract
@@ -111,6 +112,10 @@ class Hub:
         self._numbers[worker] = max(last, number)
         return max(0, number - last - 1)
 
+    def known(self, worker: str, number: int | None) -> bool:
+        """Whether the record of this number has arrived before."""
+        return number is not None and number <= self._numbers.get(worker, 0)
+
 
 class Worker:
     """One worker's stream."""
@@ -125,6 +130,7 @@ class Worker:
         self._skew = 0.0
         self._outbox: SimpleQueue = SimpleQueue()
         self._censuses: dict[str, Event] = {}
+        self._ring = _ring()
 
     def run(self, initial: bytes) -> None:
         """Read until the end of the stream, then settle what was left open."""
@@ -141,7 +147,10 @@ class Worker:
         finally:
             writer.kill(block=False)
             if self.name:
+                self._recover()
                 self._leave()
+            if self._ring is not None:
+                self._ring.close()
 
     def send(self, line: bytes) -> None:
         """Queue one line; a worker that does not read is cut off."""
@@ -171,10 +180,29 @@ class Worker:
             self.hub.missing(self.name, missing)
         self.hub.record(record, self.name, number)
         self.hub.workers.append(self)
-        welcome = Welcome(contract.Clock(clock.domain, clock.now()), self.hub.proxied())
+        welcome = Welcome(
+            contract.Clock(clock.domain, clock.now()),
+            self.hub.proxied(),
+            self._ring.path if self._ring else "",
+            self._ring.key if self._ring else "",
+        )
         self.send(contract.encode(welcome))
 
+    def _recover(self) -> None:
+        """What the worker had written and could not send any more, as it was killed."""
+        if self.orderly or self._ring is None:
+            return
+        try:
+            for line in self._ring.lines():
+                record, number = contract.decode(line)
+                if record is not None and number is not None:
+                    self._receive(record, number)
+        except (ContractError, OSError) as error:
+            log.warning("worker %s: its last records cannot be read: %s", self.name, error)
+
     def _receive(self, record: Any, number: int | None) -> None:
+        if self.hub.known(self.name, number):
+            return  # it was taken from the ring when an earlier stream broke
         missing = self.hub.expected(self.name, number)
         if missing and not isinstance(record, Dropped):
             self.hub.missing(self.name, missing)
@@ -251,3 +279,11 @@ class Worker:
                 self.socket.sendall(b"".join(lines))
         except OSError:
             return
+
+
+def _ring() -> Ring | None:
+    try:
+        return Ring()
+    except OSError as error:
+        log.warning("no memory to share with a worker, which will send each record: %s", error)
+        return None

@@ -31,6 +31,24 @@ def test_every_record_comes_back(record: Any, number: int | None) -> None:
     assert decode(line) == (record, number)
 
 
+@given(
+    ANY_RECORD | st.builds(contract.PerturbationEnded, at=st.floats()),
+    st.none() | st.integers(0, 2**53),
+)
+def test_a_line_is_what_json_makes_of_the_dictionary(record: Any, number: int | None) -> None:
+    """Also where a float is not a number."""
+    values = to_dict(record) | ({} if number is None else {"n": number})
+    expected = json.dumps(values, separators=(",", ":"), ensure_ascii=True)
+    assert encode(record, number).decode() == expected + "\n"
+
+
+@given(JSON, JSON, JSON)
+def test_any_value_is_written_as_json_does(method: Any, route: Any, at: Any) -> None:
+    record = contract.RequestBegun("w-1", method, at, route)
+    expected = json.dumps(to_dict(record), separators=(",", ":"), ensure_ascii=True)
+    assert encode(record).decode() == expected + "\n"
+
+
 @given(ANY_RECORD, st.dictionaries(st.text(min_size=1).map("x_".__add__), JSON, max_size=3))
 def test_unknown_fields_are_ignored(record: Any, more: dict[str, Any]) -> None:
     assert from_dict({**to_dict(record), **more}) == record

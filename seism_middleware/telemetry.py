@@ -1,0 +1,90 @@
+"""OpenTelemetry: what hit a request, on the span in which it is served.
+
+Where the app has imported ``opentelemetry.trace`` by itself, each link becomes a span event
+``seism.perturbation`` with the attributes ``seism.perturbation``, ``seism.request``,
+``seism.role``, ``seism.evidence`` and ``seism.exact``, and the span has the attribute
+``seism.request``. Nothing is imported, and without the API nothing is done.
+
+The span is the one that is current when the app starts its response. A link that comes after
+that span has ended is in the journal only: an ended span takes no events.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+from seism_middleware import signals
+from seism_middleware.affected import MAX_REQUESTS
+from seism_middleware.contract import Link, RequestEnded
+
+API = "opentelemetry.trace"
+
+
+class Telemetry:
+    """Follows the signals of ``sender``, an Observer. Raises ImportError without blinker."""
+
+    def __init__(self, sender: Any) -> None:
+        self._lock = threading.Lock()
+        self._spans: dict[str, Any] = {}
+        self._early: dict[str, list[Link]] = {}
+        signals.link_made.connect(self._linked, sender=sender)
+        signals.response_started.connect(self._started, sender=sender)
+        signals.request_ended.connect(self._ended, sender=sender)
+
+    def _started(self, sender: Any, record: str) -> None:
+        """In the context of the request: its span is the current one, or there is none."""
+        api: Any = sys.modules.get(API)
+        span = api.get_current_span() if api is not None else None
+        if span is None or not span.is_recording():
+            return
+        span.set_attribute("seism.request", record)
+        with self._lock:
+            self._spans[record] = span
+            early = self._early.pop(record, [])
+        for link in early:
+            _tell(span, link)
+
+    def _linked(self, sender: Any, record: Link) -> None:
+        if record.request is None:
+            return
+        with self._lock:
+            span = self._spans.get(record.request)
+            if span is None:
+                self._early.setdefault(record.request, []).append(record)
+                while len(self._early) > MAX_REQUESTS:
+                    del self._early[next(iter(self._early))]
+        if span is not None:
+            _tell(span, record)
+
+    def _ended(self, sender: Any, record: RequestEnded) -> None:
+        if record.request in self._early:  # no response was started
+            self._started(sender, record.request)
+        with self._lock:
+            self._spans.pop(record.request, None)
+            self._early.pop(record.request, None)
+
+
+def _tell(span: Any, link: Link) -> None:
+    if span.is_recording():
+        span.add_event(
+            "seism.perturbation",
+            {
+                "seism.perturbation": link.perturbation,
+                "seism.request": link.request,
+                "seism.role": link.role,
+                "seism.evidence": link.evidence,
+                "seism.exact": link.exact,
+            },
+        )
+
+
+def telemetry(sender: Any) -> Telemetry | None:
+    """Where the app has imported the API by now; None elsewhere."""
+    if API not in sys.modules:
+        return None
+    try:
+        return Telemetry(sender)
+    except ImportError:
+        return None
