@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from seism_middleware.carry import doubtful
 from seism_middleware.contract import OpenConnection, Proxied
 from seism_middleware.request import Request, current
 
@@ -73,15 +74,21 @@ def address_text(address: Any) -> str:
 
 
 class Claim:
-    """``length`` bytes from ``offset`` were written for ``request`` (None: for none)."""
+    """``length`` bytes from ``offset`` were written for ``request`` (None: for none).
 
-    __slots__ = ("at", "length", "offset", "request")
+    It is not ``sure`` where a thread that a request has started may work for others.
+    """
 
-    def __init__(self, offset: int, length: int, request: Request | None, at: float) -> None:
+    __slots__ = ("at", "length", "offset", "request", "sure")
+
+    def __init__(
+        self, offset: int, length: int, request: Request | None, at: float, sure: bool = True
+    ) -> None:
         self.offset = offset
         self.length = length
         self.request = request
         self.at = at
+        self.sure = sure
 
     @property
     def end(self) -> int:
@@ -281,7 +288,8 @@ class Ledger:
         if claims and claims[-1].request is not request and arrived == connection.answered:
             connection.shared = True
         connection.answered = arrived
-        claim = Claim(connection.sent, length, request, time.monotonic())
+        sure = not doubtful.get()
+        claim = Claim(connection.sent, length, request, time.monotonic(), sure)
         connection.sent += length
         claims.append(claim)
         if request is not None:
