@@ -153,7 +153,10 @@ def urls() -> Any:
         raise KeyError("secret")
 
     def breaks(request: Any, name: str) -> StreamingHttpResponse:
-        return StreamingHttpResponse(broken_async() if hasattr(request, "scope") else broken())
+        if not hasattr(request, "scope"):
+            return StreamingHttpResponse(broken())
+        request._stream.close()  # Django leaves it open where a stream breaks
+        return StreamingHttpResponse(broken_async())
 
     module = types.ModuleType("small_urls")
     module.urlpatterns = [  # type: ignore[attr-defined]
@@ -168,33 +171,40 @@ def urls() -> Any:
 def starlette(fast: bool = False) -> Any:
     from fastapi import FastAPI
     from starlette.applications import Starlette
-    from starlette.requests import Request
     from starlette.responses import PlainTextResponse, StreamingResponse
     from starlette.routing import Route
 
-    async def items(request: Request) -> Any:
-        return PlainTextResponse(request.path_params["name"])
+    async def items(name: str) -> Any:
+        return PlainTextResponse(name)
 
-    async def busy(request: Request) -> Any:
+    async def busy(name: str) -> Any:
         raise Busy
 
-    async def raises(request: Request) -> Any:
+    async def raises(name: str) -> Any:
         raise KeyError("secret")
 
-    async def breaks(request: Request) -> Any:
+    async def breaks(name: str) -> Any:
         return StreamingResponse(broken_async())
 
-    async def excuse(request: Request, error: Exception) -> Any:
+    async def excuse(request: Any, error: Exception) -> Any:
         return PlainTextResponse("busy", 503, {"Retry-After": "1"})
+
+    def through(view: Any) -> Any:
+        async def called(request: Any) -> Any:
+            return await view(**request.path_params)
+
+        return called
 
     views = {"items": items, "busy": busy, "raises": raises, "breaks": breaks}
     app: Any
     if fast:
         app = FastAPI()
         for name, view in views.items():
-            app.add_api_route(f"/{name}/{{name}}", view)
+            app.add_api_route(f"/{name}/{{name}}", view, response_model=None)
     else:
-        app = Starlette(routes=[Route(f"/{name}/{{name:str}}", v) for name, v in views.items()])
+        app = Starlette(
+            routes=[Route(f"/{name}/{{name:str}}", through(v)) for name, v in views.items()]
+        )
     app.add_exception_handler(Busy, excuse)
     return app
 

@@ -16,7 +16,7 @@ from seism_middleware.contract import Hello, RequestBegun, RequestEnded
 from seism_middleware.frameworks import uniform
 from tests.seism_middleware import apps
 from tests.seism_middleware.peer import Peer, eventually
-from tests.seism_middleware.test_asgi import serving as serving_asgi
+from tests.seism_middleware.test_asgi import serving
 from tests.seism_middleware.test_wsgi import call
 
 pytestmark = pytest.mark.filterwarnings(
@@ -62,7 +62,7 @@ def test_each_sees_what_the_client_sees(setup: str, peer: Peer) -> None:
     kind, build, seen = apps.SETUPS[setup]
     app = build(peer.address)
     logging.getLogger("waitress").addHandler(logging.NullHandler())
-    with {"wsgi": serving_wsgi, "asgi": serving_asgi}[kind](app) as client:
+    with serving_wsgi(app) if kind == "wsgi" else serving(app, "auto") as client:
         statuses = [ask(client, path) for path in PATHS]
     eventually(lambda: len({r.request for r in peer.records(RequestEnded)}) == 5, "all five")
     eventually(lambda: peer.records(RequestEnded)[-1].body == "truncated", "the last one")
