@@ -34,7 +34,11 @@ MODULES = (
     "test.test_asyncio.test_threads",
     "test.test_concurrent_futures",
 )
-QUICK = ("test.test_asyncio.test_sock_lowlevel", "test.test_asyncio.test_threads", "test.test_queue")
+QUICK = (
+    "test.test_asyncio.test_sock_lowlevel",
+    "test.test_asyncio.test_threads",
+    "test.test_queue",
+)
 """A few seconds each, for every run of the suite."""
 
 PROCESSES = ("ProcessPool", "Multiprocess", "Fork")

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import redis
+
 from seism_middleware.wsgi import SeismWSGI
 
 host, _, port = os.environ["CACHE"].rpartition(":")
