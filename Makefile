@@ -12,7 +12,7 @@ NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get
 PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123]\.'); do \
 	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
-.PHONY: help demo test lint tox clean
+.PHONY: help demo test lint tox cpython clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -47,6 +47,9 @@ lint: $(VENV)/.test ## ruff and mypy strict
 tox: $(VENV)/.test ## the suite on each Python of 3.11-3.13 that is there (ARGS="-e py312")
 	@$(PIP) install 'tox>=4.20'
 	PATH="$(PYENV_BINS)$$PATH" $(BIN)/tox run $(ARGS)
+
+cpython: $(VENV)/.test ## CPython's own tests with and without the patches (ARGS="test.test_ssl")
+	$(BIN)/python -m tests.cpython.run $(ARGS)
 
 clean: ## remove what was made
 	rm -rf $(VENV) .tox build dist *.egg-info seism-report .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -43,11 +43,11 @@ QUICK = (
 
 PROCESSES = ("ProcessPool", "Multiprocess", "Fork")
 """In the names of tests that are about processes, which nothing of ours touches."""
-PATIENCE = 900
-"""Seconds for one run of one module."""
+PATIENCE = 45
+"""Seconds without a test's end, after which the running one is cut off."""
 
 Outcomes = dict[str, str]
-"""Test id -> ``ok``, ``skipped``, ``failed``, ``expected`` or ``unexpected``."""
+"""Test id -> ``ok``, ``skipped``, ``failed``, ``expected``, ``unexpected`` or ``cut off``."""
 
 
 def missing() -> str:
@@ -60,23 +60,37 @@ def missing() -> str:
 
 
 def outcomes(module: str, patched: bool) -> Outcomes:
-    """Run one module in a process of its own."""
+    """Run one module in a process of its own; a test that hangs or kills it is cut off."""
+    found: Outcomes = {}
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "outcomes.json"
+        target = Path(folder) / "outcomes"
+        target.touch()
         command = [sys.executable, "-m", "tests.cpython.run", "--into", str(target)]
-        command += ["--patched"] if patched else []
-        done = subprocess.run(
-            [*command, module],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        if not target.exists():
-            raise RuntimeError(f"{module} did not run: {done.stderr[-2000:]}")
-        found: Outcomes = json.loads(target.read_text())
-        return found
+        command += ["--patched", module] if patched else [module]
+        while True:
+            code = watch(command, target)
+            found |= dict(json.loads(line) for line in target.read_text().splitlines())
+            running = [key for key, outcome in found.items() if outcome == "running"]
+            if not running and code:
+                raise RuntimeError(f"{module} did not run: its process ended with {code}")
+            if not running:
+                return found
+            with target.open("a") as lines:
+                for key in running:
+                    lines.write(json.dumps([key, "cut off"]) + "\n")
+
+
+def watch(command: list[str], target: Path) -> int:
+    """Run ``command`` while ``target`` grows; its exit code."""
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    size, since = -1, time.monotonic()
+    while child.poll() is None:
+        if target.stat().st_size != size:
+            size, since = target.stat().st_size, time.monotonic()
+        elif time.monotonic() > since + PATIENCE:
+            child.kill()
+        time.sleep(0.05)
+    return child.returncode
 
 
 def different(without: Outcomes, with_patches: Outcomes) -> list[str]:
@@ -95,60 +109,63 @@ def compare(module: str) -> tuple[Outcomes, list[str]]:
     """
     without, found = outcomes(module, False), outcomes(module, True)
     if different(without, found):
-        without, found = outcomes(module, False) | {}, outcomes(module, True)
+        without, found = outcomes(module, False), outcomes(module, True)
     return without, different(without, found)
 
 
-class _Result(unittest.TextTestResult):
-    """Keeps every outcome by id; a test with a failed subtest has failed."""
+class _Result(unittest.TestResult):
+    """Writes every outcome by id; a test with a failed subtest has failed."""
 
-    kept: Outcomes
+    target: Path
+
+    def _note(self, test: unittest.TestCase, outcome: str) -> None:
+        with self.target.open("a") as lines:
+            lines.write(json.dumps([test.id(), outcome]) + "\n")
 
     def startTest(self, test: unittest.TestCase) -> None:
         super().startTest(test)
-        self.kept.setdefault(test.id(), "ok")
+        self._bad = False
+        self._note(test, "running")
+
+    def addSuccess(self, test: unittest.TestCase) -> None:
+        self._note(test, "failed" if self._bad else "ok")
 
     def addSkip(self, test: unittest.TestCase, reason: str) -> None:
-        super().addSkip(test, reason)
-        self.kept[test.id()] = "skipped"
+        self._note(test, "skipped")
 
     def addFailure(self, test, err) -> None:  # type: ignore[no-untyped-def]
-        super().addFailure(test, err)
-        self.kept[test.id()] = "failed"
+        self._note(test, "failed")
 
     def addError(self, test, err) -> None:  # type: ignore[no-untyped-def]
-        super().addError(test, err)
-        self.kept[test.id()] = "failed"
+        self._note(test, "failed")
 
     def addSubTest(self, test, subtest, err) -> None:  # type: ignore[no-untyped-def]
-        super().addSubTest(test, subtest, err)
         if err is not None:
-            self.kept[test.id()] = "failed"
+            self._bad = True
+            self._note(test, "failed")
 
     def addExpectedFailure(self, test, err) -> None:  # type: ignore[no-untyped-def]
-        super().addExpectedFailure(test, err)
-        self.kept[test.id()] = "expected"
+        self._note(test, "expected")
 
     def addUnexpectedSuccess(self, test: unittest.TestCase) -> None:
-        super().addUnexpectedSuccess(test)
-        self.kept[test.id()] = "unexpected"
+        self._note(test, "unexpected")
 
 
-def run(module: str, patched: bool) -> Outcomes:
-    """Run ``module`` here; the patches stay."""
+def run(module: str, patched: bool, target: Path) -> None:
+    """Run what ``target`` does not list of ``module`` here; the patches stay."""
     from test import support
 
-    support.use_resources = ["network"] if False else []
+    support.use_resources = []  # nothing that needs the network or much memory
+    known = {json.loads(line)[0] for line in target.read_text().splitlines()}
     suite = unittest.TestSuite()
     imported = importlib.import_module(module)
     for test in flat(unittest.defaultTestLoader.loadTestsFromModule(imported)):
-        if not any(name in test.id() for name in PROCESSES):
+        if test.id() not in known and not any(name in test.id() for name in PROCESSES):
             suite.addTest(test)
     if patched:
         install()
-    _Result.kept = {}
-    unittest.TextTestRunner(stream=sys.stderr, resultclass=_Result, verbosity=2).run(suite)
-    return _Result.kept
+    _Result.target = target
+    suite.run(_Result())
 
 
 def flat(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
@@ -186,14 +203,14 @@ def main() -> None:
         sys.exit(reason)
     if arguments.into:
         (module,) = arguments.modules
-        arguments.into.write_text(json.dumps(run(module, arguments.patched)))
+        run(module, arguments.patched, arguments.into)
         return
     wrong = 0
     for module in arguments.modules:
         without, found = compare(module)
         ran = sum(outcome != "skipped" for outcome in without.values())
-        failed = sum(outcome == "failed" for outcome in without.values())
-        print(f"{module}: {ran} run, {failed} failed without patches, {len(found)} differ with")
+        bad = sum(outcome in ("failed", "cut off") for outcome in without.values())
+        print(f"{module}: {ran} run, {bad} fail without patches, {len(found)} differ with them")
         print(*(f"  {line}\n" for line in found), sep="", end="", flush=True)
         wrong += len(found)
     sys.exit(1 if wrong else 0)
