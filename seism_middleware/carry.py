@@ -69,11 +69,12 @@ def _start(original: Any) -> Any:
         own = self.__dict__.get("run")
         run = self.run
         unseen = "queue" in sys.modules and sys.modules["queue"].Queue.__module__ != "queue"
+        doubt = unseen or doubtful.get() is True
 
         def carried() -> Any:
             restore()
             current.set(request)
-            doubtful.set(unseen)
+            doubtful.set(doubt)
             return run()
 
         def restore() -> None:
@@ -102,18 +103,20 @@ def _submit(original: Any) -> Any:
             return original(self, fn, *args, **kwargs)
         token = current.set(None)
         try:
-            return original(self, partial(_work, request, fn), *args, **kwargs)
+            work = partial(_work, request, doubtful.get(), fn)
+            return original(self, work, *args, **kwargs)
         finally:
             leave(token)
 
     return submit
 
 
-def _work(request: Request, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-    token = current.set(request)
+def _work(request: Request, doubt: bool | None, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+    token, doubted = current.set(request), doubtful.set(doubt)
     try:
         return fn(*args, **kwargs)
     finally:
+        doubtful.reset(doubted)
         leave(token)
 
 
@@ -149,7 +152,7 @@ def _spawned(greenlet: Any) -> None:
         return
     context = Context()
     context.run(current.set, request)
-    context.run(doubtful.set, False)
+    context.run(doubtful.set, doubtful.get() is True)
     greenlet.gr_context = context
 
 

@@ -188,12 +188,15 @@ def test_a_thread_that_takes_work_is_only_possibly_the_requests(patches: Patches
         doubts.append((current.get(), carry.doubtful.get()))
         work.get()
         doubts.append((current.get(), carry.doubtful.get()))
+        with ThreadPoolExecutor(1) as pool:
+            found = pool.submit(lambda: (current.get(), carry.doubtful.get())).result()
+            doubts.append(found)
 
     thread = threading.Thread(target=worker)
     within(request, thread.start)
     work.put(None)
     thread.join()
-    assert doubts == [(request, False), (request, False), (request, True)]
+    assert doubts == [(request, False), (request, False), (request, True), (request, True)]
     within(request, lambda: work.put(None) or work.get())
     assert carry.doubtful.get() is None
 
