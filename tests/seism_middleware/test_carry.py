@@ -215,9 +215,9 @@ def test_threads_of_no_request_and_of_one_that_is_over(patches: Patches) -> None
 def test_a_threads_own_run_is_put_back(patches: Patches, monkeypatch: pytest.MonkeyPatch) -> None:
     request = Request("a", "GET", time.monotonic())
     thread = threading.Thread(target=len)
-    monkeypatch.setattr(threading, "_start_new_thread", lambda *_: 1 / 0)
-    if hasattr(threading, "_start_joinable_thread"):
-        monkeypatch.setattr(threading, "_start_joinable_thread", lambda *_, **__: 1 / 0)
+    joinable = hasattr(threading, "_start_joinable_thread")  # Python 3.13
+    name = "_start_joinable_thread" if joinable else "_start_new_thread"
+    monkeypatch.setattr(threading, name, lambda *_, **__: 1 / 0)
     for own in (None, lambda: None):
         if own is not None:
             thread.run = own  # type: ignore[method-assign]
