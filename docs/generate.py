@@ -20,6 +20,7 @@ from seism.experiment.config import App, Backend, Experiment, Load, Planned, Rou
 from seism.model import ClientTls, Match, ServerTls, ToxicSpec
 from seism.options import Described, describe
 from seism.rules import RouteRules, Rules
+from seism_middleware.settings import Settings, help_texts
 
 TARGET = Path(__file__).parent / "reference.md"
 
@@ -52,8 +53,14 @@ def reference() -> str:
     ]
     for title, cls in TABLES:
         lines += [f"### `{title}`" if title else "### Top level", "", *options(cls), ""]
-    lines += ["## Toxics", "", "### Every toxic", "", summary(ToxicSpec), "", *options(ToxicSpec)]
-    lines += ["", "### `match`", "", summary(Match), "", *options(Match), ""]
+    lines += ["## The middleware", "", summary(Settings), ""]
+    lines += [
+        "The same options for every wrapper, PasteDeploy's filter, Pyramid (`seism.sidecar`),"
+    ]
+    lines += ['Flask (`SEISM_SIDECAR`) and Django (`SEISM = {"sidecar": ...}`).', ""]
+    lines += [f"- `{name}`: {text}" for name, text in help_texts().items()]
+    lines += ["", "## Toxics", "", "### Every toxic", "", summary(ToxicSpec), ""]
+    lines += [*options(ToxicSpec), "", "### `match`", "", summary(Match), "", *options(Match), ""]
     for name, toxic in sorted(registry.load().toxics.items()):
         lines += [f"### `{name}`", "", summary(toxic), "", *options(toxic), ""]
     lines += ["## Exit codes and errors", "", "```", *errors_table(), "```", ""]

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from seism_middleware import signals
-from seism_middleware.affected import AFFECTED
 from seism_middleware.contract import (
     BODY_COMPLETE,
     BODY_NONE,
@@ -14,10 +13,12 @@ from seism_middleware.contract import (
     ENVIRON_REQUEST,
     ENVIRON_ROUTE,
 )
-from seism_middleware.observer import Observer, parse_address
+from seism_middleware.frameworks import follow
+from seism_middleware.observer import Observer
 from seism_middleware.request import current, leave, type_name
 from seism_middleware.route import fill
-from seism_middleware.wsgi import decide, shown
+from seism_middleware.settings import Settings
+from seism_middleware.wsgi import shown
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -32,22 +33,9 @@ class SeismASGI:
     Only ``http`` scopes are observed, all others pass through untouched.
     """
 
-    def __init__(
-        self,
-        app: App,
-        sidecar: str | None = None,
-        token: str | None = None,
-        statsd: str | None = None,
-        statsd_prefix: str = "seism",
-        perturbation_header: bool = False,
-    ) -> None:
-        if sidecar:
-            parse_address(sidecar)
-        if statsd:
-            parse_address(statsd, 8125)
+    def __init__(self, app: App, sidecar: str | None = None, **options: Any) -> None:
+        self._settings = Settings.of({"sidecar": sidecar, **options})
         self.app = app
-        self._options = (sidecar, token, "asgi", statsd, statsd_prefix)
-        self._shows = perturbation_header
         self._observer: Observer | None = None
         self._decided = False
 
@@ -61,14 +49,15 @@ class SeismASGI:
             await self.app(scope, receive, send)
             return
         if not self._decided:
-            self._observer = decide(self._options)
-            if self._shows:
-                AFFECTED.follow()
+            self._observer = self._settings.observer("asgi")
+            if self._observer is not None:
+                follow(self.app)
             self._decided = True
-        if self._observer is None:
+        if self._observer is None or ENVIRON_REQUEST in scope:
             await self.app(scope, receive, send)
             return
-        await _Response(self._observer, scope, send, self._shows).run(self.app, receive)
+        shows = self._settings.perturbation_header
+        await _Response(self._observer, scope, send, shows).run(self.app, receive)
 
 
 class _Response:

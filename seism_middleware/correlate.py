@@ -153,7 +153,7 @@ class Correlator:
         if began.stream == UPSTREAM:
             for claim in reversed(claims):
                 if claim.length and claim.offset <= start < claim.end:
-                    return self._link(state, claim.request, True, "bytes")
+                    return self._link(state, claim.request, claim.sure, "bytes")
         since = start if began.since is None else began.since
         sent = [c for c in claims if c.length and c.offset < start]
         window = [c for c in sent if c.end > since]
@@ -176,7 +176,7 @@ class Correlator:
             return [
                 link for request in found for link in self._link(state, request, False, "bytes")
             ] + self._idle(state, connection)
-        exact = len(found) == 1
+        exact = len(found) == 1 and all(c.sure for c in window)
         if exact and connection.shared:
             exact = not _others(claims, at, set(found))
         return [link for request in found for link in self._link(state, request, exact, "bytes")]
@@ -192,7 +192,7 @@ class Correlator:
         if state.began.type in CUTS:
             # It may have had all of its reply, and then nobody was hit.
             return self._link(state, request, False, "last") + self._idle(state, connection)
-        exact = not _others(claims, at, {request})
+        exact = last.sure and not _others(claims, at, {request})
         return self._link(state, request, exact, "last")
 
     def _by_time(self, state: _State, connection: Connection, claims: list[Claim]) -> list[Link]:
@@ -203,7 +203,7 @@ class Correlator:
         }
         if not found:
             return self._idle(state, connection)
-        exact = len(found) == 1
+        exact = len(found) == 1 and all(c.sure for c in claims if c.request in found)
         return [link for request in found for link in self._link(state, request, exact, "last")]
 
     def _opener(self, state: _State, connection: Connection) -> list[Link]:
@@ -217,7 +217,7 @@ class Correlator:
         """Nobody waited: the first one to use the connection after it is harmed."""
 
         def sprung(claim: Claim) -> None:
-            for link in self._link(state, claim.request, True, "last", "harmed"):
+            for link in self._link(state, claim.request, claim.sure, "last", "harmed"):
                 self._emit(link)
 
         # Set first, then look: a claim made in between is found, and linked once only.
@@ -225,7 +225,7 @@ class Correlator:
         for claim in connection.history():
             if claim.at >= state.began.at:
                 self._disarm(state, connection)
-                return self._link(state, claim.request, True, "last", "harmed")
+                return self._link(state, claim.request, claim.sure, "last", "harmed")
         return []
 
     def _disarm(self, state: _State, connection: Connection) -> None:
@@ -249,7 +249,7 @@ class Correlator:
         links: list[Link] = []
         for claim in claims:
             if state.began.stream == UPSTREAM:
-                links += self._link(state, claim.request, True, "bytes")
+                links += self._link(state, claim.request, claim.sure, "bytes")
             else:
                 links += self._behind(state, connection, claim, claim is claims[-1])
         return links
@@ -262,7 +262,7 @@ class Correlator:
         Whoever sent after it, on a connection of one user at a time, had been answered
         within the stretch. The last one may have been answered after it.
         """
-        exact = not connection.shared and not is_last
+        exact = claim.sure and not connection.shared and not is_last
         return self._link(state, claim.request, exact, "bytes")
 
     def _connects(self, state: _State) -> list[Link]:

@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from seism_middleware.carry import doubtful
 from seism_middleware.contract import OpenConnection, Proxied
 from seism_middleware.request import Request, current
 
@@ -41,7 +42,7 @@ _COUNTERS = struct.Struct("@QQ")
 _RECEIVED = struct.Struct("@Q").unpack_from
 _IPPROTO_TCP = int(socket.IPPROTO_TCP)
 # Asked in each send: an attribute of a module costs as much as the call.
-_current, _monotonic = current.get, time.monotonic
+_current, _doubtful, _monotonic = current.get, doubtful.get, time.monotonic
 
 
 def written(sock: Any) -> int | None:
@@ -76,15 +77,21 @@ def address_text(address: Any) -> str:
 
 
 class Claim:
-    """``length`` bytes from ``offset`` were written for ``request`` (None: for none)."""
+    """``length`` bytes from ``offset`` were written for ``request`` (None: for none).
 
-    __slots__ = ("at", "length", "offset", "request")
+    It is not ``sure`` where a thread that a request has started may work for others.
+    """
 
-    def __init__(self, offset: int, length: int, request: Request | None, at: float) -> None:
+    __slots__ = ("at", "length", "offset", "request", "sure")
+
+    def __init__(
+        self, offset: int, length: int, request: Request | None, at: float, sure: bool = True
+    ) -> None:
         self.offset = offset
         self.length = length
         self.request = request
         self.at = at
+        self.sure = sure
 
     @property
     def end(self) -> int:
@@ -284,7 +291,7 @@ class Ledger:
         if arrived == connection.answered and claims and claims[-1].request is not request:
             connection.shared = True
         connection.answered = arrived
-        claim = Claim(connection.sent, length, request, _monotonic())
+        claim = Claim(connection.sent, length, request, _monotonic(), not _doubtful())
         connection.sent += length
         claims.append(claim)
         if request is not None:

@@ -33,7 +33,7 @@ from seism_middleware.contract import (
 from seism_middleware.correlate import Correlator
 from seism_middleware.ledger import Ledger
 from seism_middleware.metrics import Metrics
-from seism_middleware.patches import Patches
+from seism_middleware.patches import ALL, Patches
 from seism_middleware.request import Request, current
 from seism_middleware.route import Routes
 from seism_middleware.stream import Stream
@@ -77,6 +77,7 @@ def configured(
     interface: str,
     statsd: str | None = None,
     statsd_prefix: str = "seism",
+    patch: str = ALL,
 ) -> Observer | None:
     """The observer for these options, one per sidecar and token; None without a sidecar.
 
@@ -92,7 +93,7 @@ def configured(
         key = (host, port, token)
         found = _observers.get(key)
         if found is None:
-            found = _observers[key] = Observer((host, port), token, interface)
+            found = _observers[key] = Observer((host, port), token, interface, patch=patch)
             if statsd:
                 found.measure(*parse_address(statsd, 8125), statsd_prefix)
         return found
@@ -101,9 +102,9 @@ def configured(
 class Observer:
     """Observes requests and reports them to the sidecar at ``address`` (host, port).
 
-    ``interface`` is ``wsgi`` or ``asgi``. Nothing is opened, started or patched before the
-    first request of a process begins, so that a fork before it is harmless; a fork after it
-    makes a new worker of the child.
+    ``interface`` is ``wsgi`` or ``asgi``, ``patch`` a level of patching. Nothing is opened,
+    started or patched before the first request of a process begins, so that a fork before it
+    is harmless; a fork after it makes a new worker of the child.
     """
 
     def __init__(
@@ -113,9 +114,11 @@ class Observer:
         interface: str,
         ledger: Ledger = LEDGER,
         patches: Patches = PATCHES,
+        patch: str = ALL,
     ) -> None:
         self.ledger = ledger
         self.patches = patches
+        self._patch = patch
         self.interface = interface
         self._by_thread = interface == "wsgi"
         self.routes = Routes()
@@ -161,7 +164,7 @@ class Observer:
             self._numbers = itertools.count(1)
             self._domain = clock_domain()
             self._telemetry = telemetry(self)
-            self.patches.install()
+            self.patches.install(self._patch)
             self.stream.start()
             self._started = True
 
@@ -267,8 +270,12 @@ class Observer:
             clock=Clock(self._domain, time.monotonic()),
             interface=self.interface,
             patched=self.patches.names,
-            blind=tuple(name for name in BLIND if name in sys.modules),
+            blind=self._blind(),
         )
+
+    def _blind(self) -> tuple[str, ...]:
+        found = [name for name in BLIND if name in sys.modules]
+        return tuple(found if self.patches.names else ["socket", *found])
 
     def _receive(self, record: Any) -> None:
         """A record of the sidecar, in the stream's thread."""

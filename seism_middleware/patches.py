@@ -2,7 +2,8 @@
 
 Only classes are patched, never modules: the standard library's ``socket.socket``, gevent's
 where the app uses gevent, asyncio's selector transport where the app uses asyncio, SSL
-sockets, and ``logging.Logger``. Nothing is patched before the first observed request.
+sockets, ``logging.Logger``, and what starts threads (``carry``). Nothing is patched before
+the first observed request.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from collections.abc import Callable
 from errno import EAGAIN, EALREADY, EINPROGRESS, EISCONN
 from typing import Any
 
+from seism_middleware import carry
 from seism_middleware.ledger import UNKNOWN, Connection, Ledger
 from seism_middleware.logs import call_handlers
+
+ALL, SOCKETS, NONE = LEVELS = ("all", "sockets", "none")
+"""How much is patched; ``sockets`` has the log as well, but no threads and greenlets."""
 
 _UNDER_WAY = (EINPROGRESS, EAGAIN, EALREADY)
 
@@ -32,31 +37,51 @@ class Patches:
         self._ledger = ledger
         self._lock = threading.Lock()
         self._done: list[tuple[type[Any], str, Any, bool]] = []
+        self._hooks: list[tuple[str, Callable[[], None]]] = []
+        self._installed: set[str] = set()
 
     @property
     def names(self) -> tuple[str, ...]:
         """The dotted names of everything that is patched now."""
-        return tuple(
-            f"{cls.__module__}.{cls.__qualname__}.{name}" for cls, name, _, _ in self._done
-        )
+        patched = [f"{cls.__module__}.{cls.__qualname__}.{name}" for cls, name, _, _ in self._done]
+        return (*patched, *(name for name, _ in self._hooks))
 
-    def install(self) -> None:
-        """Patch what there is to patch in the modules that are imported by now."""
+    def install(self, level: str = ALL) -> None:
+        """Patch what there is to patch in the modules that are imported by now.
+
+        Where several observers ask for several of ``LEVELS``, the most is what is patched.
+        """
         with self._lock:
-            if self._done:
-                return
-            for cls in _socket_classes():
-                # Its sendall comes down to send: both would count everything twice.
-                wraps = _GEVENT if cls.__module__.startswith("gevent.") else _SOCKET
-                for name, wrap in wraps.items():
-                    if hasattr(cls, name):
-                        self._patch(cls, name, wrap(getattr(cls, name), cls.fileno, self._ledger))
-            for cls in _ssl_classes():
-                self._patch(cls, "send", _ssl_send(cls.send, cls.fileno, self._ledger))
-            for cls, name, wrap in _asyncio_methods():
-                self._patch(cls, name, wrap(getattr(cls, name), None, self._ledger))
-            logger = logging.Logger
-            self._patch(logger, "callHandlers", call_handlers(logger.callHandlers))
+            if level != NONE:
+                self._once(SOCKETS, self._install_sockets)
+            if level == ALL:
+                self._once(ALL, self._install_threads)
+
+    def _once(self, level: str, install: Callable[[], None]) -> None:
+        if level not in self._installed:
+            self._installed.add(level)
+            install()
+
+    def _install_threads(self) -> None:
+        for cls, name, wrap in carry.methods():
+            self._patch(cls, name, wrap(getattr(cls, name)))
+        hook = carry.hook_greenlets()
+        if hook is not None:
+            self._hooks.append(hook)
+
+    def _install_sockets(self) -> None:
+        for cls in _socket_classes():
+            # Its sendall comes down to send: both would count everything twice.
+            wraps = _GEVENT if cls.__module__.startswith("gevent.") else _SOCKET
+            for name, wrap in wraps.items():
+                if hasattr(cls, name):
+                    self._patch(cls, name, wrap(getattr(cls, name), cls.fileno, self._ledger))
+        for cls in _ssl_classes():
+            self._patch(cls, "send", _ssl_send(cls.send, cls.fileno, self._ledger))
+        for cls, name, wrap in _asyncio_methods():
+            self._patch(cls, name, wrap(getattr(cls, name), None, self._ledger))
+        logger = logging.Logger
+        self._patch(logger, "callHandlers", call_handlers(logger.callHandlers))
 
     def uninstall(self) -> None:
         """Put back exactly what was there, unless someone has patched over it since."""
@@ -68,7 +93,11 @@ class Patches:
                     setattr(cls, name, wrapper.__wrapped__)
                 else:
                     delattr(cls, name)
+            for _, undo in self._hooks:
+                undo()
             self._done.clear()
+            self._hooks.clear()
+            self._installed.clear()
 
     def renew(self) -> None:
         """After a fork: the lock may have been held by a thread that is gone."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
 from seism_middleware import signals
@@ -16,45 +15,32 @@ from seism_middleware.contract import (
     ENVIRON_ROUTE,
     PERTURBATION_HEADER,
 )
-from seism_middleware.observer import Observer, configured, parse_address
+from seism_middleware.frameworks import follow
+from seism_middleware.observer import Observer
 from seism_middleware.request import Request, current, leave, type_name
+from seism_middleware.settings import Settings
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], object]]
 App = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 _NOTHING: Iterator[bytes] = iter(())
-_log = logging.getLogger(__name__)
 
 
 class SeismWSGI:
     """Wraps ``app``; attributes that it does not have itself are the app's.
 
-    ``sidecar`` (``host:port`` of its control address) and ``token`` default to the
-    environment's ``SEISM_SIDECAR`` and ``SEISM_TOKEN``, read at the first request. Without a
-    sidecar requests go straight through. ``statsd`` is ``host:port`` of a statsd server, and
-    ``statsd_prefix`` opens the names of its metrics. With ``perturbation_header`` a response
-    says in ``Seism-Perturbation`` what is known to have hit its request when the headers leave.
+    The options are those of ``Settings``. ``sidecar`` (``host:port`` of its control address)
+    and ``token`` default to the environment's ``SEISM_SIDECAR`` and ``SEISM_TOKEN``, read at
+    the first request. Without a sidecar requests go straight through. A request that another
+    wrapper observes already goes straight through as well.
 
-    Raises ValueError for a ``sidecar`` or ``statsd`` that is no address.
+    Raises ValueError for an option that does not exist or has a value that it cannot have.
     """
 
-    def __init__(
-        self,
-        app: App,
-        sidecar: str | None = None,
-        token: str | None = None,
-        statsd: str | None = None,
-        statsd_prefix: str = "seism",
-        perturbation_header: bool = False,
-    ) -> None:
-        if sidecar:
-            parse_address(sidecar)
-        if statsd:
-            parse_address(statsd, 8125)
+    def __init__(self, app: App, sidecar: str | None = None, **options: Any) -> None:
+        self._settings = Settings.of({"sidecar": sidecar, **options})
         self.app = app
-        self._options = (sidecar, token, "wsgi", statsd, statsd_prefix)
-        self._shows = perturbation_header
         self._observer: Observer | None = None
         self._decided = False
 
@@ -65,13 +51,19 @@ class SeismWSGI:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if not self._decided:
-            self._observer = decide(self._options)
-            if self._shows:
-                AFFECTED.follow()
-            self._decided = True
-        if self._observer is None:
+            self._decide()
+        if self._observer is None or ENVIRON_REQUEST in environ:
             return self.app(environ, start_response)
-        return _Response(self._observer, environ, self._shows).run(self.app, start_response)
+        path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        shows = self._settings.perturbation_header
+        watched = Watched(self._observer, environ, environ["REQUEST_METHOD"], path, shows)
+        return watched.run(self.app, start_response)
+
+    def _decide(self) -> None:
+        self._observer = self._settings.observer("wsgi")
+        if self._observer is not None:
+            follow(self.app)
+        self._decided = True
 
 
 def shown(request: str) -> list[tuple[str, str]]:
@@ -80,29 +72,32 @@ def shown(request: str) -> list[tuple[str, str]]:
     return [(PERTURBATION_HEADER, perturbations)] if perturbations else []
 
 
-def decide(options: tuple[str | None, str | None, str, str | None, str]) -> Observer | None:
-    """The observer for ``options``; a bad address in the environment is said, not raised."""
-    try:
-        return configured(*options)
-    except ValueError as error:
-        _log.error("requests are not observed: %s", error)
-        return None
+class Watched:
+    """What happens to one request, and the iterable that the server gets for it.
 
-
-class _Response:
-    """What happens to one request, and the iterable that the server gets for it."""
+    ``environ`` is the request's, or its scope: it gets the request's id and may name the route.
+    With ``shows`` the response gets the header that says what has hit it.
+    """
 
     __slots__ = (
         "_environ", "_expected", "_iterable", "_iterator", "_left", "_observer", "_path",
-        "_request", "_sent", "_shows",
+        "_sent", "_shows", "request",
     )  # fmt: skip
 
-    def __init__(self, observer: Observer, environ: Environ, shows: bool) -> None:
+    def __init__(
+        self,
+        observer: Observer,
+        environ: MutableMapping[str, Any],
+        method: str,
+        path: str,
+        shows: bool = False,
+    ) -> None:
         self._observer = observer
         self._shows = shows
         self._environ = environ
-        self._path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-        self._request: Request = observer.begin(environ["REQUEST_METHOD"], self._path)
+        self._path = path
+        self.request: Request = observer.begin(method, path)
+        environ[ENVIRON_REQUEST] = self.request.id
         self._expected: int | None = None
         self._sent = 0
         self._iterable: Iterable[bytes] = ()
@@ -111,55 +106,77 @@ class _Response:
         """Chunks to come, where that is known."""
 
     def run(self, app: App, start_response: StartResponse) -> Iterable[bytes]:
-        environ = self._environ
-        environ[ENVIRON_REQUEST] = self._request.id
-        token = current.set(self._request)
+        """Call the WSGI ``app``; the iterable for the server."""
+        return self.wrap(self.call(app, self._environ, self._start_response(start_response)))
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What ``function`` returns, working for this request; an exception ends the request."""
+        token = current.set(self.request)
         try:
-            self._iterable = iterable = app(environ, self._start_response(start_response))
-            self._iterator = iter(iterable)
+            return function(*arguments)
         except BaseException as error:
-            self._failed(error)
-            self._observer.finish(self._request)
+            self.failed(error)
+            self.finish()
             raise
         finally:
             leave(token)
+
+    def wrap(self, iterable: Iterable[bytes]) -> Iterable[bytes]:
+        """``iterable`` counted; the request ends when the result is closed."""
+        self._iterable = iterable
         if type(iterable) is list:
+            self._iterator = iter(iterable)
             self._left = len(iterable)
             return _ListBody(self, self._left)
-        wrapper = environ.get("wsgi.file_wrapper")
+        self._iterator = self.call(iter, iterable)
+        wrapper = self._environ.get("wsgi.file_wrapper")
         if type(wrapper) is type and isinstance(iterable, wrapper):
             # The server looks for its own type, to send the file without reading it.
-            self._report(BODY_COMPLETE)
-            self._observer.finish(self._request)
+            self.complete()
+            self.finish()
             return iterable
-        if isinstance(self._iterable, list | tuple):
-            self._left = len(self._iterable)
+        if isinstance(iterable, list | tuple):
+            self._left = len(iterable)
             return _SizedBody(self, self._left)
         return _Body(self)
+
+    def complete(self) -> None:
+        """All of the response is about to leave, by a way on which it cannot be watched."""
+        self._report(BODY_COMPLETE)
+
+    def finish(self) -> None:
+        """There is no more to come."""
+        self._observer.finish(self.request)
 
     def _start_response(self, real: StartResponse) -> StartResponse:
         def start_response(
             status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
         ) -> Callable[[bytes], object]:
-            signals.send("response_started", self._observer, self._request.id)
-            if self._shows:
-                headers = [*headers, *shown(self._request.id)]
+            more = self.starting()
+            if more:
+                headers = [*headers, *more]
             try:
                 write = real(status, headers, exc_info) if exc_info else real(status, headers)
             finally:
                 exc_info = None  # a traceback holds the frames, and they hold it
-            self._began(status, headers)
+            self.began(status, headers)
 
             def counted(data: bytes) -> object:
-                self._count(data)
+                self.count(data)
                 return write(data)
 
             return counted
 
         return start_response
 
-    def _began(self, status: str, headers: list[tuple[str, str]]) -> None:
-        request = self._request
+    def starting(self) -> list[tuple[str, str]]:
+        """The headers are about to leave: the headers to add to them."""
+        signals.send("response_started", self._observer, self.request.id)
+        return shown(self.request.id) if self._shows else []
+
+    def began(self, status: str, headers: Iterable[tuple[str, str]]) -> None:
+        """The response begins with ``status``, of which the first three characters count."""
+        request = self.request
         code = status[:3]
         request.status = int(code) if code.isdigit() else None
         self._expected = None
@@ -173,7 +190,7 @@ class _Response:
         if request.method == "HEAD" or request.status in (204, 304):
             self._expected = 0
 
-    def _count(self, chunk: bytes) -> None:
+    def count(self, chunk: bytes) -> None:
         """``chunk`` is about to leave; the observation must, if that completes the response."""
         self._sent += len(chunk)
         if self._left > 0:
@@ -183,7 +200,7 @@ class _Response:
         else:
             done = 0 < self._expected <= self._sent
             done = done or self._left == 0
-        if done and self._request.status is not None:
+        if done and self.request.status is not None:
             self._report(self._ending())
 
     def _ending(self) -> str:
@@ -191,19 +208,21 @@ class _Response:
         return BODY_TRUNCATED if short else BODY_COMPLETE
 
     def _report(self, body: str) -> None:
-        request = self._request
+        request = self.request
+        if request.over is not None:
+            return  # closed twice
         request.body = body
         if not request.route:
             told = self._environ.get(ENVIRON_ROUTE)
             request.route = told or self._observer.routes.name(self._path)
         self._observer.report(request)
 
-    def _failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
         """An exception leaves the app: a 500 if nothing was sent, a broken response otherwise.
 
         The likes of SystemExit end the worker: there is no response then.
         """
-        request = self._request
+        request = self.request
         request.exception = type_name(type(error))
         if self._sent:
             body = BODY_COMPLETE if self._complete else BODY_TRUNCATED
@@ -218,36 +237,39 @@ class _Response:
         """Whether the client can tell that it has all of the response."""
         return self._expected is not None and self._sent >= self._expected
 
+    def ended(self) -> None:
+        """The body had no further chunk."""
+        if not self.request.body:
+            if self.request.status is None:
+                self.request.status = 500  # start_response was never called
+            self._report(self._ending())
+
     def next(self) -> bytes:
-        token = current.set(self._request)
+        """The app's next chunk, made for this request."""
+        token = current.set(self.request)
         try:
             chunk = next(self._iterator)
         except StopIteration:
-            self._exhausted()
+            self.ended()
             raise
         except BaseException as error:
-            self._failed(error)
+            self.failed(error)
             raise
         finally:
             leave(token)
-        self._count(chunk)
+        self.count(chunk)
         return chunk
 
     def chunks(self) -> Iterator[bytes]:
         """All of a list: no code of the app runs here, and nothing can fail."""
         for chunk in self._iterator:
-            self._count(chunk)
+            self.count(chunk)
             yield chunk
-        self._exhausted()
-
-    def _exhausted(self) -> None:
-        if not self._request.body:
-            if self._request.status is None:
-                self._request.status = 500  # start_response was never called
-            self._report(self._ending())
+        self.ended()
 
     def close(self) -> None:
-        request = self._request
+        """Close the app's iterable: the request is over."""
+        request = self.request
         if type(self._iterable) is list:
             self._closed()
             return
@@ -266,30 +288,29 @@ class _Response:
             self._closed()
 
     def _closed(self) -> None:
-        request = self._request
-        if not request.body:
+        if not self.request.body:
             # The server stopped asking: there is no more to send, or no one to send it to.
             self._report(BODY_COMPLETE if self._complete else BODY_TRUNCATED)
-        self._observer.finish(request)
+        self.finish()
 
 
 class _Body:
     """The iterable that the server gets; without a length, as the app's had none."""
 
-    __slots__ = ("_response",)
+    __slots__ = ("_watched",)
 
-    def __init__(self, response: _Response) -> None:
-        self._response = response
+    def __init__(self, watched: Watched) -> None:
+        self._watched = watched
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        return self._response.next()
+        return self._watched.next()
 
     def close(self) -> None:
         """Always called by the server; closes the app's iterable."""
-        self._response.close()
+        self._watched.close()
 
 
 class _SizedBody(_Body):
@@ -297,8 +318,8 @@ class _SizedBody(_Body):
 
     __slots__ = ("_length",)
 
-    def __init__(self, response: _Response, length: int) -> None:
-        super().__init__(response)
+    def __init__(self, watched: Watched, length: int) -> None:
+        super().__init__(watched)
         self._length = length
 
     def __len__(self) -> int:
@@ -311,4 +332,4 @@ class _ListBody(_SizedBody):
     __slots__ = ()
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._response.chunks()
+        return self._watched.chunks()

@@ -44,7 +44,7 @@ LAYOUT = (
 APPLICATIONS = ("seism/demo/wsgi/", "seism/demo/asgi/")
 """Example apps: they are run, never imported, and import what an app imports."""
 
-LAZY = {"webob", "blinker", "statsd", "pyramid", "django", "flask", "starlette"}
+LAZY = {"webob", "blinker", "statsd", "pyramid", "django", "asgiref", "flask", "starlette"}
 """What ``seism_middleware`` may use where it is there, and never imports with a module."""
 
 IMPURE = {

@@ -116,7 +116,7 @@ def test_the_middleware_really_imports_nothing_heavy() -> None:
         "import importlib, pkgutil, sys, seism_middleware as package\n"
         "for module in pkgutil.iter_modules(package.__path__, 'seism_middleware.'):\n"
         "    importlib.import_module(module.name)\n"
-        "heavy = ('gevent', 'seism', 'webob', 'statsd', 'pyramid', 'django', 'flask')\n"
+        "heavy = ('gevent', 'seism', 'webob', 'statsd', 'pyramid', 'django', 'asgiref', 'flask')\n"
         "print(*(name for name in heavy if name in sys.modules))"
     )
     done = subprocess.run(

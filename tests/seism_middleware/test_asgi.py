@@ -138,9 +138,9 @@ def test_unconfigured_is_inert() -> None:
 
 
 @contextmanager
-def serving(app: Any) -> Iterator[http.client.HTTPConnection]:
+def serving(app: Any, lifespan: Any = "on") -> Iterator[http.client.HTTPConnection]:
     """A real uvicorn in a thread, and a connection to it."""
-    config = uvicorn.Config(app, port=0, log_config=None, lifespan="on", loop="asyncio")
+    config = uvicorn.Config(app, port=0, log_config=None, lifespan=lifespan, loop="asyncio")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

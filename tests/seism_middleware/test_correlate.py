@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from seism_middleware.carry import doubtful
 from seism_middleware.contract import (
     DOWNSTREAM,
     UPSTREAM,
@@ -299,3 +300,17 @@ def test_senders_behind_a_held_reply(scene: Scene) -> None:
         ("r1", "ledger", True, "hit", "bytes"),
         ("r2", "ledger", False, "hit", "bytes"),
     ]
+
+
+@pytest.mark.parametrize("opaque", [False, True])
+def test_a_thread_that_may_serve_others_is_named_as_possible(scene: Scene, opaque: bool) -> None:
+    request = scene.begin()
+    sock = scene.connect(request)
+    doubted = doubtful.set(True)
+    scene.send(sock, request)
+    doubtful.reset(doubted)
+    connection = scene.ledger.table[sock.fileno()]
+    assert connection is not None
+    connection.opaque = opaque
+    (link,) = scene.correlator.resolve(scene.perturb(sock, stream=UPSTREAM, offset=0))
+    assert (link.request, link.exact) == (request.id, False)

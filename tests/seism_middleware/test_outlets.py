@@ -31,7 +31,7 @@ from seism_middleware.contract import (
 )
 from seism_middleware.ledger import address_text
 from seism_middleware.log_filter import SeismFilter
-from seism_middleware.paste import filter_app_factory, truth
+from seism_middleware.paste import filter_app_factory
 from seism_middleware.wsgi import SeismWSGI
 from tests.seism_middleware.peer import Peer, eventually
 from tests.seism_middleware.test_wsgi import call, sized
@@ -133,11 +133,14 @@ def test_a_header_of_an_asgi_app(peer: Peer, scene: Scene) -> None:
 
 
 def test_paste_switches_the_header() -> None:
-    assert filter_app_factory(sized(b"x"), {}, perturbation_header="true")._shows is True
-    assert filter_app_factory(sized(b"x"), {})._shows is False
-    assert truth(" Off ") is False
-    with pytest.raises(ValueError, match="'perhaps'"):
-        truth("perhaps")
+    def shows(**options: str) -> bool:
+        return filter_app_factory(sized(b"x"), {}, **options)._settings.perturbation_header
+
+    assert shows(perturbation_header="true") is True
+    assert shows(perturbation_header=" Off ") is False
+    assert shows() is False
+    with pytest.raises(ValueError, match="perturbation_header is true or false, not 'perhaps'"):
+        shows(perturbation_header="perhaps")
 
 
 def test_log_records_name_the_request_and_the_perturbation(peer: Peer, scene: Scene) -> None:
