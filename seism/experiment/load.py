@@ -157,6 +157,10 @@ class Client:
             try:
                 response.read()
                 status = response.status
+                if status >= 500:
+                    # Servers close after a failed app (uvicorn does, once the response is
+                    # out): what is sent into that close would be lost, and nobody's fault.
+                    self._connection.close()
             except (OSError, http.client.HTTPException):
                 truncated = True
                 self._connection.close()

@@ -8,6 +8,7 @@ import socketserver
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,7 +76,10 @@ def test_quantiles_are_values_that_occurred() -> None:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """``/ok``, ``/503``, ``/short`` (too few bytes), ``/none`` (no response)."""
+    """``/ok``, ``/503``, ``/short`` (too few bytes), ``/none`` (no response).
+
+    After ``/500`` it closes without a word, a moment after the response.
+    """
 
     protocol_version = "HTTP/1.1"
 
@@ -84,11 +88,13 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/none":
             self.close_connection = True
             return
-        self.send_response(503 if self.path == "/503" else 200)
+        self.send_response({"/503": 503, "/500": 500}.get(self.path, 200))
         self.send_header("Content-Length", "10")
         self.end_headers()
         self.wfile.write(b"12345" if self.path == "/short" else b"1234567890")
-        self.close_connection = self.path == "/short"
+        self.close_connection = self.path in ("/short", "/500")
+        if self.path == "/500":
+            time.sleep(0.02)
 
     def do_POST(self) -> None:
         self.server.seen.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
@@ -166,6 +172,12 @@ def test_each_request_is_sent_once_and_counted_once(server: Server) -> None:
         assert figures["GET /none"]["no_response"] == sent["/none"]
         for figure in figures.values():
             assert 0 < figure["p50"] <= figure["p99"] <= figure["max"]
+
+
+def test_a_server_that_closes_after_a_failure_loses_no_request(server: Server) -> None:
+    with load(server, [route("/500"), route("/ok")]) as process:
+        _, answer = segment(process, "steady", 20)
+        assert sum(figures["no_response"] for figures in answer["routes"].values()) == 0
 
 
 def test_connections_are_kept(server: Server) -> None:
