@@ -21,7 +21,7 @@ from seism.commands.option import (
 from seism.commands.proxy import TOXIC_COLUMNS, toxic_rows
 from seism.errors import ConfigurationError
 from seism.model import ToxicSpec
-from seism.options import Described, build, describe
+from seism.options import Described, build, describe, nearest
 
 if TYPE_CHECKING:
     from seism.client import Client
@@ -99,9 +99,17 @@ def add(
     values = read(others, declared, where)
     if declared is not None:
         build(declared, values, where)
-    added = client.proxy(proxy).add_toxic(
-        type, name, stream=stream, toxicity=toxicity, attributes=values, **fields
-    )
+    try:
+        added = client.proxy(proxy).add_toxic(
+            type, name, stream=stream, toxicity=toxicity, attributes=values, **fields
+        )
+    except ConfigurationError as error:
+        if declared is not None:
+            raise
+        # The sidecar may know types that are not installed here, but not this one.
+        from seism.registry import load
+
+        raise ConfigurationError(f"{error} {type!r}{nearest(type, load().toxics)}") from None
     _show(added.get(), as_json)
 
 

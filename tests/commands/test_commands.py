@@ -88,7 +88,7 @@ def test_reset(client: Client, db: str, seism: Run) -> None:
         (["proxy", "add", "new", "upstream=x"], "'x' is not an address, host:port is expected"),
         (["proxy", "update", "db", "enabled=5"], "enabled: 5 is not allowed, it must be true or"),
         (["toxic", "remove", "db", "none"], "toxic not found"),
-        (["toxic", "add", "db", "nonsense"], "invalid toxic type"),
+        (["toxic", "add", "db", "latncy"], "invalid toxic type 'latncy'; did you mean 'latency'?"),
         (
             ["toxic", "add", "db", "latency", "--stream", "upstream", "latency=-1"],
             "0 to 3600000 ms",
