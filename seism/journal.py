@@ -74,17 +74,6 @@ class LoadDone:
 
 
 @dataclass(frozen=True, slots=True)
-class ToxicChanged:
-    """A toxic was added, changed or removed, or a proxy enabled or disabled."""
-
-    kind: ClassVar[str] = "toxic.changed"
-    proxy: str
-    toxic: str
-    change: str
-    values: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class WorkerLeft:
     """A worker's stream ended; ``unanswered`` requests had begun and not ended."""
 
@@ -103,7 +92,7 @@ class Missing:
 
 
 KINDS: dict[str, type[Any]] = contract.KINDS | {
-    record.kind: record for record in (Manifest, Phase, LoadDone, ToxicChanged, WorkerLeft, Missing)
+    record.kind: record for record in (Manifest, Phase, LoadDone, WorkerLeft, Missing)
 }
 
 
