@@ -35,8 +35,9 @@ def runs(process: psutil.Process) -> bool:
 
 
 def test_both_serve_and_both_are_gone_afterwards() -> None:
+    before = set(psutil.Process().children(recursive=True))
     with Backends() as running:
-        below = psutil.Process().children(recursive=True)
+        below = set(psutil.Process().children(recursive=True)) - before
         cache, db = running.addresses["cache"], running.addresses["db"]
         with redis.Redis.from_url(f"redis://{cache}/0") as client:
             assert client.incr("n") == 1
@@ -45,7 +46,7 @@ def test_both_serve_and_both_are_gone_afterwards() -> None:
         assert connection.run("SHOW unix_socket_directories") == [[""]]
         connection.close()
         assert {"valkey-server", "postgres"} <= {name(process) for process in below}
-    assert not any(runs(process) for process in below)
+    assert [process for process in below if runs(process)] == []
     for address in (cache, db):
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])))
