@@ -38,7 +38,9 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         return
     key = scope[ENVIRON_REQUEST]
     try:
-        if CLIENT == "asyncpg":
+        if scope["path"] == "/idle":
+            pass
+        elif CLIENT == "asyncpg":
             await through_asyncpg(key)
         else:
             await cache.set(f"<{key}>", key)

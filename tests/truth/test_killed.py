@@ -15,7 +15,7 @@ from seism.client import Control
 from seism.demo.backends import Backends
 from seism.journal import WorkerLeft, read
 from seism_middleware.contract import RequestBegun, RequestEnded
-from tests.processes import app, sidecar, until
+from tests.processes import app, settled, sidecar, until
 
 
 def worker_in_flight(control: Control) -> int:
@@ -27,15 +27,16 @@ def worker_in_flight(control: Control) -> int:
 def test_sigkill_in_mid_request(kind: str, client: str, tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
     received: list[str] = []
+    slow: list[str] = []
     cut = 0
     lock = threading.Lock()
 
-    def worker(port: int) -> None:
+    def worker(port: int, path: str, seen: list[str]) -> None:
         nonlocal cut
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
             while True:
                 try:
-                    connection.request("GET", "/")
+                    connection.request("GET", path)
                     with connection.getresponse() as response:
                         body = response.read()
                 except (OSError, http.client.HTTPException):
@@ -44,6 +45,7 @@ def test_sigkill_in_mid_request(kind: str, client: str, tmp_path: Path) -> None:
                     return
                 with lock:
                     received.append(body.decode())
+                    seen.append(body.decode())
 
     with Backends() as backends, sidecar(journal) as control:
         proxy = control.call(
@@ -51,17 +53,19 @@ def test_sigkill_in_mid_request(kind: str, client: str, tmp_path: Path) -> None:
         )
         environ = {"CLIENT": client, "BACKEND": proxy["listen"]}
         with app(kind, f"tests.truth.{kind}_app", control, **environ) as (port, pid):
-            threads = [threading.Thread(target=worker, args=(port,)) for _ in range(16)]
+            # Half of the clients go on at full speed until the moment of death; the others'
+            # requests wait for a slow backend then.
+            clients = [("/", slow), ("/idle", [])] * 8
+            threads = [threading.Thread(target=worker, args=(port, *each)) for each in clients]
             for thread in threads:
                 thread.start()
-            until(lambda: len(received) > 100)
-            # With a slow backend many requests are under way at the moment of death.
+            until(lambda: len(slow) > 50 and len(received) > 200)
             control.add_toxic(
                 "cache",
-                {"type": "latency", "stream": "upstream", "toxicity": 0.5,
-                 "attributes": {"latency": 300}},
-            )  # fmt: skip
-            until(lambda: worker_in_flight(control) >= 4)
+                {"type": "latency", "stream": "upstream", "attributes": {"latency": 4000}},
+            )
+            settled(lambda: len(slow))
+            assert worker_in_flight(control) >= 8
             os.kill(pid, signal.SIGKILL)
             for thread in threads:
                 thread.join(30)
@@ -76,12 +80,12 @@ def test_sigkill_in_mid_request(kind: str, client: str, tmp_path: Path) -> None:
             ended[entry.record.request] = entry.record
         elif isinstance(entry.record, WorkerLeft):
             left.append(entry.record)
-    assert len(received) > 100
+    assert len(received) > 200
     assert cut > 0
     lost = [key for key in received if key not in ended or ended[key].status is None]
     assert not lost
     unanswered = {key for key in begun if ended[key].body == "none"}
     assert begun == ended.keys()
-    assert unanswered
+    assert len(unanswered) >= 8
     assert unanswered.isdisjoint(received)
     assert [(record.orderly, record.unanswered) for record in left] == [(False, len(unanswered))]

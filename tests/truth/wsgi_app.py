@@ -41,7 +41,8 @@ def through_pg8000(key: str) -> None:
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     key = environ[ENVIRON_REQUEST]
     try:
-        {"redis": through_redis, "pg8000": through_pg8000}[CLIENT](key)
+        if environ["PATH_INFO"] != "/idle":
+            {"redis": through_redis, "pg8000": through_pg8000}[CLIENT](key)
         status = "200 OK"
     except Exception as error:
         status = "503 Service Unavailable"
