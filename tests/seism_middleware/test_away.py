@@ -117,6 +117,8 @@ def test_stopped_slow_killed_and_restarted(tmp_path: Path) -> None:
         over.set()
         thread.join()
         until(lambda: workers()["dropped"] == stream.dropped and not stream._unsent)
+        # What the sidecar has heard is on its disk before it is killed: that is waited for.
+        control.phase("warmup")
         child.kill()
         load.run("killed", 2000)
         child.wait()
