@@ -14,14 +14,9 @@ from pathlib import Path
 
 from seism.client import Control
 from seism_middleware.contract import SIDECAR_VARIABLE
+from tests.ports import free_port
 
 ROOT = Path(__file__).parent.parent
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
