@@ -1,0 +1,127 @@
+"""The seam between a protocol and the connection that it is spoken on: bytes in, pieces out.
+
+A codec follows both streams of one connection from the first byte. It has no socket,
+clock, chance or log. It cuts what comes into pieces, tells to which exchange each belongs,
+and alters nothing: the pieces of a stream, one after the other, are the stream.
+
+::
+
+    client's bytes ─┐                      ┌─► Piece(data, exchange, first, last)
+                    ├─►  Codec (one per  ──┤   kind, fields and phase of an Exchange
+    server's bytes ─┘    connection)       └─► opaque: it understands no more
+
+Payloads are skipped by their length, not held: what a codec may keep from being passed on
+is the beginning of a message of which it can't say yet what it is (``held``), at most
+``HELD_LIMIT`` bytes per stream.
+
+A codec is told what was done behind its back: ``skip`` where a request never reached the
+server, because something else answers it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from seism.errors import ProtocolError
+
+__all__ = ["HELD_LIMIT", "SUMMARY_LIMIT", "Codec", "Exchange", "Piece", "ProtocolError"]
+
+HELD_LIMIT = 64 * 1024
+"""Bytes of one stream that a codec may hold: enough of a request to say what it is."""
+
+SUMMARY_LIMIT = 100
+"""Characters of an exchange's summary."""
+
+CONNECT = "connect"
+AUTH = "auth"
+COMMAND = "command"
+"""Phases of an exchange; a protocol may have more, such as ``prepare``."""
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """One request and its reply, or what a server says first (number 0, no request).
+
+    It is complete as far as ``kind``, ``phase``, ``summary`` and ``fields`` go when its first
+    piece comes out; the counts grow until ``answered``.
+    """
+
+    number: int
+    """Counted from 1 per connection."""
+    kind: str
+    """What is asked, in the protocol's own word: ``GET``, ``SELECT``, ``search``, ``MAIL``."""
+    phase: str = COMMAND
+    summary: str = ""
+    """What may be shown: no value, key or credential, at most ``SUMMARY_LIMIT`` characters."""
+    fields: dict[str, str] = field(default_factory=dict)
+    """What rules match on, by the names in ``Codec.matches``. It can hold values and is
+    never shown, logged or recorded."""
+    trace: str = ""
+    """A W3C trace id (32 hex digits) that the request carries, if it does."""
+    replies: bool = True
+    """Whether the server answers it at all."""
+    request_size: int = 0
+    reply_size: int = 0
+    answered: bool = False
+    """Its last reply piece has come, or it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some bytes of one message, as they came; never empty."""
+
+    data: bytes
+    exchange: Exchange | None
+    """None for what belongs to no exchange: notices, pushed messages, opaque bytes."""
+    first: bool = False
+    """These bytes begin the exchange's request, or its reply."""
+    last: bool = False
+    """These bytes end the exchange's request, or its reply."""
+
+
+class Codec:
+    """Follows one connection. Subclasses have no constructor arguments.
+
+    Whatever comes, nothing but ``ProtocolError`` is raised, to blame the peer; after it, and
+    once ``opaque`` is set, the codec is not asked again.
+    """
+
+    name: ClassVar[str]
+    """The protocol's name in configuration, and of its entry point."""
+    ordered: ClassVar[bool] = True
+    """Replies come in the order of the requests; False where they carry ids (LDAP)."""
+    matches: ClassVar[dict[str, str]] = {}
+    """The keys of ``Exchange.fields`` -> what each holds, for help and docs."""
+
+    def __init__(self) -> None:
+        self.opaque = ""
+        """Why it understands no more, such as ``TLS`` or ``COPY BOTH``; empty while it does."""
+        self.detail = True
+        """False: nobody asks for kinds, summaries and fields, so lengths are enough; ``kind``
+        is then ``""`` wherever finding it costs more than that."""
+
+    def receive(self, stream: str, data: bytes) -> Iterable[Piece]:
+        """Pieces of ``stream`` (``upstream``, ``downstream``), of ``data`` and of what was held.
+
+        ``data`` is a chunk, cut anywhere, not empty. All bytes that are not held come out,
+        in order. Raises ProtocolError; ``held`` still has what has not come out by then.
+        """
+        raise NotImplementedError
+
+    def eof(self, stream: str) -> Iterable[Piece]:
+        """The sender has ended ``stream``: what was held comes out, whatever it is."""
+        raise NotImplementedError
+
+    def held(self, stream: str) -> bytes:
+        """The bytes of ``stream`` that have not come out yet."""
+        raise NotImplementedError
+
+    def skip(self, exchange: Exchange) -> None:
+        """The request of ``exchange`` was not passed on: the server will not answer it.
+
+        Called before any further bytes are given, when the first piece of the request has
+        come out; the rest of the request comes out as it would have otherwise.
+        """
+        raise NotImplementedError
