@@ -18,7 +18,6 @@ from seism.registry import Registry
 from seism.rng import Seed
 from seism.toxics.base import Toxic
 
-
 CodecClass = type[Codec]
 
 
