@@ -1,8 +1,7 @@
-"""Every fault of Redis between a real Valkey and redis-py: what a program sees, and what after it."""
+"""Every fault of Redis between a real Valkey and redis-py: what a program sees."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import redis
 import redis.asyncio
 
 from seism.model import ProxySpec, ToxicSpec
-from tests.proxy.harness import Proxies, eventually
+from tests.proxy.harness import Proxies
 from tests.servers import Valkey
 
 
