@@ -137,7 +137,7 @@ class PostgreSQL(_Server):
 
 
 class MariaDB(_Server):
-    """Debian's MariaDB; user ``root`` has no password, ``native`` and ``ed25519`` have ``secret``.
+    """Debian's MariaDB; user ``root`` has no password, ``native`` has ``secret``.
 
     Database ``test`` with table ``items`` is there.
     """
@@ -161,7 +161,6 @@ class MariaDB(_Server):
             "innodb-buffer-pool-size": "16M",
             "innodb-log-file-size": "4M",
             "innodb-flush-log-at-trx-commit": "0",
-            "plugin-load-add": "auth_ed25519",
             "max-allowed-packet": "64M",
             "local-infile": "1",
             **self._settings,
@@ -191,9 +190,7 @@ class MariaDB(_Server):
                     "CREATE TABLE test.items (id integer PRIMARY KEY, name text NOT NULL)",
                     "INSERT INTO test.items VALUES (1, 'item 1'), (2, 'item 2'), (3, 'item 3')",
                     "CREATE USER native IDENTIFIED BY 'secret'",
-                    "CREATE USER ed25519 IDENTIFIED VIA ed25519 USING PASSWORD('secret')",
                     "GRANT ALL ON *.* TO native",
-                    "GRANT ALL ON *.* TO ed25519",
                     "CREATE PROCEDURE test.two() BEGIN SELECT 1; SELECT id, name FROM test.items; END",
                 ):
                     cursor.execute(statement)

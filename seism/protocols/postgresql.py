@@ -5,12 +5,14 @@ of an authentication request. An exchange is
 
 - the startup packet, an SSLRequest or GSSENCRequest with its one byte, each password message;
 - a Query or FunctionCall, up to ReadyForQuery;
-- in the extended protocol, everything up to and including Sync, or up to and including a
-  Flush, where drivers wait for the reply too (asyncpg prepares with Parse, Describe, Flush;
-  psycopg's pipelines flush). What ends with Sync is answered by ReadyForQuery; what ends with
-  Flush by one closing message for each of its own, so those are counted. After an error the
-  server drops everything up to Sync: what was flushed in between has no reply then;
-- after CopyInResponse, which ends the reply of the COPY, the data that it asked for.
+- in the extended protocol, everything up to and including Sync, answered by ReadyForQuery.
+  A Flush ends it too, if the client then waits for the reply: asyncpg prepares with Parse,
+  Describe, Flush and goes on in an exchange of its own; psycopg's pipelines flush where they
+  fetch; pg8000 flushes and sends Sync at once, which is one exchange. Such a reply ends with
+  the closing message of the last one sent, so those are counted. After an error the server
+  drops everything up to Sync, and the exchange goes on until then;
+- after CopyInResponse, which ends the reply of the COPY, the data that it asked for (asyncpg
+  sends it without having been asked).
 
 Source: PostgreSQL documentation, chapter "Frontend/Backend Protocol"
 (https://www.postgresql.org/docs/current/protocol.html).
@@ -70,8 +72,10 @@ CLOSING = frozenset(b"123nTCsI")
 class _Unit(Exchange):
     style: str = "simple"
     """How it is answered: simple, extended, auth, byte."""
-    ended: str = ""
-    """What its request has ended with: "", sync or flush."""
+    synced: bool = False
+    """Its request has ended with Sync."""
+    flushed: bool = False
+    """The last message so far is a Flush."""
     owed: int = 0
     """Messages of the extended protocol that have not been answered yet."""
     begun: bool = False
@@ -101,8 +105,6 @@ class PostgreSQL(Framed[_Unit]):
         """The copy data that is on its way."""
         self._copying: _Unit | None = None
         """Whose reply has asked for copy data that has not begun."""
-        self._discarding = False
-        """The server drops what comes, up to Sync."""
         self._known: dict[bytes, sql.Statement] = {}
         """Statements (``S`` + name) and portals (``P`` + name)."""
         self._noted = 0
@@ -129,7 +131,7 @@ class PostgreSQL(Framed[_Unit]):
         if code == ord("Q"):
             if self.detail and len(buffer) - at < min(size, HELD_LIMIT):
                 return min(size, HELD_LIMIT)
-            unit = self._silent("") if self._discarding else self._new("", COMMAND, "simple")
+            unit = self._new("", COMMAND, "simple")
             self._describe(unit, _statement(buffer[at + 5 : at + size]) if self.detail else None)
             return Frame(size, unit, True, True)
         if code == ord("F"):
@@ -173,10 +175,12 @@ class PostgreSQL(Framed[_Unit]):
         """Copy data, and what comes with it."""
         unit, first = self._copy, False
         if unit is None:
-            if self._copying is None:
+            source, self._copying = self._copying, None
+            if source is None and self._waiting and self._waiting[-1].style == "simple":
+                source = self._waiting[-1]
+            if source is None:
                 # The copy has failed already: the server drops it.
                 return Frame(size, self._silent("CopyData", COPY), True, True)
-            source, self._copying = self._copying, None
             unit, first = self._new("CopyData", COPY, source.style), True
             unit.fields, unit.trace = dict(source.fields), source.trace
             unit.summary = f"CopyData {source.fields.get('table', '')}".strip()
@@ -194,6 +198,8 @@ class PostgreSQL(Framed[_Unit]):
     def _extended(self, code: int, size: int, buffer: bytes, at: int) -> Frame | int:
         unit, first = self._unit, False
         if unit is None:
+            if code == ord("H"):
+                return Frame(size)
             first = True
             found = self._survey(buffer, at)
             if isinstance(found, int):
@@ -209,20 +215,14 @@ class PostgreSQL(Framed[_Unit]):
             if len(buffer) < end:
                 return end - at
             self._note(buffer, at, end)
-        if code not in b"HS":
+        unit.flushed, unit.synced = code == ord("H"), code == ord("S")
+        if unit.synced:
+            self._unit = None
+        elif not unit.flushed:
             unit.owed += 1
-            return Frame(size, unit, first)
-        self._unit = None
-        if code == ord("S"):
-            unit.ended = "sync"
-            self._discarding = False
-        else:
-            unit.ended = "flush"
-            if unit.failed or not unit.owed or self._discarding:
-                unit.answered = True
-                unit.replies = unit.begun
-                self._drop(unit)
-        return Frame(size, unit, first, True)
+        # After a Flush the client waits, unless it has sent more already.
+        waits = unit.flushed and at + size == len(buffer)
+        return Frame(size, unit, first, unit.synced or waits)
 
     def _survey(
         self, buffer: bytes, start: int
@@ -235,8 +235,7 @@ class PostgreSQL(Framed[_Unit]):
         if not self.detail:
             return "", COMMAND, b"", None
         at, name, statement = start, b"", None
-        kind = {ord("P"): "Parse", ord("D"): "Describe", ord("C"): "Close", ord("S"): "Sync",
-                ord("H"): "Flush"}.get(buffer[at], "Execute")  # fmt: skip
+        kind = {ord("P"): "Parse", ord("D"): "Describe", ord("C"): "Close", ord("S"): "Sync"}.get(buffer[at], "Execute")  # fmt: skip
         phase = COMMAND
         for number in range(SURVEYED):
             if len(buffer) - at < 5:
@@ -315,22 +314,26 @@ class PostgreSQL(Framed[_Unit]):
                 self.opaque = "GSSAPI authentication"
             return Frame(size, unit, first, self._answered(unit, method in ASKS))
         if code == ord("Z"):
-            if unit.style == "extended" and unit.ended != "sync":
+            if unit.style == "extended" and not unit.synced:
                 raise ProtocolError("ReadyForQuery without Sync")
-            return Frame(size, unit, first, self._answered(unit, True))
+            last = self._answered(unit, True)
+            following = self._waiting[0] if self._waiting else None
+            if following and following.phase == COPY and unit.phase != COPY:
+                # It came unasked, and the COPY has failed: the server drops it.
+                following.answered = self._answered(following, True)
+            return Frame(size, unit, first, last)
         if code == ord("G"):
-            self._copying = unit
+            if len(self._waiting) == 1:
+                self._copying = unit
             return Frame(size, unit, first, self._answered(unit, True))
         if code == ord("E"):
             unit.failed = True
-            if unit.style == "extended":
-                last = self._answered(unit, unit.ended == "flush")
-                self._discard()
-                return Frame(size, unit, first, last)
             return Frame(size, unit, first, self._answered(unit, unit.style in {"auth", "byte"}))
         if unit.style == "extended" and code in CLOSING and unit.owed:
             unit.owed -= 1
-            done = unit.ended == "flush" and not unit.owed
+            done = unit.flushed and not unit.owed and not unit.failed
+            if done and self._unit is unit:
+                self._unit = None
             return Frame(size, unit, first, self._answered(unit, done))
         return Frame(size, unit, first)
 
@@ -342,22 +345,10 @@ class PostgreSQL(Framed[_Unit]):
             raise ProtocolError(f"message {chr(code)!r} answers nothing")
         return Frame(size)
 
-    def _discard(self) -> None:
-        """After an error in the extended protocol nothing is answered before Sync."""
-        while self._waiting and (
-            self._waiting[0].ended == "flush" or self._waiting[0].style == "simple"
-        ):
-            self._waiting.popleft().answered = True
-        self._discarding = all(one.ended != "sync" for one in self._waiting)
-
     def _answered(self, unit: _Unit, last: bool) -> bool:
-        if last:
-            self._drop(unit)
-        return last
-
-    def _drop(self, unit: _Unit) -> None:
-        if unit in self._waiting:
+        if last and unit in self._waiting:
             self._waiting.remove(unit)
+        return last
 
     # Exchanges.
 
