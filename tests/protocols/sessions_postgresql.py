@@ -206,8 +206,8 @@ def asyncpg_copy_and_cursor(port: int) -> None:
 
 
 @session(
-    SSLRequest startup password password START
-    SELECT Describe SELECT INSERT Describe INSERT COMMIT Terminate
+    "SSLRequest startup password password START "
+    "SELECT Describe SELECT INSERT Describe INSERT COMMIT Terminate"
 )
 def pg8000_statements(port: int) -> None:
     connection = pg8000.native.Connection(
