@@ -41,6 +41,7 @@ LOGIN_LOOK = 4096
 """Bytes of the login that are looked at: the user, the database; attributes come after them."""
 STATUS_LOOK = 21
 """Bytes of an OK packet up to its status flags, at most."""
+SHORTEST_OK = 7
 STATEMENTS = 1000
 """Prepared statements that are remembered per connection."""
 LATEST = 0xFFFFFFFF
@@ -109,6 +110,14 @@ class MySQL(Framed[_Command]):
         "statement": "id of the prepared statement",
         "user": "user of the login",
         "database": "database of the login",
+    }
+
+    phases = {
+        CONNECT: "the server's greeting; the login",
+        AUTH: "one more packet of the authentication and its reply; a change of the user",
+        PREPARE: "COM_STMT_PREPARE",
+        COMMAND: "any other command",
+        INFILE: "the file of LOAD DATA LOCAL INFILE",
     }
 
     def __init__(self) -> None:
@@ -321,7 +330,7 @@ class MySQL(Framed[_Command]):
         return True
 
     def _result(self, command: _Command, body: bytes, length: int) -> bool:
-        if body[0] == OK:
+        if body[0] == OK and length >= SHORTEST_OK:
             return not _status(body, length) & MORE_RESULTS
         if body[0] == NULL:
             self._expect = "infile"

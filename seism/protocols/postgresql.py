@@ -9,8 +9,8 @@ of an authentication request. An exchange is
   A Flush ends it too, if the client then waits for the reply: asyncpg prepares with Parse,
   Describe, Flush and goes on in an exchange of its own; psycopg's pipelines flush where they
   fetch; pg8000 flushes and sends Sync at once, which is one exchange. Such a reply ends with
-  the closing message of the last one sent, so those are counted. After an error the server
-  drops everything up to Sync, and the exchange goes on until then;
+  the closing message of the last one sent, so those are counted, or with an error. After
+  that the server drops everything up to Sync, so what follows is one exchange until then;
 - after CopyInResponse, which ends the reply of the COPY, the data that it asked for (asyncpg
   sends it without having been asked).
 
@@ -93,6 +93,14 @@ class PostgreSQL(Framed[_Unit]):
         "statement": "name of the prepared statement",
         "user": "user of the startup packet",
         "database": "database of the startup packet",
+    }
+
+    phases = {
+        CONNECT: "the startup packet; a request for encryption or to cancel",
+        AUTH: "one password message and its reply",
+        PREPARE: "Parse, without Bind and Execute",
+        COMMAND: "any other message, or sequence of messages, up to its reply",
+        COPY: "the data of COPY FROM STDIN",
     }
 
     def __init__(self) -> None:
@@ -216,7 +224,7 @@ class PostgreSQL(Framed[_Unit]):
                 return end - at
             self._note(buffer, at, end)
         unit.flushed, unit.synced = code == ord("H"), code == ord("S")
-        if unit.synced:
+        if unit.synced or (unit.flushed and unit not in self._waiting):
             self._unit = None
         elif not unit.flushed:
             unit.owed += 1
@@ -328,13 +336,11 @@ class PostgreSQL(Framed[_Unit]):
             return Frame(size, unit, first, self._answered(unit, True))
         if code == ord("E"):
             unit.failed = True
-            return Frame(size, unit, first, self._answered(unit, unit.style in {"auth", "byte"}))
+            last = unit.style in {"auth", "byte"} or unit.flushed
+            return Frame(size, unit, first, self._answered(unit, last))
         if unit.style == "extended" and code in CLOSING and unit.owed:
             unit.owed -= 1
-            done = unit.flushed and not unit.owed and not unit.failed
-            if done and self._unit is unit:
-                self._unit = None
-            return Frame(size, unit, first, self._answered(unit, done))
+            return Frame(size, unit, first, self._answered(unit, unit.flushed and not unit.owed))
         return Frame(size, unit, first)
 
     def _unasked(self, code: int, size: int) -> Frame:
@@ -348,9 +354,16 @@ class PostgreSQL(Framed[_Unit]):
     def _answered(self, unit: _Unit, last: bool) -> bool:
         if last and unit in self._waiting:
             self._waiting.remove(unit)
+            if self._unit is unit:
+                self._unit = None
         return last
 
     # Exchanges.
+
+    def skip(self, exchange: Exchange) -> None:
+        super().skip(exchange)
+        if self._unit is exchange and self._unit.flushed:
+            self._unit = None
 
     def _new(self, kind: str, phase: str, style: str) -> _Unit:
         self._count += 1

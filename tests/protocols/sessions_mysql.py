@@ -1,4 +1,4 @@
-"""What real MySQL clients did while they were recorded, and which exchanges that is.
+"""What real MySQL clients did while they were recorded, and which exchanges that is after the greeting.
 
 As a program it records them again, into ``tests/data/mysql/``::
 
@@ -49,7 +49,7 @@ def _mysqlclient(port: int, **options: Any) -> Any:
 
 
 @session("""
-    greeting login SET SET SELECT SELECT INSERT COMMIT SELECT ROLLBACK COM_PING COM_INIT_DB
+    login SET SET SELECT SELECT INSERT COMMIT SELECT ROLLBACK COM_PING COM_INIT_DB
     COM_STATISTICS COM_QUIT
 """)
 def pymysql_statements(port: int) -> None:
@@ -70,7 +70,7 @@ def pymysql_statements(port: int) -> None:
     connection.close()
 
 
-@session("greeting login SET SET SELECT COM_QUIT")
+@session("login SET SET SELECT COM_QUIT")
 def pymysql_native(port: int) -> None:
     connection = _pymysql(port, "native", password="secret")
     with connection.cursor() as cursor:
@@ -78,7 +78,7 @@ def pymysql_native(port: int) -> None:
     connection.close()
 
 
-@session("greeting login")
+@session("login")
 def pymysql_wrong_password(port: int) -> None:
     try:
         _pymysql(port, "native", password="wrong")
@@ -86,7 +86,7 @@ def pymysql_wrong_password(port: int) -> None:
         pass
 
 
-@session("greeting login SET SET SELECT CALL SELECT COM_QUIT")
+@session("login SET SET SELECT CALL SELECT COM_QUIT")
 def pymysql_several_results(port: int) -> None:
     from pymysql.constants import CLIENT
 
@@ -102,7 +102,7 @@ def pymysql_several_results(port: int) -> None:
     connection.close()
 
 
-@session("greeting login SET SET LOAD LOCAL-INFILE COMMIT SELECT COM_QUIT")
+@session("login SET SET LOAD LOCAL-INFILE COMMIT SELECT COM_QUIT")
 def pymysql_local_infile(port: int) -> None:
     connection = _pymysql(port, local_infile=True)
     with tempfile.NamedTemporaryFile("w") as rows, connection.cursor() as cursor:
@@ -115,7 +115,7 @@ def pymysql_local_infile(port: int) -> None:
     connection.close()
 
 
-@session("greeting login SET SET SELECT SELECT COM_QUIT")
+@session("login SET SET SELECT SELECT COM_QUIT")
 def pymysql_large(port: int) -> None:
     connection = _pymysql(port)
     with connection.cursor() as cursor:
@@ -125,7 +125,7 @@ def pymysql_large(port: int) -> None:
 
 
 @session("""
-    greeting login SET SET SELECT SELECT SELECT COM_STMT_FETCH COM_STMT_FETCH COM_STMT_RESET
+    login SET SET SELECT SELECT SELECT COM_STMT_FETCH COM_STMT_FETCH COM_STMT_RESET
     INSERT COM_STMT_SEND_LONG_DATA INSERT COM_STMT_CLOSE COM_STMT_CLOSE SELECT
     COM_RESET_CONNECTION COM_QUIT
 """)
@@ -176,8 +176,7 @@ def rows(connection: Any, cursor: bool = False) -> None:
         pass
 
 
-@session("greeting login SET SET COM_FIELD_LIST COM_SET_OPTION COM_CHANGE_USER "
-         "auth SELECT COM_QUIT")  # fmt: skip
+@session("login SET SET COM_FIELD_LIST COM_SET_OPTION SELECT COM_QUIT")
 def raw_commands(port: int) -> None:
     connection: Any = _pymysql(port)
     connection._execute_command(0x04, b"items\0")
@@ -185,18 +184,15 @@ def raw_commands(port: int) -> None:
         pass
     connection._execute_command(0x1B, b"\0\0")
     connection._read_packet()
-    # An empty password's answer; the server asks again, for the plugin that the account has.
-    connection._execute_command(0x11, b"root\0\0test\0\x21\0mysql_old_password\0")
-    packet = connection._read_packet()
-    if packet.is_auth_switch_request():
-        connection.write_packet(b"")
-        connection._read_packet()
     connection._execute_command(0x03, "SELECT 1")
     rows(connection)
     connection.close()
 
 
-@session("greeting login SET SELECT SELECT INSERT ROLLBACK SELECT COM_PING COM_QUIT")
+@session("""
+    login SET SET SELECT SELECT INSERT ROLLBACK SELECT COM_PING COM_CHANGE_USER auth
+    SELECT COM_QUIT
+""")
 def mysqlclient_statements(port: int) -> None:
     connection = _mysqlclient(port)
     cursor = connection.cursor()
@@ -209,10 +205,12 @@ def mysqlclient_statements(port: int) -> None:
         f"/*application='shop',traceparent='00-{TRACE}-00f067aa0ba902b7-01'*/"
     )
     connection.ping()
+    connection.change_user("root", "", "test")
+    cursor.execute("SELECT 2")
     connection.close()
 
 
-@session("greeting login")
+@session("login")
 def mysqlclient_compressed(port: int) -> None:
     """After the login the codec understands no more."""
     connection = _mysqlclient(port, compress=True)
@@ -220,11 +218,12 @@ def mysqlclient_compressed(port: int) -> None:
     connection.close()
 
 
-@session("greeting login SELECT SHOW SELECT COM_QUIT")
+@session("login auth SELECT SHOW SELECT COM_QUIT")
 def mariadb_tool(port: int) -> None:
+    """It assumes another way to log in than the account's, so the server makes it switch."""
     subprocess.run(
         ["mariadb", "--no-defaults", "--host=127.0.0.1", f"--port={port}", "--user=root",
-         "--skip-ssl", "--batch", "test", "-e",
+         "--skip-ssl", "--default-auth=mysql_clear_password", "--enable-cleartext-plugin", "--batch", "test", "-e",
          "SELECT 1; SHOW TABLES; SELECT id FROM items WHERE id < 3"],
         check=True, capture_output=True, timeout=30,
     )  # fmt: skip

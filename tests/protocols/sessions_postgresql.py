@@ -166,7 +166,7 @@ def psycopg_trace(port: int) -> None:
         )
 
 
-@session("startup SELECT SELECT SELECT SELECT BEGIN INSERT COMMIT SELECT Terminate")
+@session("startup SELECT SELECT SELECT SELECT BEGIN INSERT COMMIT SELECT Sync Terminate")
 def asyncpg_statements(port: int) -> None:
     async def talk() -> None:
         connection = await asyncpg.connect(
