@@ -95,8 +95,10 @@ class _Cutter:
                     if at > begin and (frame.first or frame.exchange is not self._frame.exchange):
                         begin, run = at, data[begin:at]
                         yield self._piece(run)
-                    self._frame, self._left, self._first = frame, frame.size, (
-                        frame.first or (self._first and at > begin)
+                    self._frame, self._left, self._first = (
+                        frame,
+                        frame.size,
+                        (frame.first or (self._first and at > begin)),
                     )
                 size = min(self._left, len(data) - at)
                 self._left -= size

@@ -26,13 +26,9 @@ from seism.protocols.base import (
     ProtocolError,
 )
 from seism.protocols.framed import Frame, Framed
+from seism.protocols.mysql_faults import FAULTS, INFILE, PREPARE
 
 __all__ = ["MySQL"]
-
-PREPARE = "prepare"
-"""Phase of COM_STMT_PREPARE."""
-INFILE = "infile"
-"""Phase of the file that follows LOAD DATA LOCAL."""
 
 FULL = 0xFFFFFF
 """Payload of a packet that the next one continues."""
@@ -102,6 +98,7 @@ class MySQL(Framed[_Command]):
     """Follows one connection to a MySQL or MariaDB server."""
 
     name = "mysql"
+    faults = FAULTS
     matches = {
         "verb": "first word of the statement: SELECT, INSERT, BEGIN, COMMIT (or SQL if unknown)",
         "table": "first table that the statement names, as database.table if so written",

@@ -33,13 +33,9 @@ from seism.protocols.base import (
     ProtocolError,
 )
 from seism.protocols.framed import Frame, Framed
+from seism.protocols.postgresql_faults import COPY, FAULTS, PREPARE
 
 __all__ = ["PostgreSQL"]
-
-PREPARE = "prepare"
-"""Phase of an exchange that parses a statement and does not execute it."""
-COPY = "copy"
-"""Phase of the data that follows COPY FROM STDIN."""
 
 STARTUP_LIMIT = 10_000
 """Longest startup packet that a server takes (MAX_STARTUP_PACKET_LENGTH)."""
@@ -75,7 +71,7 @@ class _Unit(Exchange):
     synced: bool = False
     """Its request has ended with Sync."""
     flushed: bool = False
-    """The last message so far is a Flush."""
+    """Its request has ended with a Flush, as far as is known."""
     owed: int = 0
     """Messages of the extended protocol that have not been answered yet."""
     begun: bool = False
@@ -86,6 +82,7 @@ class PostgreSQL(Framed[_Unit]):
     """Follows one connection to a PostgreSQL server, or to one that speaks like it."""
 
     name = "postgresql"
+    faults = FAULTS
     matches = {
         "verb": "first word of the statement: SELECT, INSERT, BEGIN, COMMIT (or SQL if unknown)",
         "table": "first table that the statement names, as schema.table if so written",
@@ -223,14 +220,14 @@ class PostgreSQL(Framed[_Unit]):
             if len(buffer) < end:
                 return end - at
             self._note(buffer, at, end)
-        unit.flushed, unit.synced = code == ord("H"), code == ord("S")
+        unit.synced = code == ord("S")
+        # After a Flush the client waits, unless it has sent more already.
+        unit.flushed = code == ord("H") and at + size == len(buffer)
+        if code not in b"HS":
+            unit.owed += 1
         if unit.synced or (unit.flushed and unit not in self._waiting):
             self._unit = None
-        elif not unit.flushed:
-            unit.owed += 1
-        # After a Flush the client waits, unless it has sent more already.
-        waits = unit.flushed and at + size == len(buffer)
-        return Frame(size, unit, first, unit.synced or waits)
+        return Frame(size, unit, first, unit.synced or unit.flushed)
 
     def _survey(
         self, buffer: bytes, start: int

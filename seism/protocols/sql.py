@@ -118,7 +118,7 @@ def _name(token: re.Match[str], dialect: re.Pattern[str]) -> str:
     parts = []
     for _ in range(3):
         quoted = token.lastgroup == "quoted"
-        parts.append(token[0].strip("`\"") if quoted else token[0].lower())
+        parts.append(token[0].strip('`"') if quoted else token[0].lower())
         dot = dialect.match(token.string, token.end())
         following = dialect.match(token.string, dot.end()) if dot and dot[0] == "." else None
         if following is None or following.lastgroup not in {"word", "quoted"}:
