@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import MySQLdb
 import pymysql
 
+from tests import native
 from tests.databases import MariaDB
 from tests.protocols.record import recorded
 
@@ -43,7 +43,7 @@ def _pymysql(port: int, user: str = "root", **options: Any) -> pymysql.Connectio
 
 
 def _mysqlclient(port: int, **options: Any) -> Any:
-    return MySQLdb.connect(
+    return native.module("MySQLdb").connect(
         host="127.0.0.1", port=port, user="root", database="test", ssl_mode="DISABLED", **options
     )
 
