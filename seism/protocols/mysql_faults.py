@@ -205,7 +205,10 @@ class MySQLShutdown(MySQLEnd):
 
 @dataclass(frozen=True, slots=True)
 class MySQLKilled(MySQLEnd):
-    """An administrator kills the session (KILL); MariaDB says so before it ends it."""
+    """An administrator kills the session (KILL), and the server can still say so.
+
+    MariaDB mostly can't, as it shuts the socket down first: that is mysql_lost_connection.
+    """
 
     type: ClassVar[str] = "mysql_killed"
     code: ClassVar[str] = "1927"
@@ -224,10 +227,9 @@ class MySQLGoneAway(Fault):
     code: ClassVar[str] = "2006"
     source: ClassVar[str] = "https://dev.mysql.com/doc/refman/8.4/en/gone-away.html"
 
-    reset: bool = option(False, help="by a reset (RST), not by an orderly end (FIN)")
-
     def reaction(self, exchange: Exchange, rng: Rng) -> Reaction:
-        return Cut(Reset() if self.reset else Close(), WHOLE)
+        # Clients say 2006 if they can't send, which a mere FIN would let them.
+        return Cut(Reset(), WHOLE)
 
 
 @dataclass(frozen=True, slots=True)

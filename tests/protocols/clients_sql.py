@@ -12,9 +12,8 @@ import psycopg
 import pymysql
 
 from tests import native
+from tests.protocols.outcome import seen
 
-Raised = tuple[str, str]
-"""The class of an exception, with its module's top name, and the server's code or ""."""
 
 PATIENCE = 20
 
@@ -36,30 +35,32 @@ class Client:
     def close(self) -> None:
         raise NotImplementedError
 
-    def code(self, error: Any) -> str:
+    @classmethod
+    def code(cls, error: Any) -> str:
         raise NotImplementedError
 
-    def raised(self, error: BaseException) -> Raised:
-        cls = type(error)
-        return f"{cls.__module__.partition('.')[0]}.{cls.__name__}", self.code(error)
+    @classmethod
+    def raised(cls, error: BaseException) -> str:
+        """Its class, with the module's top name, and the code."""
+        return f"{seen(error)} {cls.code(error)}".strip()
 
-    def fails(self, sql: str, *values: Any) -> Raised:
-        """What the statement raises."""
+    def fails(self, sql: str, *values: Any) -> str:
+        """What the statement raises, empty if nothing."""
         try:
             self.run(sql, *values)
         except self.errors as error:
             return self.raised(error)
-        return "", ""
+        return ""
 
     @classmethod
-    def refused(cls, port: int, **options: Any) -> Raised:
+    def refused(cls, port: int, **options: Any) -> str:
         """What a connection that is not to be had raises."""
         try:
             client = cls(port, **options)
         except cls.errors as error:
-            return cls.raised(cls.__new__(cls), error)
+            return cls.raised(error)
         client.close()
-        return "", ""
+        return ""
 
 
 class Psycopg(Client):
@@ -81,7 +82,8 @@ class Psycopg(Client):
     def close(self) -> None:
         self._connection.close()
 
-    def code(self, error: Any) -> str:
+    @classmethod
+    def code(cls, error: Any) -> str:
         return error.sqlstate or ""
 
 
@@ -121,7 +123,8 @@ class Asyncpg(Client):
         self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 
-    def code(self, error: Any) -> str:
+    @classmethod
+    def code(cls, error: Any) -> str:
         return getattr(error, "sqlstate", None) or ""
 
 
@@ -147,7 +150,8 @@ class Pg8000(Client):
         except self.errors:
             pass
 
-    def code(self, error: Any) -> str:
+    @classmethod
+    def code(cls, error: Any) -> str:
         told = error.args[0] if error.args else ""
         return told.get("C", "") if isinstance(told, dict) else ""
 
@@ -158,8 +162,8 @@ class PyMySQL(Client):
 
     def __init__(self, port: int, **options: Any) -> None:
         self._connection = pymysql.connect(
-            host="127.0.0.1", port=port, user="root", database="test", autocommit=True,
-            connect_timeout=PATIENCE, read_timeout=PATIENCE, **options,
+            host="127.0.0.1", port=port, database="test", autocommit=True,
+            connect_timeout=PATIENCE, read_timeout=PATIENCE, **{"user": "root", **options},
         )  # fmt: skip
 
     def run(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -173,7 +177,8 @@ class PyMySQL(Client):
         except self.errors:
             pass
 
-    def code(self, error: Any) -> str:
+    @classmethod
+    def code(cls, error: Any) -> str:
         return str(error.args[0]) if error.args else ""
 
 
@@ -183,8 +188,8 @@ class MySQLClient(Client):
 
     def __init__(self, port: int, **options: Any) -> None:
         self._connection = native.module("MySQLdb").connect(
-            host="127.0.0.1", port=port, user="root", database="test", autocommit=True,
-            connect_timeout=PATIENCE, read_timeout=PATIENCE, ssl_mode="DISABLED", **options,
+            host="127.0.0.1", port=port, database="test", autocommit=True, ssl_mode="DISABLED",
+            connect_timeout=PATIENCE, read_timeout=PATIENCE, **{"user": "root", **options},
         )  # fmt: skip
 
     def run(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -201,7 +206,8 @@ class MySQLClient(Client):
         except self.errors:
             pass
 
-    def code(self, error: Any) -> str:
+    @classmethod
+    def code(cls, error: Any) -> str:
         return str(error.args[0]) if error.args else ""
 
 
