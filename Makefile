@@ -37,6 +37,7 @@ demo: $(VENV)/.demo ## the whole loop on real backends, about 30 s (ARGS="--seed
 
 test: $(VENV)/.test ## the whole test suite (ARGS="-k ledger")
 	@$(BIN)/python -m tests.debian
+	@$(BIN)/python -m tests.native
 	$(BIN)/python -m pytest $(ARGS)
 
 soak: $(VENV)/.test ## every toxic at random under load, 10 minutes (SEISM_SOAK_SECONDS=3600 SEISM_SOAK_SEED=2)
