@@ -85,7 +85,9 @@ class Ldap(StreamCodec):
                     if len(head) == total:
                         raise
             if kind == "abandon":
-                self.ids.pop(int.from_bytes(stream.buffer[at:end], "big"), None)
+                abandoned = self.ids.pop(int.from_bytes(stream.buffer[at:end], "big"), None)
+                if abandoned is not None:  # what still comes of it belongs to none
+                    abandoned.answered = True
             if exchange.replies:
                 self.ids[number] = exchange
             yield from stream.payload(total, exchange, first=True, last=True)

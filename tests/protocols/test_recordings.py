@@ -20,7 +20,9 @@ CODECS = {
     "smtp": "seism.protocols.smtp:Smtp",
 }
 RECORDINGS = [path for protocol in CODECS for path in recordings(protocol)]
-every = pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+every = pytest.mark.parametrize(
+    "path", RECORDINGS, ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
 
 
 def codec(path: Path) -> Codec:
@@ -29,19 +31,13 @@ def codec(path: Path) -> Codec:
     return made
 
 
-def sessions(path: Path) -> dict[str, object]:
-    module = importlib.import_module(f"tests.protocols.sessions.{path.parent.name}")
-    found: dict[str, object] = module.SESSIONS
-    return found
-
-
 @every
 def test_it_tells_what_the_client_has_done(path: Path) -> None:
-    follower = follow(codec(path), read(path))
+    recording = read(path)
+    follower = follow(codec(path), recording.chunks)
     assert not follower.error
-    declared = sessions(path)[path.stem]
-    assert [one.kind for one in follower.exchanges] == declared.kinds  # type: ignore[attr-defined]
-    assert follower.codec.opaque == declared.opaque  # type: ignore[attr-defined]
+    assert [one.kind for one in follower.exchanges] == recording.kinds
+    assert follower.codec.opaque == recording.opaque
     if not follower.codec.opaque:
         assert all(one.answered for one in follower.exchanges)
 
@@ -49,8 +45,8 @@ def test_it_tells_what_the_client_has_done(path: Path) -> None:
 @every
 @pytest.mark.parametrize("cut", [1, 2, 7, 1000])
 def test_it_tells_the_same_however_the_bytes_are_cut(path: Path, cut: int) -> None:
-    whole = follow(codec(path), read(path))
-    parts = follow(codec(path), read(path), cut)
+    whole = follow(codec(path), read(path).chunks)
+    parts = follow(codec(path), read(path).chunks, cut)
     assert told(parts) == told(whole)
     assert (parts.error, parts.codec.opaque) == (whole.error, whole.codec.opaque)
 
@@ -60,7 +56,10 @@ def test_without_details_it_finds_the_same_ends(path: Path) -> None:
     whole, bare = codec(path), codec(path)
     bare.detail = False
     sizes = [
-        [(one.number, one.request_size, one.reply_size) for one in follow(made, read(path)).exchanges]
+        [
+            (one.number, one.request_size, one.reply_size)
+            for one in follow(made, read(path).chunks).exchanges
+        ]
         for made in (whole, bare)
     ]
     assert sizes[0] == sizes[1]
@@ -68,7 +67,7 @@ def test_without_details_it_finds_the_same_ends(path: Path) -> None:
 
 @every
 def test_it_may_be_truncated_anywhere(path: Path) -> None:
-    chunks = read(path)
+    chunks = read(path).chunks
     total = sum(len(data) for _, data in chunks)
     for end in range(0, total, max(1, total // 200)):
         assert not follow(codec(path), truncated(chunks, end)).error
@@ -87,7 +86,7 @@ def truncated(chunks: Chunks, end: int) -> Chunks:
 @given(data=st.data())
 def test_it_survives_mutations(path: Path, data: st.DataObject) -> None:
     """Nothing but ProtocolError comes out, and no byte is lost, doubled or moved."""
-    chunks = read(path)
+    chunks = read(path).chunks
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(chunks) - 1))
         way, old = chunks[at]
