@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from operator import attrgetter
 
 from seism.errors import ProtocolError
 from seism.protocols.base import HELD_LIMIT, SUMMARY_LIMIT, Codec, Exchange, Piece
@@ -89,8 +90,6 @@ def follow(codec: Codec, chunks: Chunks, cut: int = 0) -> Follower:
 
 def told(follower: Follower) -> list[tuple[object, ...]]:
     """What it says of the exchanges: the same however the bytes are cut."""
-    return [
-        (one.number, one.kind, one.phase, one.summary, one.fields, one.trace, one.replies)
-        + (one.request_size, one.reply_size, one.answered)
-        for one in follower.exchanges
-    ]
+    names = "number kind phase summary fields trace replies request_size reply_size answered"
+    read = attrgetter(*names.split())
+    return [read(one) for one in follower.exchanges]

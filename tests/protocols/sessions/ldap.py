@@ -44,8 +44,8 @@ PEOPLE = 60
 
 def _seed() -> str:
     people = "".join(
-        f"dn: uid=user{n},ou=people,{BASE}\nobjectClass: inetOrgPerson\nuid: user{n}\ncn: User {n}\n"
-        f"sn: {n}\nmail: user{n}@example.org\nuserPassword: password{n}\n\n"
+        f"dn: uid=user{n},ou=people,{BASE}\nobjectClass: inetOrgPerson\nuid: user{n}\n"
+        f"cn: User {n}\nsn: {n}\nmail: user{n}@example.org\nuserPassword: password{n}\n\n"
         for n in range(PEOPLE)
     )
     return (

@@ -15,7 +15,7 @@ from tests.processes import process, wait_for
 from tests.protocols.record import Sessions
 
 SESSIONS = Sessions()
-SIZES = "-u nobody -l 127.0.0.1 -U 0 -m 64".split()
+SIZES = ["-u", "nobody", "-l", "127.0.0.1", "-U", "0", "-m", "64"]
 
 
 @contextmanager
