@@ -52,6 +52,8 @@ class Ldap(StreamCodec):
         "mechanism": "of a bind: simple, or the SASL mechanism",
     }
 
+    phases: ClassVar[dict[str, str]] = {AUTH: "a bind", COMMAND: "any other operation"}
+
     def __init__(self) -> None:
         super().__init__()
         self.ids: dict[int, Exchange] = {}

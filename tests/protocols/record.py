@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.protocols.conformance import Sample
+
 DATA = Path(__file__).parent.parent / "data"
 MARKS = {"upstream": ">", "downstream": "<"}
 Chunks = list[tuple[str, bytes]]
@@ -135,8 +137,14 @@ def read(path: Path) -> Recording:
     return Recording(kinds[2:].split(), opaque[2:], chunks)
 
 
-def recordings(protocol: str) -> list[Path]:
-    return sorted((DATA / protocol).glob("*.txt"))
+def recorded(protocol: str, *secrets: str, skips: bool = True) -> list[Sample]:
+    """The recordings of ``protocol``; what a server says first is no request."""
+    found = []
+    for path in sorted((DATA / protocol).glob("*.txt")):
+        one = read(path)
+        kinds = [kind for kind in one.kinds if kind != "banner"]
+        found.append(Sample(path.stem, one.chunks, kinds, one.opaque, secrets, skips))
+    return found
 
 
 def main(protocol: str) -> None:

@@ -9,28 +9,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seism.protocols.http import Http
-from tests.protocols.corpus import Follower, follow
+from seism_middleware.contract import DOWNSTREAM, UPSTREAM
+from tests.protocols.conformance import Conformance, Heard, heard
+from tests.protocols.record import recorded
 
 HOST = b"Host: a\r\n"
 
 
-def both(*chunks: tuple[str, bytes]) -> Follower:
-    ways = {">": "upstream", "<": "downstream"}
-    return follow(Http(), [(ways[mark], data) for mark, data in chunks])
+class TestHttp(Conformance):
+    codec = Http
+    samples = [
+        sample for sample in recorded("http", "secret", "17", "42") if sample.name != "http-1.0"
+    ]  # only the end of the connection ends its reply
 
 
-def requests(data: bytes) -> Follower:
+def both(*chunks: tuple[str, bytes]) -> Heard:
+    ways = {">": UPSTREAM, "<": DOWNSTREAM}
+    listener = heard(Http, [(ways[mark], data) for mark, data in chunks])
+    for way in ways.values():
+        listener.end(way)
+    return listener
+
+
+def requests(data: bytes) -> Heard:
     return both((">", data))
 
 
-def ends(follower: Follower, way: str) -> list[int]:
-    """Where whole messages end in the stream."""
+def ends(listener: Heard) -> list[int]:
+    """Where whole requests end in the stream."""
     found, at = [], 0
-    for to, piece in follower.pieces:
-        if to == way:
-            at += len(piece.data)
-            if piece.last:
-                found.append(at)
+    for piece in listener.pieces[UPSTREAM]:
+        at += len(piece.data)
+        if piece.last:
+            found.append(at)
     return found
 
 
@@ -95,11 +106,17 @@ def messages(draw: st.DrawFn) -> bytes:
 @given(st.lists(messages(), min_size=1, max_size=4))
 def test_it_cuts_what_is_valid_as_others_do(parts: list[bytes]) -> None:
     data = b"".join(parts)
-    follower = requests(data)
-    assert not follower.error
-    found = ends(follower, "upstream")
+    listener = requests(data)
+    assert not listener.error
+    found = ends(listener)
     assert found == ends_for_llhttp(data) == ends_for_h11(data)
     assert found == [sum(map(len, parts[: at + 1])) for at in range(len(parts))]
+
+
+NOISE = [
+    b"\r", b"\n", b" ", b"\t", b"\0", b":", b"0", b",", b"\r\n", b"\r\n\r\n", b"\x80",
+    b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"Content-Length: +3\r\n",
+]  # fmt: skip
 
 
 @settings(deadline=None, max_examples=400)
@@ -108,19 +125,10 @@ def test_what_it_understands_others_cut_alike(parts: list[bytes], data: st.DataO
     """It may refuse what others accept, and never cuts where they don't."""
     text = b"".join(parts)
     at = data.draw(st.integers(0, len(text)))
-    noise = data.draw(
-        st.sampled_from(
-            [b"\r", b"\n", b" ", b"\t", b"\0", b":", b"0", b",", b"\r\n", b"\r\n\r\n", b"\x80"]
-            + [
-                b"Content-Length: 3\r\n",
-                b"Transfer-Encoding: chunked\r\n",
-                b"Content-Length: +3\r\n",
-            ]
-        )
-    )
+    noise = data.draw(st.sampled_from(NOISE))
     text = text[:at] + noise + text[at + data.draw(st.integers(0, 2)) :]
-    follower = requests(text)
-    mine = ends(follower, "upstream")
+    listener = requests(text)
+    mine = ends(listener)
     for parse, errors in ((ends_for_llhttp, llhttp.Error), (ends_for_h11, h11.RemoteProtocolError)):
         try:
             theirs = parse(text)
@@ -150,9 +158,9 @@ def test_what_it_understands_others_cut_alike(parts: list[bytes], data: st.DataO
     ],
 )
 def test_an_ambiguous_request_is_refused(head: bytes) -> None:
-    follower = requests(b"POST / HTTP/1.1\r\n" + HOST + head + b"\r\nabc")
-    assert follower.error
-    assert not follower.exchanges
+    listener = requests(b"POST / HTTP/1.1\r\n" + HOST + head + b"\r\nabc")
+    assert listener.error
+    assert not listener.exchanges()
 
 
 @pytest.mark.parametrize(
@@ -173,26 +181,26 @@ def test_a_malformed_chunk_is_refused(body: bytes) -> None:
 def test_a_head_is_at_most_64_kib() -> None:
     start = b"GET / HTTP/1.1\r\nX: "
     assert not requests(start + b"a" * 60000 + b"\r\n\r\n").error
-    follower = requests(start + b"a" * 70000 + b"\r\n\r\n")
-    assert follower.error
-    assert not follower.exchanges
+    listener = requests(start + b"a" * 70000 + b"\r\n\r\n")
+    assert listener.error
+    assert not listener.exchanges()
 
 
 def test_a_body_is_not_held() -> None:
-    follower = Follower(Http())
-    follower.feed("upstream", b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 1000000000\r\n\r\n")
+    listener = Heard(Http())
+    listener.hear(UPSTREAM, b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 1000000000\r\n\r\n")
     for _ in range(20):
-        follower.feed("upstream", b"x" * 100_000)
-        assert not follower.codec.held("upstream")
+        listener.hear(UPSTREAM, b"x" * 100_000)
+        assert not listener.codec.held(UPSTREAM)
 
 
 def test_what_is_told_of_a_request() -> None:
     trace = b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
-    follower = requests(
+    listener = requests(
         b"GET http://shop.example/users/42/orders/abcd-1?token=secret HTTP/1.1\r\n"
         b"Host: shop.example\r\nUser-Agent: test\r\nContent-Type: text/plain\r\n" + trace + b"\r\n"
     )
-    (one,) = follower.exchanges
+    (one,) = listener.exchanges()
     assert one.summary == "GET /users/{id}/orders/{id}"
     assert one.trace == "0af7651916cd43dd8448eb211c80319c"
     assert one.fields == {
@@ -206,38 +214,38 @@ def test_what_is_told_of_a_request() -> None:
 
 
 def test_interim_replies_belong_to_their_request() -> None:
-    follower = both(
+    listener = both(
         (">", b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"),
         ("<", b"HTTP/1.1 100 Continue\r\n\r\n"),
         (">", b"abc"),
         ("<", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n"),
         ("<", b"Content-Length: 0\r\n\r\n"),
     )
-    (one,) = follower.exchanges
-    assert one.answered and not follower.over
+    (one,) = listener.exchanges()
+    assert one.answered and not listener.error and not listener.codec.opaque
 
 
 def test_a_refused_expectation_leaves_the_body_open() -> None:
-    follower = both(
+    listener = both(
         (">", b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"),
         ("<", b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n"),
         (">", b"GET / HTTP/1.1\r\n\r\n"),
     )
-    assert follower.codec.opaque
+    assert listener.codec.opaque
 
 
 def test_connect_is_a_tunnel_once_it_is_granted() -> None:
     ask = b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"
     granted = both((">", ask), ("<", b"HTTP/1.1 200 OK\r\n\r\n"), (">", b"\x16\x03\x01"))
     assert granted.codec.opaque == "CONNECT"
-    assert granted.exchanges[0].answered
+    assert granted.exchanges()[0].answered
     denied = both(
         (">", ask),
         ("<", b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"),
         (">", b"GET / HTTP/1.1\r\n\r\n"),
     )
-    assert [one.kind for one in denied.exchanges] == ["CONNECT", "GET"]
-    assert not denied.over
+    assert [one.kind for one in denied.exchanges()] == ["CONNECT", "GET"]
+    assert not denied.error and not denied.codec.opaque
     early = both((">", ask + b"\x16\x03\x01"))
     assert early.codec.opaque
 
@@ -247,17 +255,17 @@ def test_http_2_is_not_understood() -> None:
 
 
 def test_a_reply_to_no_request_is_not_understood() -> None:
-    follower = both(("<", b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"))
-    assert follower.codec.opaque and not follower.exchanges
+    listener = both(("<", b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"))
+    assert listener.codec.opaque and not listener.exchanges()
 
 
 def test_a_skipped_request_has_no_reply() -> None:
-    follower = Follower(Http())
-    follower.feed("upstream", b"GET /one HTTP/1.1\r\n\r\n")
-    follower.codec.skip(follower.exchanges[0])
-    follower.feed("upstream", b"GET /two HTTP/1.1\r\n\r\n")
-    follower.feed("downstream", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-    assert [one.answered for one in follower.exchanges] == [False, True]
+    listener = Heard(Http())
+    listener.hear(UPSTREAM, b"GET /one HTTP/1.1\r\n\r\n")
+    listener.codec.skip(listener.exchanges()[0])
+    listener.hear(UPSTREAM, b"GET /two HTTP/1.1\r\n\r\n")
+    listener.hear(DOWNSTREAM, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    assert [one.answered for one in listener.exchanges()] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -275,9 +283,9 @@ def test_an_ambiguous_reply_is_refused(reply: bytes) -> None:
 
 
 def test_a_reply_without_a_length_ends_with_the_connection() -> None:
-    follower = both(
+    listener = both(
         (">", b"GET / HTTP/1.1\r\n\r\n"), ("<", b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n")
     )
-    (one,) = follower.exchanges
+    (one,) = listener.exchanges()
     assert one.answered
     assert one.reply_size == 38

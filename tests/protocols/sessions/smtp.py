@@ -45,7 +45,7 @@ def _(port: int) -> None:
         client.sendmail(SENDER, [RECIPIENT], "Subject: big\r\n\r\n" + "line\r\n" * 2000)
 
 
-@SESSIONS.add("auth-login", "banner EHLO AUTH AUTH AUTH MAIL RSET QUIT")
+@SESSIONS.add("auth-login", "banner EHLO AUTH credentials credentials MAIL RSET QUIT")
 def _(port: int) -> None:
     with smtplib.SMTP("127.0.0.1", port, local_hostname="client.example", timeout=10) as client:
         client.ehlo()
