@@ -30,7 +30,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from seism.protocols.base import COMMAND, Exchange, Piece
-from seism.toxics.base import CHANGED, CLOSED, LOST, PASSED, RESET, Close, Reset, Rng, Toxic, Wake
+from seism.toxics.base import (
+    CHANGED,
+    CLOSED,
+    LOST,
+    PASSED,
+    REMOVED,
+    RESET,
+    Close,
+    Reset,
+    Rng,
+    Toxic,
+    Wake,
+)
 
 __all__ = ["Close", "Reset", "Wake"]
 
@@ -238,6 +250,8 @@ class Delay(Reaction):
             yield from self._pass(piece)
 
     def removed(self, now: float) -> Commands:
+        if self._waiting:
+            self.outcome = REMOVED
         return self.due(now)
 
     def _wait(self, piece: Piece, now: float) -> Commands:

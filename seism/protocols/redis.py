@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from seism.protocols.base import AUTH, COMMAND, HELD_LIMIT, Codec, Exchange, Piece, ProtocolError
+from seism.protocols.redis_faults import EXEC, FAULTS, QUEUED, SESSION, words
+from seism.toxics.base import Toxic
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
 
 _LONGEST_LINE = HELD_LIMIT
@@ -32,16 +34,10 @@ _LOOKED_AT = 512
 _NUMBER = re.compile(rb"[+-]?[0-9]{1,19}")
 _NAME = re.compile(r"[A-Z][A-Z0-9_.-]{0,31}")
 
-SESSION, QUEUED, EXEC = "session", "queued", "exec"
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_AUTH = _words("AUTH HELLO")
-_SESSION = _words("CLIENT SELECT RESET QUIT READONLY READWRITE ASKING")
-_KEYLESS = _words(
+_AUTH = words("AUTH HELLO")
+_SESSION = words("CLIENT SELECT RESET QUIT READONLY READWRITE ASKING")
+_KEYLESS = words(
     "PING ECHO INFO CONFIG COMMAND DBSIZE FLUSHALL FLUSHDB KEYS SCAN RANDOMKEY TIME WAIT WAITAOF"
     " SCRIPT FUNCTION ACL CLUSTER LATENCY SLOWLOG MODULE DEBUG ROLE REPLICAOF SLAVEOF FAILOVER SAVE"
     " BGSAVE BGREWRITEAOF LASTSAVE SHUTDOWN SWAPDB PUBLISH PUBSUB MULTI EXEC DISCARD UNWATCH LOLWUT"
@@ -49,14 +45,14 @@ _KEYLESS = _words(
     " REPLCONF AUTH HELLO CLIENT SELECT RESET QUIT READONLY READWRITE ASKING"
 )
 _KEY_AT = {
-    **dict.fromkeys(_words("EVAL EVALSHA EVAL_RO EVALSHA_RO FCALL FCALL_RO BLMPOP BZMPOP"), 3),
-    **dict.fromkeys(_words("OBJECT XINFO XGROUP MEMORY BITOP LMPOP ZMPOP SINTERCARD"), 2),
-    **dict.fromkeys(_words("ZINTERCARD ZUNION ZINTER ZDIFF"), 2),
+    **dict.fromkeys(words("EVAL EVALSHA EVAL_RO EVALSHA_RO FCALL FCALL_RO BLMPOP BZMPOP"), 3),
+    **dict.fromkeys(words("OBJECT XINFO XGROUP MEMORY BITOP LMPOP ZMPOP SINTERCARD"), 2),
+    **dict.fromkeys(words("ZINTERCARD ZUNION ZINTER ZDIFF"), 2),
 }
 """Which argument is the first key, where it is not the first argument."""
-_SUBSCRIBES = _words("SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE SUNSUBSCRIBE")
+_SUBSCRIBES = words("SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE SUNSUBSCRIBE")
 _TAKES_OVER = {"MONITOR": "MONITOR", "SYNC": "replication", "PSYNC": "replication"}
-_ENDS_MULTI = _words("EXEC DISCARD RESET")
+_ENDS_MULTI = words("EXEC DISCARD RESET")
 
 
 class Redis(Codec):
@@ -74,6 +70,7 @@ class Redis(Codec):
         QUEUED: "a command between MULTI and EXEC",
         EXEC: "EXEC",
     }
+    faults: ClassVar[tuple[type[Toxic], ...]] = FAULTS
 
     def __init__(self) -> None:
         super().__init__()

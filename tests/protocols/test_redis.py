@@ -11,7 +11,9 @@ WELCOME = (
     b"%3\r\n$6\r\nserver\r\n$6\r\nvalkey\r\n$5\r\nproto\r\n:3\r\n$7\r\nmodules\r\n*0\r\n"
 )  # fmt: skip
 INVALIDATE = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nh\r\n"
+FIELDS = b"%1\r\n$1\r\nf\r\n~2\r\n,1.5\r\n#t\r\n"
 ATTRIBUTE = b"|1\r\n+ttl\r\n:3600\r\n"
+SUBSCRIBED = b">3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n"
 MESSAGE = b">3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$2\r\nhi\r\n"
 
 
@@ -52,9 +54,9 @@ SAMPLES = (
             (UPSTREAM, HELLO),
             (DOWNSTREAM, WELCOME),
             (UPSTREAM, command("CLIENT", "TRACKING", "on") + command("HGETALL", "h")),
-            (DOWNSTREAM, b"+OK\r\n" + INVALIDATE + ATTRIBUTE + b"%1\r\n$1\r\nf\r\n~2\r\n,1.5\r\n#t\r\n"),
+            (DOWNSTREAM, b"+OK\r\n" + INVALIDATE + ATTRIBUTE + FIELDS),
             (UPSTREAM, command("SUBSCRIBE", "news") + command("GET", "k")),
-            (DOWNSTREAM, b">3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n" + b"_\r\n" + MESSAGE),
+            (DOWNSTREAM, SUBSCRIBED + b"_\r\n" + MESSAGE),
         ],
         ["HELLO", "CLIENT", "HGETALL", "SUBSCRIBE", "GET"],
         skips=False,
