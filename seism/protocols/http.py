@@ -18,7 +18,9 @@ from typing import ClassVar
 
 from seism.errors import ProtocolError
 from seism.protocols.base import SUMMARY_LIMIT, Exchange, Piece
+from seism.protocols.http_faults import FAULTS
 from seism.protocols.stream import Parser, Stream, StreamCodec, trace_of
+from seism.toxics.base import Toxic
 
 EOL = b"\r\n"
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -37,6 +39,7 @@ class Http(StreamCodec):
     """An exchange is a request and all that answers it, interim (1xx) replies included."""
 
     name: ClassVar[str] = "http"
+    faults: ClassVar[tuple[type[Toxic], ...]] = FAULTS
     matches: ClassVar[dict[str, str]] = {
         "method": "the method, such as GET",
         "path": "the target's path, as sent and without its query",
