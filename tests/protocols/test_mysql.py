@@ -6,7 +6,7 @@ import pytest
 
 from seism.protocols.mysql import FULL, MySQL
 from tests.protocols.conformance import Conformance, Sample, heard
-from tests.protocols.record import DOWN, UP, Recording
+from tests.protocols.tape import DOWN, UP, Recording
 from tests.protocols.sessions_mysql import FOLDER, SESSIONS, TRACE
 
 SECRETS = ["secret", "item 2", "hundred", "copied", "long data", "yyy"]

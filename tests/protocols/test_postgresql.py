@@ -9,7 +9,7 @@ import pytest
 from seism.protocols.base import ProtocolError
 from seism.protocols.postgresql import PostgreSQL
 from tests.protocols.conformance import Conformance, Sample, heard
-from tests.protocols.record import DOWN, UP, Recording
+from tests.protocols.tape import DOWN, UP, Recording
 from tests.protocols.sessions_postgresql import FOLDER, SESSIONS, TRACE
 
 SECRETS = ["secret", "item 2", "hundred", "copied", "noticed", "payload", "yyy", "seism"]
