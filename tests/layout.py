@@ -35,6 +35,7 @@ LAYOUT = (
     "report",
     "dashboard",
     "demo",
+    "new",
     "commands",
     "cli",
     "__main__",
