@@ -24,7 +24,14 @@ ANSWERS_FILE = ".copier-answers.yml"
 SUFFIX = ".jinja"
 
 _NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
-_TAKEN = {"docs", "seism", "seism_middleware", "tests"}
+LONGEST_NAME = 40
+"""With a longer one, lines of the templates would get too long."""
+_TAKEN = {
+    "docs", "tests", "seism", "seism_middleware",
+    "pyramid", "flask", "fastapi", "starlette", "django", "werkzeug", "waitress", "uvicorn",
+    "sqlalchemy", "pg8000", "pymysql", "redis", "pymemcache", "pytest", "sphinx", "furo", "ruff",
+}  # fmt: skip
+"""Names that a package beside the templates' imports must not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +46,19 @@ class Answers:
     cache: str = option("redis", help="the cache", choices=("redis", "memcached", "none"))
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if len(self.name) > LONGEST_NAME or not _NAME.fullmatch(self.name):
             raise ConfigurationError(
-                f"name: {self.name!r} is not allowed, it must be of lower-case letters, digits, "
-                "- and _, and begin with a letter"
+                f"name: {self.name!r} is not allowed, it must be of at most {LONGEST_NAME} "
+                "lower-case letters, digits, - and _, and begin with a letter"
             )
-        taken = self.package in _TAKEN | sys.stdlib_module_names or keyword.iskeyword(self.package)
-        if taken or self.package in _imported(self):
+        taken = self.package in _TAKEN | sys.stdlib_module_names
+        if taken or keyword.iskeyword(self.package):
             raise ConfigurationError(f"name: {self.name!r} is the name of another module")
 
     @property
     def package(self) -> str:
         """The name of the package."""
         return self.name.replace("-", "_")
-
-
-def _imported(answers: Answers) -> set[str]:
-    """What the new package imports by name, and would hide."""
-    return {
-        answers.template, answers.cache, "pymemcache", "pg8000", "pymysql", "sqlalchemy", "waitress",
-        "uvicorn", "starlette", "pytest",
-    }  # fmt: skip
 
 
 def make(answers: Answers, folder: Path) -> list[Path]:
