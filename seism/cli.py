@@ -23,6 +23,7 @@ import click
 
 from seism import __version__
 from seism.commands.check import check
+from seism.commands.new import new
 from seism.commands.proxy import proxy
 from seism.commands.tail import reset, tail
 from seism.commands.toxic import toxic
@@ -46,7 +47,7 @@ def cli() -> None:
     """Prove that a web application survives its backends."""
 
 
-for command in (proxy, toxic, reset, tail, check):
+for command in (proxy, toxic, reset, tail, check, new):
     cli.add_command(command)
 
 

@@ -36,6 +36,7 @@ LAYOUT = (
     "sidecar",
     "report",
     "demo",
+    "new",
     "commands",
     "cli",
     "__main__",
