@@ -14,7 +14,6 @@ import pymysql
 from tests import native
 from tests.protocols.outcome import seen
 
-
 PATIENCE = 20
 
 
@@ -96,8 +95,13 @@ class Asyncpg(Client):
         try:
             self._connection = self._loop.run_until_complete(
                 asyncpg.connect(
-                    host="127.0.0.1", port=port, user="seism", database="postgres", ssl=False,
-                    timeout=PATIENCE, **options,
+                    host="127.0.0.1",
+                    port=port,
+                    user="seism",
+                    database="postgres",
+                    ssl=False,
+                    timeout=PATIENCE,
+                    **options,
                 )  # fmt: skip
             )
         except BaseException:
