@@ -73,7 +73,7 @@ class _Response:
         self._shows = shows
         self._scope = scope
         self._send = send
-        self._request = observer.begin(scope["method"], scope["path"])
+        self._request = observer.begin(scope["method"], scope["path"], scope)
         self._expected: int | None = None
         self._sent = 0
         self._started = False

@@ -77,7 +77,7 @@ class Collection:
         connection could be found.
         """
         return tuple(
-            Proxied(proxy.name, *proxy.address)
+            Proxied(proxy.name, *proxy.address, proxy.spec.tls is not None)
             for proxy in self.list()
             if proxy.address is not None and not unix_path(proxy.address[0])
         )

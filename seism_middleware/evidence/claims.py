@@ -28,12 +28,17 @@ class ClaimsEvidence:
             return self._by_time(case, claims)
         start = connection.sent if began.offset is None else began.offset
         if began.stream == UPSTREAM:
-            for claim in reversed(claims):
-                if claim.length and claim.offset <= start < claim.end:
-                    return self._finding([Found(claim.request, claim.sure, "bytes")])
+            covers = [c for c in claims if c.length and c.offset <= start < c.end]
+            if any(claim.unknown for claim in covers):
+                return None
+            if covers:
+                # Of several, as a connection is shared by threads, none is sure.
+                return self._finding(Found(c.request, c.sure, "bytes") for c in covers)
         since = start if began.since is None else began.since
         sent = [c for c in claims if c.length and c.offset < start]
         window = [c for c in sent if c.end > since]
+        if any(claim.unknown for claim in window or sent[-1:]):
+            return None
         if window:
             return self._waiters(case, connection, claims, window)
         return self._last(case, connection, claims, sent[-1]) if sent else None
@@ -48,7 +53,7 @@ class ClaimsEvidence:
         claims = [
             c
             for c in connection.history()
-            if c.length and c.offset < ended.offset and c.end > began.offset
+            if c.length and c.offset < ended.offset and c.end > began.offset and not c.unknown
         ]
         if began.stream == UPSTREAM:
             return self._finding(Found(c.request, c.sure, "bytes") for c in claims)
