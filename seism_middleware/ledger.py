@@ -186,6 +186,8 @@ class Ledger:
         self.on_refusal: list[Callable[[float, str, Request], None]] = []
         self.on_connection: list[Callable[[Connection], None]] = []
         """Told of each connection once it can be found."""
+        self.changes = 0
+        """How often the list of proxies has changed."""
         self._open: dict[int, Connection] = {}
         self._by_local: dict[str, list[Connection]] = {}
         self._closed: deque[Connection] = deque()
@@ -204,6 +206,7 @@ class Ledger:
                 for proxy in listed:
                     ports.setdefault(proxy.port, []).append(proxy)
             self._ports = ports
+            self.changes += 1
             self._encrypted = frozenset(
                 proxy.name for listed in self._watched.values() for proxy in listed if proxy.tls
             )

@@ -9,7 +9,7 @@ from typing import Any
 from seism_middleware.drivers.span import Patch, Spans, track_of
 
 METHODS = (
-    "__init__", "autocommit", "change_user", "close", "commit", "kill", "next_result", "ping",
+    "autocommit", "change_user", "close", "commit", "kill", "next_result", "ping",
     "query", "rollback", "select_db", "set_character_set", "set_server_option", "shutdown", "stat",
     "store_result", "use_result",
 )  # fmt: skip
@@ -19,14 +19,28 @@ def patches(spans: Spans) -> Iterator[Patch]:
     """The methods that talk to the server."""
     cls = sys.modules["MySQLdb.connections"].Connection
 
+    def connecting(original: Any) -> Any:
+        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+            made: list[Any] = []  # to ask one that has not connected ends the process
+
+            def connect() -> None:
+                original(self, *args, **kwargs)
+                made.append(self)
+
+            spans.call(track_of(self), lambda: _fileno(self) if made else None, connect)
+
+        return __init__
+
     def wrap(original: Any) -> Any:
         def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-            return spans.call(
-                track_of(self), lambda: _fileno(self), lambda: original(self, *args, **kwargs)
-            )
+            track = track_of(self)
+            if track.running:  # also while it connects
+                return original(self, *args, **kwargs)
+            return spans.call(track, lambda: _fileno(self), lambda: original(self, *args, **kwargs))
 
         return method
 
+    yield cls, "__init__", connecting
     for name in METHODS:
         if hasattr(cls, name):
             yield cls, name, wrap

@@ -37,14 +37,18 @@ Counts = dict[str, tuple[Handle, str, int]]
 class Track:
     """What is known of the one connection of a driver's object."""
 
-    __slots__ = ("candidates", "connection", "elsewhere", "handle", "running", "spans")
+    __slots__ = (
+        "candidates", "connection", "elsewhere", "handle", "proxies", "running", "spans",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.connection: Connection | None = None
         self.handle: Handle | None = None
         """Kept alive here: the ledger lets go of a connection whose socket nobody holds."""
         self.elsewhere: Handle | None = None
-        """Its socket leads to no proxy."""
+        """Its socket, if that leads to no proxy."""
+        self.proxies = 0
+        """When that was looked up, as a count of changes of the list of proxies."""
         self.running: list[Span] = []
         """The calls that have not returned: one, unless threads share the object."""
         self.candidates: set[str] | None = None
@@ -185,7 +189,7 @@ class Spans:
                 return track.connection
             track.connection = track.handle = None
         if track.elsewhere is not None:
-            if track.elsewhere.fileno() == fd:
+            if track.elsewhere.fileno() == fd and track.proxies == self._ledger.changes:
                 return None
             track.elsewhere = None
         try:
@@ -195,7 +199,7 @@ class Spans:
             return None
         backend = self._ledger.backend_of(peer)
         if backend is None:
-            track.elsewhere = handle
+            track.elsewhere, track.proxies = handle, self._ledger.changes
             return None
         return self._add(track, handle, backend, opening)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from seism.client import Control
 from seism.journal import read
 from seism_middleware.contract import Link, PerturbationBegan, PerturbationEnded
+from tests.processes import until
 
 REQUESTS = 2000
 AT_ONCE = 32
@@ -54,15 +55,22 @@ def drive(port: int, control: Control, requests: int = REQUESTS) -> Counter[int]
                 with lock:
                     if next(left, None) is None:
                         return
-                connection.request("GET", "/")
-                with connection.getresponse() as response:
-                    response.read()
+                try:
+                    connection.request("GET", "/")
+                    with connection.getresponse() as response:
+                        response.read()
+                    status = response.status
+                except (OSError, http.client.HTTPException):
+                    connection.close()
+                    status = 0
                 with lock:
-                    statuses[response.status] += 1
+                    statuses[status] += 1
 
     workers = [threading.Thread(target=worker) for _ in range(AT_ONCE)]
     for thread in workers:
         thread.start()
+    # A worker that nobody has told yet which proxies there are cannot claim anything.
+    until(lambda: sum(statuses.values()) >= requests // 10)
     rng = random.Random(7)
     while any(thread.is_alive() for thread in workers):
         toxic = {
