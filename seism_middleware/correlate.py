@@ -59,11 +59,12 @@ class Correlator:
         self._ledger = ledger
         self._emit = emit
         self._say = say
+        self._kernel = KernelEvidence(ledger, blind, lambda clients: say(Hold(tuple(clients))))
         self._evidence: tuple[Evidence, ...] = (
             TraceEvidence(running),
             ClaimsEvidence(LEDGER),
             ClaimsEvidence(DRIVER),
-            KernelEvidence(ledger, blind, lambda clients: say(Hold(tuple(clients)))),
+            self._kernel,
             ConnectEvidence(ledger),
         )
         self._overlap = OverlapEvidence(running)
@@ -117,6 +118,8 @@ class Correlator:
                     self._known(case)
                     due.append(case)
             left = [case.due for case in waiting if case.due is not None and case.due > now]
+        if any(case.owned and not case.began.hold for case in due):
+            self._kernel.ask()
         for case in due:
             if case.owned and not case.linked:
                 for link in self._links(case, case.possible or self._overlap.first(case)):

@@ -11,6 +11,7 @@ import gevent
 from seism.clock import Clock
 from seism.errors import ConfigurationError, Conflict, NotFound, Unavailable
 from seism.model import ClientTls, Match, ProxySpec, ServerTls, ToxicSpec, unix_path
+from seism.proxy.hold import Holds
 from seism.proxy.perturbation import Account, Emit
 from seism.proxy.proxy import Proxy, Route
 from seism.proxy.relay import Relay
@@ -58,6 +59,12 @@ class Collection:
         self._known: tuple[Proxied, ...] = ()
 
     # Proxies
+
+    def hold(self, limit: float) -> Holds:
+        """Let observers look before toxics act, for at most ``limit`` seconds each time."""
+        holds = Holds(self._relay.timers, self._relay.clock, limit)
+        self._relay.account.holds = holds
+        return holds
 
     def list(self) -> list[Proxy]:
         """All of them, by name."""

@@ -166,8 +166,6 @@ class KernelEvidence:
         threads = blocked_on(handle.fileno()) if readable() else []
         requests = {request: None for request in map(request_of, threads) if request is not None}
         in_time = began.hold > 0 and time.monotonic() < began.at + began.hold
-        if not began.hold:
-            self._ask(list(unknown))
         if not requests:
             return None
         exact = in_time and len(threads) == len(requests) == 1
@@ -175,6 +173,12 @@ class KernelEvidence:
 
     def further(self, case: Case) -> Finding | None:
         return None
+
+    def ask(self) -> None:
+        """Have the proxy hold what it perturbs on the connections that are still unknown."""
+        unknown = [local for local, _ in self._unknown()]
+        if unknown and readable():
+            self._ask(unknown)
 
     def _unknown(self) -> Iterator[tuple[str, Handle]]:
         for handle, peer in connected():
