@@ -46,18 +46,30 @@ class SeismASGI:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                self._start()
             await self.app(scope, receive, send)
             return
         if not self._decided:
-            self._observer = self._settings.observer("asgi")
-            if self._observer is not None:
-                follow(self.app)
-            self._decided = True
+            self._decide()
         if self._observer is None or ENVIRON_REQUEST in scope:
             await self.app(scope, receive, send)
             return
         shows = self._settings.perturbation_header
         await _Response(self._observer, scope, send, shows).run(self.app, receive)
+
+    def _decide(self) -> None:
+        self._observer = self._settings.observer("asgi")
+        if self._observer is not None:
+            follow(self.app)
+        self._decided = True
+
+    def _start(self) -> None:
+        """The server starts the app, which may open its connections now, in no request."""
+        if not self._decided:
+            self._decide()
+        if self._observer is not None:
+            self._observer.start()
 
 
 class _Response:

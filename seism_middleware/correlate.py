@@ -189,6 +189,8 @@ class Correlator:
                 return Finding(answer.evidence, tuple(replace(f, exact=False) for f in both))
             if answer.evidence != TRACE:
                 break
+        if answer is None and case.connection is not None:
+            return self._overlap.first(case)
         return answer
 
     def _further(self, case: Case) -> list[Link]:

@@ -12,6 +12,7 @@ from seism_middleware.drivers import (
     psycopg2,
     pylibmc,
     python_ldap,
+    uvloop,
 )
 from seism_middleware.drivers.span import Patch, Spans
 
@@ -22,6 +23,7 @@ DRIVERS: dict[str, Callable[[Spans], Iterator[Patch]]] = {
     "mysql.connector.connection_cext": mysql_connector.patches,
     "pylibmc.client": pylibmc.patches,
     "ldap.ldapobject": python_ldap.patches,
+    "uvloop": uvloop.patches,
 }
 """The module that must have been imported -> what is patched then."""
 

@@ -30,8 +30,8 @@ MAX_SPANS = 64
 Patch = tuple[Any, str, Callable[[Any], Any]]
 """(class or module, the name in it, original -> what is put there)."""
 
-Counts = dict[str, tuple[Handle, str, int]]
-"""Local address -> (the socket, its backend, bytes written)."""
+Counts = dict[str, int]
+"""Local address of a socket -> bytes written on it."""
 
 
 class Track:
@@ -77,7 +77,7 @@ class Spans:
     """Turns calls of drivers into claims of ``ledger``."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+        self.ledger = ledger
 
     def call(
         self, track: Track, fileno: Callable[[], int | None], function: Callable[[], Any]
@@ -113,6 +113,14 @@ class Spans:
         if span is None:
             return function()
         span.before = self._unowned()
+        if track.candidates and track.spans:
+            # What has moved between two calls is somebody else's.
+            last = track.spans[-1][1]
+            track.candidates = {
+                local
+                for local in track.candidates
+                if local in span.before and local in last and span.before[local] == last[local]
+            }
         done = False
         try:
             result = function()
@@ -179,7 +187,7 @@ class Spans:
             self._settle(connection, span, claim, count)
         if not alive:
             track.connection = track.handle = None
-            self._ledger.closed(connection.fd, connection)
+            self.ledger.closed(connection.fd, connection)
 
     def _known(self, track: Track, fd: int, opening: Span | None) -> Connection | None:
         """The connection of ``fd``; one that is new was made by ``opening``, if by a call."""
@@ -189,7 +197,7 @@ class Spans:
                 return track.connection
             track.connection = track.handle = None
         if track.elsewhere is not None:
-            if track.elsewhere.fileno() == fd and track.proxies == self._ledger.changes:
+            if track.elsewhere.fileno() == fd and track.proxies == self.ledger.changes:
                 return None
             track.elsewhere = None
         try:
@@ -197,22 +205,22 @@ class Spans:
             peer = handle.getpeername()
         except OSError:
             return None
-        backend = self._ledger.backend_of(peer)
+        backend = self.ledger.backend_of(peer)
         if backend is None:
-            track.elsewhere, track.proxies = handle, self._ledger.changes
+            track.elsewhere, track.proxies = handle, self.ledger.changes
             return None
         return self._add(track, handle, backend, opening)
 
     def _add(self, track: Track, handle: Handle, backend: str, opening: Span | None) -> Connection:
         born = opening.at if opening else 0.0
         opener = opening.request if opening else None
-        connection = self._ledger.connection(handle, backend, born, opener)
+        connection = self.ledger.connection(handle, backend, born, opener)
         connection.source = DRIVER
         track.connection, track.handle = connection, handle
         if opening is not None:
             self._claim(opening, connection, 0)
             opening.claim.at = opening.at  # type: ignore[union-attr]
-        self._ledger.add(connection)
+        self.ledger.add(connection)
         return connection
 
     def _claim(self, span: Span, connection: Connection, start: int | None = None) -> None:
@@ -226,7 +234,7 @@ class Spans:
                 connection.claims.append(unknown)
         span.answered = connection.answered
         connection.sent = start
-        span.claim = claim = self._ledger.claim(connection, 0, handle)
+        span.claim = claim = self.ledger.claim(connection, 0, handle)
         claim.sure = claim.sure and span.sure
         claim.length = ENDLESS
 
@@ -254,12 +262,12 @@ class Spans:
         """The sockets that lead to a proxy and that nobody is known to own."""
         found: Counts = {}
         for handle, peer in connected():
-            backend = self._ledger.backend_of(peer)
-            if backend is None or self._ledger.table.get(handle.fileno()) is not None:
+            if self.ledger.backend_of(peer) is None:
                 continue
-            count = written(handle)
-            if count is not None:
-                found[address_text(handle.getsockname())] = handle, backend, count
+            if self.ledger.table.get(handle.fileno()) is None:
+                count = written(handle)
+                if count is not None:
+                    found[address_text(handle.getsockname())] = count
         return found
 
     def _exclude(self, span: Span, sent: bool) -> None:
@@ -269,48 +277,50 @@ class Spans:
         if track.candidates is not None:
             track.candidates &= after.keys()
         if sent:
-            moved = {
-                local
-                for local, (_, _, count) in after.items()
-                if local not in span.before or count != span.before[local][2]
-            }
+            moved = {local for local in after if after[local] != span.before.get(local)}
             track.candidates = moved if not track.candidates else track.candidates & moved
         if len(track.spans) > MAX_SPANS:
             track.spans.clear()
             track.candidates = None
         elif sent and track.candidates is not None and len(track.candidates) == 1:
-            (local,) = track.candidates
-            handle, backend, _ = after[local]
-            self._found(track, local, handle, backend)
+            self._found(track, *track.candidates)
 
-    def _found(self, track: Track, local: str, handle: Handle, backend: str) -> None:
+    def _found(self, track: Track, local: str) -> None:
         """Claim what the calls so far have written, then tell of the connection."""
+        for handle, peer in connected():
+            backend = self.ledger.backend_of(peer)
+            if backend is not None and address_text(handle.getsockname()) == local:
+                break
+        else:
+            return  # closed meanwhile
         spans, track.spans = track.spans, []
         first = next((s for s, after in spans if local in after and local not in s.before), None)
-        connection = self._ledger.connection(
+        connection = self.ledger.connection(
             handle, backend, first.at if first else 0.0, first.request if first else None
         )
         connection.source = DRIVER
         connection.answered = received(handle)
         for span, after in spans:
-            if local not in after:
-                continue
-            start = span.before[local][2] if local in span.before else 0
-            count = after[local][2]
-            if start > connection.sent:
-                unknown = Claim(connection.sent, start - connection.sent, None, span.at, False)
-                connection.claims.append(unknown)
-            if count > start:
-                connection.claims.append(
-                    Claim(start, count - start, span.request, span.at, span.sure)
-                )
-                if span.request is not None and span.request.over is None:
-                    counted = span.request.exchanges.setdefault(connection, [0, 0])
-                    counted[0] += 1
-                    counted[1] += count - start
-            connection.sent = max(connection.sent, count)
+            if local in after:
+                _replay(connection, span, span.before.get(local, 0), after[local])
         track.connection, track.handle = connection, handle
-        self._ledger.add(connection)
+        self.ledger.add(connection)
+
+
+def _replay(connection: Connection, span: Span, start: int, end: int) -> None:
+    """Claim ``[start, end)`` for a call that is over."""
+    if start > connection.sent:
+        unknown = Claim(connection.sent, start - connection.sent, None, span.at, False)
+        connection.claims.append(unknown)
+    connection.sent = max(connection.sent, end)
+    if end == start:
+        return
+    request = span.request
+    connection.claims.append(Claim(start, end - start, request, span.at, span.sure))
+    if request is not None and request.over is None:
+        counted = request.exchanges.setdefault(connection, [0, 0])
+        counted[0] += 1
+        counted[1] += end - start
 
 
 def track_of(owner: Any) -> Track:
