@@ -6,11 +6,11 @@ several requests are possible they are all named, as possible.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from seism_middleware import native
 from seism_middleware.contract import (
     CONNECT,
     DRIVER,
@@ -74,7 +74,7 @@ class Correlator:
 
     def forget(self) -> None:
         """Start anew, in a forked child."""
-        self._lock = threading.RLock()
+        self._lock = native.rlock()
         self._cases: dict[str, Case] = {}
         self._unknown: dict[str, list[Case]] = {}
         """By the client's address: whose connection has not been seen here."""

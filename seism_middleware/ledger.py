@@ -15,13 +15,13 @@ from __future__ import annotations
 import gc
 import socket
 import struct
-import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from seism_middleware import native
 from seism_middleware.carry import doubtful, fed
 from seism_middleware.contract import DRIVER, LEDGER, OpenConnection, Proxied
 from seism_middleware.request import Request, current
@@ -195,7 +195,7 @@ class Ledger:
         self._ports: dict[int, list[Proxied]] = {}
         self._encrypted: frozenset[str] = frozenset()
         # Sockets are also closed by the garbage collector, at any point of any thread.
-        self._lock = threading.RLock()
+        self._lock = native.rlock()
 
     def watch(self, owner: int, proxies: Iterable[Proxied]) -> None:
         """Replace the list of proxies that ``owner`` (any number) is interested in."""
@@ -420,7 +420,7 @@ class Ledger:
 
     def forget(self) -> None:
         """Start anew in a forked child: what the parent counts is the parent's."""
-        self._lock = threading.RLock()
+        self._lock = native.rlock()
         for container in (self.table, self._open, self._by_local, self._closed, self.refusals):
             container.clear()
 
