@@ -121,9 +121,8 @@ class Correlator:
         if any(case.owned and not case.began.hold for case in due):
             self._kernel.ask()
         for case in due:
-            if case.owned and not case.linked:
-                for link in self._links(case, case.possible or self._overlap.first(case)):
-                    self._emit(link)
+            for link in self._links(case, None if case.linked else case.possible):
+                self._emit(link)
         return min(left) - now if left else None
 
     def resolve(
@@ -155,7 +154,8 @@ class Correlator:
         finding = self._first(case)
         if finding is not None and finding.exact:
             return self._links(case, finding)
-        case.possible = finding
+        if case.owned:
+            case.possible = finding or self._overlap.first(case)
         return []
 
     def _known(self, case: Case) -> None:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from seism_middleware import native
-from seism_middleware.carry import doubtful, fed
+from seism_middleware.carry import doubtful, unsure
 from seism_middleware.contract import DRIVER, LEDGER, OpenConnection, Proxied
 from seism_middleware.request import Request, current
 
@@ -319,7 +319,7 @@ class Ledger:
         if arrived == connection.answered and claims and claims[-1].request is not request:
             connection.shared = True
         connection.answered = arrived
-        sure = not _doubtful() and (request is not None or not fed.get())
+        sure = not _doubtful() and (request is not None or not unsure())
         claim = Claim(connection.sent, length, request, _monotonic(), sure)
         connection.sent += length
         claims.append(claim)

@@ -86,7 +86,7 @@ def drive(port: int, control: Control, requests: int = REQUESTS) -> Counter[int]
         for _ in range(rng.randint(1, 5)):
             time.sleep(0.02)
         control.remove_toxic("backend", "toxic")
-        time.sleep(0.015)
+        time.sleep(0.002)
     for thread in workers:
         thread.join()
     return statuses
