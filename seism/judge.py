@@ -2,10 +2,11 @@
 
 The rules, in the order in which they are asked (``Rules`` has the figures):
 
-red    no response; a truncated body; 500 or another 5xx than 503 that is not allowed; a
-       4xx that the control run never gave; after the perturbation ended and
-       ``recover_within`` requests passed: anything that is not as in the control run;
-       connections or memory that stay behind
+red    no response; a truncated body; wrong data: a reply to another request's question; 500
+       or another 5xx than 503 that is not allowed; a 4xx that the control run never gave;
+       after the perturbation ended and ``recover_within`` requests passed: anything that is
+       not as in the control run; connections or memory that stay behind, connections that
+       are lost, requests that hang (``seism.harm``)
 amber  503 without Retry-After or without an error in the log; slower than the deadline
 green  everything else
 
@@ -22,6 +23,7 @@ from dataclasses import replace
 from typing import Any
 
 from seism import options
+from seism.harm import Harmed, Pools
 from seism.journal import Entry, Phase
 from seism.model import DOWN
 from seism.rules import Applied, Rules
@@ -35,7 +37,9 @@ from seism.verdict import (
     SEVERITY,
     Case,
     Cell,
+    Harm,
     Judgement,
+    Pool,
     Steady,
 )
 from seism_middleware.contract import (
@@ -60,11 +64,14 @@ def judge(entries: Iterable[Entry]) -> Judgement:
     timeline = build(entries)
     rules = options.build(Rules, timeline.manifest.rules or {}, "manifest: rules")
     plan = [dict(step) for step in timeline.manifest.plan]
-    control = _Control(timeline, rules)
+    harmed = Harmed(timeline)
+    control = _Control(timeline, rules, harmed)
     steady = control.verdict()
     cells: list[Cell] = []
     cases: list[Case] = []
     findings: list[str] = []
+    harms: list[Harm] = []
+    pools: list[Pool] = []
     never_fired: list[str] = []
     broken: dict[str, str] = {}
     if steady.met:
@@ -75,13 +82,17 @@ def judge(entries: Iterable[Entry]) -> Judgement:
             cells += judged.cells(broken)
             cases += [case for case in judged.cases() if case.route not in broken]
             findings += judged.findings()
+            harms += judged.harms()
+            pools += judged.pools.summary()
             if not judged.fired:
                 never_fired.append(step["name"])
             broken = judged.still_broken(broken)
     if not timeline.complete:
         findings.append("the run ended before its plan did")
     cases.sort(key=lambda case: (-SEVERITY[case.colour], not case.exact, -case.duration))
+    harms.sort(key=lambda harm: (-SEVERITY[harm.colour], not harm.exact))
     colours = [cell.colour for cell in cells] + [RED] * bool(findings)
+    colours += [harm.colour for harm in harms if harm.colour != GREEN]
     return Judgement(
         seed=timeline.manifest.seed,
         plan=plan,
@@ -92,6 +103,8 @@ def judge(entries: Iterable[Entry]) -> Judgement:
         cells=tuple(cells),
         cases=tuple(cases),
         findings=tuple(findings),
+        harms=tuple(harms),
+        pools=tuple(pools),
         never_fired=tuple(never_fired),
         dropped=_dropped(timeline),
         warnings=tuple(_warnings(timeline)),
@@ -101,7 +114,8 @@ def judge(entries: Iterable[Entry]) -> Judgement:
 class _Control:
     """What the run without perturbations showed: the steady state."""
 
-    def __init__(self, timeline: Timeline, rules: Rules) -> None:
+    def __init__(self, timeline: Timeline, rules: Rules, harmed: Harmed) -> None:
+        self.harmed = harmed
         self.segment = timeline.find("steady")
         requests = self.segment.by_route() if self.segment else {}
         judged = [s for s in timeline.segments if s.phase.phase in ("steady", "during", "after")]
@@ -136,7 +150,9 @@ class _Control:
         if not requests:
             return "no request was observed in the control run"
         bad = Counter(
-            f"{name(request)}: {_failure(request)}" for request in requests if _failure(request)
+            f"{name(request)}: {failure}"
+            for request in requests
+            if (failure := _failure(request) or self.harmed.reason(request.request))
         )
         if not bad:
             return ""
@@ -168,6 +184,7 @@ class _Step:
             for record in segment.perturbations
             if record.proxy == step["backend"] and record.toxic == step["toxic"]
         }
+        self.pools = Pools(timeline, step, self.before, self.during, self.after)
         self._opinions = self._judge_requests()
         self._leaks = self._find_leaks()
 
@@ -185,6 +202,16 @@ class _Step:
 
     def cases(self) -> list[Case]:
         return [self._case(*item) for item in self._opinions if item[2][0] != GREEN]
+
+    def harms(self) -> list[Harm]:
+        """What it did beyond the requests that it hit."""
+        requests = [*self.during.requests, *self.after.requests]
+        links = {r.request: found for r in requests if (found := self._links(r))}
+        allowed = self.rules.connections_growth
+        return [
+            *self.control.harmed.findings(requests, self.name, self.records),
+            *self.pools.findings(links, self.control.deadline, allowed),
+        ]
 
     def findings(self) -> list[str]:
         """What concerns whole workers, or requests that no worker saw."""
@@ -232,6 +259,7 @@ class _Step:
         rules = self.control.rules[route]
         deadline = self.control.deadline[route]
         failure = _failure(request, (503, *rules.allow))
+        failure = failure or self.control.harmed.reason(request.request)
         if failure:
             return RED, failure
         if (request.status or 0) < 500 and not self._usual(request):
@@ -256,6 +284,7 @@ class _Step:
         return (
             self._usual(request)
             and request.body not in (BODY_NONE, BODY_TRUNCATED)
+            and not self.control.harmed.reason(request.request)
             and request.duration <= self.control.deadline[name(request)]
         )
 
@@ -331,7 +360,10 @@ class _Step:
         return any(link.exact for link in self._links(request))
 
     def _case(self, request: RequestEnded, phase: str, opinion: Opinion) -> Case:
-        link = min(self._links(request), key=_preference, default=None) or self._overlap(request)
+        link = min(self._links(request), key=_preference, default=None)
+        if link is None or self.control.harmed.reason(request.request):
+            link = self.control.harmed.link(request.request, self.records) or link
+        link = link or self._overlap(request)
         if link is None and phase == "after":
             link = self._earlier(name(request))
         return Case(

@@ -54,6 +54,14 @@ class Rules:
         help="open backend connections that failed requests of a route may leave behind",
         minimum=0,
     )
+    pool_seconds: float = option(
+        5,
+        help="how long a pool that opens its connections by itself may take, after the "
+        "aftershock, until it has them all again",
+        unit="s",
+        minimum=0,
+        maximum=600,
+    )
     memory_growth_mb: float = option(
         64, help="growth of a worker's memory over one perturbation", unit="MB", minimum=1
     )

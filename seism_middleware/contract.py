@@ -247,6 +247,11 @@ class PerturbationEnded:
     """How often the toxic has drawn on this connection so far."""
     drawn: tuple[float, ...] = ()
     """The last of these draws, at most 8, each from [0, 1)."""
+    asked: tuple[int, ...] = ()
+    answers: tuple[int, ...] = ()
+    """What the effect shows of the order of questions and replies, in pairs: the client's bytes
+    from ``asked[n]`` on are answered at byte ``answers[n]`` of the replies or later, for the
+    backend had not been given them before. Empty where what arrives is not what was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +271,29 @@ class Link:
     role: str = "hit"
     how: str = ""
     """``bytes`` or ``last`` for the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Harm:
+    """Worker to sidecar: a connection went wrong between two requests.
+
+    ``what``: ``abandoned`` (``request`` ended, and went away, before it had read the reply
+    that ``perturbation`` held up; the connection stayed open), ``crosstalk`` (``request``
+    read a reply to an earlier question, the one of ``other``) or ``sentinel`` (a value that
+    the app had planted for ``other`` came back to ``request``). ``exact`` only where it
+    cannot be otherwise.
+    """
+
+    kind: ClassVar[str] = "harm"
+    what: str
+    request: str
+    exact: bool
+    backend: str = ""
+    local: str = ""
+    """``host:port`` of the app's end of the connection."""
+    other: str = ""
+    """Empty where it is no request's."""
+    perturbation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,10 +345,10 @@ class Goodbye:
     kind: ClassVar[str] = "goodbye"
 
 
-WORKER_RECORDS = (Hello, RequestBegun, RequestEnded, Link, Census, Dropped, Goodbye)
+WORKER_RECORDS = (Hello, RequestBegun, RequestEnded, Link, Harm, Census, Dropped, Goodbye)
 SIDECAR_RECORDS = (Welcome, Proxies, PerturbationBegan, PerturbationEnded, CensusAsked)
 Record = (
-    Hello | RequestBegun | RequestEnded | Link | Census | Dropped | Goodbye
+    Hello | RequestBegun | RequestEnded | Link | Harm | Census | Dropped | Goodbye
     | Welcome | Proxies | PerturbationBegan | PerturbationEnded | CensusAsked
 )  # fmt: skip
 KINDS: dict[str, type[Any]] = {

@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from seism_middleware.contract import UPSTREAM, Link, PerturbationBegan, PerturbationEnded
+from seism_middleware import harm
+from seism_middleware.contract import UPSTREAM, Harm, Link, PerturbationBegan, PerturbationEnded
 from seism_middleware.ledger import Claim, Connection, Ledger
 from seism_middleware.request import Request
 
@@ -47,9 +48,15 @@ class Correlator:
     request comes after the perturbation, from the request's own.
     """
 
-    def __init__(self, ledger: Ledger, emit: Callable[[Link], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        emit: Callable[[Link], None],
+        harmed: Callable[[Harm], None] = lambda _: None,
+    ) -> None:
         self._ledger = ledger
         self._emit = emit
+        self._harmed = harmed
         self.forget()
         ledger.on_refusal.append(self._refused)
 
@@ -74,6 +81,9 @@ class Correlator:
         state = self._states.get(record.perturbation)
         if state is not None:
             self._handle(state.began, record)
+            if state.connection is not None:
+                for found in harm.perturbed(state.connection, state.began, record):
+                    self._harmed(found)
 
     def _handle(self, began: PerturbationBegan, ended: PerturbationEnded | None) -> None:
         for link in self.resolve(began, ended):

@@ -22,12 +22,16 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from seism_middleware import harm
 from seism_middleware.carry import doubtful
 from seism_middleware.contract import OpenConnection, Proxied
+from seism_middleware.descriptors import strangers
 from seism_middleware.request import Request, current
 
 MAX_CLAIMS = 1024
 """Claims kept per connection."""
+MAX_ORDER = 256
+"""Pairs of what perturbations have shown of the order of questions and replies kept of one."""
 MAX_HISTORY = 4096
 """Closed connections kept."""
 MAX_REFUSALS = 1024
@@ -82,7 +86,17 @@ class Claim:
     It is not ``sure`` where a thread that a request has started may work for others.
     """
 
-    __slots__ = ("at", "length", "offset", "request", "sure")
+    __slots__ = (
+        "arrived",
+        "at",
+        "consumed",
+        "handover",
+        "length",
+        "offset",
+        "outstanding",
+        "request",
+        "sure",
+    )
 
     def __init__(
         self, offset: int, length: int, request: Request | None, at: float, sure: bool = True
@@ -92,6 +106,14 @@ class Claim:
         self.request = request
         self.at = at
         self.sure = sure
+        self.arrived = 0
+        """Bytes that had arrived on the connection before it was made."""
+        self.consumed = harm.UNKNOWN
+        """Bytes that had been read when the next one was made, or the request ended."""
+        self.outstanding = False
+        """The request has ended, and nothing has arrived since this question."""
+        self.handover: harm.Handover | None = None
+        """What was wrong with the connection when the request took it over."""
 
     @property
     def end(self) -> int:
@@ -112,10 +134,12 @@ class Connection:
         "local",
         "opaque",
         "opener",
+        "order",
         "peer",
         "sent",
         "shared",
         "sock",
+        "transport",
         "transported",
         "trap",
     )
@@ -141,6 +165,10 @@ class Connection:
         """Bytes that had arrived when the last claim was made."""
         self.arrived = 0
         """Bytes that had arrived when it was last looked at."""
+        self.transport: Callable[[], Any] | None = None
+        """A weak reference to that transport."""
+        self.order: deque[tuple[int, int]] = deque(maxlen=MAX_ORDER)
+        """``(asked, answers)`` of the perturbations of it, as in ``PerturbationEnded``."""
         self.trap: Callable[[Claim], None] | None = None
         """Is told the next claim, once."""
 
@@ -292,6 +320,9 @@ class Ledger:
             connection.shared = True
         connection.answered = arrived
         claim = Claim(connection.sent, length, request, _monotonic(), not _doubtful())
+        claim.arrived = arrived
+        if claims and (claims[-1].request is not request or claims[-1].handover is not None):
+            harm.handed_on(connection, claim, arrived, sock)
         connection.sent += length
         claims.append(claim)
         if request is not None:
@@ -387,6 +418,10 @@ class Ledger:
                     in_use=user is not None and user.over is None,
                 )
             )
+        known = {row.local for row in rows}
+        for backend, name in strangers(set(self._open), self.backend_of):
+            if (local := address_text(name)) not in known:
+                rows.append(OpenConnection(backend, local, None, None))
         return tuple(rows)
 
     def forget(self) -> None:

@@ -11,7 +11,7 @@ import weakref
 from dataclasses import replace
 from typing import Any
 
-from seism_middleware import signals
+from seism_middleware import harm, signals
 from seism_middleware.affected import AFFECTED
 from seism_middleware.contract import (
     SIDECAR_VARIABLE,
@@ -20,6 +20,7 @@ from seism_middleware.contract import (
     CensusAsked,
     Clock,
     Exchanges,
+    Harm,
     Hello,
     Link,
     PerturbationBegan,
@@ -31,7 +32,7 @@ from seism_middleware.contract import (
     clock_domain,
 )
 from seism_middleware.correlate import Correlator
-from seism_middleware.ledger import Ledger
+from seism_middleware.ledger import Ledger, received
 from seism_middleware.metrics import Metrics
 from seism_middleware.patches import ALL, Patches
 from seism_middleware.request import Request, current
@@ -123,7 +124,7 @@ class Observer:
         self._by_thread = interface == "wsgi"
         self.routes = Routes()
         self._guesses = Routes()
-        self.correlator = Correlator(ledger, self._linked)
+        self.correlator = Correlator(ledger, self._linked, self._harmed)
         self.stream = Stream(address, token, self._hello, self._receive, self.correlator.tick)
         self._domain = ""
         self._shift = 0.0
@@ -197,6 +198,8 @@ class Observer:
         """Send the observation of ``request`` as it is now, if it was not sent like this."""
         known = request.reported
         if known is None:
+            for found in harm.ended(request, received):
+                self.stream.send(found)
             request.reported = self._observation(request)
         else:
             exchanges = _exchanges(request)
@@ -230,6 +233,7 @@ class Observer:
         signals.send("request_ended", self, request.reported)
         # Claims remember the request for long; they need no more than its id and times.
         request.exchanges = {}
+        request.borrowed = []
         request.errors = []
         request.reported = None
 
@@ -262,6 +266,9 @@ class Observer:
     def _linked(self, link: Link) -> None:
         self.stream.send(link)
         signals.send("link_made", self, link)
+
+    def _harmed(self, found: Harm) -> None:
+        self.stream.send(found)
 
     def _hello(self) -> Hello:
         return Hello(

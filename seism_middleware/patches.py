@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from errno import EAGAIN, EALREADY, EINPROGRESS, EISCONN
 from typing import Any
@@ -386,6 +387,8 @@ def _of_transport(transport: Any, ledger: Ledger) -> Connection | None:
 def _through_transport(
     transport: Any, ledger: Ledger, connection: Connection, size: int, call: Callable[[], Any]
 ) -> Any:
+    if connection.transport is None:
+        connection.transport = weakref.ref(transport)
     connection.transported = True
     claim = ledger.claim(connection, size, transport._sock)
     try:

@@ -23,6 +23,7 @@ LAYOUT = (
     "rules",
     "verdict",
     "timeline",
+    "harm",
     "judge",
     "signals",
     "registry",

@@ -28,6 +28,7 @@ from seism_middleware.contract import (
     ContractError,
     Dropped,
     Goodbye,
+    Harm,
     Hello,
     Link,
     Proxied,
@@ -217,7 +218,7 @@ class Worker:
             self.in_flight[record.request] = record
         elif isinstance(record, RequestEnded):
             self.hub.observed += self.in_flight.pop(record.request, None) is not None
-        elif not isinstance(record, Link | Census):
+        elif not isinstance(record, Link | Harm | Census):
             raise ContractError(f"{record.kind} is not for a worker to say")
         self.hub.record(record, self.name, number)
         if isinstance(record, Census):

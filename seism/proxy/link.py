@@ -242,6 +242,9 @@ class Link(Pump):
         if isinstance(item, Chunk):
             slot.reached = self._client_offset(item.end)
             self._run(slot, slot.stage.data(item, now), now)
+            if self.stream != UPSTREAM:
+                # What has been said by now answers nothing that the client says later.
+                slot.noted(self.other.received, item.end)
         else:
             self._run(slot, slot.stage.eof(item, now), now)
 
@@ -301,6 +304,9 @@ class Link(Pump):
             self._pass_end()
             return
         self.withheld -= len(item.data)
+        if self.stream == UPSTREAM:
+            for slot in self._slots:
+                slot.noted(item.offset, self.other.received)
         if self._backlog:
             self._backlog.append(memoryview(item.data))
         else:

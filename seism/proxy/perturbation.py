@@ -30,11 +30,13 @@ class Perturbation:
         offset: int | None = None,
         draws: int = 0,
         drawn: tuple[float, ...] = (),
+        asked: tuple[int, ...] = (),
+        answers: tuple[int, ...] = (),
     ) -> None:
         """The fields are those of ``PerturbationEnded``."""
         if self.open:
             self.open = False
-            self._account._ended(self.id, outcome, offset, draws, drawn)
+            self._account._ended(self.id, outcome, offset, draws, drawn, asked, answers)
 
 
 class Account:
@@ -83,9 +85,17 @@ class Account:
         return perturbation
 
     def _ended(
-        self, id: str, outcome: str, offset: int | None, draws: int, drawn: tuple[float, ...]
+        self,
+        id: str,
+        outcome: str,
+        offset: int | None,
+        draws: int,
+        drawn: tuple[float, ...],
+        asked: tuple[int, ...],
+        answers: tuple[int, ...],
     ) -> None:
-        self._say(PerturbationEnded(id, self._clock.now(), outcome, offset, draws, drawn))
+        now = self._clock.now()
+        self._say(PerturbationEnded(id, now, outcome, offset, draws, drawn, asked, answers))
 
     def _say(self, record: PerturbationBegan | PerturbationEnded) -> None:
         try:
