@@ -81,8 +81,10 @@ def handed_on(connection: Connection, claim: Claim, arrived: int, sock: Any) -> 
     last = connection.claims[-1]
     waiting = unread(connection, sock)
     settle(last, arrived - waiting)
-    if last.request is not claim.request and (waiting or arrived == last.arrived):
-        late = last.outstanding or arrived == last.arrived
+    unanswered = arrived == last.arrived
+    # Whoever took over a connection like that may have left it like that.
+    if last.request is not claim.request and (waiting or unanswered or last.handover):
+        late = last.outstanding or unanswered
         claim.handover = Handover(arrived - waiting, last.request, late)
         if claim.request is not None:
             claim.request.borrowed.append((connection, claim))

@@ -8,7 +8,7 @@ from seism.proxy.perturbation import Perturbation
 from seism.proxy.rule import Rule
 from seism.proxy.timers import Timer, Timers
 from seism.rng import Journalled
-from seism.toxics.base import PASSED, REMOVED, Stage
+from seism.toxics.base import Stage
 
 MAX_ORDER = 64
 """What is told of the order of questions and replies, per perturbation; less is only vaguer."""
@@ -35,6 +35,10 @@ class Slot:
         if self.perturbation is not None and (asked in self._order or len(self._order) < MAX_ORDER):
             self._order[asked] = answers
 
+    def forget(self) -> None:
+        """What was noted means nothing."""
+        self._order = {}
+
     def wake(self, timers: Timers, when: float, due: Callable[[Slot], None]) -> None:
         """Call ``due`` with this slot at ``when``, and not at the time set before."""
         if self._timer is not None:
@@ -44,14 +48,13 @@ class Slot:
     def end(self, outcome: str) -> None:
         """End the perturbation, if there is one."""
         if self.perturbation is not None:
-            order = self._order if outcome in (PASSED, REMOVED) else {}
             self.perturbation.end(
                 outcome,
                 self.reached,
                 self._rng.draws,
                 self._rng.take(),
-                tuple(order),
-                tuple(order.values()),
+                tuple(self._order),
+                tuple(self._order.values()),
             )
             self.perturbation = None
             self._order = {}
