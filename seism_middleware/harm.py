@@ -19,7 +19,7 @@ import termios
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from seism_middleware.contract import Harm, PerturbationBegan, PerturbationEnded
+from seism_middleware.contract import LEDGER, Harm, PerturbationBegan, PerturbationEnded
 
 if TYPE_CHECKING:
     from seism_middleware.ledger import Claim, Connection
@@ -76,8 +76,8 @@ def handed_on(connection: Connection, claim: Claim, arrived: int, sock: Any) -> 
     """``claim`` is about to follow the last one of ``connection``: of another request, or of one
     that took it over with a reply outstanding.
     """
-    if arrived < 0:
-        return  # the kernel does not say
+    if arrived < 0 or connection.source != LEDGER:
+        return  # the kernel does not say, or nobody knows when the question left
     last = connection.claims[-1]
     waiting = unread(connection, sock)
     settle(last, arrived - waiting)
@@ -100,10 +100,10 @@ def ended(request: Request, received: Callable[[Any], int]) -> Iterator[Harm]:
     """What is known of ``request`` when it ends; ``received`` asks the kernel."""
     for connection in request.exchanges:
         sock = connection.sock()
-        if connection.died is not None or sock is None or not connection.claims:
+        if connection.died is not None or sock is None or connection.source != LEDGER:
             continue
-        last = connection.claims[-1]
-        if last.request is request and (arrived := received(sock)) >= 0:
+        last = connection.claims[-1] if connection.claims else None
+        if last is not None and last.request is request and (arrived := received(sock)) >= 0:
             last.outstanding = arrived == last.arrived
             settle(last, arrived - unread(connection, sock))
     for connection, claim in request.borrowed:

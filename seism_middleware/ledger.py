@@ -24,7 +24,7 @@ from typing import Any
 
 from seism_middleware import harm
 from seism_middleware.carry import doubtful
-from seism_middleware.contract import OpenConnection, Proxied
+from seism_middleware.contract import LEDGER, OpenConnection, Proxied
 from seism_middleware.descriptors import strangers
 from seism_middleware.request import Request, current
 
@@ -139,6 +139,7 @@ class Connection:
         "sent",
         "shared",
         "sock",
+        "source",
         "transport",
         "transported",
         "trap",
@@ -146,6 +147,8 @@ class Connection:
 
     def __init__(self, backend: str, sock: Any, born: float, opener: Request | None) -> None:
         self.backend = backend
+        self.source = LEDGER
+        """Which evidence its claims are."""
         self.fd: int = sock.fileno()
         self.sock = weakref.ref(sock)
         self.local = address_text(sock.getsockname())
