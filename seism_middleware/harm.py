@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 ABANDONED, CROSSTALK, SENTINEL = "abandoned", "crosstalk", "sentinel"
 """The kinds of ``Harm``."""
 
-UNKNOWN = -1
-"""For a count of bytes."""
-
 _NONE = bytes(4)
 _COUNT = struct.Struct("@i").unpack
 
@@ -54,11 +51,23 @@ def unread(connection: Connection, sock: Any) -> int:
 class Handover:
     """A request took over a connection while a reply was outstanding, or had not been read."""
 
-    __slots__ = ("borrowed", "certain", "found", "late", "owed", "suspected", "told", "trusted")
+    __slots__ = (
+        "borrowed",
+        "certain",
+        "consumed",
+        "found",
+        "late",
+        "owed",
+        "suspected",
+        "told",
+        "trusted",
+    )
 
     def __init__(self, found: int, owed: Request | None, late: bool) -> None:
         self.found = found
         """Bytes that had been read by then."""
+        self.consumed = found
+        """Bytes that had been read when the request ended, by whomever."""
         self.owed = owed
         """Whose reply that was."""
         self.late = late
@@ -73,44 +82,35 @@ class Handover:
 
 
 def handed_on(connection: Connection, claim: Claim, arrived: int, sock: Any) -> None:
-    """``claim`` is about to follow the last one of ``connection``: of another request, or of one
-    that took it over with a reply outstanding.
-    """
+    """``claim`` is about to follow the last one of ``connection``, which is another request's."""
     if arrived < 0 or connection.source != LEDGER:
         return  # the kernel does not say, or nobody knows when the question left
     last = connection.claims[-1]
     waiting = unread(connection, sock)
-    settle(last, arrived - waiting)
     unanswered = arrived == last.arrived
     # Whoever took over a connection like that may have left it like that.
-    if last.request is not claim.request and (waiting or unanswered or last.handover):
+    if waiting or unanswered or last.handover is not None:
         late = last.outstanding or unanswered
         claim.handover = Handover(arrived - waiting, last.request, late)
         if claim.request is not None:
             claim.request.borrowed.append((connection, claim))
 
 
-def settle(claim: Claim, consumed: int) -> None:
-    """What had been read when the next question was put, or when the request ended."""
-    if claim.consumed == UNKNOWN:
-        claim.consumed = consumed
-
-
 def ended(request: Request, received: Callable[[Any], int]) -> Iterator[Harm]:
     """What is known of ``request`` when it ends; ``received`` asks the kernel."""
     for connection in request.exchanges:
         sock = connection.sock()
-        if connection.died is not None or sock is None or connection.source != LEDGER:
-            continue
         last = connection.claims[-1] if connection.claims else None
-        if last is not None and last.request is request and (arrived := received(sock)) >= 0:
-            last.outstanding = arrived == last.arrived
-            settle(last, arrived - unread(connection, sock))
+        if sock is not None and last is not None and last.request is request:
+            last.outstanding = connection.died is None and received(sock) == last.arrived
     for connection, claim in request.borrowed:
-        if (handover := claim.handover) is not None:
-            handover.trusted = (request.status or 500) < 400 and not request.exception
-            handover.certain = handover.trusted and not request.errors
-            yield from _crosstalk(connection, claim, handover)
+        sock, handover = connection.sock(), claim.handover
+        if sock is None or handover is None or connection.died is not None:
+            continue
+        handover.consumed = received(sock) - unread(connection, sock)
+        handover.trusted = (request.status or 500) < 400 and not request.exception
+        handover.certain = handover.trusted and not request.errors
+        yield from _crosstalk(connection, claim, handover)
 
 
 def perturbed(
@@ -136,9 +136,9 @@ def _crosstalk(connection: Connection, claim: Claim, handover: Handover) -> Iter
         return
     # Where its own reply begins, or earlier.
     own = [answers for asked, answers in connection.order if asked <= claim.offset]
-    if claim.consumed <= handover.found:
+    if handover.consumed <= handover.found:
         return
-    exact = handover.certain and claim.consumed <= max([claim.arrived, *own])
+    exact = handover.certain and handover.consumed <= max([claim.arrived, *own])
     # Where its own reply may have come as well, nobody knows what it read.
     leftover = handover.found < claim.arrived
     suspect = handover.borrowed and handover.late and (leftover or connection.order)

@@ -89,7 +89,6 @@ class Claim:
     __slots__ = (
         "arrived",
         "at",
-        "consumed",
         "handover",
         "length",
         "offset",
@@ -108,8 +107,6 @@ class Claim:
         self.sure = sure
         self.arrived = 0
         """Bytes that had arrived on the connection before it was made."""
-        self.consumed = harm.UNKNOWN
-        """Bytes that had been read when the next one was made, or the request ended."""
         self.outstanding = False
         """The request has ended, and nothing has arrived since this question."""
         self.handover: harm.Handover | None = None
@@ -324,7 +321,7 @@ class Ledger:
         connection.answered = arrived
         claim = Claim(connection.sent, length, request, _monotonic(), not _doubtful())
         claim.arrived = arrived
-        if claims and (claims[-1].request is not request or claims[-1].handover is not None):
+        if claims and claims[-1].request is not request:
             harm.handed_on(connection, claim, arrived, sock)
         connection.sent += length
         claims.append(claim)
