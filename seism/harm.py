@@ -8,6 +8,8 @@ lost    a pool that had opened connections before any request needed them, and d
         so again: fewer are open than it had then, ``pool_seconds`` after the aftershock
 leaked  more connections stay open than requests ever ran at once; or one stays open and
         unused while its own route opens another, which no pool does that still has it
+died    a worker that ended without a goodbye, or that its server told to exit while it worked
+        on a request, as servers do whose workers time out
 hang    a request that runs on when the perturbation has been over for its whole deadline
 """
 
@@ -17,6 +19,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from statistics import fmean, linear_regression
 
+from seism.journal import DIED as DIED_ALONE
+from seism.journal import OUT_OF_MEMORY
 from seism.timeline import Segment, Timeline, name
 from seism.verdict import AMBER, GREEN, RED, Harm, Pool
 from seism_middleware import contract
@@ -128,6 +132,47 @@ def _summed(kind: str, rows: list[contract.Harm]) -> str:
 def _listed(ids: list[str], most: int = 5) -> str:
     more = f" and {len(ids) - most} more" if len(ids) > most else ""
     return f"{', '.join(ids[:most])}{more}"
+
+
+def deaths(
+    timeline: Timeline, step: str, during: Segment, after: Segment, records: Mapping[str, object]
+) -> Iterator[Harm]:
+    """The workers that died in one step."""
+    requests = [*during.requests, *after.requests]
+    last = timeline.segments[-1].phase
+    end = next((s.phase.at for s in timeline.segments if s.phase.at > after.phase.at), last.at)
+    for worker, left in timeline.left.items():
+        if left.reason not in (DIED_ALONE, OUT_OF_MEMORY) or not during.phase.at <= left.at < end:
+            continue
+        how = "was killed for lack of memory" if left.reason == OUT_OF_MEMORY else "died"
+        yield _death(timeline, step, worker, how, [
+            request for request in requests
+            if _worker(request.request) == worker and request.body == contract.BODY_NONE
+        ], records)  # fmt: skip
+    timed_out: dict[str, list[RequestEnded]] = defaultdict(list)
+    for request in requests:
+        if request.exception == "SystemExit":
+            timed_out[_worker(request.request)].append(request)
+    for worker, victims in timed_out.items():
+        how = "was told to exit by its server, as one is that has timed out,"
+        yield _death(timeline, step, worker, how, victims, records)
+
+
+def _death(
+    timeline: Timeline, step: str, worker: str, how: str, victims: list[RequestEnded],
+    records: Mapping[str, object],
+) -> Harm:  # fmt: skip
+    ids = [request.request for request in victims]
+    links = [k for key in ids for k in timeline.links.get(key, ()) if k.perturbation in records]
+    link = min(links, key=lambda link: not link.exact, default=None)
+    pid = next((hello.pid for hello in timeline.workers if hello.worker == worker), 0)
+    at = f" while it worked on {_listed(ids)}" if ids else " while it was idle"
+    since = f", hit by {link.perturbation}" if link else ""
+    return Harm(
+        DIED, step, RED, f"worker {worker} (pid {pid}) {how}{at}{since}",
+        link.evidence if link else "stream", True, worker=worker, requests=tuple(ids[:MOST]),
+        hit_by=link.perturbation if link else "",
+    )  # fmt: skip
 
 
 class Pools:

@@ -7,7 +7,8 @@ red    no response; a truncated body; wrong data: a reply to another request's q
        after the perturbation ended and ``recover_within`` requests passed: anything that is
        not as in the control run; connections or memory that stay behind, connections that
        are lost, requests that hang (``seism.harm``)
-amber  503 without Retry-After or without an error in the log; slower than the deadline
+amber  503 without Retry-After, or with a log that does not tell of it as it should
+       (``seism.manners``); slower than the deadline
 green  everything else
 
 A cell is not covered where no perturbation touched the route (a link says so), and
@@ -22,11 +23,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from seism import options
-from seism.harm import Harmed, Pools
+from seism import manners, options
+from seism.harm import Harmed, Pools, deaths
 from seism.journal import Entry, Phase
 from seism.model import DOWN
-from seism.rules import Applied, Rules
+from seism.rules import Rules
 from seism.timeline import Segment, Timeline, build, name
 from seism.verdict import (
     AMBER,
@@ -71,6 +72,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
     cases: list[Case] = []
     findings: list[str] = []
     harms: list[Harm] = []
+    misses: list[str] = []
     pools: list[Pool] = []
     never_fired: list[str] = []
     broken: dict[str, str] = {}
@@ -82,6 +84,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
             cells += judged.cells(broken)
             cases += [case for case in judged.cases() if case.route not in broken]
             findings += judged.findings()
+            misses += judged.log_misses()
             harms += judged.harms()
             pools += judged.pools.summary()
             if not judged.fired:
@@ -107,7 +110,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
         pools=tuple(pools),
         never_fired=tuple(never_fired),
         dropped=_dropped(timeline),
-        warnings=tuple(_warnings(timeline)),
+        warnings=(*_warnings(timeline), *misses),
     )
 
 
@@ -211,7 +214,17 @@ class _Step:
         return [
             *self.control.harmed.findings(requests, self.name, self.records),
             *self.pools.findings(links, self.control.deadline, allowed),
+            *deaths(self.timeline, self.name, self.during, self.after, self.records),
         ]
+
+    def log_misses(self) -> Iterator[str]:
+        """What the log does not tell as it should of the requests that were hit, and failed."""
+        failed = [
+            request
+            for request, _, _ in self._opinions
+            if (request.status or 0) >= 500 and self._exact(request)
+        ]
+        return manners.told(failed, self.step["backend"], self.name)
 
     def findings(self) -> list[str]:
         """What concerns whole workers, or requests that no worker saw."""
@@ -267,7 +280,8 @@ class _Step:
         if request.duration > deadline:
             return AMBER, f"slower than the deadline of {deadline:.1f} s"
         if request.status == 503:
-            return _manners(request, rules)
+            missing = manners.missing(request, rules, self.step["backend"])
+            return (AMBER, "503 " + " and ".join(missing)) if missing else FINE
         return FINE
 
     def _after(self, request: RequestEnded, place: int) -> Opinion:
@@ -422,16 +436,6 @@ def _failure(request: RequestEnded, allowed: Sequence[int] = ()) -> str:
         raised = f" ({request.exception})" if request.exception else ""
         return f"{request.status}{raised}"
     return ""
-
-
-def _manners(request: RequestEnded, rules: Applied) -> Opinion:
-    """A 503 says when to come back, and somebody can read why."""
-    missing = []
-    if rules.retry_after and not request.retry_after:
-        missing.append("without Retry-After")
-    if rules.error_log and not request.errors:
-        missing.append("without an error in the log")
-    return (AMBER, "503 " + " and ".join(missing)) if missing else FINE
 
 
 def _preference(link: Link) -> tuple[bool, bool]:

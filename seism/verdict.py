@@ -80,7 +80,8 @@ class Harm:
     what: str
     """One sentence: the connection or pool, the requests, the cause."""
     evidence: str
-    """``ledger``, ``census`` or ``sentinel``, or that of the link, for a hang."""
+    """``ledger``, ``census``, ``sentinel``, ``stream`` (how a worker's ended), or that of the
+    link for what happened to the request that was hit."""
     exact: bool
     backend: str = ""
     worker: str = ""

@@ -146,6 +146,10 @@ class LoggedError:
     where: str
     message: str = ""
     exception: str = ""
+    backends: tuple[str, ...] = ()
+    """The proxies whose name or address a reader of the record would find in it."""
+    credentials: bool = False
+    """Whether the record held what looks like a password or a token."""
 
 
 @dataclass(frozen=True, slots=True)

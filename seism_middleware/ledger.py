@@ -13,6 +13,7 @@ connection is ``opaque`` and its offsets mean nothing.
 from __future__ import annotations
 
 import gc
+import re
 import socket
 import struct
 import threading
@@ -229,6 +230,17 @@ class Ledger:
             if _same_host(proxy.host, address[0]):
                 return proxy.name
         return None
+
+    def named(self, text: str) -> tuple[str, ...]:
+        """The proxies whose name, as a word, or address is in ``text``."""
+        found = {
+            proxy.name: None
+            for listed in list(self._watched.values())
+            for proxy in listed
+            if re.search(rf"(?<![\w-]){re.escape(proxy.name)}(?![\w-])", text, re.IGNORECASE)
+            or re.search(rf":{proxy.port}(?!\d)", text)
+        }
+        return tuple(found)
 
     def opened(self, sock: Any, backend: str, born: float) -> None:
         """``sock`` was connected, or began to connect, to the proxy ``backend``."""

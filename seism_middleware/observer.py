@@ -124,7 +124,7 @@ class Observer:
         self._by_thread = interface == "wsgi"
         self.routes = Routes()
         self._guesses = Routes()
-        self.correlator = Correlator(ledger, self._linked, self._harmed)
+        self.correlator = Correlator(ledger, self._linked, self.harmed)
         self.stream = Stream(address, token, self._hello, self._receive, self.correlator.tick)
         self._domain = ""
         self._shift = 0.0
@@ -199,7 +199,7 @@ class Observer:
         known = request.reported
         if known is None:
             for found in harm.ended(request, received):
-                self.stream.send(found)
+                self.harmed(found)
             request.reported = self._observation(request)
         else:
             exchanges = _exchanges(request)
@@ -267,7 +267,8 @@ class Observer:
         self.stream.send(link)
         signals.send("link_made", self, link)
 
-    def _harmed(self, found: Harm) -> None:
+    def harmed(self, found: Harm) -> None:
+        """Report that a connection, or a value, went from one request to another."""
         self.stream.send(found)
 
     def _hello(self) -> Hello:
@@ -301,6 +302,12 @@ class Observer:
             now = time.monotonic()
             rss = self._vitals.rss(now)
             self.stream.send(Census(record.census, now, rss, self.ledger.census()))
+
+
+def observing(request: Request) -> list[Observer]:
+    """The observer of this process that observes ``request``, if there is one."""
+    worker = request.id.rpartition("-")[0]
+    return [observer for observer in list(_all) if observer.worker == worker]
 
 
 def _exchanges(request: Request) -> tuple[Exchanges, ...]:

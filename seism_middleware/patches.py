@@ -82,7 +82,7 @@ class Patches:
         for cls, name, wrap in _asyncio_methods():
             self._patch(cls, name, wrap(getattr(cls, name), None, self._ledger))
         logger = logging.Logger
-        self._patch(logger, "callHandlers", call_handlers(logger.callHandlers))
+        self._patch(logger, "callHandlers", call_handlers(logger.callHandlers, self._ledger.named))
 
     def uninstall(self) -> None:
         """Put back exactly what was there, unless someone has patched over it since."""

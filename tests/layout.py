@@ -24,6 +24,7 @@ LAYOUT = (
     "verdict",
     "timeline",
     "harm",
+    "manners",
     "judge",
     "signals",
     "registry",

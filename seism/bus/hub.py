@@ -18,6 +18,7 @@ from gevent.event import Event
 from gevent.queue import SimpleQueue
 from gevent.socket import socket as Socket
 
+from seism.bus.death import Watch
 from seism.bus.ring import Ring
 from seism.clock import Clock
 from seism.journal import Journal, Missing, WorkerLeft
@@ -128,6 +129,8 @@ class Worker:
         self.pid = 0
         self.in_flight: dict[str, RequestBegun] = {}
         self.orderly = False
+        self.watch: Watch | None = None
+        """Of its process, where it is one of this host."""
         self._skew = 0.0
         self._outbox: SimpleQueue = SimpleQueue()
         self._censuses: dict[str, Event] = {}
@@ -174,6 +177,8 @@ class Worker:
             # Another host or time namespace: as near as one message can tell.
             self._skew = clock.now() - record.clock.now
             log.warning("worker %s has a clock of its own, times are approximate", self.name)
+        else:
+            self.watch = Watch(self.pid)
         for what in record.blind:
             log.warning("worker %s: requests cannot be linked through %s", self.name, what)
         missing = self.hub.expected(self.name, number)
@@ -225,6 +230,7 @@ class Worker:
             self._censuses.pop(record.census, Event()).set()
 
     def _leave(self) -> None:
+        reason = self._reason()
         if self in self.hub.workers:
             self.hub.workers.remove(self)
         now = self.hub.clock.now()
@@ -242,9 +248,15 @@ class Worker:
                 ),
                 self.name,
             )
-        self.hub.record(WorkerLeft(now, self.orderly, len(self.in_flight)), self.name)
+        self.hub.record(WorkerLeft(now, self.orderly, len(self.in_flight), reason), self.name)
         for event in self._censuses.values():
             event.set()
+
+    def _reason(self) -> str:
+        try:
+            return "" if self.orderly or self.watch is None else self.watch.cause(gevent.sleep)
+        except gevent.GreenletExit:
+            return ""  # the sidecar ends, too: what is left to say is said at once
 
     def _on_our_clock(self, record: Any) -> Any:
         if not self._skew:
