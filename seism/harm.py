@@ -4,10 +4,13 @@
 censuses before and after. Each finding says how it is known. What follows from counting
 alone is said to be so only where no healthy pool could give the same count:
 
-lost    a pool that had opened connections before any request needed them, and does not do
-        so again: fewer are open than it had then, ``pool_seconds`` after the aftershock
+lost    a pool that opens connections before any request needs them, and did not open all of
+        them again: fewer are open than at the start, ``pool_seconds`` after the aftershock,
+        though it has opened some by itself (one that waits for requests may open the rest
+        when they come); or requests that still fail without having got a connection
 leaked  more connections stay open than requests ever ran at once; or one stays open and
-        unused while its own route opens another, which no pool does that still has it
+        unused while its own route opens another, or gets none, which no pool does to its
+        users that still has it
 died    a worker that ended without a goodbye, or that its server told to exit while it worked
         on a request, as servers do whose workers time out
 hang    a request that runs on when the perturbation has been over for its whole deadline
@@ -15,6 +18,7 @@ hang    a request that runs on when the perturbation has been over for its whole
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from statistics import fmean, linear_regression
@@ -192,27 +196,41 @@ class Pools:
         self._before, self._during, self._after = before, during, after
         self._floor = floor(timeline, self._backend)
 
-    def missing(self) -> dict[str, int]:
-        """Worker -> how many of the connections that its pool keeps open are not open."""
-        counts = {
-            worker: self._floor - len(self._rows(census))
-            for worker, census in self._after.censuses.items()
-        }
-        return {worker: count for worker, count in counts.items() if count > 0}
+    def missing(self) -> dict[str, bool]:
+        """The workers whose pool has fewer connections than it opens by itself -> whether it has
+        opened some of those that it has by itself, after the perturbation.
+
+        Without those whose requests open what they need.
+        """
+        found = {}
+        for worker, census in self._after.censuses.items():
+            rows, earlier = self._rows(census), self._before.censuses.get(worker)
+            known = {row.local for row in earlier.connections} if earlier else set()
+            new = [row for row in rows if row.local not in known]
+            if len(rows) < self._floor and all(row.opener is None for row in new):
+                found[worker] = bool(new)
+        return found
 
     def findings(
-        self, links: Mapping[str, list[Link]], deadline: Mapping[str, float], allowed: int
+        self,
+        links: Mapping[str, list[Link]],
+        deadline: Mapping[str, float],
+        within: Mapping[str, int],
+        allowed: int,
     ) -> Iterator[Harm]:
-        """``links`` of requests to this step's perturbations, ``deadline`` by route in seconds,
-        ``allowed`` connections that may stay behind.
+        """``links`` of requests to this step's perturbations; ``deadline`` in seconds, and the
+        requests ``within`` which it may recover, of each route of the control run; ``allowed``
+        connections that may stay behind.
         """
-        for worker, count in self.missing().items():
+        for worker, certain in self.missing().items():
+            count = self._floor - len(self._rows(self._after.censuses[worker]))
             yield self._harm(
-                LOST, RED, worker,
+                LOST, RED if certain else GREEN, worker,
                 f"{count} of the {self._floor} connections that the pool of worker {worker} keeps "
-                f"to {self._backend} were not opened again",
+                f"to {self._backend} were not opened again", exact=certain,
             )  # fmt: skip
         for worker, census in self._after.censuses.items():
+            yield from self._starved(worker, census, links, within)
             yield from self._grown(worker, census, allowed)
             yield from self._superseded(worker, census, links, allowed)
             yield from self._hanging(worker, census, links, deadline)
@@ -300,6 +318,51 @@ class Pools:
             for opener in openers
         )
 
+    def _starved(
+        self,
+        worker: str,
+        census: Census,
+        links: Mapping[str, list[Link]],
+        within: Mapping[str, int],
+    ) -> Iterator[Harm]:
+        """Requests that fail to the end, and have asked the backend nothing."""
+        users = {name(r) for r in self._steady() if self._asked(r)}
+        found = []
+        for route, requests in self._after.by_route().items():
+            if route in users:
+                found += [
+                    request.request
+                    for request in requests[within.get(route, 0) :]
+                    if (request.status or 500) >= 500
+                    and not self._asked(request)
+                    and _worker(request.request) == worker
+                ]
+        if not found:
+            return
+        rows = self._rows(census)
+        idle = [row for row in rows if not row.in_use and row.user in links]
+        told = f"{_listed(found)} got no connection to {self._backend}"
+        for row in idle:
+            yield self._harm(
+                LEAKED, RED, worker,
+                f"{told}, while connection {row.local} stays open, unused since request "
+                f"{row.user}, since {links[row.user or ''][0].perturbation}",
+                row.local, (row.user or "", *found), links[row.user or ""][0].perturbation,
+            )  # fmt: skip
+        if not idle:
+            yield self._harm(
+                LOST, GREEN, worker,
+                f"{told}, of which {len(rows)} are open: places of its pool may be lost",
+                requests=tuple(found), exact=False,
+            )  # fmt: skip
+
+    def _asked(self, request: RequestEnded) -> bool:
+        return any(used.backend == self._backend for used in request.exchanges)
+
+    def _steady(self) -> list[RequestEnded]:
+        steady = self._timeline.find("steady")
+        return steady.requests if steady else []
+
     def _hanging(
         self,
         worker: str,
@@ -309,7 +372,7 @@ class Pools:
     ) -> Iterator[Harm]:
         for request in (*self._during.requests, *self._after.requests):
             route = name(request)
-            limit = deadline.get(route, 0.0)
+            limit = deadline.get(route, math.inf)  # it may run for long at all times
             over = max(request.began, self._after.phase.at)
             if (
                 _worker(request.request) != worker
@@ -318,12 +381,16 @@ class Pools:
             ):
                 continue
             used = [r for r in self._rows(census) if r.user == request.request and r.in_use]
-            on = f", on connection {used[-1].local} to {self._backend}" if used else ""
+            on = (
+                f"on connection {used[-1].local} to {self._backend}"
+                if used
+                else f"without a connection to {self._backend}"
+            )
             link = min(links.get(request.request, ()), key=lambda k: not k.exact, default=None)
             yield Harm(
                 HANG, self._step, RED,
                 f"request {request.request} ({route}) ran on for {census.at - over:.1f} s after "
-                f"the perturbation was over{on}",
+                f"the perturbation was over, {on}",
                 link.evidence if link else "census", bool(link and link.exact), self._backend,
                 worker, used[-1].local if used else "", (request.request,),
                 link.perturbation if link else "",
@@ -341,9 +408,10 @@ class Pools:
         connection: str = "",
         requests: tuple[str, ...] = (),
         hit_by: str = "",
+        exact: bool = True,
     ) -> Harm:
         return Harm(
-            kind, self._step, colour, what, "census", True, self._backend, worker, connection,
+            kind, self._step, colour, what, "census", exact, self._backend, worker, connection,
             requests[:MOST], hit_by,
         )  # fmt: skip
 

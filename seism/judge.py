@@ -24,7 +24,7 @@ from dataclasses import replace
 from typing import Any
 
 from seism import manners, options
-from seism.harm import Harmed, Pools, deaths
+from seism.harm import LEAKED, Harmed, Pools, deaths
 from seism.journal import Entry, Phase
 from seism.model import DOWN
 from seism.rules import Rules
@@ -48,6 +48,7 @@ from seism_middleware.contract import (
     BODY_TRUNCATED,
     Link,
     LoggedError,
+    OpenConnection,
     PerturbationBegan,
     RequestEnded,
 )
@@ -211,9 +212,13 @@ class _Step:
         requests = [*self.during.requests, *self.after.requests]
         links = {r.request: found for r in requests if (found := self._links(r))}
         allowed = self.rules.connections_growth
+        usual = [route for route in self.control.routes if route in self.control.p99]
+        deadline = {route: self.control.deadline[route] for route in usual}
+        within = {route: self.control.rules[route].recover_within for route in usual}
         return [
             *self.control.harmed.findings(requests, self.name, self.records),
-            *self.pools.findings(links, self.control.deadline, allowed),
+            *self.pools.findings(links, deadline, within, allowed),
+            *self._left_behind(allowed),
             *deaths(self.timeline, self.name, self.during, self.after, self.records),
         ]
 
@@ -342,28 +347,41 @@ class _Step:
         if len(leaked) > self.rules.connections_growth:
             colour = RED
             reasons.insert(0, f"{len(leaked)} backend connections of its failed requests stay open")
-            worst = self._case(leaked[0], "during", (RED, reasons[0]))
+            worst = self._case(leaked[0][0], "during", (RED, reasons[0]))
         if not mine:
             return NOT_COVERED, ("no request of it was observed",), None
         if colour == GREEN and not covered:
             return NOT_COVERED, ("the perturbation did not touch it",), None
         return colour, tuple(reasons), worst
 
-    def _find_leaks(self) -> dict[str, list[RequestEnded]]:
+    def _left_behind(self, allowed: int) -> Iterator[Harm]:
+        for route, leaked in self._leaks.items():
+            if len(leaked) > allowed:
+                for request, left in leaked:
+                    hit_by = self._links(request)[0].perturbation
+                    yield Harm(
+                        LEAKED, self.name, RED,
+                        f"connection {left.local} to {left.backend} stays open, unused since "
+                        f"request {request.request} ({route}) failed on it, since {hit_by}",
+                        "census", True, left.backend, request.request.rpartition("-")[0],
+                        left.local, (request.request,), hit_by,
+                    )  # fmt: skip
+
+    def _find_leaks(self) -> dict[str, list[tuple[RequestEnded, OpenConnection]]]:
         """Route -> its requests that left a connection behind, open after the aftershock.
 
         Left behind: it was perturbed, the request that it was perturbed for has failed, and
         nobody has used it since. A pool would have closed it, or used it again.
         """
         perturbed = {record.client for record in self.records.values() if record.client}
-        leaks: dict[str, list[RequestEnded]] = {}
+        leaks: dict[str, list[tuple[RequestEnded, OpenConnection]]] = {}
         for census in self.after.censuses.values():
             for connection in census.connections:
                 request = self.timeline.requests.get(connection.user or "")
                 if request is None or connection.in_use or self._usual(request):
                     continue
                 if connection.local in perturbed and self._links(request):
-                    leaks.setdefault(name(request), []).append(request)
+                    leaks.setdefault(name(request), []).append((request, connection))
         return leaks
 
     def _links(self, request: RequestEnded) -> list[Link]:

@@ -60,6 +60,62 @@ def test_lost(eager: int, after: int, found: bool) -> None:
     assert (pool.seconds is None) == (after < eager)
 
 
+@pytest.mark.parametrize("new", [0, 1])
+def test_a_pool_that_opens_them_again_when_they_are_needed(new: int) -> None:
+    """As asyncpg's: all at the start, and later each when a request wants it."""
+    story = begun()
+    old = [row(n) for n in range(4)]
+    census(story, *old)
+    story.phase("steady")
+    story.requests(10)
+    census(story, *old)
+    story.phase("during", 0)
+    story.perturb(0, story.request())
+    story.phase("after", 0)
+    user = story.request()
+    story.requests(9)
+    census(story, old[0], *(row(100 + n, user, user) for n in range(new)))
+    judgement = judge(story.end())
+    # Where it has opened none so far, nobody knows what kind of pool it is.
+    assert kinds(judgement) == ([] if new else [("lost", GREEN)])
+    assert judgement.colour == GREEN
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_requests_that_get_no_connection(kept: bool) -> None:
+    story = begun(rules=Rules(recover_within=2))
+    used = (contract.Exchanges("db", "127.0.0.1:1", 1, 8),)
+    story.phase("steady")
+    story.requests(10, exchanges=used)
+    story.phase("during", 0)
+    hit = story.request(status=503, exchanges=used)
+    story.perturb(0, hit)
+    story.phase("after", 0)
+    starved = [story.request(status=503) for _ in range(5)]
+    census(story, *([row(1, hit, hit)] if kept else []))
+    judgement = judge(story.end())
+    assert kinds(judgement) == [("leaked", RED) if kept else ("lost", GREEN)]
+    (harm,) = judgement.harms
+    assert harm.exact == kept
+    assert set(starved[2:]) <= set(harm.requests)
+
+
+def test_requests_that_fail_on_the_backend_itself() -> None:
+    story = begun(rules=Rules(recover_within=2))
+    used = (contract.Exchanges("db", "127.0.0.1:1", 1, 8),)
+    story.phase("steady")
+    story.requests(10, exchanges=used)
+    story.phase("during", 0)
+    hit = story.request(status=503, exchanges=used)
+    story.perturb(0, hit)
+    story.phase("after", 0)
+    last = [story.request(status=503, exchanges=used) for _ in range(5)][-1]
+    census(story, row(1, last, hit))
+    judgement = judge(story.end())
+    assert kinds(judgement) == []
+    assert judgement.colour == RED
+
+
 def test_a_lazy_pool_is_not_blamed_for_what_nobody_needed() -> None:
     story = begun()
     story.phase("steady")

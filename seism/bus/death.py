@@ -30,7 +30,7 @@ class Watch:
         self._counters = {path: _kills(path) for path in (PROC / "vmstat", *_group(self.pid))}
 
     def cause(self, sleep: Callable[[float], object]) -> str:
-        """``DIED``, ``OUT_OF_MEMORY``, or ``BROKEN`` where, for all that is known, only its stream ended.
+        """``DIED``, ``OUT_OF_MEMORY``, or ``BROKEN`` if, for all that is known, it lives on.
 
         Out of memory is what the kernel has killed meanwhile for lack of it (the machine's
         count in proc(5), vmstat, or its group's memory.events), so another process dying at

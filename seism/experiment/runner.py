@@ -238,9 +238,11 @@ class Run:
         after = timeline.find("after", step.index)
         if after is None:
             return False
-        nothing = Segment(after.phase)
+        before = timeline.find("after", step.index - 1) or timeline.find("steady")
         planned = {"name": step.planned.name, "backend": step.planned.backend}
-        return bool(Pools(timeline, planned, nothing, nothing, after).missing())
+        return bool(
+            Pools(timeline, planned, before or after, Segment(after.phase), after).missing()
+        )
 
     def _segment(
         self,

@@ -1,4 +1,4 @@
-"""A client of Valkey for asyncio, made by hand, that gives up on a reply after 0.1 s.
+"""A client of Valkey for asyncio, made by hand, that gives up on a reply after 0.3 s.
 
 ``$MODE``: ``leak`` opens a connection for whoever finds none, and keeps those of cancelled
 calls, open and out of the pool; ``discard`` closes them; ``multiplex`` has one connection for
@@ -91,7 +91,7 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     key = scope["seism.request"]
     status, headers, body = 200, [(b"content-type", b"text/plain")], b""
     try:
-        value = await asyncio.wait_for(clients[0].echo(key), 0.1)
+        value = await asyncio.wait_for(clients[0].echo(key), 0.3)
         body = value.encode()
         if value != key:
             with open(os.environ["TRUTH"], "a", encoding="utf-8") as file:

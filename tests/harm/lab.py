@@ -18,6 +18,7 @@ from tests.processes import ROOT
 APPS = Path(__file__).parent
 INSTALL_SECONDS = 100.0
 WSGI = ("-m", "waitress", "--threads=8", "--listen=127.0.0.1:{port}")
+LOAD = "workers = 4\nsteady = 20\nduring = 8\nafter = 12\npause_ms = 10"
 ASGI = ("-m", "uvicorn", "--port={port}", "--log-level=warning")
 
 
@@ -43,7 +44,7 @@ class Lab:
     path: tuple[Path, ...] = ()
     """Folders with the packages of the app alone."""
     env: dict[str, str] = field(default_factory=dict)
-    load: str = "workers = 4\nsteady = 20\nduring = 10\nafter = 15\npause_ms = 10"
+    load: str = LOAD
     routes: tuple[str, ...] = ("/item/1", "/item/2", "/item/3", "/item/4")
     rules: str = ""
 

@@ -1,4 +1,4 @@
-"""A pooled keep-alive client of an HTTP backend, made by hand, that waits 0.1 s for a reply.
+"""A pooled keep-alive client of an HTTP backend, made by hand, that waits 0.3 s for a reply.
 
 ``$MODE``: ``reuse`` puts a connection back after a timeout as if nothing had happened;
 ``close`` closes it; ``drain`` puts it back with a note that a reply is due, and reads that
@@ -33,7 +33,7 @@ class Connection:
         if self.sock is None:
             self.sock = socket.create_connection((host, int(port)), 2)
             self.due, self.data = 0, b""
-        self.sock.settimeout(0.1)
+        self.sock.settimeout(0.3)
         while MODE == "drain" and self.due:
             self._reply()
         self.sock.sendall(f"GET /{key} HTTP/1.1\r\nHost: store\r\n\r\n".encode())

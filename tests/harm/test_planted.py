@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from seism.verdict import RED, Judgement
-from tests.harm.lab import ASGI, WSGI, Lab, accused, blamed, named, wrong
+from tests.harm.lab import ASGI, LOAD, WSGI, Lab, accused, blamed, named, wrong
 from tests.servers import Valkey
 
 pytestmark = pytest.mark.timeout(240)
 
-SLOW = 'name = "slow"\ntype = "latency"\nattributes = { latency = 250 }\nstream = "{}"'
+SLOW = 'name = "slow"\ntype = "latency"\nattributes = { latency = 700 }\nstream = "{}"'
 STREAMS = ("upstream", "downstream")
 
 
@@ -26,11 +26,10 @@ class Echo(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        body = self.path[1:].encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        body = self.path[1:]
+        # In one piece: the second of two would wait for the first one's acknowledgement.
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.wfile.write((head + body).encode())
 
     def log_message(self, format: str, *args: Any) -> None: ...
 
@@ -52,8 +51,11 @@ def valkey() -> Iterator[str]:
         yield f"127.0.0.1:{server.port}"
 
 
-def sync(folder: Path, http: str, mode: str, stream: str, **more: str) -> Judgement:
-    lab = Lab("sync_app", http, SLOW.replace("{}", stream), WSGI, env={"MODE": mode}, **more)
+def sync(folder: Path, http: str, mode: str, stream: str, load: str = LOAD) -> Judgement:
+    lab = Lab(
+        "sync_app", http, SLOW.replace("{}", stream), WSGI, env={"MODE": mode}, load=load,
+        rules="recover_within = 20",
+    )  # fmt: skip
     return lab.judge(folder)
 
 
@@ -77,7 +79,7 @@ def test_a_connection_used_again_after_a_timeout(tmp_path: Path, http: str, stre
 @pytest.mark.parametrize("mode", ["close", "drain"])
 @pytest.mark.parametrize("stream", STREAMS)
 def test_closed_or_drained(tmp_path: Path, http: str, stream: str, mode: str) -> None:
-    judgement = sync(tmp_path, http, mode, stream, rules="recover_within = 20")
+    judgement = sync(tmp_path, http, mode, stream)
     assert blamed(judgement) == []
     assert wrong(tmp_path) == set()
 

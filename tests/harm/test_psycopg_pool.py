@@ -1,4 +1,8 @@
-"""psycopg_pool: 3.1.1 does not grow to its size again after it had given up."""
+"""Pools that open their connections at the start.
+
+psycopg_pool 3.1.1 does not grow to its size again after it had given up; 3.1.2 does. asyncpg's
+opens connections again when they are needed, and has lost none.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import pytest
 
 from seism.demo.backends import Backends
 from seism.verdict import GREEN, NOT_COVERED, RED, Judgement
-from tests.harm.lab import Lab, blamed, named, packages
+from tests.harm.lab import ASGI, Lab, blamed, named, packages
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -57,3 +61,16 @@ def test_the_repaired_version_is_not_blamed(tmp_path: Path, database: str, psyco
     (pool,) = judgement.pools
     assert (pool.before, pool.after) == (4, 4)
     assert pool.seconds is not None
+
+
+def test_a_pool_that_waits_for_requests_is_not_blamed(tmp_path: Path, database: str) -> None:
+    lab = Lab(
+        "asyncpg_app", database, 'name = "down"\ntype = "down"', ASGI,
+        load="workers = 1\nsteady = 20\nduring = 14\nafter = 30\npause_ms = 10",
+        rules="pool_seconds = 1",
+    )  # fmt: skip
+    judgement = lab.judge(tmp_path)
+    assert blamed(judgement) == []
+    (pool,) = judgement.pools
+    assert (pool.before, pool.during) == (4, 0)
+    assert 1 <= pool.after < 4

@@ -13,7 +13,7 @@ from tests.servers import Valkey
 
 pytestmark = pytest.mark.timeout(240)
 
-SLOW = 'name = "slow"\ntype = "latency"\nattributes = { latency = 250 }\nstream = "{}"'
+SLOW = 'name = "slow"\ntype = "latency"\nattributes = { latency = 700 }\nstream = "{}"'
 
 
 @pytest.fixture(scope="module")
