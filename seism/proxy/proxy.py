@@ -16,9 +16,8 @@ from seism.errors import ConfigurationError, Conflict, NotFound, SeismError
 from seism.model import DOWN, ProxySpec, address, show_address, unix_path
 from seism.proxy.connection import Connection
 from seism.proxy.endpoint import Endpoint, resolve
-from seism.proxy.link import Link
 from seism.proxy.listener import Listener
-from seism.proxy.live import Live, Traffic
+from seism.proxy.live import Live, Tally, Traffic
 from seism.proxy.perturbation import Perturbation
 from seism.proxy.refusal import Refusal
 from seism.proxy.relay import Relay
@@ -79,7 +78,7 @@ class Proxy:
         self._accepted_count = 0
         self._outage: Perturbation | None = None
         self._refreshing = False
-        self._past = (Traffic(), Traffic())
+        self._past = (Tally(), Tally())
         self._refusal: Refusal | None = None
         self.refused = route.spec.refused
         """What a client sees of a backend that does not answer; takes effect at once."""
@@ -138,8 +137,8 @@ class Proxy:
     def traffic(self) -> tuple[Traffic, Traffic]:
         """The bytes of all connections so far, living ones included: upstream, downstream."""
         return (
-            _total(self._past[0], [connection.up for connection in self._connections]),
-            _total(self._past[1], [connection.down for connection in self._connections]),
+            self._past[0].with_(connection.up for connection in self._connections),
+            self._past[1].with_(connection.down for connection in self._connections),
         )
 
     def rule(self, name: str) -> Rule:
@@ -257,11 +256,13 @@ class Proxy:
 
     def _accept(self, client: _socket.socket, peer: Any) -> None:
         self._accepted_count += 1
-        about = (self._relay, self.name, self._accepted_count, client, peer, self._gone)
-        tls = self._route.tls
-        connection = (
-            Connection(*about) if tls is None else TlsConnection(tls, self._tls_failed, *about)
-        )
+        number, tls = self._accepted_count, self._route.tls
+        if tls is None:
+            connection = Connection(self._relay, self.name, number, client, peer, self._gone)
+        else:
+            connection = TlsConnection(
+                tls, self._tls_failed, self._relay, self.name, number, client, peer, self._gone
+            )
         self._connections.add(connection)
         connection.start(self._rules, self._route.backend, self.refused)
 
@@ -277,8 +278,8 @@ class Proxy:
 
     def _gone(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        up, down = self._past
-        self._past = (up + connection.up.traffic, down + connection.down.traffic)
+        self._past[0].add(connection.up)
+        self._past[1].add(connection.down)
         if connection.unreachable and self.refused == "refuse" and self._listener is not None:
             if self._refusal is None:
                 self._refusal = Refusal(
@@ -300,12 +301,3 @@ class Proxy:
             logger.warning("%s", error)
         finally:
             self._refreshing = False
-
-
-def _total(past: Traffic, links: Sequence[Link]) -> Traffic:
-    received = sent = 0
-    for link in links:
-        traffic = link.traffic
-        received += traffic.received
-        sent += traffic.sent
-    return Traffic(past.received + received, past.sent + sent)

@@ -6,6 +6,7 @@ from typing import Any
 
 from seism.clock import Clock
 from seism.proxy.perturbation import Account
+from seism.proxy.poller import Poller
 from seism.proxy.pump import SMALL
 from seism.proxy.timers import Timers
 from seism.rng import Seed
@@ -17,7 +18,7 @@ class Relay:
     One buffer is enough: a callback copies what it has read before it returns to the loop.
     """
 
-    __slots__ = ("account", "clock", "loop", "seed", "small", "timers")
+    __slots__ = ("account", "clock", "loop", "poller", "seed", "small", "timers")
 
     def __init__(self, loop: Any, clock: Clock, seed: Seed, account: Account) -> None:
         self.loop = loop
@@ -25,7 +26,9 @@ class Relay:
         self.seed = seed
         self.account = account
         self.timers = Timers(loop, clock)
+        self.poller = Poller(loop)
         self.small = memoryview(bytearray(SMALL))
 
     def close(self) -> None:
         self.timers.close()
+        self.poller.close()
