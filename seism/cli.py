@@ -97,10 +97,14 @@ def _reports(command: Callable[..., Any]) -> Callable[..., Any]:
     "--journal", type=EXISTING_FILE,
     help="The journal's file.  [default: seism-report/journal-TIME.jsonl]",
 )  # fmt: skip
+@click.option(
+    "--hold-ms", type=click.IntRange(0, 1000), default=20, show_default=True,
+    help="How long a toxic waits at most for an observer that must look who is hit; 0: never.",
+)  # fmt: skip
 @click.option("--verbose", "-v", is_flag=True, help="Log more.")
 def serve(
     file: Path | None, config: Path | None, host: str, port: int, seed: int | None,
-    journal: Path | None, verbose: bool,
+    journal: Path | None, hold_ms: int, verbose: bool,
 ) -> None:  # fmt: skip
     """Run the sidecar: proxies, journal and control API, until it is interrupted.
 
@@ -118,7 +122,7 @@ def serve(
         journal = Path("seism-report") / time.strftime("journal-%Y%m%d-%H%M%S.jsonl")
     sidecar = Sidecar.configured(
         file or config, host=host, port=port, seed=seed, journal=journal,
-        token=os.environ.get(TOKEN_VARIABLE, ""),
+        token=os.environ.get(TOKEN_VARIABLE, ""), hold_ms=hold_ms,
     )  # fmt: skip
 
     def ready() -> None:

@@ -51,9 +51,20 @@ class Sidecar:
     """
 
     def __init__(
-        self, experiment: Experiment, *, host: str, port: int, seed: int, journal: Path, token: str
+        self,
+        experiment: Experiment,
+        *,
+        host: str,
+        port: int,
+        seed: int,
+        journal: Path,
+        token: str,
+        hold_ms: int = 20,
     ) -> None:
-        """Raises ConfigurationError, Conflict or Unavailable; nothing is left open then."""
+        """Raises ConfigurationError, Conflict or Unavailable; nothing is left open then.
+
+        ``hold_ms`` is for how long a toxic waits at most for an observer that asked for it.
+        """
         clock = MonotonicClock()
         manifest = Manifest(
             schema=SCHEMA,
@@ -69,6 +80,7 @@ class Sidecar:
         self.proxies = Collection(
             Seed(seed), clock, self._perturbation, lambda: self.hub.proxies_changed()
         )
+        self.hub.holds = self.proxies.hold(hold_ms / 1000)
         self.feed = Feed(f"{os.getpid():x}{round(clock.now() * 1000):x}")
         self.metrics = Metrics(self.proxies, self.hub, self.journal, self.feed)
         self._stop = Event()

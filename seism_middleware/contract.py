@@ -96,6 +96,8 @@ class Proxied:
     name: str
     host: str
     port: int
+    tls: bool = False
+    """Clients speak TLS to it, so that it counts other bytes than leave the app."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,11 @@ class PerturbationBegan:
     proxy and toxic it names the random stream of every draw."""
     chance: float | None = None
     """What was drawn for this connection against a toxicity below 1."""
+    trace: str = ""
+    """The id of the trace that the affected bytes name, if they do (W3C ``traceparent``)."""
+    hold: float = 0.0
+    """Seconds for which the proxy waits at most for a ``Looked`` of whoever asked for it, before
+    it lets the toxic act."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +260,9 @@ class PerturbationEnded:
     """How often the toxic has drawn on this connection so far."""
     drawn: tuple[float, ...] = ()
     """The last of these draws, at most 8, each from [0, 1)."""
+    held: float = 0.0
+    """Seconds for which the proxy has waited for a ``Looked``; a delay that is injected anyway
+    runs meanwhile."""
     asked: tuple[int, ...] = ()
     answers: tuple[int, ...] = ()
     """What the effect shows of the order of questions and replies, in pairs: the client's bytes
@@ -300,6 +310,26 @@ class Harm:
     other: str = ""
     """Empty where it is no request's."""
     perturbation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Worker to sidecar: hold what you perturb on these connections until I have looked.
+
+    They are this worker's, and of a C library whose calls nothing else can tell apart.
+    """
+
+    kind: ClassVar[str] = "hold"
+    clients: tuple[str, ...]
+    """``host:port`` of the app's ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Worker to sidecar: go on with this perturbation, I know what I can know."""
+
+    kind: ClassVar[str] = "looked"
+    perturbation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,10 +381,12 @@ class Goodbye:
     kind: ClassVar[str] = "goodbye"
 
 
-WORKER_RECORDS = (Hello, RequestBegun, RequestEnded, Link, Harm, Census, Dropped, Goodbye)
+WORKER_RECORDS = (
+    Hello, RequestBegun, RequestEnded, Link, Harm, Hold, Looked, Census, Dropped, Goodbye,
+)  # fmt: skip
 SIDECAR_RECORDS = (Welcome, Proxies, PerturbationBegan, PerturbationEnded, CensusAsked)
 Record = (
-    Hello | RequestBegun | RequestEnded | Link | Harm | Census | Dropped | Goodbye
+    Hello | RequestBegun | RequestEnded | Link | Harm | Hold | Looked | Census | Dropped | Goodbye
     | Welcome | Proxies | PerturbationBegan | PerturbationEnded | CensusAsked
 )  # fmt: skip
 KINDS: dict[str, type[Any]] = {

@@ -24,9 +24,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from seism_middleware import harm
-from seism_middleware.carry import doubtful
-from seism_middleware.contract import LEDGER, OpenConnection, Proxied
-from seism_middleware.descriptors import strangers
+from seism_middleware.carry import doubtful, fed
+from seism_middleware.contract import DRIVER, LEDGER, OpenConnection, Proxied
+from seism_middleware.handle import connected
 from seism_middleware.request import Request, current
 
 MAX_CLAIMS = 1024
@@ -84,7 +84,8 @@ def address_text(address: Any) -> str:
 class Claim:
     """``length`` bytes from ``offset`` were written for ``request`` (None: for none).
 
-    It is not ``sure`` where a thread that a request has started may work for others.
+    It is not ``sure`` where a thread that a request has started may work for others, or
+    where several threads write on one connection. Not sure and for none is ``unknown``.
     """
 
     __slots__ = (
@@ -116,6 +117,11 @@ class Claim:
     @property
     def end(self) -> int:
         return self.offset + self.length
+
+    @property
+    def unknown(self) -> bool:
+        """Somebody wrote it past all that we see."""
+        return self.request is None and not self.sure
 
 
 class Connection:
@@ -184,6 +190,8 @@ class Connection:
     def verify(self, sock: Any) -> None:
         """Compare with the kernel's count; the connection is opaque if they disagree."""
         self.arrived = received(sock)
+        if self.source == DRIVER:
+            return  # the kernel's count is all that its claims are made of
         count = written(sock)
         if count is None or self.opaque:
             return
@@ -202,11 +210,16 @@ class Ledger:
         self.refusals: deque[tuple[float, str, Request]] = deque(maxlen=MAX_REFUSALS)
         """Failed connects to proxies: (time, proxy's name, request)."""
         self.on_refusal: list[Callable[[float, str, Request], None]] = []
+        self.on_connection: list[Callable[[Connection], None]] = []
+        """Told of each connection once it can be found."""
+        self.changes = 0
+        """How often the list of proxies has changed."""
         self._open: dict[int, Connection] = {}
         self._by_local: dict[str, list[Connection]] = {}
         self._closed: deque[Connection] = deque()
         self._watched: dict[int, tuple[Proxied, ...]] = {}
         self._ports: dict[int, list[Proxied]] = {}
+        self._encrypted: frozenset[str] = frozenset()
         # Sockets are also closed by the garbage collector, at any point of any thread.
         self._lock = threading.RLock()
 
@@ -219,6 +232,10 @@ class Ledger:
                 for proxy in listed:
                     ports.setdefault(proxy.port, []).append(proxy)
             self._ports = ports
+            self.changes += 1
+            self._encrypted = frozenset(
+                proxy.name for listed in self._watched.values() for proxy in listed if proxy.tls
+            )
             for fd in [fd for fd, found in list(self.table.items()) if found is None]:
                 self.table.pop(fd, None)
 
@@ -242,18 +259,24 @@ class Ledger:
         }
         return tuple(found)
 
+    def connection(
+        self, sock: Any, backend: str, born: float, opener: Request | None
+    ) -> Connection:
+        """A new one, that nobody can find before it is given to ``add``."""
+        made = Connection(backend, sock, born, opener)
+        made.opaque = backend in self._encrypted
+        try:
+            made.peer = address_text(sock.getpeername())
+        except OSError:
+            pass  # still connecting
+        return made
+
     def opened(self, sock: Any, backend: str, born: float) -> None:
         """``sock`` was connected, or began to connect, to the proxy ``backend``."""
-        with self._lock:
-            known = self.table.get(sock.fileno())
-            if known is not None and known.sock() is sock:
-                return
-            connection = Connection(backend, sock, born, current.get())
-            try:
-                connection.peer = address_text(sock.getpeername())
-            except OSError:
-                pass  # still connecting
-            self._add(connection)
+        known = self.table.get(sock.fileno())
+        if known is not None and known.sock() is sock:
+            return
+        self.add(self.connection(sock, backend, born, current.get()))
 
     def adopt(self, sock: Any) -> Connection | None:
         """Look at a socket that was connected out of our sight, and remember the result."""
@@ -266,22 +289,24 @@ class Ledger:
             if backend is None:
                 self.table[fd] = None
                 return None
-            connection = Connection(backend, sock, 0.0, None)
+            connection = self.connection(sock, backend, 0.0, None)
         except OSError:
             self.table[fd] = None
             return None
         count = written(sock)
         connection.sent = count or 0
-        connection.opaque = count is None
-        connection.peer = address_text(peer)
-        with self._lock:
-            self._add(connection)
+        connection.opaque = connection.opaque or count is None
+        self.add(connection)
         return connection
 
-    def _add(self, connection: Connection) -> None:
-        self._drop(connection.fd)
-        self.table[connection.fd] = self._open[connection.fd] = connection
-        self._by_local.setdefault(connection.local, []).append(connection)
+    def add(self, connection: Connection) -> None:
+        """From now on ``connection`` is the one of its descriptor."""
+        with self._lock:
+            self._drop(connection.fd)
+            self.table[connection.fd] = self._open[connection.fd] = connection
+            self._by_local.setdefault(connection.local, []).append(connection)
+        for told in list(self.on_connection):
+            told(connection)
 
     def reborn(self, sock: Any) -> None:
         """A new socket object has a descriptor that is in the table."""
@@ -331,7 +356,8 @@ class Ledger:
         if arrived == connection.answered and claims and claims[-1].request is not request:
             connection.shared = True
         connection.answered = arrived
-        claim = Claim(connection.sent, length, request, _monotonic(), not _doubtful())
+        sure = not _doubtful() and (request is not None or not fed.get())
+        claim = Claim(connection.sent, length, request, _monotonic(), sure)
         claim.arrived = arrived
         if claims and claims[-1].request is not request:
             harm.handed_on(connection, claim, arrived, sock)
@@ -410,7 +436,8 @@ class Ledger:
         return len(self._open)
 
     def census(self) -> tuple[OpenConnection, ...]:
-        """Every open connection to a proxied backend, verified to be open still.
+        """Every open connection to a proxied backend, verified to be open still, those that
+        were opened out of our sight as well.
 
         Collects garbage first: an exception's frames keep a socket open until then, which
         nobody can reach any more, and that is no leak.
@@ -431,8 +458,9 @@ class Ledger:
                 )
             )
         known = {row.local for row in rows}
-        for backend, name in strangers(set(self._open), self.backend_of):
-            if (local := address_text(name)) not in known:
+        for handle, peer in connected():
+            backend = self.backend_of(peer)
+            if backend is not None and (local := address_text(handle.getsockname())) not in known:
                 rows.append(OpenConnection(backend, local, None, None))
         return tuple(rows)
 

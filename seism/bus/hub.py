@@ -22,6 +22,7 @@ from seism.bus.death import Watch
 from seism.bus.ring import Ring
 from seism.clock import Clock
 from seism.journal import Journal, Missing, WorkerLeft
+from seism.proxy.hold import Holds
 from seism_middleware import contract
 from seism_middleware.contract import (
     Census,
@@ -31,7 +32,9 @@ from seism_middleware.contract import (
     Goodbye,
     Harm,
     Hello,
+    Hold,
     Link,
+    Looked,
     Proxied,
     Proxies,
     RequestBegun,
@@ -68,6 +71,8 @@ class Hub:
         self.clock = clock
         self.proxied = proxied
         self.published = published
+        self.holds: Holds | None = None
+        """Where workers ask to look before a toxic acts."""
         self._census = itertools.count(1)
         self._numbers: dict[str, int] = {}
 
@@ -223,16 +228,30 @@ class Worker:
             self.in_flight[record.request] = record
         elif isinstance(record, RequestEnded):
             self.hub.observed += self.in_flight.pop(record.request, None) is not None
-        elif not isinstance(record, Link | Harm | Census):
+        elif isinstance(record, Hold | Looked):
+            if self.hub.holds is not None:
+                self._holds(record, self.hub.holds)
+            return
+        elif not isinstance(
+            record, Link | Harm | Census | Hello
+        ):  # a second hello: it patched more
             raise ContractError(f"{record.kind} is not for a worker to say")
         self.hub.record(record, self.name, number)
         if isinstance(record, Census):
             self._censuses.pop(record.census, Event()).set()
 
+    def _holds(self, record: Hold | Looked, holds: Holds) -> None:
+        if isinstance(record, Hold):
+            holds.ask(self, record.clients)
+        else:
+            holds.looked(self, record.perturbation)
+
     def _leave(self) -> None:
         reason = self._reason()
         if self in self.hub.workers:
             self.hub.workers.remove(self)
+        if self.hub.holds is not None:
+            self.hub.holds.forget(self)
         now = self.hub.clock.now()
         for begun in self.in_flight.values():
             # The worker said that it began and can no longer say how it ended.

@@ -11,6 +11,7 @@ import gevent
 from seism.clock import Clock
 from seism.errors import ConfigurationError, Conflict, NotFound, Unavailable
 from seism.model import ClientTls, Match, ProxySpec, ServerTls, ToxicSpec, unix_path
+from seism.proxy.hold import Holds
 from seism.proxy.perturbation import Account, Emit
 from seism.proxy.proxy import Proxy, Route
 from seism.proxy.relay import Relay
@@ -59,6 +60,12 @@ class Collection:
 
     # Proxies
 
+    def hold(self, limit: float) -> Holds:
+        """Let observers look before toxics act, for at most ``limit`` seconds each time."""
+        holds = Holds(self._relay.timers, self._relay.clock, limit)
+        self._relay.account.holds = holds
+        return holds
+
     def list(self) -> list[Proxy]:
         """All of them, by name."""
         return [self._proxies[name] for name in sorted(self._proxies)]
@@ -77,7 +84,7 @@ class Collection:
         connection could be found.
         """
         return tuple(
-            Proxied(proxy.name, *proxy.address)
+            Proxied(proxy.name, *proxy.address, proxy.spec.tls is not None)
             for proxy in self.list()
             if proxy.address is not None and not unix_path(proxy.address[0])
         )

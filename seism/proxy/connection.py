@@ -200,6 +200,7 @@ class Connection:
         offset: int,
         since: int | None,
         chance: float | None = None,
+        trace: str = "",
     ) -> Perturbation:
         """Begin a perturbation of this connection."""
         return self._relay.account.begin(
@@ -214,6 +215,7 @@ class Connection:
             since=since,
             connection=self.number,
             chance=chance,
+            trace=trace,
         )
 
     def live(self) -> Live:

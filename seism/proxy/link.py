@@ -15,6 +15,7 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Callable
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from seism.proxy.end import Socket
@@ -23,6 +24,7 @@ from seism.proxy.pump import Pump
 from seism.proxy.relay import Relay
 from seism.proxy.rule import Rule
 from seism.proxy.slot import Slot
+from seism.proxy.trace import trace_of
 from seism.toxics.base import (
     CHANGED,
     LOST,
@@ -71,9 +73,11 @@ class Link(Pump):
     __slots__ = (
         "_backlog",
         "_backlog_eof",
+        "_chunk",
         "_closes",
         "_connection",
         "_fd",
+        "_held",
         "_relay",
         "_sink",
         "_slots",
@@ -112,6 +116,10 @@ class Link(Pump):
         """What the receiver does not take yet; None for nothing, as it mostly is."""
         self._backlog_eof = False
         self._closes = False
+        self._chunk: Chunk | None = None
+        """The last one that came, where it goes through a chain."""
+        self._held: deque[tuple[Slot, Commands]] | None = None
+        """While an observer looks who is hit: what is to be done once it has."""
         self._watch: Callable[[bytes], None] | None = None
         self._source: Any = None
         self._sink: Any = None
@@ -153,7 +161,7 @@ class Link(Pump):
         if self._writer is not None:
             self._writer.stop()
             self._writer.close()
-        self._writer = self._watch = None
+        self._writer = self._watch = self._chunk = self._held = None
         if self._backlog:
             self._forget_backlog()
         if self._slots:
@@ -168,6 +176,7 @@ class Link(Pump):
 
     def put(self, rule: Rule, position: int) -> None:
         """Put a stage for ``rule`` at ``position`` in the chain, or bring its stage up to date."""
+        self.release()
         slot = self._slot(rule.name)
         now = self._relay.clock.now()
         if slot is not None:
@@ -185,6 +194,7 @@ class Link(Pump):
 
     def take(self, name: str) -> None:
         """Remove the stage of the rule ``name``, if this link has one."""
+        self.release()
         slot = self._slot(name)
         if slot is None:
             return
@@ -252,6 +262,7 @@ class Link(Pump):
                     return
             self.received += size
             self.withheld += size
+            self._chunk = chunk
             self._pass(0, chunk, self._relay.clock.now())
             self._regulate()
         except Exception as error:
@@ -276,7 +287,11 @@ class Link(Pump):
 
     def _run(self, slot: Slot, commands: Commands, now: float) -> None:
         """Carry out what the stage in ``slot`` wants."""
+        commands = iter(commands)
         for command in commands:
+            if self._held is not None:
+                self._held.append((slot, chain((command,), commands)))
+                return
             match command:
                 case Forward(item):
                     if isinstance(item, Eof) and item.closes:
@@ -300,10 +315,34 @@ class Link(Pump):
                 return
 
     def _due(self, slot: Slot) -> None:
+        if self._held is not None:
+            self._held.append((slot, self._overdue(slot)))
+            return
         try:
             now = self._relay.clock.now()
             self._run(slot, slot.stage.due(now), now)
             self._regulate()
+        except Exception as error:
+            self._failed(error)
+
+    def _overdue(self, slot: Slot) -> Commands:
+        yield from slot.stage.due(self._relay.clock.now())
+
+    def release(self) -> None:
+        """Go on with what was held, if anything is; the order is what it would have been."""
+        held, self._held = self._held, None
+        if held is None or self._connection.closed:
+            return
+        try:
+            now = self._relay.clock.now()
+            while held and not self._connection.closed:
+                if self._held is not None:  # the next one is looked for
+                    self._held.extend(held)
+                    return
+                slot, commands = held.popleft()
+                self._run(slot, commands, now)
+            if not self._connection.closed:
+                self._regulate()
         except Exception as error:
             self._failed(error)
 
@@ -313,6 +352,8 @@ class Link(Pump):
         position = offset if upstream else client.received
         slot.reached = max(slot.reached, position)
         slot.end(LOST)  # of a stage that began twice
+        chunk = self._chunk
+        told = upstream and chunk is not None and chunk.offset <= offset < chunk.end
         slot.perturbation = self._connection.began(
             slot.rule.name,
             slot.rule.type,
@@ -320,7 +361,10 @@ class Link(Pump):
             offset=position,
             since=None if upstream else client.since,
             chance=self._connection.chance(slot.rule),
+            trace=trace_of(chunk.data) if told and chunk is not None else "",
         )
+        if slot.perturbation.wait(self.release):
+            self._held = deque()
 
     def _client_offset(self, offset: int) -> int:
         """Where in the client's stream one is, at ``offset`` of this link's."""
@@ -413,7 +457,8 @@ class Link(Pump):
 
     def _full(self) -> bool:
         return (
-            any(slot.stage.full for slot in self._slots)
+            self._held is not None
+            or any(slot.stage.full for slot in self._slots)
             or sum(slot.stage.held for slot in self._slots) >= HELD_LIMIT
         )
 
