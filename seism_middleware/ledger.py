@@ -460,7 +460,11 @@ class Ledger:
         known = {row.local for row in rows}
         for handle, peer in connected():
             backend = self.backend_of(peer)
-            if backend is not None and (local := address_text(handle.getsockname())) not in known:
+            try:
+                local = address_text(handle.getsockname()) if backend is not None else ""
+            except OSError:
+                continue  # closed meanwhile
+            if backend is not None and local not in known:
                 rows.append(OpenConnection(backend, local, None, None))
         return tuple(rows)
 

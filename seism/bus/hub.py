@@ -232,9 +232,8 @@ class Worker:
             if self.hub.holds is not None:
                 self._holds(record, self.hub.holds)
             return
-        elif not isinstance(
-            record, Link | Harm | Census | Hello
-        ):  # a second hello: it patched more
+        # A second hello: it patched more.
+        elif not isinstance(record, Link | Harm | Census | Hello):
             raise ContractError(f"{record.kind} is not for a worker to say")
         self.hub.record(record, self.name, number)
         if isinstance(record, Census):
