@@ -90,8 +90,13 @@ def recovered(pool: Pool) -> str:
         how = f"as before after {seconds(pool.seconds)} and {count(pool.requests or 0, 'request')}"
     return clean(
         f"worker {pool.worker}, {pool.backend} under {pool.perturbation}: "
-        f"{pool.before} connections before, {pool.after} after, {how}"
+        f"{pool.before} connections before, {pool.after} after, {how}{_vitals(pool)}"
     )
+
+
+def _vitals(pool: Pool) -> str:
+    memory = "" if pool.rss_slope is None else f"; memory {pool.rss_slope:+.1f} MB per 100 requests"
+    return memory if pool.cpu is None else f"{memory}; CPU {pool.cpu:.1f} times the control run's"
 
 
 def _gaps(judgement: Judgement) -> str:
