@@ -27,6 +27,8 @@ from seism.errors import ConfigurationError, Unavailable
 from seism_middleware import contract
 
 SCHEMA = 1
+DIED, OUT_OF_MEMORY, BROKEN = "died", "out of memory", "stream broken"
+"""How a worker can leave without a goodbye."""
 MAX_QUEUED = 1_000_000
 """Records waiting for the disk; beyond that they are counted as lost, never silently."""
 
@@ -81,6 +83,8 @@ class WorkerLeft:
     at: float
     orderly: bool
     unanswered: int = 0
+    reason: str = ""
+    """Where it was not orderly: ``died``, ``out of memory`` or ``stream broken``."""
 
 
 @dataclass(frozen=True, slots=True)

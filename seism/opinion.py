@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from seism.rules import Applied, Rules
+from seism import manners
+from seism.rules import Rules
 from seism.verdict import AMBER, GREEN, RED
 from seism_middleware.contract import BODY_NONE, BODY_TRUNCATED, RequestEnded
 
@@ -36,7 +37,8 @@ def opinion(request: RequestEnded, rules: Rules) -> Opinion:
     if request.duration > applied.deadline:
         late = f"slower than the deadline of {applied.deadline:.1f} s"
         return Opinion(request.request, AMBER, late)
-    reason = ill_mannered(request, applied) if request.status == 503 else ""
+    lacking = manners.missing(request, applied, "") if request.status == 503 else []
+    reason = "503 " + " and ".join(lacking) if lacking else ""
     return Opinion(request.request, AMBER if reason else GREEN, reason)
 
 
@@ -50,13 +52,3 @@ def failure(request: RequestEnded, allowed: Sequence[int] = ()) -> str:
         raised = f" ({request.exception})" if request.exception else ""
         return f"{request.status}{raised}"
     return ""
-
-
-def ill_mannered(request: RequestEnded, rules: Applied) -> str:
-    """What a 503 lacks: when to come back, and a line in which somebody can read why."""
-    missing = []
-    if rules.retry_after and not request.retry_after:
-        missing.append("without Retry-After")
-    if rules.error_log and not request.errors:
-        missing.append("without an error in the log")
-    return "503 " + " and ".join(missing) if missing else ""

@@ -148,6 +148,10 @@ class LoggedError:
     where: str
     message: str = ""
     exception: str = ""
+    backends: tuple[str, ...] = ()
+    """The proxies whose name or address a reader of the record would find in it."""
+    credentials: bool = False
+    """Whether the record held what looks like a password or a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +287,11 @@ class PerturbationEnded:
     held: float = 0.0
     """Seconds for which the proxy has waited for a ``Looked``; a delay that is injected anyway
     runs meanwhile."""
+    asked: tuple[int, ...] = ()
+    answers: tuple[int, ...] = ()
+    """What the effect shows of the order of questions and replies, in pairs: the client's bytes
+    from ``asked[n]`` on are answered at byte ``answers[n]`` of the replies or later, for the
+    backend had not been given them before. Empty where what arrives is not what was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +311,29 @@ class Link:
     role: str = "hit"
     how: str = ""
     """``bytes`` or ``last`` for the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Harm:
+    """Worker to sidecar: a connection went wrong between two requests.
+
+    ``what``: ``abandoned`` (``request`` ended, and went away, before it had read the reply
+    that ``perturbation`` held up; the connection stayed open), ``crosstalk`` (``request``
+    read a reply to an earlier question, the one of ``other``) or ``sentinel`` (a value that
+    the app had planted for ``other`` came back to ``request``). ``exact`` only where it
+    cannot be otherwise.
+    """
+
+    kind: ClassVar[str] = "harm"
+    what: str
+    request: str
+    exact: bool
+    backend: str = ""
+    local: str = ""
+    """``host:port`` of the app's end of the connection."""
+    other: str = ""
+    """Empty where it is no request's."""
+    perturbation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,11 +406,11 @@ class Goodbye:
 
 
 WORKER_RECORDS = (
-    Hello, RequestBegun, RequestEnded, Link, Hold, Looked, Census, Dropped, Goodbye,
+    Hello, RequestBegun, RequestEnded, Link, Harm, Hold, Looked, Census, Dropped, Goodbye,
 )  # fmt: skip
 SIDECAR_RECORDS = (Welcome, Proxies, PerturbationBegan, PerturbationEnded, CensusAsked)
 Record = (
-    Hello | RequestBegun | RequestEnded | Link | Hold | Looked | Census | Dropped | Goodbye
+    Hello | RequestBegun | RequestEnded | Link | Harm | Hold | Looked | Census | Dropped | Goodbye
     | Welcome | Proxies | PerturbationBegan | PerturbationEnded | CensusAsked
 )  # fmt: skip
 KINDS: dict[str, type[Any]] = {

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from seism_middleware import native
+from seism_middleware import harm, native
 from seism_middleware.contract import (
     CONNECT,
     DRIVER,
     LEDGER,
     TRACE,
+    Harm,
     Hold,
     Link,
     Looked,
@@ -52,7 +53,7 @@ class Correlator:
         self,
         ledger: Ledger,
         emit: Callable[[Link], None],
-        say: Callable[[Hold | Looked], None] = lambda record: None,
+        say: Callable[[Harm | Hold | Looked], None] = lambda record: None,
         running: Callable[[], Iterable[Request]] = tuple,
         blind: Callable[[], bool] = bool,
     ) -> None:
@@ -95,6 +96,9 @@ class Correlator:
         case = self._cases.get(record.perturbation)
         if case is not None:
             self._handle(case.began, record)
+            if case.connection is not None:
+                for found in harm.perturbed(case.connection, case.began, record):
+                    self._say(found)
 
     def _handle(self, began: PerturbationBegan, ended: PerturbationEnded | None) -> None:
         for link in self.resolve(began, ended):

@@ -13,6 +13,7 @@ connection is ``opaque`` and its offsets mean nothing.
 from __future__ import annotations
 
 import gc
+import re
 import socket
 import struct
 import time
@@ -21,13 +22,16 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from seism_middleware import native
+from seism_middleware import harm, native
 from seism_middleware.carry import doubtful, unsure
 from seism_middleware.contract import DRIVER, LEDGER, OpenConnection, Proxied
+from seism_middleware.handle import connected
 from seism_middleware.request import Request, current
 
 MAX_CLAIMS = 1024
 """Claims kept per connection."""
+MAX_ORDER = 256
+"""Pairs of what perturbations have shown of the order of questions and replies kept of one."""
 MAX_HISTORY = 4096
 """Closed connections kept."""
 MAX_REFUSALS = 1024
@@ -83,7 +87,16 @@ class Claim:
     where several threads write on one connection. Not sure and for none is ``unknown``.
     """
 
-    __slots__ = ("at", "length", "offset", "request", "sure")
+    __slots__ = (
+        "arrived",
+        "at",
+        "handover",
+        "length",
+        "offset",
+        "outstanding",
+        "request",
+        "sure",
+    )
 
     def __init__(
         self, offset: int, length: int, request: Request | None, at: float, sure: bool = True
@@ -93,6 +106,12 @@ class Claim:
         self.request = request
         self.at = at
         self.sure = sure
+        self.arrived = 0
+        """Bytes that had arrived on the connection before it was made."""
+        self.outstanding = False
+        """The request has ended, and nothing has arrived since this question."""
+        self.handover: harm.Handover | None = None
+        """What was wrong with the connection when the request took it over."""
 
     @property
     def end(self) -> int:
@@ -118,11 +137,13 @@ class Connection:
         "local",
         "opaque",
         "opener",
+        "order",
         "peer",
         "sent",
         "shared",
         "sock",
         "source",
+        "transport",
         "transported",
         "trap",
     )
@@ -150,6 +171,10 @@ class Connection:
         """Bytes that had arrived when the last claim was made."""
         self.arrived = 0
         """Bytes that had arrived when it was last looked at."""
+        self.transport: Callable[[], Any] | None = None
+        """A weak reference to that transport."""
+        self.order: deque[tuple[int, int]] = deque(maxlen=MAX_ORDER)
+        """``(asked, answers)`` of the perturbations of it, as in ``PerturbationEnded``."""
         self.trap: Callable[[Claim], None] | None = None
         """Is told the next claim, once."""
 
@@ -221,6 +246,17 @@ class Ledger:
             if _same_host(proxy.host, address[0]):
                 return proxy.name
         return None
+
+    def named(self, text: str) -> tuple[str, ...]:
+        """The proxies whose name, as a word, or address is in ``text``."""
+        found = {
+            proxy.name: None
+            for listed in list(self._watched.values())
+            for proxy in listed
+            if re.search(rf"(?<![\w-]){re.escape(proxy.name)}(?![\w-])", text, re.IGNORECASE)
+            or re.search(rf":{proxy.port}(?!\d)", text)
+        }
+        return tuple(found)
 
     def connection(
         self, sock: Any, backend: str, born: float, opener: Request | None
@@ -321,6 +357,9 @@ class Ledger:
         connection.answered = arrived
         sure = not _doubtful() and (request is not None or not unsure())
         claim = Claim(connection.sent, length, request, _monotonic(), sure)
+        claim.arrived = arrived
+        if claims and claims[-1].request is not request:
+            harm.handed_on(connection, claim, arrived, sock)
         connection.sent += length
         claims.append(claim)
         if request is not None:
@@ -396,7 +435,8 @@ class Ledger:
         return len(self._open)
 
     def census(self) -> tuple[OpenConnection, ...]:
-        """Every open connection to a proxied backend, verified to be open still.
+        """Every open connection to a proxied backend, verified to be open still, those that
+        were opened out of our sight as well.
 
         Collects garbage first: an exception's frames keep a socket open until then, which
         nobody can reach any more, and that is no leak.
@@ -416,6 +456,15 @@ class Ledger:
                     in_use=user is not None and user.over is None,
                 )
             )
+        known = {row.local for row in rows}
+        for handle, peer in connected():
+            backend = self.backend_of(peer)
+            try:
+                local = address_text(handle.getsockname()) if backend is not None else ""
+            except OSError:
+                continue  # closed meanwhile
+            if backend is not None and local not in known:
+                rows.append(OpenConnection(backend, local, None, None))
         return tuple(rows)
 
     def forget(self) -> None:

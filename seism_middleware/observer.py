@@ -11,7 +11,7 @@ import weakref
 from dataclasses import replace
 from typing import Any
 
-from seism_middleware import signals
+from seism_middleware import harm, signals
 from seism_middleware.affected import AFFECTED
 from seism_middleware.contract import (
     SIDECAR_VARIABLE,
@@ -20,6 +20,7 @@ from seism_middleware.contract import (
     CensusAsked,
     Clock,
     Exchanges,
+    Harm,
     Hello,
     Hold,
     Link,
@@ -34,7 +35,7 @@ from seism_middleware.contract import (
 )
 from seism_middleware.correlate import Correlator
 from seism_middleware.drivers import DRIVERS
-from seism_middleware.ledger import Ledger
+from seism_middleware.ledger import Ledger, received
 from seism_middleware.metrics import Metrics
 from seism_middleware.patches import ALL, Patches
 from seism_middleware.request import Request, current
@@ -188,7 +189,7 @@ class Observer:
     def _in_flight(self) -> list[Request]:
         return list(self._running.values())
 
-    def _say(self, record: Hold | Looked) -> None:
+    def _say(self, record: Harm | Hold | Looked) -> None:
         self.stream.send(record)
 
     def _sees_less(self) -> bool:
@@ -218,6 +219,8 @@ class Observer:
         """Send the observation of ``request`` as it is now, if it was not sent like this."""
         known = request.reported
         if known is None:
+            for found in harm.ended(request, received):
+                self.harmed(found)
             request.reported = self._observation(request)
         else:
             exchanges = _exchanges(request)
@@ -251,6 +254,7 @@ class Observer:
         signals.send("request_ended", self, request.reported)
         # Claims remember the request for long; they need no more than its id and times.
         request.exchanges = {}
+        request.borrowed = []
         request.scope = None
         request.errors = []
         request.reported = None
@@ -285,6 +289,10 @@ class Observer:
         self.stream.send(link)
         signals.send("link_made", self, link)
 
+    def harmed(self, found: Harm) -> None:
+        """Report that a connection, or a value, went from one request to another."""
+        self.stream.send(found)
+
     def _hello(self) -> Hello:
         return Hello(
             worker=self.worker,
@@ -316,6 +324,12 @@ class Observer:
             now = time.monotonic()
             rss = self._vitals.rss(now)
             self.stream.send(Census(record.census, now, rss, self.ledger.census()))
+
+
+def observing(request: Request) -> list[Observer]:
+    """The observer of this process that observes ``request``, if there is one."""
+    worker = request.id.rpartition("-")[0]
+    return [observer for observer in list(_all) if observer.worker == worker]
 
 
 def _exchanges(request: Request) -> tuple[Exchanges, ...]:

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from errno import EAGAIN, EALREADY, EINPROGRESS, EISCONN
 from typing import Any
@@ -107,7 +108,7 @@ class Patches:
         for cls, name, wrap in _asyncio_methods():
             self._patch(cls, name, wrap(getattr(cls, name), None, self._ledger))
         logger = logging.Logger
-        self._patch(logger, "callHandlers", call_handlers(logger.callHandlers))
+        self._patch(logger, "callHandlers", call_handlers(logger.callHandlers, self._ledger.named))
         self._pending = list(drivers.DRIVERS)
 
     def uninstall(self) -> None:
@@ -422,6 +423,8 @@ def _of_transport(transport: Any, ledger: Ledger) -> Connection | None:
 def _through_transport(
     transport: Any, ledger: Ledger, connection: Connection, size: int, call: Callable[[], Any]
 ) -> Any:
+    if connection.transport is None:
+        connection.transport = weakref.ref(transport)
     connection.transported = True
     claim = ledger.claim(connection, size, transport._sock)
     try:

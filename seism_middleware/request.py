@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from seism_middleware.contract import LoggedError, RequestEnded
 
 if TYPE_CHECKING:
-    from seism_middleware.ledger import Connection
+    from seism_middleware.ledger import Claim, Connection
 
 
 class Request:
@@ -24,6 +24,7 @@ class Request:
     __slots__ = (
         "began",
         "body",
+        "borrowed",
         "cpu",
         "errors",
         "exception",
@@ -52,6 +53,8 @@ class Request:
         self.errors: list[LoggedError] = []
         self.exchanges: dict[Connection, list[int]] = {}
         """Connection -> [sends, bytes]."""
+        self.borrowed: list[tuple[Connection, Claim]] = []
+        """Its claims on connections that it took over with a reply outstanding."""
         self.thread = 0
         self.cpu: float | None = None
         self.reported: RequestEnded | None = None

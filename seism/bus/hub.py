@@ -18,6 +18,7 @@ from gevent.event import Event
 from gevent.queue import SimpleQueue
 from gevent.socket import socket as Socket
 
+from seism.bus.death import Watch
 from seism.bus.ring import Ring
 from seism.clock import Clock
 from seism.journal import Journal, Missing, WorkerLeft
@@ -29,6 +30,7 @@ from seism_middleware.contract import (
     ContractError,
     Dropped,
     Goodbye,
+    Harm,
     Hello,
     Hold,
     Link,
@@ -132,6 +134,8 @@ class Worker:
         self.pid = 0
         self.in_flight: dict[str, RequestBegun] = {}
         self.orderly = False
+        self.watch: Watch | None = None
+        """Of its process, where it is one of this host."""
         self._skew = 0.0
         self._outbox: SimpleQueue = SimpleQueue()
         self._censuses: dict[str, Event] = {}
@@ -178,6 +182,8 @@ class Worker:
             # Another host or time namespace: as near as one message can tell.
             self._skew = clock.now() - record.clock.now
             log.warning("worker %s has a clock of its own, times are approximate", self.name)
+        else:
+            self.watch = Watch(self.pid)
         for what in record.blind:
             log.warning("worker %s: requests cannot be linked through %s", self.name, what)
         missing = self.hub.expected(self.name, number)
@@ -226,7 +232,8 @@ class Worker:
             if self.hub.holds is not None:
                 self._holds(record, self.hub.holds)
             return
-        elif not isinstance(record, Link | Census | Hello):  # a second hello: it patched more
+        # A second hello: it patched more.
+        elif not isinstance(record, Link | Harm | Census | Hello):
             raise ContractError(f"{record.kind} is not for a worker to say")
         self.hub.record(record, self.name, number)
         if isinstance(record, Census):
@@ -239,6 +246,7 @@ class Worker:
             holds.looked(self, record.perturbation)
 
     def _leave(self) -> None:
+        reason = self._reason()
         if self in self.hub.workers:
             self.hub.workers.remove(self)
         if self.hub.holds is not None:
@@ -258,9 +266,15 @@ class Worker:
                 ),
                 self.name,
             )
-        self.hub.record(WorkerLeft(now, self.orderly, len(self.in_flight)), self.name)
+        self.hub.record(WorkerLeft(now, self.orderly, len(self.in_flight), reason), self.name)
         for event in self._censuses.values():
             event.set()
+
+    def _reason(self) -> str:
+        try:
+            return "" if self.orderly or self.watch is None else self.watch.cause(gevent.sleep)
+        except gevent.GreenletExit:
+            return ""  # the sidecar ends, too: what is left to say is said at once
 
     def _on_our_clock(self, record: Any) -> Any:
         if not self._skew:

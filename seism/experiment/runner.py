@@ -26,14 +26,18 @@ from seism.errors import ConfigurationError, NotReady, SeismError, Unavailable
 from seism.experiment.config import App, Experiment, Load, fill, toxic_of
 from seism.experiment.plan import Step, make
 from seism.experiment.supervisor import Child, Supervisor
+from seism.harm import Pools
 from seism.journal import read
 from seism.judge import judge
 from seism.model import DOWN, address, unix_path
+from seism.timeline import Segment, build
 from seism.verdict import Judgement
 from seism_middleware.contract import SIDECAR_VARIABLE, TOKEN_VARIABLE
 
 SETTLE_SECONDS = 0.4
 """Time for the last links: an observer looks again for up to a quarter of a second."""
+POOL_LOOK_SECONDS = 0.25
+"""Between two looks at a pool that has not all of its connections yet."""
 WARM_UP = 5
 """Requests per worker before the control run; they fill pools and are not judged."""
 
@@ -198,6 +202,7 @@ class Run:
         steps = make(self.experiment, self.seed)
         self.progress.phase("control run: the steady state")
         control.phase("warmup")
+        control.census()
         load.segment("warmup", WARM_UP)
         self._segment(control, load, "steady", None, "", counts.steady)
         if not judge(read(self.journal)).steady.met:
@@ -215,9 +220,29 @@ class Run:
         control.phase("during", step.index, name)
         with _perturbed(control, step):
             driven = load.segment(f"{name}: during", counts.during)
+            control.census()
         control.load_done(**driven)
         self.progress.step(step.index + 1, total, name, "aftershock")
         self._segment(control, load, "after", step.index, name, counts.after)
+        self._await_pools(control, step)
+
+    def _await_pools(self, control: Control, step: Step) -> None:
+        """Give pools that open connections by themselves the time to do so."""
+        until = time.monotonic() + self.experiment.rules.pool_seconds
+        while self._pool_waits(step) and time.monotonic() < until:
+            time.sleep(POOL_LOOK_SECONDS)
+            control.census()
+
+    def _pool_waits(self, step: Step) -> bool:
+        timeline = build(read(self.journal))
+        after = timeline.find("after", step.index)
+        if after is None:
+            return False
+        before = timeline.find("after", step.index - 1) or timeline.find("steady")
+        planned = {"name": step.planned.name, "backend": step.planned.backend}
+        return bool(
+            Pools(timeline, planned, before or after, Segment(after.phase), after).missing()
+        )
 
     def _segment(
         self,

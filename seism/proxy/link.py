@@ -26,6 +26,7 @@ from seism.proxy.rule import Rule
 from seism.proxy.slot import Slot
 from seism.proxy.trace import trace_of
 from seism.toxics.base import (
+    CHANGED,
     LOST,
     PASSED,
     REMOVED,
@@ -86,6 +87,7 @@ class Link(Pump):
         "_writer",
         "conversation",
         "finished",
+        "intact",
         "read_all",
         "reading",
         "stream",
@@ -107,6 +109,8 @@ class Link(Pump):
         """The sender's end of stream has been read."""
         self.finished = False
         """Nothing more will be sent: the end has been passed on, or the receiver is gone."""
+        self.intact = True
+        """All that was received comes out, or will, as it is."""
         self._connection = connection
         self._relay = relay
         self._slots: list[Slot] = []
@@ -296,6 +300,9 @@ class Link(Pump):
         if isinstance(item, Chunk):
             slot.reached = self._client_offset(item.end)
             self._run(slot, slot.stage.data(item, now), now)
+            if self.stream != UPSTREAM and self.intact:
+                # What has been said by now answers nothing that the client says later.
+                slot.noted(self.other.received, item.end)
         else:
             self._run(slot, slot.stage.eof(item, now), now)
 
@@ -316,6 +323,10 @@ class Link(Pump):
                 case Began(offset):
                     self._began(slot, self.received if offset is None else offset)
                 case Ended(outcome):
+                    if outcome in (CHANGED, LOST):
+                        # The client counts other bytes than came from the backend.
+                        self.intact = False
+                        slot.forget()
                     slot.end(outcome)
                 case Close():
                     self._connection.close()
@@ -388,6 +399,9 @@ class Link(Pump):
             self._pass_end()
             return
         self.withheld -= len(item.data)
+        if self.stream == UPSTREAM and self.other.intact:
+            for slot in self._slots:
+                slot.noted(item.offset, self.other.received)
         if self._backlog:
             self._backlog.append(memoryview(item.data))
         else:

@@ -47,6 +47,8 @@ class Perturbation:
         offset: int | None = None,
         draws: int = 0,
         drawn: tuple[float, ...] = (),
+        asked: tuple[int, ...] = (),
+        answers: tuple[int, ...] = (),
         **exchange: Any,
     ) -> None:
         """The fields are those of ``PerturbationEnded``; ``exchange``: those of one exchange."""
@@ -55,7 +57,16 @@ class Perturbation:
             now = self._account.now()
             self._account.ended(
                 PerturbationEnded(
-                    self.id, now, outcome, offset, draws, drawn, held=self._held, **exchange
+                    self.id,
+                    now,
+                    outcome,
+                    offset,
+                    draws,
+                    drawn,
+                    held=self._held,
+                    asked=asked,
+                    answers=answers,
+                    **exchange,
                 )
             )
 
