@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from seism import errors, journal, registry
-from seism.experiment.config import App, Backend, Experiment, Load, Planned, Route
+from seism.experiment.config import Action, App, Backend, Experiment, Front, Load, Planned, Route
 from seism.model import ClientTls, Match, ServerTls, ToxicSpec
 from seism.options import Described, describe
 from seism.rules import RouteRules, Rules
@@ -27,12 +27,14 @@ TARGET = Path(__file__).parent / "reference.md"
 TABLES = (
     ("", Experiment),
     ("[app]", App),
+    ("[front]", Front),
     ("[[backend]]", Backend),
     ("[[backend.toxic]]", ToxicSpec),
     ("backend.tls", ServerTls),
     ("backend.upstream_tls", ClientTls),
     ("[load]", Load),
     ("[[load.route]]", Route),
+    ("load.route.action", Action),
     ("[[perturbation]]", Planned),
     ("[rules]", Rules),
     ('[rules.route."METHOD /pattern"]', RouteRules),

@@ -80,6 +80,9 @@ class Sidecar:
         try:
             for spec, toxics in experiment.proxies():
                 self.proxies.create(spec, toxics)
+            if experiment.front is not None:
+                spec = experiment.front.proxy(experiment.in_front())
+                self.proxies.create(spec, experiment.front.toxic)
             rows = [
                 *toxiproxy.routes(self.proxies),
                 *native.routes(self.hub, self.journal, clock),

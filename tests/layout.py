@@ -118,7 +118,7 @@ def _order(path: str, tree: ast.Module) -> Iterator[str]:
         if parts[0] == "":
             yield f"{line}: relative import"
         elif parts[0] == "seism_middleware" and parts[1:2] not in (["contract"], ["route"]):
-            yield f"{line}: {name}: only the contract and the names of routes are shared with the app"
+            yield f"{line}: {name}: only contract and route are shared with the app"
         elif parts[0] == "seism" and rows.get("".join(parts[1:2]), -1) > rows[member]:
             yield f"{line}: {member} imports {parts[1]}, which does not stand above it"
 

@@ -109,7 +109,8 @@ class Front:
         number = next(self._requests)
         path = exchange.fields.get("path", "/").partition("?")[0]
         now = self._hub.clock.now()
-        asked = Asked(f"{FRONT}-{number}", exchange.kind[:32], self._routes.name(path), now, exchange)
+        route = self._routes.name(path)
+        asked = Asked(f"{FRONT}-{number}", exchange.kind[:32], route, now, exchange)
         given = "" if exchange.trace else f"{self._run}{number:016x}"
         self._remember(exchange.trace or given, asked)
         self._in_flight[asked.id] = asked
@@ -251,7 +252,8 @@ class Conversation:
         held = codec.held(stream)
         if held:
             pieces.append(Piece(held, None))
-        if not pieces or any(piece.exchange is None or not piece.exchange.answered for piece in pieces):
+        answered = [piece.exchange is not None and piece.exchange.answered for piece in pieces]
+        if not any(answered):  # else it is a tunnel, as both sides wanted
             self._front.unreadable += 1
             log.warning("a connection from %s is not followed any more: %s", self.client, why)
 

@@ -94,9 +94,7 @@ def routes(hub: Hub, journal: Journal, clock: Clock) -> list[Route]:
     def load(request: Request) -> Response:
         reported = build(LoadReported, read_json(request), "body")
         journal.write(
-            LoadDone(
-                reported.segment, reported.requests, reported.routes, reported.actions or None
-            )
+            LoadDone(reported.segment, reported.requests, reported.routes, reported.actions or None)
         )
         return synced(empty)
 

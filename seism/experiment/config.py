@@ -118,11 +118,10 @@ class Front(FrontOptions):
         address(self.listen, "listen")
 
     def proxy(self, url: str) -> ProxySpec:
-        """The proxy; without an address of its own the app is at ``url``."""
-        where = self.app or url
-        if not where or "{" in where:
-            raise ConfigurationError(f"{FRONT}: app is needed: the address of the app in its back")
-        upstream = show_address(*url_address(where, f"{FRONT}: app"))
+        """The proxy before the app at ``url``. Raises ConfigurationError."""
+        if not url or "{" in url:
+            raise ConfigurationError(f"{FRONT}: app is needed: where the app answers")
+        upstream = show_address(*url_address(url, f"{FRONT}: app"))
         return ProxySpec(
             FRONT, upstream, self.listen, refused=self.refused,
             front=FrontOptions(self.bad_gateway),
@@ -283,15 +282,13 @@ class Experiment:
         return replace(self, front=build(Front, {**own, **given}, FRONT))
 
     def proxies(self) -> tuple[tuple[ProxySpec, tuple[ToxicSpec, ...]], ...]:
-        """What the sidecar makes: each proxy with its toxics, the front's last.
+        """What the sidecar makes: each back proxy with its toxics."""
+        return tuple((backend.proxy(), backend.toxic) for backend in self.backend)
 
-        Raises ConfigurationError where it is not known where the app in its back is.
-        """
-        proxies = [(backend.proxy(), backend.toxic) for backend in self.backend]
-        if self.front is not None:
-            url = self.app.url if self.app else ""
-            proxies.append((self.front.proxy(url), self.front.toxic))
-        return tuple(proxies)
+    def in_front(self) -> str:
+        """The address of the app that ``[front]`` stands before, as it is written."""
+        assert self.front is not None
+        return self.front.app or (self.app.url if self.app else "")
 
 
 def toxic_of(planned: Planned) -> ToxicSpec:

@@ -99,7 +99,7 @@ class Run:
             raise ConfigurationError(f"{self.file}: an [app] with a command and a url is needed")
         if self.experiment.load is None:
             raise ConfigurationError(f"{self.file}: a [[load.route]] is needed")
-        if not self.experiment.backend:
+        if not self.experiment.backend and self.experiment.front is None:
             raise ConfigurationError(f"{self.file}: a [[backend]] is needed")
         return self.experiment.app, self.experiment.load
 

@@ -76,7 +76,7 @@ def test_quantiles_are_values_that_occurred() -> None:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """``/ok``, ``/503``, ``/short`` (too few bytes), ``/none`` (no response), ``/head`` (half of one).
+    """Routes: ``/ok``, ``/503``, ``/short`` (too few bytes), ``/none``, ``/head`` (half of one).
 
     ``/act/<kind>`` is an action, ``/count/<key>`` tells how often it was done.
 

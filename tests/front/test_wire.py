@@ -26,6 +26,14 @@ def brief(ended: RequestEnded) -> tuple[str, str, int | None, str]:
     return ended.method, ended.route, ended.status, ended.body
 
 
+def read_until(sock: socket.socket, tail: bytes) -> None:
+    got = b""
+    while not got.endswith(tail):
+        more = sock.recv(4096)
+        assert more, got
+        got += more
+
+
 def test_one_connection_is_kept_for_many_requests(wire: Front) -> None:
     with wire.client() as client:
         for path in ("/users/17", "/busy", "/users/18?secret=1"):
@@ -48,15 +56,11 @@ def test_both_ways_stream(wire: Front) -> None:
         client.sendall(b"POST /stream HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         for part in (b"one", b"two", b"three"):
             client.sendall(b"%x\r\n%b\r\n" % (len(part), part))
-            got = b""
-            while not got.endswith(b"%x\r\n%b\r\n" % (len(part), part)):
-                more = client.recv(4096)
-                assert more
-                got += more
+            read_until(client, b"%x\r\n%b\r\n" % (len(part), part))
             assert wire.begun()[-1].route == "/stream"
-        assert wire.records(RequestEnded)[-1:] == [] or wire.ended(0) == []
+        wire.ended(0)
         client.sendall(b"0\r\n\r\n")
-        assert read_exactly(client, 21) == b"0\r\nX-Sum: all\r\n\r\n\r\n"[:21] or True
+        read_until(client, b"0\r\nX-Sum: all\r\n\r\n")
     assert brief(wire.ended()[0]) == ("POST", "/stream", 200, "complete")
 
 
@@ -68,11 +72,7 @@ def test_an_upload_and_a_download_take_bounded_memory(wire: Front) -> None:
                        headers={"Content-Length": str(size)})  # fmt: skip
         assert client.getresponse().read() == str(size).encode()
         client.request("GET", "/large")
-        response = client.getresponse()
-        # The client reads nothing for a while: what is on its way must not pile up.
-        until(lambda: wire.control.connections()[0]["downstream"]["received"] > 0
-              if hasattr(wire.control, "connections") else True)  # fmt: skip
-        assert len(response.read()) == 32 * 1024 * 1024
+        assert len(client.getresponse().read()) == 32 * 1024 * 1024
     assert [brief(each) for each in wire.ended(2)] == [
         ("PUT", "/upload", 200, "complete"), ("GET", "/large", 200, "complete")
     ]  # fmt: skip
@@ -89,7 +89,7 @@ def test_interim_responses_are_not_the_response(wire: Front) -> None:
             b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
             b"Expect: 100-continue\r\nConnection: close\r\n\r\n"
         )
-        assert read_exactly(client, 12) == b"HTTP/1.1 100"
+        read_until(client, b"HTTP/1.1 100 Continue\r\n\r\n")
         client.sendall(b"abc")
         assert b"HTTP/1.1 200 OK" in read_all(client)
     assert [each.status for each in wire.ended(2)] == [200, 200]
@@ -100,11 +100,11 @@ def test_an_upgrade_is_tunnelled(wire: Front) -> None:
         client.sendall(
             b"GET /socket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: twice\r\n\r\n"
         )
-        assert b"101 Switching" in read_exactly(client, 76)
+        read_until(client, b"\r\n\r\n")
         assert brief(wire.ended()[0]) == ("GET", "/socket", 101, "complete")
         client.sendall(b"GET / HTTP/1.1\r\n\r\n")  # bytes of the tunnel, and no request
         assert read_exactly(client, 36) == 2 * b"GET / HTTP/1.1\r\n\r\n"
-    assert wire.ended(0) == []
+    wire.ended(0)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_client_that_leaves(wire: Front, leave: object) -> None:
     client = wire.connect()
     client.sendall(b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n")
     until(lambda: wire.begun()[-1].route == "/hang")
-    assert wire.ended(0) == []
+    wire.ended(0)
     leave(client)  # type: ignore[operator]
     assert brief(wire.ended()[0]) == ("GET", "/hang", None, "none")
 
@@ -148,7 +148,7 @@ def test_what_is_not_http_goes_through_unobserved(wire: Front) -> None:
     with wire.connect() as client:
         client.sendall(b"this is\0no http\r\n\r\n")
         assert b"400 Bad Request" in read_all(client)
-    assert wire.ended(0) == []
+    wire.ended(0)
 
 
 def test_the_trace_is_added_or_passed_on(wire: Front) -> None:
