@@ -20,6 +20,7 @@ from seism.experiment.config import Action, App, Backend, Experiment, Front, Loa
 from seism.model import ClientTls, Match, ServerTls, ToxicSpec
 from seism.options import Described, describe
 from seism.rules import RouteRules, Rules
+from seism_middleware.metrics import METRICS
 from seism_middleware.settings import Settings, help_texts
 
 TARGET = Path(__file__).parent / "reference.md"
@@ -61,6 +62,9 @@ def reference() -> str:
     ]
     lines += ['Flask (`SEISM_SIDECAR`) and Django (`SEISM = {"sidecar": ...}`).', ""]
     lines += [f"- `{name}`: {text}" for name, text in help_texts().items()]
+    lines += ["", "### StatsD", "", "Below `statsd_prefix` (`seism`):", ""]
+    lines += ["| metric | type | what |", "|---|---|---|"]
+    lines += [f"| `{each.name}` | {each.type} | {each.help} |" for each in METRICS]
     lines += ["", "## Toxics", "", "### Every toxic", "", summary(ToxicSpec), ""]
     lines += [*options(ToxicSpec), "", "### `match`", "", summary(Match), "", *options(Match), ""]
     for name, toxic in sorted(registry.load().toxics.items()):
