@@ -45,13 +45,21 @@ ENABLE_LOGROTATION = False
 """
 SCHEMA = "[all]\npattern = .*\nretentions = 1s:1h\n"
 READ = """
-import json, pathlib, sys, whisper
+import json, pathlib, sys, time, whisper
+
+def fetch(file):
+    for look in range(50):  # one that is just being made is not whole yet
+        try:
+            return whisper.fetch(str(file), 0)[1]
+        except Exception:
+            time.sleep(0.05)
+    return []
+
 root = pathlib.Path(sys.argv[1])
 found = {}
 for file in root.rglob("*.wsp"):
     name = ".".join(file.relative_to(root).with_suffix("").parts)
-    _, values = whisper.fetch(str(file), 0)
-    found[name] = [value for value in values if value is not None]
+    found[name] = [value for value in fetch(file) if value is not None]
 print(json.dumps(found))
 """
 
