@@ -23,5 +23,4 @@ class MonotonicClock:
     def __init__(self) -> None:
         self.domain = clock_domain()
 
-    def now(self) -> float:
-        return time.monotonic()
+    now = staticmethod(time.monotonic)

@@ -1,5 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The innermost callbacks, compiled: the same as ``seism.proxy.pump.Pump``, which says why."""
+"""The innermost loop, compiled: the same as ``Pump`` in ``seism.proxy.pump`` and ``Poller`` in
+``seism.proxy.poller``, which say why.
+"""
 
 from libc.errno cimport EAGAIN, EINTR, errno
 
@@ -8,11 +10,29 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t send(int fd, const void *buffer, size_t size, int flags)
     int MSG_NOSIGNAL
 
+cdef extern from "<sys/epoll.h>" nogil:
+    ctypedef union epoll_data_t:
+        int fd
+    cdef struct epoll_event:
+        unsigned int events
+        epoll_data_t data
+    int epoll_create1(int flags)
+    int epoll_ctl(int epoll, int what, int fd, epoll_event *event)
+    int epoll_wait(int epoll, epoll_event *events, int most, int timeout)
+    int EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN
+
+cdef extern from "<unistd.h>" nogil:
+    int close(int fd)
+
 cdef enum:
     SMALL = 65536
     LARGE = 262144
+    TURN = 32
+    ALONE = 256
+    READ = 1
 
 cdef char _buffer[LARGE]
+cdef int _streak = 0
 
 
 cdef class Pump:
@@ -21,6 +41,8 @@ cdef class Pump:
     cdef public Pump other
     cdef int _source, _sink
     cdef size_t _size
+    cdef object _armed
+    cdef bint _upstream
 
     def __init__(self):
         self._source = self._sink = -1
@@ -30,7 +52,22 @@ cdef class Pump:
         self._source = source.fileno()
         self._sink = sink.fileno()
 
-    def relay_up(self):
+    def route(self, armed, bint upstream):
+        self._armed = armed
+        self._upstream = upstream
+
+    def unwire(self):
+        self._armed = self.other = None
+
+    cpdef callback(self):
+        if self._armed is not None:
+            self._armed()
+        elif self._upstream:
+            self.relay_up()
+        else:
+            self.relay_down()
+
+    cpdef relay_up(self):
         cdef ssize_t size = self._read()
         if size > 0:
             if self.answered:
@@ -39,7 +76,7 @@ cdef class Pump:
             self.received += size
             self._pass_on(size)
 
-    def relay_down(self):
+    cpdef relay_down(self):
         cdef ssize_t size = self._read()
         if size > 0:
             self.other.answered = True
@@ -69,7 +106,60 @@ cdef class Pump:
                 sent = 0
             if sent != size:
                 self._keep(_buffer[sent:size])
-            if size == SMALL:
-                self._size = LARGE
+            if size >= SMALL:
+                self._size = LARGE if _streak >= ALONE else SMALL
         except Exception as error:
             self._failed(error)
+
+
+cdef class Poller:
+    cdef int _epoll, _last
+    cdef dict _links
+    cdef object _watcher
+
+    def __cinit__(self):
+        self._epoll = epoll_create1(EPOLL_CLOEXEC)
+        if self._epoll < 0:
+            raise OSError(errno, "epoll_create1")
+
+    def __init__(self, loop):
+        self._links = {}
+        self._watcher = loop.io(self._epoll, READ)
+        self._watcher.start(self._readable)
+
+    def start(self, int fd, Pump link):
+        cdef epoll_event event
+        event.events = EPOLLIN
+        event.data.fd = fd
+        if epoll_ctl(self._epoll, EPOLL_CTL_ADD, fd, &event) < 0:
+            raise OSError(errno, "epoll_ctl")
+        self._links[fd] = link
+
+    def stop(self, int fd):
+        if self._links.pop(fd, None) is not None:
+            epoll_ctl(self._epoll, EPOLL_CTL_DEL, fd, NULL)
+
+    def forget(self, int fd):
+        self._links.pop(fd, None)
+
+    def close(self):
+        self._watcher.stop()
+        self._watcher.close()
+        close(self._epoll)
+
+    def _readable(self):
+        global _streak
+        cdef epoll_event events[TURN]
+        cdef int count = epoll_wait(self._epoll, events, TURN, 0), i, fd
+        if count == 1 and events[0].data.fd == self._last:
+            _streak += 1
+        elif count > 0:
+            _streak = 0
+            self._last = events[0].data.fd
+        for i in range(count):
+            fd = events[i].data.fd
+            link = self._links.get(fd)
+            if link is not None:
+                (<Pump>link).callback()
+            else:
+                epoll_ctl(self._epoll, EPOLL_CTL_DEL, fd, NULL)

@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import methodcaller
 from typing import Any
 
 from seism.model import DOWN
@@ -256,6 +257,7 @@ class Connection:
         self.closed = True
         if self._dial is not None:
             self._dial.cancel()
+            self._dial = None
         self.up.close(LOST)
         self.down.close(LOST)
         for sock in (self._client, self._server):
@@ -316,8 +318,7 @@ def _name(sock: Socket | None) -> str:
         return ""
 
 
-def _close_at_once(sock: Socket) -> None:
-    sock.close()
+_close_at_once = methodcaller("close")
 
 
 def _close_politely(sock: Socket) -> None:

@@ -139,7 +139,8 @@ class Dial:
         self.was_reset = code == errno.ECONNRESET
         if code not in (0, errno.ECONNRESET):
             return False
-        self._disarm()
+        if self._timer is not None:
+            self._disarm()
         self._sock = None
         self._done(sock)
         return True

@@ -41,10 +41,11 @@ class FrontLink(Link):
         if position or self.stream != DOWNSTREAM or self.finished:
             super()._pass(position, item, now)
             return
+        conversation = self._conversation
         if isinstance(item, Chunk):
-            self._conversation.downstream(item.data)
+            conversation.downstream(item.data)
         super()._pass(position, item, now)
-        self._conversation.passed()
+        conversation.passed()
 
     def _read_end(self) -> None:
         if self.stream == DOWNSTREAM:

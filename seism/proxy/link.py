@@ -47,8 +47,21 @@ logger = logging.getLogger(__name__)
 HELD_LIMIT = 4 * 1024 * 1024
 """Bytes that the stages of one link may hold before it stops reading."""
 
-_READ = 1
 _WRITE = 2
+
+
+class _Gone:
+    """What a link has instead of its connection once that is closed."""
+
+    closed = True
+    broken = False
+
+    def proceed(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+_GONE: Any = _Gone()
 
 
 class Link(Pump):
@@ -57,10 +70,9 @@ class Link(Pump):
     __slots__ = (
         "_backlog",
         "_backlog_eof",
-        "_callback",
         "_closes",
         "_connection",
-        "_reader",
+        "_fd",
         "_relay",
         "_sink",
         "_slots",
@@ -69,6 +81,7 @@ class Link(Pump):
         "_writer",
         "finished",
         "read_all",
+        "reading",
         "stream",
         "withheld",
     )
@@ -99,7 +112,10 @@ class Link(Pump):
         self._source: Any = None
         self._sink: Any = None
         """The receiver's socket; None as long as the backend has not been reached."""
-        self._reader: Any = None
+        self._fd = -1
+        """The sender's socket, once it is listened to."""
+        self.reading = False
+        """Whether this link will notice what its sender does next."""
         self._writer: Any = None
 
     def open(self, source: Socket, sink: Socket) -> None:
@@ -107,7 +123,7 @@ class Link(Pump):
         if self.plain:
             self.wire(source, sink)
         self._sink = sink
-        if self._reader is None:
+        if self._fd < 0:
             self.listen(source)
         else:
             self._choose()
@@ -119,21 +135,30 @@ class Link(Pump):
     def listen(self, source: Socket) -> None:
         """Start reading; there is no receiver yet, so little more than a buffer is taken."""
         self._source = source
+        self._fd = source.fileno()
         self._choose()
-        self._reader = self._relay.loop.io(source.fileno(), _READ)
-        self._reader.start(self._callback)
+        self.reading = True
+        self._relay.poller.start(self._fd, self)
 
     def close(self, outcome: str) -> None:
         """Stop for good: watchers first, so that no reused descriptor is ever watched."""
-        for watcher in (self._reader, self._writer):
-            if watcher is not None:
-                watcher.stop()
-                watcher.close()
-        self._reader = self._writer = self._watch = None
-        self._forget_backlog()
-        for slot in self._slots:
-            slot.close(outcome)
-        self._slots.clear()
+        if self.reading:
+            self.reading = False
+            self._relay.poller.forget(self._fd)
+        self._fd = -1
+        if self._writer is not None:
+            self._writer.stop()
+            self._writer.close()
+        self._writer = self._watch = None
+        if self._backlog:
+            self._forget_backlog()
+        if self._slots:
+            for slot in self._slots:
+                slot.close(outcome)
+            self._slots.clear()
+        # What refers to nothing that refers to it is no work for the collector.
+        self._connection = _GONE
+        self.unwire()
 
     # What control does, at any time.
 
@@ -180,14 +205,15 @@ class Link(Pump):
     @property
     def holds_dial(self) -> bool:
         """Whether a stage keeps the backend from being dialled."""
-        return any(slot.stage.holds_dial for slot in self._slots)
+        return bool(self._slots) and any(slot.stage.holds_dial for slot in self._slots)
 
     def connected(self) -> None:
         """Let go of the stages that act while a connection is made only."""
-        for slot in [slot for slot in self._slots if slot.rule.toxic.connecting]:
-            slot.close(PASSED)
-            self._slots.remove(slot)
-        self._choose()
+        if self._slots:
+            for slot in [slot for slot in self._slots if slot.rule.toxic.connecting]:
+                slot.close(PASSED)
+                self._slots.remove(slot)
+            self._choose()
 
     def names(self) -> list[str]:
         """The rules that have a stage here, in the chain's order."""
@@ -198,12 +224,8 @@ class Link(Pump):
 
     def _choose(self) -> None:
         armed = self._slots or self._watch is not None or self._sink is None
-        if armed or not self.plain:
-            self._callback = self._through_chain
-        else:
-            self._callback = self.relay_up if self.stream == UPSTREAM else self.relay_down
-        if self._reader is not None and self._reader.active:
-            self._reader.callback = self._callback
+        armed = armed or not self.plain
+        self.route(self._through_chain if armed else None, self.stream == UPSTREAM)
 
     # The armed path.
 
@@ -362,13 +384,18 @@ class Link(Pump):
         """Read if, and only if, there is room for what would be read."""
         if self._sink is None:
             self._connection.proceed()
-        reader = self._reader
-        if reader is None or self.read_all or self.finished:
+        if self._fd < 0 or self.read_all or self.finished:
             return
         if self._backlog or self._full():
-            reader.stop()
-        elif not reader.active:
-            reader.start(self._callback)
+            self._pause()
+        elif not self.reading:
+            self.reading = True
+            self._relay.poller.start(self._fd, self)
+
+    def _pause(self) -> None:
+        if self.reading:
+            self.reading = False
+            self._relay.poller.stop(self._fd)
 
     def _full(self) -> bool:
         return (
@@ -380,15 +407,16 @@ class Link(Pump):
 
     def _stop_reading(self) -> None:
         self.read_all = True
-        if self._reader is not None:
-            self._reader.stop()
+        self._pause()
 
     def _read_end(self) -> None:
-        self._stop_reading()
+        self.read_all = True
         if self._slots:
             self._pass(0, Eof(self.received), self._relay.clock.now())
         else:
             self._pass_end()
+        if self.reading:  # else the connection is closed by now
+            self._pause()
 
     def _pass_end(self) -> None:
         if self._backlog or self._sink is None:
@@ -420,7 +448,7 @@ class Link(Pump):
         self._forget_backlog()
         for slot in self._slots:
             slot.end(LOST)
-        self._reader.stop()
+        self._pause()
         if self._writer is not None:
             self._writer.stop()
         self._connection.broken = True
@@ -433,15 +461,15 @@ class Link(Pump):
         self._backlog = None
 
     @property
-    def traffic(self) -> Traffic:
-        """The bytes so far. Counted here, so that the fast path has one counter only."""
-        waiting = sum(map(len, self._backlog or ()))
-        return Traffic(self.received, self.received - self.withheld - waiting)
+    def sent(self) -> int:
+        """Bytes that the receiver's side has taken; so the fast path has one counter only."""
+        waiting = sum(map(len, self._backlog)) if self._backlog else 0
+        return self.received - self.withheld - waiting
 
     @property
-    def reading(self) -> bool:
-        """Whether this link will notice what its sender does next."""
-        return self._reader is not None and self._reader.active
+    def traffic(self) -> Traffic:
+        """The bytes so far."""
+        return Traffic(self.received, self.sent)
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, BlockingIOError | InterruptedError):

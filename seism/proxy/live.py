@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
+
+
+class Counted(Protocol):
+    """A link, as far as its bytes go; see ``Traffic``."""
+
+    @property
+    def received(self) -> int: ...
+
+    @property
+    def sent(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +28,26 @@ class Traffic:
     received: int = 0
     sent: int = 0
 
-    def __add__(self, other: Traffic) -> Traffic:
-        return Traffic(self.received + other.received, self.sent + other.sent)
+
+class Tally:
+    """The bytes of one direction of many connections, added up as each ends."""
+
+    __slots__ = ("received", "sent")
+
+    def __init__(self) -> None:
+        self.received = self.sent = 0
+
+    def add(self, link: Counted) -> None:
+        self.received += link.received
+        self.sent += link.sent
+
+    def with_(self, links: Iterable[Counted]) -> Traffic:
+        """The sum of it and of ``links``, which live."""
+        links = list(links)
+        return Traffic(
+            self.received + sum(link.received for link in links),
+            self.sent + sum(link.sent for link in links),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,8 @@ from seism.model import DOWN, ProxySpec, address, show_address, unix_path
 from seism.proxy.connection import Connection
 from seism.proxy.endpoint import Endpoint, resolve, show_name
 from seism.proxy.front import FrontConnection
-from seism.proxy.link import Link
 from seism.proxy.listener import Listener
-from seism.proxy.live import Live, Traffic
+from seism.proxy.live import Live, Tally, Traffic
 from seism.proxy.perturbation import Perturbation
 from seism.proxy.refusal import Refusal
 from seism.proxy.relay import Relay
@@ -80,7 +79,7 @@ class Proxy:
         self._accepted_count = 0
         self._outage: Perturbation | None = None
         self._refreshing = False
-        self._past = (Traffic(), Traffic())
+        self._past = (Tally(), Tally())
         self._refusal: Refusal | None = None
         self.refused = route.spec.refused
         """What a client sees of a backend that does not answer; takes effect at once."""
@@ -139,8 +138,8 @@ class Proxy:
     def traffic(self) -> tuple[Traffic, Traffic]:
         """The bytes of all connections so far, living ones included: upstream, downstream."""
         return (
-            _total(self._past[0], [connection.up for connection in self._connections]),
-            _total(self._past[1], [connection.down for connection in self._connections]),
+            self._past[0].with_(connection.up for connection in self._connections),
+            self._past[1].with_(connection.down for connection in self._connections),
         )
 
     def rule(self, name: str) -> Rule:
@@ -281,8 +280,8 @@ class Proxy:
 
     def _gone(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        up, down = self._past
-        self._past = (up + connection.up.traffic, down + connection.down.traffic)
+        self._past[0].add(connection.up)
+        self._past[1].add(connection.down)
         if connection.unreachable and self.refused == "refuse" and self._listener is not None:
             if self._refusal is None:
                 self._refusal = Refusal(
@@ -304,12 +303,3 @@ class Proxy:
             logger.warning("%s", error)
         finally:
             self._refreshing = False
-
-
-def _total(past: Traffic, links: Sequence[Link]) -> Traffic:
-    received = sent = 0
-    for link in links:
-        traffic = link.traffic
-        received += traffic.received
-        sent += traffic.sent
-    return Traffic(past.received + received, past.sent + sent)

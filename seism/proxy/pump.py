@@ -11,14 +11,16 @@ the client's stream it acts.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from seism.proxy.end import Socket
 
 SMALL = 64 * 1024
-"""Bytes read at once from a link, until it fills that."""
+"""Bytes read at once from a link."""
 LARGE = 256 * 1024
-"""Bytes read at once from a link that has filled a small buffer."""
+"""Bytes read at once from a link that fills its buffer and has been alone for a while: beside
+others, less at once leaves more room for those that have little to say, and for timers."""
 
 PURE_VARIABLE = "SEISM_PURE"
 """In the environment, other than 0: pure Python even where the compiled pump was built."""
@@ -26,11 +28,24 @@ PURE_VARIABLE = "SEISM_PURE"
 _small = memoryview(bytearray(SMALL))
 _large = memoryview(bytearray(LARGE))
 
+ALONE = 256
+"""Times in a row that the poller found one link only, and the same one."""
+streak = [0]
+"""How often by now; the poller counts."""
+
+
+def _nothing() -> None: ...
+
 
 class PurePump:
     """Moves bytes from one socket to another; a link is one, and says what else happens."""
 
-    __slots__ = ("_buffer", "_receive", "_send", "answered", "other", "received", "since")
+    __slots__ = (
+        "_buffer", "_receive", "_send", "answered", "callback", "other", "received", "since",
+    )  # fmt: skip
+
+    callback: Callable[[], None]
+    """What the poller calls when the source is readable."""
 
     other: PurePump
     """The other direction of the connection."""
@@ -48,6 +63,15 @@ class PurePump:
         """Both are non-blocking, and open for as long as a callback may come."""
         self._receive = source.recv_into
         self._send = sink.send
+
+    def route(self, armed: Callable[[], None] | None, upstream: bool) -> None:
+        """Have what is readable handled by ``armed``, or relayed if that is None."""
+        self.callback = armed or (self.relay_up if upstream else self.relay_down)
+
+    def unwire(self) -> None:
+        """No callback comes any more: refer to no other object."""
+        self.callback = _nothing
+        del self.other
 
     def relay_up(self) -> None:
         """The client's socket is readable."""
@@ -72,8 +96,8 @@ class PurePump:
                 return
             if sent != size:
                 self._keep(bytes(data[sent:]))
-            if size == SMALL:
-                self._buffer = _large
+            if size >= SMALL:
+                self._filled()
         except Exception as error:
             self._failed(error)
 
@@ -97,10 +121,14 @@ class PurePump:
                 return
             if sent != size:
                 self._keep(bytes(data[sent:]))
-            if size == SMALL:
-                self._buffer = _large
+            if size >= SMALL:
+                self._filled()
         except Exception as error:
             self._failed(error)
+
+    def _filled(self) -> None:
+        """It had more to say than a small buffer takes."""
+        self._buffer = _large if streak[0] >= ALONE else _small
 
     def _read_end(self) -> None:
         """The sender has ended its stream."""
@@ -121,6 +149,7 @@ class PurePump:
 
 if TYPE_CHECKING:
     Pump = PurePump
+    COMPILED = False
 else:
     # Chosen once, here, because a link is a pump: a class must know its base.
     try:
@@ -129,3 +158,4 @@ else:
         from seism.proxy._pump import Pump
     except ImportError:
         Pump = PurePump
+    COMPILED = Pump is not PurePump

@@ -127,7 +127,7 @@ class TlsLink(Link):
     def _read_pending(self) -> None:
         self._scheduled = False
         if self._end is not None and self.reading and self._end.pending:
-            self._callback()
+            self.callback()
             self._look()
 
 

@@ -49,6 +49,7 @@ class TlsEnd:
         "_outgoing",
         "_over",
         "_relay",
+        "_reset",
         "_said",
         "_shaker",
         "_sock",
@@ -81,6 +82,8 @@ class TlsEnd:
         self._unsent = memoryview(b"")
         self._over = False
         self._failure: ssl.SSLError | None = None
+        self._reset: OSError | None = None
+        """What sending by itself has failed with: the receiver is gone."""
         self._fin = False
         self._said = False
         self._shaker: Any = None
@@ -167,6 +170,8 @@ class TlsEnd:
     def _feed(self, data: bytes) -> None:
         if data:
             self._incoming.write(data)
+        elif self._reset is not None:
+            raise self._reset  # a send was told, and the kernel tells it once
         else:
             self._incoming.write_eof()
 
@@ -266,13 +271,14 @@ class TlsEnd:
     def _flush_quietly(self) -> None:
         try:
             self._flush()
-        except OSError:
-            pass  # the receiver is gone, which the next read or send will find out
+        except OSError as error:
+            self._reset = error  # what had come before it can still be read
 
     def _writable(self) -> None:
         try:
             flushed = self._flush()
-        except OSError:
+        except OSError as error:
+            self._reset = error
             flushed = True
             self._flushing = _stop(self._flushing)
             self._unsent = memoryview(b"")
