@@ -86,19 +86,19 @@ class Front:
         self._order: deque[str] = deque()
         self._lasting: dict[str, PerturbationBegan] = {}
         """Perturbations of backends that are not over."""
-        self._conversations: dict[str, Conversation] = {}
+        self._followers: dict[str, Follower] = {}
         domain = hub.clock.domain
         self._say(Hello(FRONT, os.getpid(), Clock(domain, hub.clock.now()), "http"))
 
-    def follow(self, client: str) -> Conversation:
-        """The conversation of a new connection from ``client`` (``host:port``)."""
-        conversation = self._conversations[client] = Conversation(self, client)
-        return conversation
+    def follow(self, client: str) -> Follower:
+        """What follows a new connection from ``client`` (``host:port``)."""
+        follower = self._followers[client] = Follower(self, client)
+        return follower
 
-    def forget(self, conversation: Conversation) -> None:
+    def forget(self, follower: Follower) -> None:
         """Its connection is over."""
-        if self._conversations.get(conversation.client) is conversation:
-            del self._conversations[conversation.client]
+        if self._followers.get(follower.client) is follower:
+            del self._followers[follower.client]
 
     def close(self) -> None:
         """Say that the worker ``front`` is gone; every connection has ended by now."""
@@ -148,10 +148,10 @@ class Front:
         """Take each record of the proxies as it happens."""
         if isinstance(record, PerturbationEnded):
             self._lasting.pop(record.perturbation, None)
-            for conversation in self._conversations.values():
-                conversation.lasting.discard(record.perturbation)
+            for follower in self._followers.values():
+                follower.lasting.discard(record.perturbation)
         elif isinstance(record, PerturbationBegan) and record.proxy == FRONT:
-            hit = self._conversations.get(record.client)
+            hit = self._followers.get(record.client)
             if hit is not None:
                 hit.perturbed(record)
         elif isinstance(record, PerturbationBegan):
@@ -187,7 +187,7 @@ class Front:
         self._hub.record(record, FRONT, next(self._records))
 
 
-class Conversation:
+class Follower:
     """One connection of a client to the app: ``seism.proxy.front`` says when what is called."""
 
     def __init__(self, front: Front, client: str) -> None:

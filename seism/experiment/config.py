@@ -25,6 +25,7 @@ from seism.model import (
     DOWN,
     FRONT,
     LISTEN_HELP,
+    PROTOCOL_HELP,
     REFUSED,
     REFUSED_HELP,
     TLS_HELP,
@@ -40,10 +41,13 @@ from seism.model import (
     show_address,
 )
 from seism.options import build, nearest, option
+from seism.proxy.exchanges import exchanges
 from seism.rules import Rules
 from seism.toxics.base import Toxic
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+FRONT_PROTOCOL = "http"
+"""What is spoken through the proxy in front of the app, so that HTTP's faults can be used."""
 _PLACEHOLDER = re.compile(r"\{([a-zA-Z0-9_.-]+)\}")
 
 
@@ -73,6 +77,7 @@ class Backend:
     tls: ServerTls | None = option(None, help=TLS_HELP)
     upstream_tls: ClientTls | None = option(None, help=UPSTREAM_TLS_HELP)
     refused: str = option("reset", help=REFUSED_HELP, choices=REFUSED)
+    protocol: str = option("", help=PROTOCOL_HELP)
 
     def within(self, folder: Path) -> Backend:
         """The same with the paths of its PEM files taken from ``folder``."""
@@ -97,6 +102,7 @@ class Backend:
             tls=self.tls,
             upstream_tls=self.upstream_tls,
             refused=self.refused,
+            protocol=self.protocol,
         )
 
 
@@ -123,7 +129,7 @@ class Front(FrontOptions):
             raise ConfigurationError(f"{FRONT}: app is needed: where the app answers")
         upstream = show_address(*url_address(url, f"{FRONT}: app"))
         return ProxySpec(
-            FRONT, upstream, self.listen, refused=self.refused,
+            FRONT, upstream, self.listen, refused=self.refused, protocol=FRONT_PROTOCOL,
             front=FrontOptions(self.bad_gateway),
         )  # fmt: skip
 
@@ -197,14 +203,16 @@ class Planned:
         choices=("upstream", "downstream"),
     )
     toxicity: float = option(
-        1.0, help="the chance that a connection is affected", minimum=0, maximum=1
-    )
+        1.0, help="the chance that a connection, or an exchange, is affected", minimum=0,
+        maximum=1,
+    )  # fmt: skip
     attributes: dict[str, Any] = option({}, help="the attributes of the toxic's type")
     match: Match | None = option(None, help="only clients that match; default: all")
     connections: int = option(
         0, help="only the first so many connections that it would affect, 0: all", minimum=0,
         maximum=1_000_000,
     )  # fmt: skip
+    exchange: dict[str, Any] = option({}, help="only exchanges that match, where it is a fault")
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,12 +239,14 @@ class Experiment:
         if self.front is not None:
             if FRONT in backends:
                 raise ConfigurationError(f"backend {FRONT!r}: that is the name of [front]")
-            _check_toxics(FRONT, self.front.toxic, known)
+            _check_toxics(FRONT, self.front.toxic, FRONT_PROTOCOL, known)
             backends.add(FRONT)
         for backend in self.backend:
-            address(backend.upstream, f"backend {backend.name!r}: upstream")
-            address(backend.listen, f"backend {backend.name!r}: listen")
-            _check_toxics(f"backend {backend.name!r}", backend.toxic, known)
+            where = f"backend {backend.name!r}"
+            address(backend.upstream, f"{where}: upstream")
+            address(backend.listen, f"{where}: listen")
+            known.protocol(backend.protocol, where)
+            _check_toxics(where, backend.toxic, backend.protocol, known)
         for planned in self.perturbation:
             where = f"perturbation {planned.name!r}"
             if planned.backend not in backends:
@@ -256,11 +266,9 @@ class Experiment:
             if planned.name in toxics:
                 raise ConfigurationError(f"{where}: its backend has a toxic of that name")
             if planned.type != DOWN:
-                build(
-                    _declared(known, planned.type, where),
-                    planned.attributes,
-                    f"{where}: attributes",
-                )
+                protocols = {each.name: each.protocol for each in self.backend}
+                protocol = protocols.get(planned.backend, FRONT_PROTOCOL)
+                _check_toxic(toxic_of(planned), protocol, known, where)
 
     def planned(self) -> tuple[Planned, ...]:
         """The perturbations, or, where none is given, three for each backend."""
@@ -301,6 +309,7 @@ def toxic_of(planned: Planned) -> ToxicSpec:
         dict(planned.attributes),
         planned.match,
         planned.connections,
+        dict(planned.exchange),
     )
 
 
@@ -385,11 +394,18 @@ def _declared(known: registry.Registry, type_: str, where: str) -> type[Toxic]:
         raise ConfigurationError(f"{where}: type: {error}") from None
 
 
-def _check_toxics(owner: str, toxics: Iterable[ToxicSpec], known: registry.Registry) -> None:
+def _check_toxic(toxic: ToxicSpec, protocol: str, known: registry.Registry, where: str) -> None:
+    made = build(_declared(known, toxic.type, where), toxic.attributes, f"{where}: attributes")
+    exchanges(made, toxic.exchange, known.protocol(protocol, where), where)
+
+
+def _check_toxics(
+    owner: str, toxics: Iterable[ToxicSpec], protocol: str, known: registry.Registry
+) -> None:
     names: set[str] = set()
     for toxic in toxics:
         where = f"{owner}: toxic {toxic_name(toxic)!r}"
-        build(_declared(known, toxic.type, where), toxic.attributes, f"{where}: attributes")
+        _check_toxic(toxic, protocol, known, where)
         if toxic_name(toxic) in names:
             raise ConfigurationError(f"{where}: it is there twice")
         names.add(toxic_name(toxic))

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 
-class Conversation(Protocol):
-    """What is said on one connection; it must neither block nor raise."""
+class Follower(Protocol):
+    """Follows what is said on one connection; it must neither block nor raise."""
 
     asked: int
     """Requests that have begun."""
@@ -31,5 +31,5 @@ class Conversation(Protocol):
         """The connection is over."""
 
 
-Follow = Callable[[str], Conversation]
-"""Makes the conversation of a new client, given its ``host:port``."""
+Follow = Callable[[str], Follower]
+"""Makes the follower of a new client's connection, given its ``host:port``."""

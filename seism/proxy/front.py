@@ -2,7 +2,7 @@
 
 It stands where no middleware can run. Bytes are followed on the app's side of every toxic, so
 that what is observed is what the app was asked and what it answered, whatever is done to the
-client's line. What is passed on is the client's, but for what ``Conversation.upstream`` adds.
+client's line. What is passed on is the client's, but for what ``Follower.upstream`` adds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from seism.proxy.connection import Connection
-from seism.proxy.follow import Conversation
+from seism.proxy.follow import Follower
 from seism.proxy.link import Link
 from seism.proxy.timers import Timer
 from seism.toxics.base import Chunk, Eof
@@ -26,30 +26,27 @@ BAD_GATEWAY = (
 
 
 class FrontLink(Link):
-    """Lets the conversation see, on the app's side, what goes through."""
+    """Lets the follower see, on the app's side, what goes through."""
 
     __slots__ = ()
     plain: ClassVar[bool] = False
 
     @property
-    def _conversation(self) -> Conversation:
+    def _follower(self) -> Follower:
         connection = self._connection
         assert isinstance(connection, FrontConnection)
-        return connection.conversation
+        return connection.follower
 
-    def _pass(self, position: int, item: Chunk | Eof, now: float) -> None:
-        if position or self.stream != DOWNSTREAM or self.finished:
-            super()._pass(position, item, now)
-            return
-        conversation = self._conversation
-        if isinstance(item, Chunk):
-            conversation.downstream(item.data)
-        super()._pass(position, item, now)
-        conversation.passed()
+    def _arrived(self, chunk: Chunk, now: float) -> None:
+        follower = self._follower
+        if self.stream == DOWNSTREAM:
+            follower.downstream(chunk.data)
+        super()._arrived(chunk, now)
+        follower.passed()
 
     def _read_end(self) -> None:
         if self.stream == DOWNSTREAM:
-            self._conversation.downstream_end()
+            self._follower.downstream_end()
         super()._read_end()
 
     def _put_out(self, item: Chunk | Eof) -> None:
@@ -57,10 +54,10 @@ class FrontLink(Link):
             super()._put_out(item)
             return
         if isinstance(item, Eof):
-            self._put_on(self._conversation.upstream_end(), 0, item.offset)
+            self._put_on(self._follower.upstream_end(), 0, item.offset)
             super()._put_out(item)
             return
-        self._put_on(self._conversation.upstream(item.data), len(item.data), item.offset)
+        self._put_on(self._follower.upstream(item.data), len(item.data), item.offset)
 
     def _put_on(self, data: bytes, of: int, offset: int) -> None:
         # What is added or kept must not make the count of what was withheld wrong.
@@ -77,17 +74,17 @@ class FrontConnection(Connection):
     """
 
     link = FrontLink
-    __slots__ = ("_bad_gateway", "_patience", "conversation")
+    __slots__ = ("_bad_gateway", "_patience", "follower")
 
-    def __init__(self, conversation: Conversation, bad_gateway: bool, *about: Any) -> None:
+    def __init__(self, follower: Follower, bad_gateway: bool, *about: Any) -> None:
         """``about`` is what ``Connection`` takes."""
-        self.conversation = conversation
+        self.follower = follower
         self._bad_gateway = bad_gateway
         self._patience: Timer | None = None
         super().__init__(*about)
 
     def _turn_away(self) -> None:
-        if self.conversation.asked:
+        if self.follower.asked:
             self._refuse()
             return
         self._patience = self._relay.timers.at(self._relay.clock.now() + PATIENCE, self._refuse)
@@ -100,12 +97,12 @@ class FrontConnection(Connection):
         self._relay.timers.at(self._relay.clock.now(), self._look)
 
     def _look(self) -> None:
-        if self.conversation.asked and not self.closed:
+        if self.follower.asked and not self.closed:
             self._refuse()
 
     def _refuse(self) -> None:
         self._patience = None
-        if self._bad_gateway and self.conversation.asked:
+        if self._bad_gateway and self.follower.asked:
             try:
                 self._client.send(BAD_GATEWAY)
             except OSError:
@@ -118,5 +115,5 @@ class FrontConnection(Connection):
         if not self.closed:
             if self._patience is not None:
                 self._patience.cancel()
-            self.conversation.close()
+            self.follower.close()
         super()._close(close)
