@@ -18,7 +18,9 @@ from typing import ClassVar
 
 from seism.errors import ProtocolError
 from seism.protocols.base import SUMMARY_LIMIT, Exchange, Piece
+from seism.protocols.http_faults import FAULTS
 from seism.protocols.stream import Parser, Stream, StreamCodec, trace_of
+from seism.toxics.base import Toxic
 
 EOL = b"\r\n"
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -37,6 +39,7 @@ class Http(StreamCodec):
     """An exchange is a request and all that answers it, interim (1xx) replies included."""
 
     name: ClassVar[str] = "http"
+    faults: ClassVar[tuple[type[Toxic], ...]] = FAULTS
     matches: ClassVar[dict[str, str]] = {
         "method": "the method, such as GET",
         "path": "the target's path, as sent and without its query",
@@ -59,7 +62,7 @@ class Http(StreamCodec):
                 yield from stream.least(2)
                 if not stream.buffer.startswith(EOL):
                     raise ProtocolError("a bare CR")
-                yield stream.cut(2, None)
+                yield stream.piece(2, None)
                 continue
             size = yield from stream.until(EOL + EOL)
             if stream.buffer.startswith(PREFACE):
@@ -74,7 +77,7 @@ class Http(StreamCodec):
             self.ask(exchange)
             if self.detail:
                 _describe(exchange, line[2].decode("latin-1"), fields)
-            yield stream.cut(size, exchange, first=True, last=not length)
+            yield stream.piece(size, exchange, first=True, last=not length)
             if length and fields.get(b"expect", b"").lower() == b"100-continue":
                 # A final reply instead of 100 leaves open whether the body will follow.
                 while not stream.buffer:
@@ -110,16 +113,16 @@ class Http(StreamCodec):
                 status, chunks = int(line[2]), line[1] == b"1"
                 if status == 101 or (exchange.kind == "CONNECT" and 200 <= status < 300):
                     self.opaque = "101 Switching Protocols" if status == 101 else "CONNECT"
-                    yield stream.cut(size, exchange, first=first, last=True)
+                    yield stream.piece(size, exchange, first=first, last=True)
                     return
                 if status < 200:
-                    yield stream.cut(size, exchange, first=first)
+                    yield stream.piece(size, exchange, first=first)
                     first = False
             length = 0
             if exchange.kind != "HEAD" and status not in (204, 304):
                 length = _length(fields, chunks, UNTIL_CLOSE)
             self._until_close = length == UNTIL_CLOSE
-            yield stream.cut(size, exchange, first=first, last=not length)
+            yield stream.piece(size, exchange, first=first, last=not length)
             yield from _body(stream, length, exchange)
 
     def eof(self, stream: str) -> Iterator[Piece]:
@@ -168,7 +171,7 @@ def _body(stream: Stream, length: int, exchange: Exchange) -> Parser:
         while True:
             while not stream.buffer:
                 yield None
-            yield stream.cut(len(stream.buffer), exchange)
+            yield stream.piece(len(stream.buffer), exchange)
     if length != CHUNKED:
         yield from stream.payload(length, exchange, last=True)
         return
@@ -179,18 +182,18 @@ def _body(stream: Stream, length: int, exchange: Exchange) -> Parser:
         if found is None:
             raise ProtocolError("no chunk size")
         size = int(found[1], 16)
-        yield stream.cut(line, exchange)
+        yield stream.piece(line, exchange)
         if size:
             yield from stream.payload(size, exchange)
             yield from stream.least(2)
             if not stream.buffer.startswith(EOL):
                 raise ProtocolError("a chunk that is longer than its size")
-            yield stream.cut(2, exchange)
+            yield stream.piece(2, exchange)
     while True:  # the trailers, and the empty line after them
         line = yield from stream.until(EOL)
         if line > 2 and not _FIELD.fullmatch(bytes(stream.buffer[: line - 2])):
             raise ProtocolError("a trailer that is no field")
-        yield stream.cut(line, exchange, last=line == 2)
+        yield stream.piece(line, exchange, last=line == 2)
         if line == 2:
             return
 

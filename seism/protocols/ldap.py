@@ -52,6 +52,8 @@ class Ldap(StreamCodec):
         "mechanism": "of a bind: simple, or the SASL mechanism",
     }
 
+    phases: ClassVar[dict[str, str]] = {AUTH: "a bind", COMMAND: "any other operation"}
+
     def __init__(self) -> None:
         super().__init__()
         self.ids: dict[int, Exchange] = {}
@@ -85,7 +87,9 @@ class Ldap(StreamCodec):
                     if len(head) == total:
                         raise
             if kind == "abandon":
-                self.ids.pop(int.from_bytes(stream.buffer[at:end], "big"), None)
+                abandoned = self.ids.pop(int.from_bytes(stream.buffer[at:end], "big"), None)
+                if abandoned is not None:  # what still comes of it belongs to none
+                    abandoned.answered = True
             if exchange.replies:
                 self.ids[number] = exchange
             yield from stream.payload(total, exchange, first=True, last=True)

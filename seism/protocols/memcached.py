@@ -99,13 +99,19 @@ class Memcached(StreamCodec):
         "key": "the first key of the command",
     }
 
+    phases: ClassVar[dict[str, str]] = {
+        AUTH: "SASL, in the binary protocol",
+        COMMAND: "any other command",
+    }
+
     def __init__(self) -> None:
         super().__init__()
-        self._pending: list[_Asked] = []
+        self.pending: list[_Asked] = []
+        """What may still be answered, in order."""
 
     def skip(self, exchange: Exchange) -> None:
         super().skip(exchange)
-        self._pending = [asked for asked in self._pending if asked.exchange is not exchange]
+        self.pending = [asked for asked in self.pending if asked.exchange is not exchange]
 
     def requests(self) -> Parser:
         while not self.upstream.buffer:
@@ -124,9 +130,9 @@ class Memcached(StreamCodec):
         exchange.summary = exchange.kind
         if self.detail:
             exchange.fields = {"command": exchange.kind, "key": asked.key.decode("latin-1")}
-        if len(self._pending) >= UNANSWERED and self._pending[0].silent:
-            del self._pending[0]
-        self._pending.append(asked)
+        if len(self.pending) >= UNANSWERED and self.pending[0].silent:
+            del self.pending[0]
+        self.pending.append(asked)
 
     def _whose(self, fits: Callable[[_Asked], bool], key: bytes) -> _Asked | None:
         """Whose reply has come, None where it can't be told and does no harm.
@@ -134,7 +140,7 @@ class Memcached(StreamCodec):
         It is that of the first command that has a reply, or of a silent one before it.
         """
         possible: list[_Asked] = []
-        for asked in self._pending:
+        for asked in self.pending:
             if fits(asked):
                 possible.append(asked)
             if not asked.silent:
@@ -145,15 +151,15 @@ class Memcached(StreamCodec):
             self.opaque = "a reply to no request"
             return None
         if len(possible) == 1:
-            del self._pending[: self._pending.index(possible[0])]
+            del self.pending[: self.pending.index(possible[0])]
             return possible[0]
         if not possible[-1].silent:
             self.opaque = "a reply that may be to a quiet command"
         return None
 
     def _answered(self, asked: _Asked | None) -> None:
-        if asked in self._pending:
-            self._pending.remove(asked)
+        if asked in self.pending:
+            self.pending.remove(asked)
 
     def _commands(self) -> Parser:
         stream = self.upstream
@@ -167,13 +173,13 @@ class Memcached(StreamCodec):
                 continue
             asked = self._command(bytes(stream.buffer[: end + 1]))
             size = asked.size
-            yield stream.cut(end + 1, asked.exchange, first=True, last=not size)
+            yield stream.piece(end + 1, asked.exchange, first=True, last=not size)
             if size:
                 yield from stream.payload(size - 2, asked.exchange)
                 yield from stream.least(2)
                 if not stream.buffer.startswith(EOL):
                     raise ProtocolError("a data block that is longer than its size")
-                yield stream.cut(2, asked.exchange, last=True)
+                yield stream.piece(2, asked.exchange, last=True)
 
     def _long_get(self) -> Parser:
         """More keys than other commands have room for; they are passed on as they come."""
@@ -187,10 +193,10 @@ class Memcached(StreamCodec):
         first = True
         while (end := stream.buffer.find(b"\n")) < 0:
             if stream.buffer:
-                yield stream.cut(len(stream.buffer), asked.exchange, first=first)
+                yield stream.piece(len(stream.buffer), asked.exchange, first=first)
                 first = False
             yield None
-        yield stream.cut(end + 1, asked.exchange, first=first, last=True)
+        yield stream.piece(end + 1, asked.exchange, first=first, last=True)
 
     def _command(self, line: bytes) -> _Asked:
         """Raises ProtocolError where memcached could see other ends than this does."""
@@ -264,17 +270,17 @@ class Memcached(StreamCodec):
         while True:
             if words[0] == b"VA":
                 size = _size(words, 1)
-                yield stream.cut(len(line), exchange, first=first)
+                yield stream.piece(len(line), exchange, first=first, cut=True)
                 yield from stream.payload(size + 2, exchange, last=True)
                 return
             if words[0] == b"VALUE" and asked and asked.command in GETS:
                 size = _size(words, 3)
-                yield stream.cut(len(line), exchange, first=first)
+                yield stream.piece(len(line), exchange, first=first, cut=True)
                 yield from stream.payload(size + 2, exchange)
             elif asked and line.startswith(LINES.get(asked.command, ())):
-                yield stream.cut(len(line), exchange, first=first)
+                yield stream.piece(len(line), exchange, first=first, cut=True)
             else:
-                yield stream.cut(len(line), exchange, first=first, last=True)
+                yield stream.piece(len(line), exchange, first=first, last=True)
                 return
             first = False
             length = yield from stream.until(b"\n")
@@ -297,7 +303,7 @@ class Memcached(StreamCodec):
             name = bytes(stream.buffer[HEADER.size + extras : head])
             self._begin(_Asked(exchange, base, name, opaque.to_bytes(4, "big")))
             body = HEADER.size + size - head
-            yield stream.cut(head, exchange, first=True, last=not body)
+            yield stream.piece(head, exchange, first=True, last=not body)
             yield from stream.payload(body, exchange, last=True)
 
     def _reply_packets(self) -> Parser:
@@ -321,7 +327,7 @@ class Memcached(StreamCodec):
             # The statistics end with one that has neither name nor value.
             open_ = opcode == STATS and status == 0 and size > 0
             body = HEADER.size + size - head
-            yield stream.cut(head, exchange, first=first, last=not body and not open_)
+            yield stream.piece(head, exchange, first=first, last=not body and not open_)
             yield from stream.payload(body, exchange, last=not open_)
             if not open_:
                 self._answered(asked)

@@ -16,14 +16,13 @@ from seism.protocols.base import AUTH, COMMAND, CONNECT, SUMMARY_LIMIT, Exchange
 from seism.protocols.stream import Parser, StreamCodec
 
 DATA = "data"
-"""Phase of the message itself."""
-BANNER, CONTENT = "banner", "content"
+BANNER, CREDENTIALS, CONTENT = "banner", "credentials", "content"
 VERBS = {
     "EHLO", "HELO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "EXPN", "HELP",
     "QUIT", "AUTH", "STARTTLS", "ETRN", "XCLIENT", "XFORWARD",
 }  # fmt: skip
 OTHER = "other"
-WAITED = {"DATA": 354, "AUTH": 334, "STARTTLS": 220}
+WAITED = {"DATA": 354, "AUTH": 334, CREDENTIALS: 334, "STARTTLS": 220}
 """Commands that a client has to wait for the reply to -> the one that changes what follows."""
 EOL = b"\r\n"
 _PATH = re.compile(r'(?:FROM|TO): ?<((?:"[^"]*"|[^<>"])*)>.*', re.IGNORECASE)
@@ -39,12 +38,19 @@ class Smtp(StreamCodec):
 
     name: ClassVar[str] = "smtp"
     matches: ClassVar[dict[str, str]] = {
-        "command": "the verb in upper case, banner, content (what follows DATA) or other",
+        "command": "the verb in upper case; banner, credentials (after AUTH), content (after DATA)",
         "sender": "the envelope's sender, an address",
         "sender_domain": "its domain",
         "recipient": "the envelope's last recipient, an address",
         "recipient_domain": "its domain",
         "mechanism": "of AUTH: the SASL mechanism",
+    }
+
+    phases: ClassVar[dict[str, str]] = {
+        CONNECT: "the banner, which the server says first",
+        AUTH: "AUTH, and each answer to a challenge",
+        COMMAND: "any other command",
+        DATA: "the message, and what the server says at its end",
     }
 
     def __init__(self) -> None:
@@ -63,7 +69,7 @@ class Smtp(StreamCodec):
                 raise ProtocolError("a line that does not end in CRLF")
             exchange, argument = self._command(line[:-2].decode("utf-8", "replace"))
             chunk = _chunk_size(argument) if exchange.kind == "BDAT" else 0
-            yield stream.cut(size, exchange, first=True, last=not chunk)
+            yield stream.piece(size, exchange, first=True, last=not chunk)
             yield from stream.payload(chunk, exchange, last=True)
             while exchange.kind in WAITED:
                 while not stream.buffer:
@@ -77,8 +83,9 @@ class Smtp(StreamCodec):
                     yield from self._content()
                     break
                 size = yield from stream.until(EOL)
-                exchange = self._next("AUTH", AUTH, exchange.fields)
-                yield stream.cut(size, exchange, first=True, last=True)
+                fields = {**exchange.fields, "command": CREDENTIALS}
+                exchange = self._next(CREDENTIALS, AUTH, fields)
+                yield stream.piece(size, exchange, first=True, last=True)
 
     def replies(self) -> Parser:
         stream = self.downstream
@@ -99,7 +106,7 @@ class Smtp(StreamCodec):
                     self._turned = exchange
                     if exchange.kind == "STARTTLS":
                         self.opaque = "TLS"
-                yield stream.cut(size, exchange, first=first, last=last)
+                yield stream.piece(size, exchange, first=first, last=last, cut=not last)
                 first = False
             if self.opaque:
                 return
@@ -121,7 +128,7 @@ class Smtp(StreamCodec):
                 end = found.end() - len(tail)
             tail = bytes(seen[-len(END) + 1 :])
             size = end or len(stream.buffer)
-            yield stream.cut(size, exchange, first=first, last=end > 0)
+            yield stream.piece(size, exchange, first=first, last=end > 0)
             first = False
 
     def _next(self, kind: str, phase: str, fields: dict[str, str]) -> Exchange:

@@ -7,7 +7,7 @@ bytes. What it has not cut yet is held in its stream's buffer.
 
     def parse(self, stream):                      def replies(self):
         length = yield from stream.until(EOL)         ...
-        yield stream.cut(length, exchange, ...)
+        yield stream.piece(length, exchange, ...)
 """
 
 from __future__ import annotations
@@ -53,10 +53,16 @@ class Stream:
         while len(self.buffer) < count:
             yield
 
-    def cut(
-        self, length: int, exchange: Exchange | None, *, first: bool = False, last: bool = False
+    def piece(
+        self,
+        length: int,
+        exchange: Exchange | None,
+        *,
+        first: bool = False,
+        last: bool = False,
+        cut: bool = False,
     ) -> Piece:
-        """The next ``length`` bytes, which are there, as a piece."""
+        """The next ``length`` bytes, which are there."""
         data = bytes(self.buffer[:length])
         del self.buffer[:length]
         if exchange is not None:
@@ -65,7 +71,7 @@ class Stream:
                 exchange.answered = exchange.answered or last
             else:
                 exchange.request_size += length
-        return Piece(data, exchange, first, last)
+        return Piece(data, exchange, first, last, cut)
 
     def payload(
         self, length: int, exchange: Exchange | None, *, first: bool = False, last: bool = False
@@ -76,13 +82,15 @@ class Stream:
                 yield None
             size = min(length, len(self.buffer))
             length -= size
-            yield self.cut(size, exchange, first=first, last=last and not length)
+            yield self.piece(
+                size, exchange, first=first, last=last and not length, cut=bool(length)
+            )
             first = False
 
     def rest(self) -> Iterator[Piece]:
         """All that is held, as bytes of no exchange."""
         if self.buffer:
-            yield self.cut(len(self.buffer), None)
+            yield self.piece(len(self.buffer), None)
 
 
 class StreamCodec(Codec):

@@ -2,8 +2,10 @@
 
     python -m tests.protocols.record http            records tests/data/http/ again
 
-A recording is a text file of one connection: a line per chunk, in the order in which the
-relay had them, ``>`` from the client and ``<`` from the server, as Python literals.
+A recording is a text file of one connection. Its first line, ``#``, has the kinds of the
+exchanges that the client knows to have made, its second one why the connection is opaque
+from some byte on, if it is. Then comes a line per chunk, in the order in which the relay had
+them, ``>`` from the client and ``<`` from the server, as Python literals.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.protocols.conformance import Sample
 
 DATA = Path(__file__).parent.parent / "data"
 MARKS = {"upstream": ">", "downstream": "<"}
@@ -104,26 +108,43 @@ def relay(backend: int) -> Iterator[Relay]:
         running.close()
 
 
-def write(path: Path, chunks: Chunks) -> None:
+@dataclass(frozen=True)
+class Recording:
+    kinds: list[str]
+    opaque: str
+    chunks: Chunks
+
+
+def write(path: Path, recording: Recording) -> None:
     """Neighbours of one stream become one line."""
-    joined: list[tuple[str, bytes]] = []
-    for way, data in chunks:
+    joined: Chunks = []
+    for way, data in recording.chunks:
         if joined and joined[-1][0] == way:
             joined[-1] = (way, joined[-1][1] + data)
         else:
             joined.append((way, data))
+    lines = [f"# {' '.join(recording.kinds)}", f"# {recording.opaque}"]
+    lines += [f"{MARKS[way]} {data!r}" for way, data in joined]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{MARKS[way]} {data!r}\n" for way, data in joined))
+    path.write_text("\n".join(lines) + "\n")
 
 
-def read(path: Path) -> Chunks:
-    """The chunks of a recording, cut as they are in it."""
+def read(path: Path) -> Recording:
+    """The chunks are cut as they are in the file."""
     ways = {mark: way for way, mark in MARKS.items()}
-    return [(ways[line[0]], ast.literal_eval(line[2:])) for line in path.read_text().splitlines()]
+    kinds, opaque, *lines = path.read_text().splitlines()
+    chunks = [(ways[line[0]], ast.literal_eval(line[2:])) for line in lines]
+    return Recording(kinds[2:].split(), opaque[2:], chunks)
 
 
-def recordings(protocol: str) -> list[Path]:
-    return sorted((DATA / protocol).glob("*.txt"))
+def recorded(protocol: str, *secrets: str, skips: bool = True) -> list[Sample]:
+    """The recordings of ``protocol``; what a server says first is no request."""
+    found = []
+    for path in sorted((DATA / protocol).glob("*.txt")):
+        one = read(path)
+        kinds = [kind for kind in one.kinds if kind != "banner"]
+        found.append(Sample(path.stem, one.chunks, kinds, one.opaque, secrets, skips))
+    return found
 
 
 def main(protocol: str) -> None:
@@ -134,7 +155,8 @@ def main(protocol: str) -> None:
             with relay(port) as running:
                 session.run(running.port)
             (chunks,) = running.connections
-            write(DATA / protocol / f"{session.name}.txt", chunks)
+            recording = Recording(session.kinds, session.opaque, chunks)
+            write(DATA / protocol / f"{session.name}.txt", recording)
             print(f"{session.name}: {sum(len(data) for _, data in chunks)} bytes")
 
 
