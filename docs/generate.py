@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from seism import errors, journal, registry
-from seism.experiment.config import App, Backend, Experiment, Load, Planned, Route
+from seism.experiment.config import Action, App, Backend, Experiment, Front, Load, Planned, Route
 from seism.model import ClientTls, Match, ServerTls, ToxicSpec, Which
 from seism.options import Described, describe
 from seism.protocols.fault import Fault
 from seism.rules import RouteRules, Rules
+from seism_middleware.metrics import METRICS
 from seism_middleware.settings import Settings, help_texts
 
 FOLDER = Path(__file__).parent
@@ -30,12 +31,14 @@ FOLDER = Path(__file__).parent
 TABLES = (
     ("", Experiment),
     ("[app]", App),
+    ("[front]", Front),
     ("[[backend]]", Backend),
     ("[[backend.toxic]]", ToxicSpec),
     ("backend.tls", ServerTls),
     ("backend.upstream_tls", ClientTls),
     ("[load]", Load),
     ("[[load.route]]", Route),
+    ("load.route.action", Action),
     ("[[perturbation]]", Planned),
     ("[rules]", Rules),
     ('[rules.route."METHOD /pattern"]', RouteRules),
@@ -62,6 +65,9 @@ def reference() -> str:
     ]
     lines += ['Flask (`SEISM_SIDECAR`) and Django (`SEISM = {"sidecar": ...}`).', ""]
     lines += [f"- `{name}`: {text}" for name, text in help_texts().items()]
+    lines += ["", "### StatsD", "", "Below `statsd_prefix` (`seism`):", ""]
+    lines += ["| metric | type | what |", "|---|---|---|"]
+    lines += [f"| `{each.name}` | {each.type} | {each.help} |" for each in METRICS]
     lines += ["", "## Toxics", "", "### Every toxic", "", summary(ToxicSpec), ""]
     lines += [*options(ToxicSpec), "", "### `match`", "", summary(Match), "", *options(Match), ""]
     lines += ["### `exchange`", "", summary(Which), "", *options(Which), ""]

@@ -267,14 +267,16 @@ class Link(Pump):
             self.received += size
             self.withheld += size
             self._chunk = chunk
-            now = self._relay.clock.now()
-            if self.conversation is None:
-                self._pass(0, chunk, now)
-            else:
-                self.conversation.received(self.stream, chunk, now)
+            self._arrived(chunk, self._relay.clock.now())
             self._regulate()
         except Exception as error:
             self._failed(error)
+
+    def _arrived(self, chunk: Chunk, now: float) -> None:
+        if self.conversation is None:
+            self._pass(0, chunk, now)
+        else:
+            self.conversation.received(self.stream, chunk, now)
 
     def put_in(self, item: Chunk | Eof, now: float) -> None:
         """What the conversation lets through, or makes itself, goes to the chain."""
