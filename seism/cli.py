@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 SEED_HELP = "The root of all chance.  [default: the file's, else 1]"
 JOURNAL = "journal.jsonl"
+APP_COMMAND = "seism.app_command"
 EXISTING_FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -131,11 +132,32 @@ def serve(
     sidecar.run_until_stopped(ready)
 
 
-@cli.command()
+class WithCommand(click.Command):
+    """Takes what follows ``--`` as the app's command, whatever it looks like."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        ctx.meta[APP_COMMAND] = tuple(args[end + 1 :])
+        return super().parse_args(ctx, args[:end])
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
+
+
+@cli.command(cls=WithCommand)
 @click.argument("file", type=EXISTING_FILE, default=Path("seism.toml"))
+@click.option("--redirect", is_flag=True, help="Send connects of pure-Python clients to proxies.")
 @_reports
-def run(file: Path, seed: int | None, report_dir: Path, strict: bool, quiet: bool) -> int:
-    """Run the experiment in FILE (default: seism.toml) and judge it."""
+@click.pass_context
+def run(
+    context: click.Context, file: Path, redirect: bool, seed: int | None, report_dir: Path,
+    strict: bool, quiet: bool,
+) -> int:  # fmt: skip
+    """Run the experiment in FILE (default: seism.toml) and judge it.
+
+    What follows -- starts the app, instead of the command in FILE. The backends' addresses
+    in its environment and in .ini files that it names are replaced by their proxies'.
+    """
     from rich.console import Console
 
     from seism.experiment.config import load
@@ -145,7 +167,10 @@ def run(file: Path, seed: int | None, report_dir: Path, strict: bool, quiet: boo
     experiment = load(file)
     seed = experiment.seed if seed is None else seed
     with _interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
-        judgement = Run(experiment, file.resolve(), seed, report_dir.resolve(), progress).judge()
+        judgement = Run(
+            experiment, file.resolve(), seed, report_dir.resolve(), progress,
+            command=context.meta[APP_COMMAND], redirect=redirect,
+        ).judge()  # fmt: skip
     return _report(judgement, report_dir / JOURNAL, report_dir, strict)
 
 

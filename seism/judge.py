@@ -22,6 +22,7 @@ from dataclasses import replace
 from typing import Any
 
 from seism import options
+from seism import steady as steadiness
 from seism.journal import Entry, Phase
 from seism.model import DOWN
 from seism.rules import Applied, Rules
@@ -50,6 +51,8 @@ from seism_middleware.contract import (
 Opinion = tuple[str, str]
 """(colour, reason) of one request."""
 FINE: Opinion = (GREEN, "")
+CERTAIN = 3
+"""So many requests that were hit, all of them wrong, are no coincidence."""
 
 
 def judge(entries: Iterable[Entry]) -> Judgement:
@@ -72,12 +75,19 @@ def judge(entries: Iterable[Entry]) -> Judgement:
             judged = _Step(timeline, control, rules, index, step)
             if not judged.ran:
                 continue
+            if timeline.find("warmup", index):
+                broken = {}  # the app was started anew
             cells += judged.cells(broken)
             cases += [case for case in judged.cases() if case.route not in broken]
             findings += judged.findings()
             if not judged.fired:
                 never_fired.append(step["name"])
             broken = judged.still_broken(broken)
+    flaky = steadiness.flaky(timeline, _failure, broken)
+    findings += steadiness.damaged(timeline, _failure, broken)
+    cells = [_not_blamed(cell, flaky.get(cell.route)) for cell in cells]
+    unsure = {(c.route, c.perturbation) for c in cells if c.route in flaky and not c.worst}
+    cases = [case for case in cases if (case.route, case.perturbation) not in unsure]
     if not timeline.complete:
         findings.append("the run ended before its plan did")
     cases.sort(key=lambda case: (-SEVERITY[case.colour], not case.exact, -case.duration))
@@ -94,7 +104,8 @@ def judge(entries: Iterable[Entry]) -> Judgement:
         findings=tuple(findings),
         never_fired=tuple(never_fired),
         dropped=_dropped(timeline),
-        warnings=tuple(_warnings(timeline)),
+        warnings=(*map(str, flaky.values()), *_warnings(timeline)),
+        flaky=tuple(map(str, flaky.values())),
     )
 
 
@@ -102,6 +113,7 @@ class _Control:
     """What the run without perturbations showed: the steady state."""
 
     def __init__(self, timeline: Timeline, rules: Rules) -> None:
+        self.timeline = timeline
         self.segment = timeline.find("steady")
         requests = self.segment.by_route() if self.segment else {}
         judged = [s for s in timeline.segments if s.phase.phase in ("steady", "during", "after")]
@@ -135,14 +147,28 @@ class _Control:
             )
         if not requests:
             return "no request was observed in the control run"
+        flaky = steadiness.flaky(self.timeline, _failure)
+        if flaky.keys() >= {name(request) for request in requests}:
+            flaky = {}  # nobody is steady
         bad = Counter(
-            f"{name(request)}: {_failure(request)}" for request in requests if _failure(request)
+            f"{name(request)}: {_failure(request)}"
+            for request in requests
+            if _failure(request) and name(request) not in flaky
         )
         if not bad:
-            return ""
+            return self._unreached()
         worst, count = bad.most_common(1)[0]
         more = f", and {len(bad) - 1} more kinds of failure" if len(bad) > 1 else ""
         return f"without any perturbation {worst} ({count} times{more})"
+
+    def _unreached(self) -> str:
+        backends = steadiness.unreached(self.timeline)
+        if not backends:
+            return ""
+        return (
+            f"nothing was sent to {' and '.join(backends)} in the control run: does the app "
+            "connect to the proxy, and does a route of the load need it?"
+        )
 
 
 class _Step:
@@ -269,6 +295,7 @@ class _Step:
         mine = [item for item in self._opinions if name(item[0]) == route]
         links = {request.request: self._links(request) for request, _, _ in mine}
         exact = sum(any(link.exact for link in found) for found in links.values())
+        hit = [opinion for request, _, opinion in mine if self._exact(request)]
         possible = sum(
             bool(found) and not any(link.exact for link in found) for found in links.values()
         )
@@ -285,6 +312,8 @@ class _Step:
             exact=exact,
             possible=possible,
             worst=worst,
+            certain=(len(hit) >= CERTAIN and all(opinion != FINE for opinion in hit))
+            or len(self._leaks.get(route, [])) > self.rules.connections_growth,
         )
 
     def _colour(
@@ -371,6 +400,13 @@ class _Step:
         ]
         link = min(found, key=_preference, default=None)
         return link and replace(link, role=EARLIER)
+
+
+def _not_blamed(cell: Cell, flaky: steadiness.Flaky | None) -> Cell:
+    """What a flaky route does is its own, unless all requests that were hit went wrong."""
+    if flaky is None or cell.colour not in (AMBER, RED) or cell.certain:
+        return cell
+    return replace(cell, colour=NOT_COVERED, reasons=(str(flaky),), worst=None)
 
 
 def _described(record: PerturbationBegan) -> str:

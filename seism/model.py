@@ -147,6 +147,12 @@ class Match:
         return bool(self.server_name or self.first_bytes)
 
 
+TURN_HELP = (
+    "only the connection with the n-th turn (a client's first bytes after an answer) on the "
+    "proxy since the toxic was added, from that turn on; 0: any"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ToxicSpec:
     """A toxic as it is asked for; ``attributes`` are those of its type."""
@@ -167,3 +173,4 @@ class ToxicSpec:
         0, help="only the first so many connections that it would affect, 0: all", minimum=0,
         maximum=1_000_000,
     )  # fmt: skip
+    turn: int = option(0, help=TURN_HELP, minimum=0, maximum=1_000_000)

@@ -20,6 +20,7 @@ from seism.bus.feed import Feed
 from seism.bus.hub import Hub
 from seism.clock import MonotonicClock
 from seism.control import connections, events, native, openapi, toxiproxy
+from seism.control.lease import Leases
 from seism.control.metrics import Metrics
 from seism.control.router import Router
 from seism.control.server import ControlServer
@@ -73,11 +74,13 @@ class Sidecar:
         self.metrics = Metrics(self.proxies, self.hub, self.journal, self.feed)
         self._stop = Event()
         try:
+            leases = Leases(self.proxies, clock, self.journal.write)
             for spec, toxics in experiment.proxies():
                 self.proxies.create(spec, toxics)
             rows = [
-                *toxiproxy.routes(self.proxies),
-                *native.routes(self.hub, self.journal, clock),
+                *toxiproxy.routes(self.proxies, leases),
+                *leases.routes(),
+                *native.routes(self.hub, self.journal, clock, self.proxies),
                 *connections.routes(self.proxies),
                 *events.routes(self.feed),
                 *self.metrics.routes(lambda: router, lambda: self.control.refused),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from seism.errors import ConfigurationError
-from seism.journal import Entry, LoadDone, Manifest, Missing, Phase
+from seism.journal import Entry, LoadDone, Manifest, Missing, Phase, Plan, Reached
 from seism_middleware.contract import (
     BODY_NONE,
     Census,
@@ -33,6 +33,7 @@ class Segment:
     censuses: dict[str, Census] = field(default_factory=dict)
     """The last one of each worker in this segment."""
     load: LoadDone | None = None
+    reached: list[Reached] = field(default_factory=list)
 
     def by_route(self) -> dict[str, list[RequestEnded]]:
         routes: dict[str, list[RequestEnded]] = defaultdict(list)
@@ -111,6 +112,10 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
         timeline.segments[-1].censuses[worker] = record
     elif isinstance(record, LoadDone) and timeline.segments:
         timeline.segments[-1].load = record
+    elif isinstance(record, Reached) and timeline.segments:
+        timeline.segments[-1].reached.append(record)
+    elif isinstance(record, Plan):
+        timeline.manifest = replace(timeline.manifest, plan=record.steps)
     elif isinstance(record, Hello):
         timeline.workers.append(record)
     elif isinstance(record, Missing):

@@ -23,6 +23,7 @@ LAYOUT = (
     "rules",
     "verdict",
     "timeline",
+    "steady",
     "judge",
     "signals",
     "registry",

@@ -27,6 +27,7 @@ from seism.model import (
     REFUSED,
     REFUSED_HELP,
     TLS_HELP,
+    TURN_HELP,
     UPSTREAM_HELP,
     UPSTREAM_TLS_HELP,
     ClientTls,
@@ -48,14 +49,24 @@ _PLACEHOLDER = re.compile(r"\{([a-zA-Z0-9_.-]+)\}")
 class App:
     """``[app]``: how the application is started and reached."""
 
-    command: tuple[str, ...] = option(help="the program and its arguments")
-    url: str = option(help="where it answers, such as http://127.0.0.1:{port}")
+    command: tuple[str, ...] = option(
+        (), help="the program and its arguments; what follows -- on the command line goes first"
+    )
+    url: str = option("http://127.0.0.1:{port}", help="where it answers")
     ready: str = option("/", help="path that answers below 500 once the app is up")
     start_seconds: float = option(
         20, help="how long it may take to get ready", unit="s", minimum=0.1, maximum=3600
     )
     env: dict[str, str] = option({}, help="environment variables for it")
     cwd: str = option(".", help="the folder it runs in, relative to the file")
+    rewrite: bool = option(
+        True,
+        help="replace the backends' addresses by their proxies' in its environment and in .ini "
+        "files that its command names",
+    )
+    redirect: bool = option(
+        False, help="send the connects of a Python app's pure-Python clients to the proxies"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +128,10 @@ class Load:
     steady: int = option(40, help="requests per worker in the control run", minimum=1)
     during: int = option(16, help="requests per worker while a perturbation lasts", minimum=1)
     after: int = option(16, help="requests per worker after it: the aftershock", minimum=1)
+    again: int = option(
+        16, help="requests per worker in the control run that follows all perturbations, 0: none",
+        minimum=0,
+    )  # fmt: skip
     pause_ms: float = option(20, help="pause of a worker between requests", unit="ms", minimum=0)
     timeout_s: float = option(
         15, help="a client gives up after this", unit="s", minimum=0.1, maximum=600
@@ -144,6 +159,19 @@ class Planned:
         0, help="only the first so many connections that it would affect, 0: all", minimum=0,
         maximum=1_000_000,
     )  # fmt: skip
+    turn: int = option(0, help=TURN_HELP, minimum=0, maximum=1_000_000)
+    route: str = option(
+        "", help="only requests of this [[load.route]] are sent, one after the other: 'GET /path'"
+    )
+    occurrence: int = option(
+        1, help="with a route: which of them is perturbed; those before it are not",
+        minimum=1, maximum=1000,
+    )  # fmt: skip
+
+    @property
+    def exact(self) -> bool:
+        """Triggered by route, occurrence and turn, not by chance or time."""
+        return bool(self.route)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +213,12 @@ class Experiment:
             }
             if planned.name in toxics:
                 raise ConfigurationError(f"{where}: its backend has a toxic of that name")
+            routes = {f"{r.method} {r.path}" for r in self.load.route} if self.load else set()
+            if planned.route and planned.route not in routes:
+                raise ConfigurationError(
+                    f"{where}: there is no [[load.route]] {planned.route!r}"
+                    + nearest(planned.route, routes)
+                )
             if planned.type != DOWN:
                 build(
                     _declared(known, planned.type, where),
@@ -221,6 +255,7 @@ def toxic_of(planned: Planned) -> ToxicSpec:
         dict(planned.attributes),
         planned.match,
         planned.connections,
+        planned.turn,
     )
 
 

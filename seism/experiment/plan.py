@@ -10,6 +10,9 @@ from seism.experiment.config import Experiment, Planned
 from seism.model import DOWN
 from seism.rng import Seed
 
+EXACT_AFTER = 8
+"""Requests after one exact perturbation: more than may still fail by default."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -41,8 +44,11 @@ class Step:
         }
         if planned.match is not None:
             values["match"] = dataclasses.asdict(planned.match)
-        if planned.connections:
-            values["connections"] = planned.connections
+        for key in ("connections", "turn", "route"):
+            if getattr(planned, key):
+                values[key] = getattr(planned, key)
+        if planned.route:
+            values["occurrence"] = planned.occurrence
         return values
 
 
@@ -54,5 +60,8 @@ def make(experiment: Experiment, seed: int) -> list[Step]:
     workers = load.workers if load else 0
     during, after = (load.during, load.after) if load else (0, 0)
     return [
-        Step(index, one, during * workers, after * workers) for index, one in enumerate(planned)
+        Step(index, one, 1, EXACT_AFTER)
+        if one.exact
+        else Step(index, one, during * workers, after * workers)
+        for index, one in enumerate(planned)
     ]

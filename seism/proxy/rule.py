@@ -29,6 +29,10 @@ class Rule:
     connections: int = 0
     """Only the first so many that it would affect; 0: all."""
     matcher: Matcher | None = field(default=None, compare=False)
+    turn: int = 0
+    """Only the connection with the n-th turn since then, see ``seism.proxy.turn``; 0: any."""
+    turns: list[int] = field(default_factory=list, compare=False)
+    """Where the turns began that were counted for ``turn``; survives changes."""
     common: Any = field(default=None, compare=False)
     """What the toxic's stages share."""
     taken: set[int] = field(default_factory=set, compare=False)
@@ -38,6 +42,8 @@ class Rule:
     def of(cls, spec: ToxicSpec, registry: Registry, where: str) -> Rule:
         """The rule that is asked for. Raises ConfigurationError; ``where`` opens its message."""
         toxic = build(registry.toxic(spec.type), spec.attributes, _attributes(where))
+        if spec.turn and toxic.connecting:
+            raise ConfigurationError(f"{where}: turn: {toxic.type} acts before there is any")
         return cls(
             spec.name or f"{spec.type}_{spec.stream}",
             spec.stream,
@@ -46,7 +52,8 @@ class Rule:
             spec.match,
             spec.connections,
             _matcher(toxic, spec.match, where),
-            toxic.common(),
+            spec.turn,
+            common=toxic.common(),
         )
 
     @property
