@@ -48,7 +48,9 @@ PERTURBATION_HEADER = "Seism-Perturbation"
 UPSTREAM = "upstream"
 DOWNSTREAM = "downstream"
 
-EVIDENCE = ("trace", "ledger", "driver", "kernel", "connect", "overlap")
+EVIDENCE = TRACE, LEDGER, DRIVER, KERNEL, CONNECT, OVERLAP = (
+    "trace", "ledger", "driver", "kernel", "connect", "overlap"
+)  # fmt: skip
 """How a link is known, strongest first; ``overlap`` is never exact."""
 
 BODY_COMPLETE = "complete"

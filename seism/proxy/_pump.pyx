@@ -28,10 +28,11 @@ cdef enum:
     SMALL = 65536
     LARGE = 262144
     TURN = 32
+    ALONE = 256
     READ = 1
 
 cdef char _buffer[LARGE]
-cdef void *_filler = NULL
+cdef int _streak = 0
 
 
 cdef class Pump:
@@ -94,7 +95,6 @@ cdef class Pump:
         return size
 
     cdef void _pass_on(self, ssize_t size):
-        global _filler
         cdef ssize_t sent = send(self._sink, _buffer, size, MSG_NOSIGNAL)
         if sent == size < SMALL:
             return
@@ -107,14 +107,13 @@ cdef class Pump:
             if sent != size:
                 self._keep(_buffer[sent:size])
             if size >= SMALL:
-                self._size = LARGE if _filler == <void *>self else SMALL
-                _filler = <void *>self
+                self._size = LARGE if _streak >= ALONE else SMALL
         except Exception as error:
             self._failed(error)
 
 
 cdef class Poller:
-    cdef int _epoll
+    cdef int _epoll, _last
     cdef dict _links
     cdef object _watcher
 
@@ -149,8 +148,14 @@ cdef class Poller:
         close(self._epoll)
 
     def _readable(self):
+        global _streak
         cdef epoll_event events[TURN]
         cdef int count = epoll_wait(self._epoll, events, TURN, 0), i, fd
+        if count == 1 and events[0].data.fd == self._last:
+            _streak += 1
+        elif count > 0:
+            _streak = 0
+            self._last = events[0].data.fd
         for i in range(count):
             fd = events[i].data.fd
             link = self._links.get(fd)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import select
 from typing import TYPE_CHECKING, Any
 
-from seism.proxy.pump import COMPILED
+from seism.proxy.pump import COMPILED, streak
 
 if TYPE_CHECKING:
     from seism.proxy.pump import PurePump
@@ -31,6 +31,7 @@ class PurePoller:
     def __init__(self, loop: Any) -> None:
         self._epoll = select.epoll()
         self._links: dict[int, PurePump] = {}
+        self._last = -1
         self._watcher = loop.io(self._epoll.fileno(), _READ)
         self._watcher.start(self._readable)
 
@@ -55,7 +56,13 @@ class PurePoller:
 
     def _readable(self) -> None:
         links = self._links
-        for fd, _ in self._epoll.poll(0, TURN):
+        ready = self._epoll.poll(0, TURN)
+        if len(ready) == 1 and ready[0][0] == self._last:
+            streak[0] += 1
+        elif ready:
+            self._last = ready[0][0]
+            streak[0] = 0
+        for fd, _ in ready:
             link = links.get(fd)
             if link is not None:
                 link.callback()

@@ -256,11 +256,13 @@ class Proxy:
 
     def _accept(self, client: _socket.socket, peer: Any) -> None:
         self._accepted_count += 1
-        about = (self._relay, self.name, self._accepted_count, client, peer, self._gone)
-        tls = self._route.tls
-        connection = (
-            Connection(*about) if tls is None else TlsConnection(tls, self._tls_failed, *about)
-        )
+        number, tls = self._accepted_count, self._route.tls
+        if tls is None:
+            connection = Connection(self._relay, self.name, number, client, peer, self._gone)
+        else:
+            connection = TlsConnection(
+                tls, self._tls_failed, self._relay, self.name, number, client, peer, self._gone
+            )
         self._connections.add(connection)
         connection.start(self._rules, self._route.backend, self.refused)
 

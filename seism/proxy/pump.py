@@ -19,16 +19,19 @@ from seism.proxy.end import Socket
 SMALL = 64 * 1024
 """Bytes read at once from a link."""
 LARGE = 256 * 1024
-"""Bytes read at once from a link that fills its buffer, as long as no other one does: where
-several have much to say, less at once leaves more room for those that have little."""
+"""Bytes read at once from a link that fills its buffer and has been alone for a while: beside
+others, less at once leaves more room for those that have little to say, and for timers."""
 
 PURE_VARIABLE = "SEISM_PURE"
 """In the environment, other than 0: pure Python even where the compiled pump was built."""
 
 _small = memoryview(bytearray(SMALL))
 _large = memoryview(bytearray(LARGE))
-_filler = [0]
-"""The id of the pump that has filled its buffer last."""
+
+ALONE = 256
+"""Times in a row that the poller found one link only, and the same one."""
+streak = [0]
+"""How often by now; the poller counts."""
 
 
 def _nothing() -> None: ...
@@ -125,8 +128,7 @@ class PurePump:
 
     def _filled(self) -> None:
         """It had more to say than a small buffer takes."""
-        self._buffer = _large if _filler[0] == id(self) else _small
-        _filler[0] = id(self)
+        self._buffer = _large if streak[0] >= ALONE else _small
 
     def _read_end(self) -> None:
         """The sender has ended its stream."""
