@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from seism import errors, journal, registry
-from seism.experiment.config import App, Backend, Experiment, Load, Planned, Route
+from seism.experiment.config import (
+    App,
+    Backend,
+    Experiment,
+    Load,
+    Planned,
+    Route,
+    Sweep,
+    SweptToxic,
+)
 from seism.model import ClientTls, Match, ServerTls, ToxicSpec
 from seism.options import Described, describe
 from seism.rules import RouteRules, Rules
@@ -34,6 +43,8 @@ TABLES = (
     ("[load]", Load),
     ("[[load.route]]", Route),
     ("[[perturbation]]", Planned),
+    ("[sweep]", Sweep),
+    ("[[sweep.toxic]]", SweptToxic),
     ("[rules]", Rules),
     ('[rules.route."METHOD /pattern"]', RouteRules),
 )

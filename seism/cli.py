@@ -14,28 +14,30 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import NoReturn
 
 import click
 
 from seism import __version__
 from seism.commands.check import check
+from seism.commands.experiment import (
+    EXISTING_FILE,
+    FOLDER,
+    JOURNAL,
+    SEED_HELP,
+    interruptible,
+    replay,
+    reports,
+    run,
+    shrink,
+    sweep,
+)
+from seism.commands.experiment import report as show_report
 from seism.commands.proxy import proxy
 from seism.commands.tail import reset, tail
 from seism.commands.toxic import toxic
-from seism.errors import SeismError, Unavailable
-
-if TYPE_CHECKING:
-    from seism.verdict import Judgement
-
-SEED_HELP = "The root of all chance.  [default: the file's, else 1]"
-JOURNAL = "journal.jsonl"
-APP_COMMAND = "seism.app_command"
-EXISTING_FILE = click.Path(path_type=Path, dir_okay=False)
-FOLDER = click.Path(path_type=Path, file_okay=False)
+from seism.errors import SeismError
 
 
 @click.group(
@@ -46,7 +48,7 @@ def cli() -> None:
     """Prove that a web application survives its backends."""
 
 
-for command in (proxy, toxic, reset, tail, check):
+for command in (run, sweep, replay, shrink, proxy, toxic, reset, tail, check):
     cli.add_command(command)
 
 
@@ -68,21 +70,6 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code or 0)
-
-
-def _reports(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of the commands that run an experiment."""
-    for decorate in (
-        click.option("--seed", type=click.IntRange(0), help=SEED_HELP),
-        click.option(
-            "--report-dir", type=FOLDER, default=Path("seism-report"), show_default=True,
-            help="Where journal and reports go.",
-        ),
-        click.option("--strict", is_flag=True, help="Amber is a failure, too."),
-        click.option("--quiet", is_flag=True, help="No progress, only the result."),
-    ):  # fmt: skip
-        command = decorate(command)
-    return command
 
 
 @cli.command()
@@ -132,50 +119,8 @@ def serve(
     sidecar.run_until_stopped(ready)
 
 
-class WithCommand(click.Command):
-    """Takes what follows ``--`` as the app's command, whatever it looks like."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        end = args.index("--") if "--" in args else len(args)
-        ctx.meta[APP_COMMAND] = tuple(args[end + 1 :])
-        return super().parse_args(ctx, args[:end])
-
-    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
-
-
-@cli.command(cls=WithCommand)
-@click.argument("file", type=EXISTING_FILE, default=Path("seism.toml"))
-@click.option("--redirect", is_flag=True, help="Send connects of pure-Python clients to proxies.")
-@_reports
-@click.pass_context
-def run(
-    context: click.Context, file: Path, redirect: bool, seed: int | None, report_dir: Path,
-    strict: bool, quiet: bool,
-) -> int:  # fmt: skip
-    """Run the experiment in FILE (default: seism.toml) and judge it.
-
-    What follows -- starts the app, instead of the command in FILE. The backends' addresses
-    in its environment and in .ini files that it names are replaced by their proxies'.
-    """
-    from rich.console import Console
-
-    from seism.experiment.config import load
-    from seism.experiment.runner import Run
-    from seism.report.progress import Progress
-
-    experiment = load(file)
-    seed = experiment.seed if seed is None else seed
-    with _interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
-        judgement = Run(
-            experiment, file.resolve(), seed, report_dir.resolve(), progress,
-            command=context.meta[APP_COMMAND], redirect=redirect,
-        ).judge()  # fmt: skip
-    return _report(judgement, report_dir / JOURNAL, report_dir, strict)
-
-
 @cli.command()
-@_reports
+@reports
 @click.option(
     "--app", type=click.Choice(["wsgi", "asgi"]), default="wsgi", show_default=True,
     help="Pyramid under waitress, or FastAPI under uvicorn.",
@@ -193,9 +138,9 @@ def demo(
     from seism.demo import runner
     from seism.report.progress import Progress
 
-    with _interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
+    with interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
         judgement = runner.judge(app, app_source, seed, report_dir.resolve(), progress)
-    code = _report(judgement, report_dir / JOURNAL, report_dir, strict)
+    code = show_report(judgement, report_dir / JOURNAL, report_dir, strict)
     if code in (3, 4):
         return code
     return runner.compare(app, app_source, judgement, Console())
@@ -210,7 +155,7 @@ def report(journal: Path, report_dir: Path | None, strict: bool) -> int:
     from seism.journal import read
     from seism.judge import judge
 
-    return _report(judge(read(journal)), journal, report_dir or journal.parent, strict)
+    return show_report(judge(read(journal)), journal, report_dir or journal.parent, strict)
 
 
 @cli.command()
@@ -231,37 +176,8 @@ def completion(shell: str) -> None:
     click.echo(script)
 
 
-def _report(judgement: Judgement, journal: Path, directory: Path, strict: bool) -> int:
-    from rich.console import Console
-
-    from seism.report.terminal import show
-    from seism.report.writer import write
-
-    try:
-        paths = write(judgement, directory, strict=strict)
-    except OSError as error:
-        raise Unavailable(f"{directory}: {error.strerror}") from None
-    show(judgement, Console(), paths=[journal, *paths.values()], strict=strict)
-    return judgement.exit_code(strict)
-
-
 def _log(verbose: bool) -> None:
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-
-
-@contextmanager
-def _interruptible() -> Any:
-    """SIGTERM ends a run as Ctrl-C does: everything is undone and reaped."""
-    import signal
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -312,8 +312,16 @@ class _Step:
             exact=exact,
             possible=possible,
             worst=worst,
-            certain=(len(hit) >= CERTAIN and all(opinion != FINE for opinion in hit))
-            or len(self._leaks.get(route, [])) > self.rules.connections_growth,
+            certain=self._certain(route, hit),
+        )
+
+    def _certain(self, route: str, hit: Sequence[Opinion]) -> bool:
+        """Whether what went wrong is no coincidence, however flaky the route is."""
+        last = self.after.by_route().get(route, [])[-CERTAIN:]
+        return (
+            (len(hit) >= CERTAIN and FINE not in hit)
+            or (len(last) == CERTAIN and not any(map(self._as_steady, last)))
+            or len(self._leaks.get(route, [])) > self.rules.connections_growth
         )
 
     def _colour(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -65,6 +66,12 @@ class Timeline:
             if segment.phase.phase == phase and segment.phase.step == step:
                 return segment
         return None
+
+
+def load_route(route: str, routes: Iterable[str]) -> str | None:
+    """That of ``routes`` (``METHOD /path``) that the pattern ``route`` stands for, or None."""
+    pattern = re.compile(re.sub(r"\\\{[^/]*?\\\}", "[^/]+", re.escape(route)))
+    return next((each for each in routes if pattern.fullmatch(each.partition("?")[0])), None)
 
 
 def name(request: RequestEnded) -> str:

@@ -270,6 +270,8 @@ class Link:
     role: str = "hit"
     how: str = ""
     """``bytes`` or ``last`` for the ledger."""
+    send: int = 0
+    """Which of the request's sends on that connection was perturbed, from 1; 0: not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ LAYOUT = (
     "experiment",
     "sidecar",
     "report",
+    "testing",
+    "pytest_plugin",
     "dashboard",
     "demo",
     "commands",

@@ -169,9 +169,61 @@ class Planned:
     )  # fmt: skip
 
     @property
+    def toxic(self) -> str:
+        """The toxic's name, as perturbation records carry it; a slash would divide a URL."""
+        return DOWN if self.type == DOWN else self.name.replace("/", "|")
+
+    @property
     def exact(self) -> bool:
         """Triggered by route, occurrence and turn, not by chance or time."""
         return bool(self.route)
+
+
+@dataclass(frozen=True, slots=True)
+class SweptToxic:
+    """``[[sweep.toxic]]``: what is tried on each exchange of each route."""
+
+    name: str = option(help="unique name, shown in reports")
+    type: str = option(help="a toxic's type, or down")
+    stream: str = option(
+        "upstream",
+        help="upstream: the request; downstream: its reply",
+        choices=("upstream", "downstream"),
+    )
+    attributes: dict[str, Any] = option({}, help="the attributes of the toxic's type")
+
+
+SWEPT = (
+    SweptToxic("slow", "latency", attributes={"latency": 3000}),
+    SweptToxic("reset", "reset_peer"),
+    SweptToxic("reply lost", "reset_peer", "downstream"),
+    SweptToxic("silent", "timeout", "downstream"),
+    SweptToxic("cut reply", "limit_data", "downstream", {"bytes": 1}),
+    SweptToxic("down", DOWN),
+)
+"""What a sweep tries where the file says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """``[sweep]``: how ``seism sweep`` explores."""
+
+    toxic: tuple[SweptToxic, ...] = option(
+        (), help="what is tried; default: slow, reset, reply lost, silent, cut reply, down"
+    )
+    exchanges: int = option(
+        4, help="at most so many exchanges of a request with one backend", minimum=1, maximum=100
+    )
+    learn: int = option(4, help="unperturbed requests of each route first", minimum=1)
+    repeat: int = option(3, help="perturbed requests for each probe", minimum=1, maximum=100)
+    after: int = option(8, help="requests after each probe: the aftershock", minimum=1)
+
+    def __post_init__(self) -> None:
+        _unique("toxic", [toxic.name for toxic in self.toxic])
+
+    def toxics(self) -> tuple[SweptToxic, ...]:
+        """What is tried."""
+        return self.toxic or SWEPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +239,9 @@ class Experiment:
     rules: Rules = field(
         default_factory=Rules, metadata=option({}, help="the rules of the verdict").metadata
     )
+    sweep: Sweep = field(
+        default_factory=Sweep, metadata=option({}, help="how seism sweep explores").metadata
+    )
     seed: int = option(1, help="the root of all chance", minimum=0)
 
     def __post_init__(self) -> None:
@@ -198,6 +253,11 @@ class Experiment:
             address(backend.upstream, f"backend {backend.name!r}: upstream")
             address(backend.listen, f"backend {backend.name!r}: listen")
             _check_toxics(backend, known)
+        for toxic in self.sweep.toxic:
+            where = f"sweep: toxic {toxic.name!r}"
+            if toxic.type != DOWN:
+                declared = _declared(known, toxic.type, where)
+                build(declared, toxic.attributes, f"{where}: attributes")
         for planned in self.perturbation:
             where = f"perturbation {planned.name!r}"
             if planned.backend not in backends:
@@ -211,7 +271,7 @@ class Experiment:
                 for toxic in each.toxic
                 if each.name == planned.backend
             }
-            if planned.name in toxics:
+            if planned.toxic in toxics:
                 raise ConfigurationError(f"{where}: its backend has a toxic of that name")
             routes = {f"{r.method} {r.path}" for r in self.load.route} if self.load else set()
             if planned.route and planned.route not in routes:
@@ -246,10 +306,10 @@ class Experiment:
 
 
 def toxic_of(planned: Planned) -> ToxicSpec:
-    """The toxic that a planned perturbation adds; its name is the perturbation's."""
+    """The toxic that a planned perturbation adds."""
     return ToxicSpec(
         planned.type,
-        planned.name,
+        planned.toxic,
         planned.stream,
         planned.toxicity,
         dict(planned.attributes),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seism.experiment.config import Experiment, Planned
+from seism.experiment.config import Experiment, Load, Planned
 from seism.model import DOWN
 from seism.rng import Seed
 
@@ -27,7 +28,7 @@ class Step:
     @property
     def toxic(self) -> str:
         """The toxic's name on the proxy, as perturbation records carry it."""
-        return DOWN if self.planned.type == DOWN else self.planned.name
+        return self.planned.toxic
 
     def to_dict(self) -> dict[str, Any]:
         planned = self.planned
@@ -56,7 +57,11 @@ def make(experiment: Experiment, seed: int) -> list[Step]:
     """The steps in order; the same for the same file and seed."""
     planned = list(experiment.planned())
     Seed(seed).stream("plan").shuffle(planned)
-    load = experiment.load
+    return in_order(planned, experiment.load)
+
+
+def in_order(planned: Sequence[Planned], load: Load | None) -> list[Step]:
+    """The steps of ``planned`` as they stand."""
     workers = load.workers if load else 0
     during, after = (load.during, load.after) if load else (0, 0)
     return [

@@ -8,12 +8,13 @@ seed gives the same number of requests in each.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from seism.errors import Unavailable
-from seism.experiment.config import Experiment
-from seism.experiment.plan import Step, make
+from seism.experiment.config import Experiment, Planned
+from seism.experiment.plan import Step, in_order, make
 from seism.experiment.session import Session, Watcher
 from seism.journal import read
 from seism.judge import judge
@@ -38,6 +39,8 @@ class Run:
     """Further environment variables of the sidecar and the app."""
     command: tuple[str, ...] = ()
     redirect: bool = False
+    planned: Sequence[Planned] | None = None
+    """What is perturbed, in this order; None: what the file and the seed say."""
 
     def judge(self) -> Judgement:
         """Run it all and judge it. Raises what ``Session`` raises."""
@@ -54,7 +57,11 @@ class Run:
 
     def _experiment(self, session: Session) -> None:
         control, counts = session.control, session.load
-        steps = make(self.experiment, self.seed)
+        if self.planned is None:
+            steps = make(self.experiment, self.seed)
+        else:
+            steps = in_order(self.planned, counts)
+            control.plan([step.to_dict() for step in steps])
         self.progress.phase("control run: the steady state")
         control.phase("warmup")
         session.send("warmup", WARM_UP)

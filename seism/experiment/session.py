@@ -45,6 +45,18 @@ class Watcher(Protocol):
     def note(self, text: str) -> None: ...
 
 
+class Silent:
+    """A watcher who tells nobody."""
+
+    def phase(self, text: str) -> None: ...
+
+    def step(self, index: int, total: int, name: str, phase: str) -> None: ...
+
+    def advance(self, done: int, of: int) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
 class SidecarGone(SeismError):
     """The sidecar died: what it did not journal is lost."""
 
