@@ -1,4 +1,5 @@
-"""Writes docs/reference.md from the declarations: ``python docs/generate.py``.
+"""Writes docs/reference.md and the JSON schema of seism.toml from the declarations:
+``python docs/generate.py``.
 
 ``--check`` writes nothing and fails if the file is not what it would write.
 """
@@ -16,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from seism import errors, journal, registry
+from seism.experiment import schema
 from seism.experiment.config import (
     App,
     Backend,
+    Chaos,
     Experiment,
     Load,
+    Mixed,
     Planned,
     Route,
     Sweep,
@@ -43,6 +47,8 @@ TABLES = (
     ("[load]", Load),
     ("[[load.route]]", Route),
     ("[[perturbation]]", Planned),
+    ("[chaos]", Chaos),
+    ("[[chaos.mix]]", Mixed),
     ("[sweep]", Sweep),
     ("[[sweep.toxic]]", SweptToxic),
     ("[rules]", Rules),
@@ -130,12 +136,15 @@ def errors_table() -> list[str]:
 
 
 def main() -> None:
-    text = reference()
-    if "--check" in sys.argv[1:]:
-        if TARGET.read_text(encoding="utf-8") != text:
-            sys.exit(f"{TARGET.name} is not up to date: python docs/generate.py")
-        return
-    TARGET.write_text(text, encoding="utf-8")
+    made = {
+        TARGET: reference(),
+        schema.FILE: json.dumps(schema.document(), indent=2, sort_keys=True) + "\n",
+    }
+    for target, text in made.items():
+        if "--check" not in sys.argv[1:]:
+            target.write_text(text, encoding="utf-8")
+        elif not target.is_file() or target.read_text(encoding="utf-8") != text:
+            sys.exit(f"{target.name} is not up to date: python docs/generate.py")
 
 
 if __name__ == "__main__":

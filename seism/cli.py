@@ -85,14 +85,16 @@ def main() -> NoReturn:
     "--journal", type=EXISTING_FILE,
     help="The journal's file.  [default: seism-report/journal-TIME.jsonl]",
 )  # fmt: skip
+@click.option("--calm", is_flag=True, help="Without FILE's [chaos].")
 @click.option("--verbose", "-v", is_flag=True, help="Log more.")
 def serve(
     file: Path | None, config: Path | None, host: str, port: int, seed: int | None,
-    journal: Path | None, verbose: bool,
+    journal: Path | None, calm: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Run the sidecar: proxies, journal and control API, until it is interrupted.
 
     The backends of FILE get proxies, with their toxics: a seism.toml, or Toxiproxy's JSON.
+    Its [chaos], if there is one, perturbs them at random times.
     Prints the control API's address. Anything but a loopback address needs a token in
     the environment variable SEISM_TOKEN.
     """
@@ -105,7 +107,7 @@ def serve(
     if journal is None:
         journal = Path("seism-report") / time.strftime("journal-%Y%m%d-%H%M%S.jsonl")
     sidecar = Sidecar.configured(
-        file or config, host=host, port=port, seed=seed, journal=journal,
+        file or config, host=host, port=port, seed=seed, journal=journal, calm=calm,
         token=os.environ.get(TOKEN_VARIABLE, ""),
     )  # fmt: skip
 

@@ -107,6 +107,29 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True)
+class ChaosJudged:
+    """The verdict on one perturbation of standing chaos, by the requests that it hit."""
+
+    kind: ClassVar[str] = "chaos.judged"
+    name: str
+    backend: str
+    at: float
+    """When it began."""
+    colour: str
+    hit: int
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChaosStopped:
+    """Standing chaos has undone what there was, and perturbs nothing any more."""
+
+    kind: ClassVar[str] = "chaos.stopped"
+    at: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerLeft:
     """A worker's stream ended; ``unanswered`` requests had begun and not ended."""
 
@@ -126,7 +149,18 @@ class Missing:
 
 KINDS: dict[str, type[Any]] = contract.KINDS | {
     record.kind: record
-    for record in (Manifest, Plan, Phase, LoadDone, Reached, LeaseEnded, WorkerLeft, Missing)
+    for record in (
+        Manifest,
+        Plan,
+        Phase,
+        LoadDone,
+        Reached,
+        LeaseEnded,
+        ChaosJudged,
+        ChaosStopped,
+        WorkerLeft,
+        Missing,
+    )
 }
 
 

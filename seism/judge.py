@@ -255,18 +255,10 @@ class _Step:
 
     def _during(self, request: RequestEnded) -> Opinion:
         route = name(request)
-        rules = self.control.rules[route]
-        deadline = self.control.deadline[route]
-        failure = _failure(request, (503, *rules.allow))
-        if failure:
-            return RED, failure
-        if (request.status or 0) < 500 and not self._usual(request):
+        answered = not _failure(request) and request.status is not None
+        if answered and not self._usual(request) and request.status != 503:
             return RED, f"{request.status}, which the control run never gave"
-        if request.duration > deadline:
-            return AMBER, f"slower than the deadline of {deadline:.1f} s"
-        if request.status == 503:
-            return _manners(request, rules)
-        return FINE
+        return opinion(request, self.control.rules[route], self.control.deadline[route])
 
     def _after(self, request: RequestEnded, place: int) -> Opinion:
         if self._as_steady(request):
@@ -422,6 +414,18 @@ def _described(record: PerturbationBegan) -> str:
     if not record.client:
         return where
     return f"{where}, from byte {record.offset} of the connection from {record.client}"
+
+
+def opinion(request: RequestEnded, rules: Applied, deadline: float) -> Opinion:
+    """What is to be thought of a request that was perturbed; ``deadline`` in seconds."""
+    failure = _failure(request, (503, *rules.allow))
+    if failure:
+        return RED, failure
+    if request.duration > deadline:
+        return AMBER, f"slower than the deadline of {deadline:.1f} s"
+    if request.status == 503:
+        return _manners(request, rules)
+    return FINE
 
 
 def _failure(request: RequestEnded, allowed: Sequence[int] = ()) -> str:

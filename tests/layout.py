@@ -32,6 +32,7 @@ LAYOUT = (
     "control",
     "client",
     "experiment",
+    "chaos",
     "sidecar",
     "report",
     "testing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,11 +60,14 @@ def report(
     """Write the reports, show the result (of ``shown``, if given); gives the exit code."""
     from rich.console import Console
 
+    from seism.report import github
     from seism.report.terminal import show
     from seism.report.writer import write
 
     try:
         paths = write(judgement, directory, strict=strict)
+        for line in github.tell(judgement, strict, os.environ):
+            click.echo(line)
     except OSError as error:
         raise Unavailable(f"{directory}: {error.strerror}") from None
     show(shown or judgement, Console(), paths=[journal, *paths.values()], strict=strict)
@@ -223,8 +227,6 @@ def shrink(
     suspect = next(one for one in planned if one.name.startswith(cell.perturbation))
     found = shrinking.shrink(planned, fails, suspect)
     path = output or config.absolute().parent / f"test_{shrinking.slug(cell)}.py"
-    import os
-
     file = os.path.relpath(config.absolute(), path.absolute().parent)
     shrinking.write(path, shrinking.regression(found, cell, seed, file))
     click.echo(

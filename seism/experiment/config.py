@@ -227,6 +227,71 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True)
+class Mixed:
+    """``[[chaos.mix]]``: something that standing chaos may do."""
+
+    name: str = option(help="unique name, shown in verdicts")
+    backend: str = option(help="name of the backend")
+    type: str = option(help="a toxic's type, or down")
+    stream: str = option("upstream", help="which direction", choices=("upstream", "downstream"))
+    toxicity: float = option(
+        1.0, help="the chance that a connection is affected", minimum=0, maximum=1
+    )
+    attributes: dict[str, Any] = option({}, help="the attributes of the toxic's type")
+    match: Match | None = option(None, help="only clients that match; default: all")
+    weight: int = option(1, help="how often, beside the others", minimum=1, maximum=1000)
+
+    def planned(self) -> Planned:
+        """What is done."""
+        return Planned(
+            self.name, self.backend, self.type, self.stream, self.toxicity,
+            dict(self.attributes), self.match,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Chaos:
+    """``[chaos]``: what ``seism serve`` does to real traffic, at random times."""
+
+    per_hour: float = option(
+        6, help="perturbations per hour, on average", minimum=0.01, maximum=36_000
+    )
+    seconds: float = option(
+        30, help="how long each lasts on average; half as long at least, half as long again "
+        "at most", unit="s", minimum=0.1, maximum=3600,
+    )  # fmt: skip
+    at_most: int = option(1, help="so many at the same time", minimum=1, maximum=100)
+    hours: tuple[int, ...] = option(
+        (), help="[from, to): hours of the day, local time; default: all", minimum=0, maximum=24
+    )
+    days: tuple[int, ...] = option(
+        (), help="days of the week, 1 is Monday; default: all", minimum=1, maximum=7
+    )
+    budget_percent: float = option(
+        5, help="when more of all requests fail within the window, it stops for good",
+        unit="%", minimum=0, maximum=100,
+    )  # fmt: skip
+    window_s: float = option(
+        300, help="the window of the error budget", unit="s", minimum=1, maximum=86_400
+    )
+    mix: tuple[Mixed, ...] = option(
+        (), help="what is done; default: the file's perturbations, or slow, reset and down for "
+        "each backend",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if len(self.hours) not in (0, 2):
+            raise ConfigurationError(f"hours: {list(self.hours)} is not allowed, it must be two")
+        _unique("mix", [mixed.name for mixed in self.mix])
+
+    def open_at(self, weekday: int, hour: int) -> bool:
+        """Whether it may perturb; Monday is 0. From 22 to 6 goes over midnight."""
+        begin, end = self.hours or (0, 24)
+        within = begin <= hour < end if begin < end else hour >= begin or hour < end
+        return within and (not self.days or weekday + 1 in self.days)
+
+
+@dataclass(frozen=True, slots=True)
 class Experiment:
     """The whole file."""
 
@@ -239,6 +304,7 @@ class Experiment:
     rules: Rules = field(
         default_factory=Rules, metadata=option({}, help="the rules of the verdict").metadata
     )
+    chaos: Chaos | None = option(None, help="standing chaos of seism serve; default: none")
     sweep: Sweep = field(
         default_factory=Sweep, metadata=option({}, help="how seism sweep explores").metadata
     )
@@ -258,7 +324,8 @@ class Experiment:
             if toxic.type != DOWN:
                 declared = _declared(known, toxic.type, where)
                 build(declared, toxic.attributes, f"{where}: attributes")
-        for planned in self.perturbation:
+        mixed = [each.planned() for each in self.chaos.mix] if self.chaos else []
+        for planned in (*self.perturbation, *mixed):
             where = f"perturbation {planned.name!r}"
             if planned.backend not in backends:
                 raise ConfigurationError(
@@ -299,6 +366,12 @@ class Experiment:
                 ("down", DOWN, {}),
             )
         )
+
+    def mix(self) -> list[tuple[Planned, int]]:
+        """What standing chaos may do, with weights."""
+        if self.chaos is not None and self.chaos.mix:
+            return [(mixed.planned(), mixed.weight) for mixed in self.chaos.mix]
+        return [(planned, 1) for planned in self.planned() if not planned.exact]
 
     def proxies(self) -> tuple[tuple[ProxySpec, tuple[ToxicSpec, ...]], ...]:
         """What the sidecar makes: each proxy with its toxics."""

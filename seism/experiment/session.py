@@ -208,7 +208,7 @@ class Session:
         sidecar = self._children.spawn(
             "sidecar",
             [
-                *(sys.executable, "-m", "seism", "serve", "--config", str(self._file)),
+                *(sys.executable, "-m", "seism", "serve", "--calm", "--config", str(self._file)),
                 *("--seed", str(self._seed), "--port", "0", "--journal", str(self.journal)),
             ],
             env={**os.environ, **self._environ, TOKEN_VARIABLE: self._token},
