@@ -1,4 +1,5 @@
-"""Writes docs/reference.md and docs/protocols.md: ``python docs/generate.py``.
+"""Writes docs/reference.md, docs/protocols.md and the JSON schema of seism.toml:
+``python docs/generate.py``.
 
 The declarations in the code are what they are made from, and, for what clients make of each
 fault, what the test suite has recorded in docs/outcomes. ``--check`` writes nothing and fails
@@ -18,7 +19,21 @@ from pathlib import Path
 from typing import Any
 
 from seism import errors, journal, registry
-from seism.experiment.config import Action, App, Backend, Experiment, Front, Load, Planned, Route
+from seism.experiment import schema
+from seism.experiment.config import (
+    Action,
+    App,
+    Backend,
+    Chaos,
+    Experiment,
+    Front,
+    Load,
+    Mixed,
+    Planned,
+    Route,
+    Sweep,
+    SweptToxic,
+)
 from seism.model import ClientTls, Match, ServerTls, ToxicSpec, Which
 from seism.options import Described, describe
 from seism.protocols.fault import Fault
@@ -40,6 +55,10 @@ TABLES = (
     ("[[load.route]]", Route),
     ("load.route.action", Action),
     ("[[perturbation]]", Planned),
+    ("[chaos]", Chaos),
+    ("[[chaos.mix]]", Mixed),
+    ("[sweep]", Sweep),
+    ("[[sweep.toxic]]", SweptToxic),
     ("[rules]", Rules),
     ('[rules.route."METHOD /pattern"]', RouteRules),
 )
@@ -177,12 +196,16 @@ def errors_table() -> list[str]:
 
 
 def main() -> None:
-    for name, text in (("reference.md", reference()), ("protocols.md", protocols())):
-        target = FOLDER / name
+    made = {
+        FOLDER / "reference.md": reference(),
+        FOLDER / "protocols.md": protocols(),
+        schema.FILE: json.dumps(schema.document(), indent=2, sort_keys=True) + "\n",
+    }
+    for target, text in made.items():
         if "--check" not in sys.argv[1:]:
             target.write_text(text, encoding="utf-8")
-        elif not target.exists() or target.read_text(encoding="utf-8") != text:
-            sys.exit(f"{name} is not up to date: python docs/generate.py")
+        elif not target.is_file() or target.read_text(encoding="utf-8") != text:
+            sys.exit(f"{target.name} is not up to date: python docs/generate.py")
 
 
 if __name__ == "__main__":

@@ -24,10 +24,11 @@ from dataclasses import replace
 from typing import Any
 
 from seism import manners, options
+from seism import steady as steadiness
 from seism.harm import LEAKED, Harmed, Pools, deaths
 from seism.journal import Entry, Phase
 from seism.model import DOWN
-from seism.opinion import failure
+from seism.opinion import failure, judged
 from seism.rules import Rules
 from seism.timeline import Segment, Timeline, build, name
 from seism.verdict import (
@@ -57,6 +58,8 @@ from seism_middleware.contract import (
 Opinion = tuple[str, str]
 """(colour, reason) of one request."""
 FINE: Opinion = (GREEN, "")
+CERTAIN = 3
+"""So many requests that were hit, all of them wrong, are no coincidence."""
 
 
 def judge(entries: Iterable[Entry]) -> Judgement:
@@ -83,6 +86,8 @@ def judge(entries: Iterable[Entry]) -> Judgement:
             judged = _Step(timeline, control, rules, index, step)
             if not judged.ran:
                 continue
+            if timeline.find("warmup", index):
+                broken = {}  # the app was started anew
             cells += judged.cells(broken)
             cases += [case for case in judged.cases() if case.route not in broken]
             findings += judged.findings()
@@ -92,6 +97,11 @@ def judge(entries: Iterable[Entry]) -> Judgement:
             if not judged.fired:
                 never_fired.append(step["name"])
             broken = judged.still_broken(broken)
+    flaky = steadiness.flaky(timeline, failure, broken)
+    findings += steadiness.damaged(timeline, failure, broken)
+    cells = [_not_blamed(cell, flaky.get(cell.route)) for cell in cells]
+    unsure = {(c.route, c.perturbation) for c in cells if c.route in flaky and not c.worst}
+    cases = [case for case in cases if (case.route, case.perturbation) not in unsure]
     if not timeline.complete:
         findings.append("the run ended before its plan did")
     cases.sort(key=lambda case: (-SEVERITY[case.colour], not case.exact, -case.duration))
@@ -112,7 +122,8 @@ def judge(entries: Iterable[Entry]) -> Judgement:
         pools=tuple(pools),
         never_fired=tuple(never_fired),
         dropped=_dropped(timeline),
-        warnings=(*_warnings(timeline), *misses),
+        warnings=(*map(str, flaky.values()), *_warnings(timeline), *misses),
+        flaky=tuple(map(str, flaky.values())),
     )
 
 
@@ -121,6 +132,7 @@ class _Control:
 
     def __init__(self, timeline: Timeline, rules: Rules, harmed: Harmed) -> None:
         self.harmed = harmed
+        self.timeline = timeline
         self.segment = timeline.find("steady")
         requests = self.segment.by_route() if self.segment else {}
         judged = [s for s in timeline.segments if s.phase.phase in ("steady", "during", "after")]
@@ -154,16 +166,29 @@ class _Control:
             )
         if not requests:
             return "no request was observed in the control run"
+        flaky = steadiness.flaky(self.timeline, failure)
+        if flaky.keys() >= {name(request) for request in requests}:
+            flaky = {}  # nobody is steady
         bad = Counter(
             f"{name(request)}: {failed}"
             for request in requests
-            if (failed := failure(request) or self.harmed.reason(request.request))
+            if name(request) not in flaky
+            and (failed := failure(request) or self.harmed.reason(request.request))
         )
         if not bad:
-            return ""
+            return self._unreached()
         worst, count = bad.most_common(1)[0]
         more = f", and {len(bad) - 1} more kinds of failure" if len(bad) > 1 else ""
         return f"without any perturbation {worst} ({count} times{more})"
+
+    def _unreached(self) -> str:
+        backends = steadiness.unreached(self.timeline)
+        if not backends:
+            return ""
+        return (
+            f"nothing was sent to {' and '.join(backends)} in the control run: does the app "
+            "connect to the proxy, and does a route of the load need it?"
+        )
 
 
 class _Step:
@@ -281,22 +306,15 @@ class _Step:
         if self._cut_off(request):
             return FINE
         route = name(request)
-        rules = self.control.rules[route]
-        deadline = self.control.deadline[route]
-        failed = failure(request, (503, *rules.allow))
-        failed = failed or self.control.harmed.reason(request.request)
-        if failed:
-            return RED, failed
+        rules, deadline = self.control.rules[route], self.control.deadline[route]
+        sees_logs = self.timeline.sees_logs
+        opinion = judged(request, rules, deadline, self.step["backend"], sees_logs=sees_logs)
+        harm = self.control.harmed.reason(request.request)
+        if opinion[0] == RED or harm:
+            return RED, opinion[1] if opinion[0] == RED else harm
         if (request.status or 0) < 500 and not self._usual(request):
             return RED, f"{request.status}, which the control run never gave"
-        if request.duration > deadline:
-            return AMBER, f"slower than the deadline of {deadline:.1f} s"
-        if request.status == 503:
-            lacking = manners.missing(
-                request, rules, self.step["backend"], sees_logs=self.timeline.sees_logs
-            )
-            return (AMBER, "503 " + " and ".join(lacking)) if lacking else FINE
-        return FINE
+        return opinion
 
     def _cut_off(self, request: RequestEnded) -> bool:
         """Whether it is its client's line that was perturbed, so that it had nobody to answer."""
@@ -331,6 +349,7 @@ class _Step:
         mine = [item for item in self._opinions if name(item[0]) == route]
         links = {request.request: self._links(request) for request, _, _ in mine}
         exact = sum(any(link.exact for link in found) for found in links.values())
+        hit = [opinion for request, _, opinion in mine if self._exact(request)]
         possible = sum(
             bool(found) and not any(link.exact for link in found) for found in links.values()
         )
@@ -347,6 +366,16 @@ class _Step:
             exact=exact,
             possible=possible,
             worst=worst,
+            certain=self._certain(route, hit),
+        )
+
+    def _certain(self, route: str, hit: Sequence[Opinion]) -> bool:
+        """Whether what went wrong is no coincidence, however flaky the route is."""
+        last = self.after.by_route().get(route, [])[-CERTAIN:]
+        return (
+            (len(hit) >= CERTAIN and FINE not in hit)
+            or (len(last) == CERTAIN and not any(map(self._as_steady, last)))
+            or len(self._leaks.get(route, [])) > self.rules.connections_growth
         )
 
     def _colour(
@@ -449,6 +478,13 @@ class _Step:
         ]
         link = min(found, key=_preference, default=None)
         return link and replace(link, role=EARLIER)
+
+
+def _not_blamed(cell: Cell, flaky: steadiness.Flaky | None) -> Cell:
+    """What a flaky route does is its own, unless all requests that were hit went wrong."""
+    if flaky is None or cell.colour not in (AMBER, RED) or cell.certain:
+        return cell
+    return replace(cell, colour=NOT_COVERED, reasons=(str(flaky),), worst=None)
 
 
 def _described(record: PerturbationBegan) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from seism import manners
-from seism.rules import Rules
+from seism.rules import Applied, Rules
 from seism.verdict import AMBER, GREEN, RED
 from seism_middleware.contract import BODY_NONE, BODY_TRUNCATED, RequestEnded
 
@@ -31,15 +31,32 @@ class Opinion:
 def opinion(request: RequestEnded, rules: Rules) -> Opinion:
     """By ``rules`` alone: statuses, Retry-After, the error log, the deadline."""
     applied = rules.of(f"{request.method} {request.route}")
-    reason = failure(request, (503, *applied.allow))
-    if reason:
-        return Opinion(request.request, RED, reason)
-    if request.duration > applied.deadline:
-        late = f"slower than the deadline of {applied.deadline:.1f} s"
-        return Opinion(request.request, AMBER, late)
-    lacking = manners.missing(request, applied, "") if request.status == 503 else []
-    reason = "503 " + " and ".join(lacking) if lacking else ""
-    return Opinion(request.request, AMBER if reason else GREEN, reason)
+    return Opinion(request.request, *judged(request, applied, applied.deadline))
+
+
+def judged(
+    request: RequestEnded,
+    rules: Applied,
+    deadline: float,
+    backend: str = "",
+    *,
+    sees_logs: bool = True,
+) -> tuple[str, str]:
+    """(colour, reason) by these rules; ``deadline`` in seconds.
+
+    ``backend`` is what an error in the log should name; it is not asked for one where nobody
+    ``sees_logs``.
+    """
+    failed = failure(request, (503, *rules.allow))
+    if failed:
+        return RED, failed
+    if request.duration > deadline:
+        return AMBER, f"slower than the deadline of {deadline:.1f} s"
+    if request.status == 503:
+        lacking = manners.missing(request, rules, backend, sees_logs=sees_logs)
+        if lacking:
+            return AMBER, "503 " + " and ".join(lacking)
+    return GREEN, ""
 
 
 def failure(request: RequestEnded, allowed: Sequence[int] = ()) -> str:

@@ -19,12 +19,15 @@ from seism import __version__, signals
 from seism.bus.feed import Feed
 from seism.bus.front import Front
 from seism.bus.hub import Hub
+from seism.chaos import StandingChaos
 from seism.clock import MonotonicClock
 from seism.control import connections, events, native, openapi, toxiproxy
+from seism.control.lease import Leases
 from seism.control.metrics import Metrics
 from seism.control.router import Router
 from seism.control.server import ControlServer
 from seism.dashboard import page
+from seism.errors import ConfigurationError
 from seism.experiment.config import Experiment, load
 from seism.experiment.plan import make
 from seism.journal import SCHEMA, Journal, Manifest
@@ -45,6 +48,12 @@ def raise_file_limit() -> None:
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _hour() -> tuple[int, int]:
+    """Weekday (0 is Monday) and hour, local time."""
+    now = datetime.now().astimezone()
+    return now.weekday(), now.hour
 
 
 class Sidecar:
@@ -92,15 +101,20 @@ class Sidecar:
         self.metrics = Metrics(self.proxies, self.hub, self.journal, self.feed)
         self._rules = experiment.rules
         self._stop = Event()
+        self.chaos: StandingChaos | None = None
         try:
+            self.chaos = self._chaos(experiment, Seed(seed), clock)
+            leases = Leases(self.proxies, clock, self.journal.write)
             for spec, toxics in experiment.proxies():
                 self.proxies.create(spec, toxics)
             if experiment.front is not None:
                 spec = experiment.front.proxy(experiment.in_front())
                 self.proxies.create(spec, experiment.front.toxic)
             rows = [
-                *toxiproxy.routes(self.proxies),
-                *native.routes(self.hub, self.journal, clock),
+                *toxiproxy.routes(self.proxies, leases),
+                *leases.routes(),
+                *(self.chaos.routes() if self.chaos is not None else ()),
+                *native.routes(self.hub, self.journal, clock, self.proxies),
                 *connections.routes(self.proxies),
                 *events.routes(self.feed),
                 *page.routes(),
@@ -122,16 +136,25 @@ class Sidecar:
 
     @classmethod
     def configured(
-        cls, config: Path | None, *, seed: int | None, front: Any = None, **options: Any
+        cls,
+        config: Path | None,
+        *,
+        seed: int | None,
+        front: Any = None,
+        calm: bool = False,
+        **options: Any,
     ) -> Sidecar:
         """From an experiment file, or, without one, empty. Raises the limit of open files.
 
-        ``front`` are keys of ``[front]`` that come before the file's.
+        ``front`` are keys of ``[front]`` that come before the file's; ``calm``: without its
+        standing chaos.
         """
         raise_file_limit()
         experiment = load(config) if config else Experiment()
         if front is not None:
             experiment = experiment.with_front(front)
+        if calm:
+            experiment = dataclasses.replace(experiment, chaos=None)
         return cls(experiment, seed=experiment.seed if seed is None else seed, **options)
 
     @property
@@ -152,6 +175,8 @@ class Sidecar:
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._stop.set)
         self.control.start()
+        if self.chaos is not None:
+            self.chaos.start()
         ready()
         self._stop.wait()
         self.close()
@@ -165,6 +190,20 @@ class Sidecar:
         self.control.close()
         self.journal.close()
 
+    def _chaos(self, experiment: Experiment, seed: Seed, clock: MonotonicClock) -> Any:
+        if experiment.chaos is None:
+            return None
+        mix = experiment.mix()
+        if not mix:
+            raise ConfigurationError("chaos: there is no [[backend]] to perturb")
+        return StandingChaos(
+            experiment.chaos, mix, experiment.rules, self.proxies, seed, clock, self._judged, _hour
+        )
+
+    def _judged(self, record: Any) -> None:
+        self.journal.write(record)
+        self.metrics.count(record)
+
     def _perturbation(self, record: Any) -> None:
         self.journal.write(record)
         self.hub.publish(record)
@@ -174,6 +213,8 @@ class Sidecar:
         self._published(record)
 
     def _published(self, record: Any) -> None:
+        if self.chaos is not None:
+            self.chaos.observe(record)
         self.feed.publish(record)
         if isinstance(record, RequestEnded):
             self.feed.publish(opinion(record, self._rules))

@@ -65,6 +65,8 @@ class Cell:
     possible: int
     """Requests that are linked, but not exactly."""
     worst: Case | None = None
+    certain: bool = False
+    """All of several requests that were hit went wrong, so that it is no coincidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,8 @@ class Judgement:
     dropped: int = 0
     """Observations that are known to be missing."""
     warnings: tuple[str, ...] = ()
+    flaky: tuple[str, ...] = ()
+    """Routes that fail now and then without any perturbation, with figures, one line each."""
 
     def cell(self, route: str, perturbation: str) -> Cell | None:
         for cell in self.cells:

@@ -34,6 +34,8 @@ SIDECAR_VARIABLE = "SEISM_SIDECAR"
 """Environment variable: ``host:port`` of the sidecar's control address."""
 TOKEN_VARIABLE = "SEISM_TOKEN"
 """Environment variable: the token that the sidecar wants, if it wants one."""
+REDIRECT_VARIABLE = "SEISM_REDIRECT"
+"""Environment variable: a JSON object, ``host:port`` of each backend -> of its proxy."""
 
 ENVIRON_REQUEST = "seism.request"
 """WSGI environ and ASGI scope key: the id of the request that is being observed."""
@@ -311,6 +313,8 @@ class Link:
     role: str = "hit"
     how: str = ""
     """``bytes`` or ``last`` for the ledger."""
+    send: int = 0
+    """Which of the request's sends on that connection was perturbed, from 1; 0: not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from seism_middleware.contract import (
     DRIVER,
     LEDGER,
     TRACE,
+    UPSTREAM,
     Harm,
     Hold,
     Link,
@@ -224,7 +225,8 @@ class Correlator:
             if key in case.linked:
                 return []
             case.linked[key] = role
-        return [Link(case.began.perturbation, key, evidence, found.exact, role, found.how)]
+        send = _send(case, found.request)
+        return [Link(case.began.perturbation, key, evidence, found.exact, role, found.how, send)]
 
     def _idle(self, case: Case, connection: Connection) -> list[Link]:
         """Nobody waited: the first one to use the connection after it is harmed."""
@@ -263,3 +265,12 @@ class Correlator:
             if case.began.proxy == backend and case.began.at <= at:
                 for link in self._link(case, Found(request, True), CONNECT):
                     self._emit(link)
+
+
+def _send(case: Case, request: Request | None) -> int:
+    """``Link.send``: how many of its sends had begun where the perturbation did."""
+    connection, began = case.connection, case.began
+    if request is None or connection is None or connection.opaque or began.offset is None:
+        return 0
+    end = began.offset + (began.stream == UPSTREAM)
+    return sum(c.request is request and c.offset < end for c in connection.history() if c.length)

@@ -19,6 +19,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from seism.proxy.end import Socket
+from seism.proxy.gate import Gate
 from seism.proxy.live import Traffic
 from seism.proxy.pump import Pump
 from seism.proxy.relay import Relay
@@ -38,6 +39,7 @@ from seism.toxics.base import (
     Eof,
     Forward,
     Reset,
+    Stage,
     Wake,
 )
 from seism_middleware.contract import UPSTREAM
@@ -190,11 +192,20 @@ class Link(Pump):
             return  # nothing will ever reach it
         else:
             slot = Slot(rule, self._connection.rng(rule))
+            if rule.turn:
+                slot.stage = self._gate(slot.stage, rule)
             self._slots.insert(position, slot)
             self._choose()
             commands = slot.stage.started(now)
         self._run(slot, commands, now)
         self._regulate()
+
+    def _gate(self, stage: Stage, rule: Rule) -> Gate:
+        client = self if self.stream == UPSTREAM else self.other
+        gate = Gate(stage, rule.turn, rule.turns, lambda: client.since)
+        if client.received and not (self.stream == UPSTREAM and client.answered):
+            gate.skip(client.since)
+        return gate
 
     def take(self, name: str) -> None:
         """Remove the stage of the rule ``name``, if this link has one."""

@@ -40,6 +40,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
         "never_fired": judgement.never_fired,
         "dropped": judgement.dropped,
         "warnings": judgement.warnings,
+        "flaky": judgement.flaky,
     }
     return json.dumps(_finite(document), indent=2, allow_nan=False) + "\n"
 
