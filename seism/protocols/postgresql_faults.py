@@ -41,8 +41,10 @@ COPY = "copy"
 CODES = "https://www.postgresql.org/docs/current/errcodes-appendix.html"
 COMMITS = ("COMMIT", "END")
 WRITES = (
-    "ALTER COMMENT CREATE DELETE DROP GRANT INSERT MERGE REFRESH REINDEX REVOKE TRUNCATE UPDATE"
-).split()
+    "ALTER", "COMMENT", "CREATE", "DELETE", "DROP", "GRANT", "INSERT", "MERGE", "REFRESH",
+    "REINDEX", "REVOKE", "TRUNCATE", "UPDATE",
+)  # fmt: skip
+"""Statements that a read-only server refuses."""
 SIMPLE = ("Q", "F")
 """Messages that are answered by ReadyForQuery of their own."""
 KEPT = b"NS"
@@ -116,9 +118,10 @@ class _Fail(Reaction):
         yield Answered()
 
 
-@dataclass(frozen=True, slots=True)
 class PostgreSQLError(Fault):
     """Base of the faults that let one statement fail."""
+
+    __slots__ = ()
 
     protocol: ClassVar[str] = "postgresql"
     phases: ClassVar[tuple[str, ...]] = (COMMAND, PREPARE)
@@ -148,7 +151,9 @@ class PostgreSQLSerialization(PostgreSQLError):
     type: ClassVar[str] = "postgresql_serialization_failure"
     code: ClassVar[str] = "40001"
     text: ClassVar[str] = "could not serialize access due to concurrent update"
-    source: ClassVar[str] = "https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html"  # fmt: skip
+    source: ClassVar[str] = (
+        "https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +187,7 @@ class PostgreSQLReadOnly(PostgreSQLError):
     type: ClassVar[str] = "postgresql_read_only"
     code: ClassVar[str] = "25006"
     text: ClassVar[str] = "cannot execute the statement in a read-only transaction"
-    kinds: ClassVar[tuple[str, ...]] = tuple(WRITES)
+    kinds: ClassVar[tuple[str, ...]] = WRITES
     source: ClassVar[str] = "https://www.postgresql.org/docs/current/hot-standby.html"
 
 
@@ -196,9 +201,10 @@ class PostgreSQLDiskFull(PostgreSQLError):
     source: ClassVar[str] = "https://www.postgresql.org/docs/current/disk-full.html"
 
 
-@dataclass(frozen=True, slots=True)
 class PostgreSQLEnd(Fault):
     """Base of the faults that end the session, with an error that says so."""
+
+    __slots__ = ()
 
     protocol: ClassVar[str] = "postgresql"
     source: ClassVar[str] = CODES

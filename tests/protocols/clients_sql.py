@@ -14,7 +14,6 @@ import pymysql
 from tests import native
 from tests.protocols.outcome import seen
 
-
 PATIENCE = 20
 
 
@@ -96,9 +95,14 @@ class Asyncpg(Client):
         try:
             self._connection = self._loop.run_until_complete(
                 asyncpg.connect(
-                    host="127.0.0.1", port=port, user="seism", database="postgres", ssl=False,
-                    timeout=PATIENCE, **options,
-                )  # fmt: skip
+                    host="127.0.0.1",
+                    port=port,
+                    user="seism",
+                    database="postgres",
+                    ssl=False,
+                    timeout=PATIENCE,
+                    **options,
+                )
             )
         except BaseException:
             self._loop.close()

@@ -71,7 +71,9 @@ def deadlock(client: type[Client], port: int) -> str:
         thread = threading.Thread(target=other.run, args=(waits,))
         thread.start()
         with connected(Psycopg, port) as admin:
-            until(lambda: admin.run("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+            until(
+                lambda: admin.run("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            )
         raised = str(one.fails(UPDATE, "one"))
         thread.join(20)
         return raised
@@ -236,7 +238,9 @@ def test_in_a_transaction_it_aborts_the_servers_too(
         victim.run("BEGIN")
         victim.run(INSERT)
         with db.fault("postgresql_deadlock"):
-            assert "40P01" in victim.fails(UPDATE if values else UPDATE.replace("$1", "'x'"), *values)
+            assert "40P01" in victim.fails(
+                UPDATE if values else UPDATE.replace("$1", "'x'"), *values
+            )
         assert victim.fails("SELECT 1").endswith("25P02")
         assert victim.fails(UPDATE, "changed").endswith("25P02")
         victim.run("ROLLBACK")
