@@ -31,7 +31,7 @@ from seism.protocols.fault import (
     ToClient,
     ToServer,
 )
-from seism.toxics.base import CHANGED, Rng, Toxic
+from seism.toxics.base import CHANGED, PASSED, Rng, Toxic
 
 PREPARE = "prepare"
 """Phase of an exchange that parses a statement and does not execute it."""
@@ -47,6 +47,8 @@ WRITES = (
 """Statements that a read-only server refuses."""
 SIMPLE = ("Q", "F")
 """Messages that are answered by ReadyForQuery of their own."""
+SYNTAX = b"\0C42601\0"
+"""What the server says of a statement that it cannot parse."""
 KEPT = b"NS"
 """Of an answer that is exchanged: notices, and parameters that have really changed."""
 
@@ -113,6 +115,9 @@ class _Fail(Reaction):
                 yield ToClient(whole)
             elif code == ord("Z"):
                 ready = whole
+            elif code == ord("E") and SYNTAX not in whole:
+                # It has an error of its own, as in a transaction that is aborted already.
+                self._error, self.outcome = whole, PASSED
             at += size
         yield ToClient(self._error + ready)
         yield Answered()

@@ -1,6 +1,7 @@
 """What real MySQL clients did while they were recorded, and which exchanges that is.
 
-The greeting is not among them, as no request belongs to it. As a program it records them again, into ``tests/data/mysql/``::
+The greeting is not among them, as no request belongs to it. As a program it records them
+again, into ``tests/data/mysql/``::
 
     python -m tests.protocols.sessions_mysql
 """

@@ -141,6 +141,14 @@ def test_rows_are_passed_on_in_one_piece() -> None:
     assert [len(piece.data) for piece in pieces[-2:]] == [len(rows), len(READY)]
 
 
+def test_a_notification_that_is_not_whole_says_so() -> None:
+    """Nothing that a fault sends may come in the middle of it."""
+    news = message("A", b"\0\0\0\1news\0payload\0")
+    listener = heard(PostgreSQL, [*START, (DOWN, news[:9]), (DOWN, news[9:])])
+    found = [(piece.exchange, piece.cut) for piece in listener.pieces[DOWN][-2:]]
+    assert found == [(None, True), (None, False)]
+
+
 @pytest.mark.parametrize(
     "turns",
     [
