@@ -1,7 +1,7 @@
 """What a PostgreSQL server can answer instead of the truth.
 
 A statement that fails is made to fail for the server, too: in its place the server gets one
-that it cannot parse, and of its answer only the error is exchanged for ours. So the
+that it must refuse, and of its answer only the error is exchanged for ours. So the
 transaction is really aborted and ReadyForQuery really says so: what follows gets 25P02 from
 the server itself until ROLLBACK, and in the extended protocol it is the server that drops
 everything up to Sync. A COMMIT that fails has rolled back: the server gets ROLLBACK.
@@ -47,8 +47,8 @@ WRITES = (
 """Statements that a read-only server refuses."""
 SIMPLE = ("Q", "F")
 """Messages that are answered by ReadyForQuery of their own."""
-SYNTAX = b"\0C42601\0"
-"""What the server says of a statement that it cannot parse."""
+UNDEFINED = b"\0C42703\0"
+"""What the server says of a column that there is not."""
 KEPT = b"NS"
 """Of an answer that is exchanged: notices, and parameters that have really changed."""
 
@@ -65,8 +65,11 @@ def error(severity: str, code: str, text: str, kind: str = "E") -> bytes:
 
 
 def _refused(code: str) -> bytes:
-    """A statement that no server takes; the code is for whoever reads the server's log."""
-    return f"seism_injects_{code}\0".encode()
+    """A statement that no server takes; the code is for whoever reads the server's log.
+
+    There is no such column. A mere syntax error would be found before an aborted transaction.
+    """
+    return f"SELECT seism_injects_{code}\0".encode()
 
 
 def _parse(statement: bytes) -> bytes:
@@ -115,7 +118,7 @@ class _Fail(Reaction):
                 yield ToClient(whole)
             elif code == ord("Z"):
                 ready = whole
-            elif code == ord("E") and SYNTAX not in whole:
+            elif code == ord("E") and UNDEFINED not in whole:
                 # It has an error of its own, as in a transaction that is aborted already.
                 self._error, self.outcome = whole, PASSED
             at += size
