@@ -1,8 +1,8 @@
 """What a mail server can answer instead of the truth, at each stage (RFC 5321, 4.2).
 
 A command that is refused never reaches the server. Where the server has asked for what is
-refused, its own state follows: an AUTH dialogue is cancelled, and the connection ends
-behind a refused message, which so is not delivered.
+refused, its own state follows: an AUTH dialogue is cancelled, a mail transaction is reset,
+and the connection ends behind a refused message, which so is not delivered.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ DATA = "data"
 """Phase of the message itself."""
 BANNER, CREDENTIALS, CONTENT = "banner", "credentials", "content"
 RFC_5321 = "https://www.rfc-editor.org/rfc/rfc5321"
-_CANCEL = b"*\r\n"
-"""A client's way out of an AUTH dialogue (RFC 4954, 4)."""
+_INSTEAD = {CREDENTIALS: b"*\r\n", "DATA": b"RSET\r\n"}
+"""What the server gets so that it is where its client thinks it is: out of the dialogue (RFC
+4954, 4), without a mail transaction."""
 _TEXT = re.compile(r"[\t\x20-\x7e]{1,400}")
 
 
@@ -49,8 +50,8 @@ class SmtpReply(Fault):
 
     def reaction(self, exchange: Exchange, rng: Rng) -> Reaction:
         reply = f"{self.code} {self.text}\r\n".encode()
-        if exchange.kind == CREDENTIALS and not self.closes:
-            return Replace(reply, request=_CANCEL)
+        if exchange.kind in _INSTEAD and not self.closes:
+            return Replace(reply, request=_INSTEAD[exchange.kind])
         ends = self.closes or exchange.kind == CONTENT
         return Answer(reply, Close() if ends else None)
 

@@ -96,8 +96,8 @@ def test_what_a_client_makes_of_it(proxy: Behind, fault: str, call: str, client:
         check("memcached", f"{fault}: {call}", client, outcome(calls[call]))
         assert proxy.proxies.began
         proxy.heal()
-        assert calls["set"]()
-        assert calls["get"]() in ("v", b"v")
+        # libmemcached gives a server up after what it takes for a failure of its own.
+        check("memcached", f"{fault}: {call}, then set", client, outcome(calls["set"]))
     with CLIENTS[client](proxy.port) as calls:
         assert calls["get"]() in ("v", b"v")
 
@@ -129,7 +129,7 @@ def test_a_meta_command_is_answered_in_kind(proxy: Behind, fault: str) -> None:
 
 def test_a_miss_of_meta_gets_is_what_the_server_says_of_one(server: int, proxy: Behind) -> None:
     asked = b"mg k v\r\nmg k v q\r\nmg k2 v q k O9\r\nmn\r\n"
-    missed = _raw(server, asked.replace(b" k", b" gone"), b"MN\r\n")
+    missed = _raw(server, asked.replace(b"mg k", b"mg gone"), b"MN\r\n")
     proxy.fault("memcached_miss")
     assert _raw(proxy.port, asked, b"MN\r\n") == missed == b"EN\r\nMN\r\n"
 
