@@ -27,6 +27,8 @@ from seism.errors import ConfigurationError, Unavailable
 from seism_middleware import contract
 
 SCHEMA = 1
+DIED, OUT_OF_MEMORY, BROKEN = "died", "out of memory", "stream broken"
+"""How a worker can leave without a goodbye."""
 MAX_QUEUED = 1_000_000
 """Records waiting for the disk; beyond that they are counted as lost, never silently."""
 
@@ -71,6 +73,9 @@ class LoadDone:
     segment: str
     requests: int
     routes: dict[str, Any]
+    actions: dict[str, Any] | None = None
+    """Of each route whose requests are actions: how many were sent, acknowledged, done
+    twice or more (``twice``), acknowledged and never done (``lost``), not known (``unknown``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,8 @@ class WorkerLeft:
     at: float
     orderly: bool
     unanswered: int = 0
+    reason: str = ""
+    """Where it was not orderly: ``died``, ``out of memory`` or ``stream broken``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from seism.errors import ConfigurationError
-from seism.journal import Entry, LoadDone, Manifest, Missing, Phase
+from seism.journal import Entry, LoadDone, Manifest, Missing, Phase, WorkerLeft
+from seism.model import FRONT
 from seism_middleware.contract import (
     BODY_NONE,
     Census,
+    Harm,
     Hello,
     Link,
     PerturbationBegan,
@@ -55,9 +57,17 @@ class Timeline:
     ends: dict[str, PerturbationEnded] = field(default_factory=dict)
     requests: dict[str, RequestEnded] = field(default_factory=dict)
     workers: list[Hello] = field(default_factory=list)
+    harms: list[Harm] = field(default_factory=list)
+    left: dict[str, WorkerLeft] = field(default_factory=dict)
+    """Worker -> how its stream ended."""
     missing: int = 0
     complete: bool = False
     """Whether the run came to its planned end."""
+
+    @property
+    def sees_logs(self) -> bool:
+        """Whether the app's log was observed: not from in front of it."""
+        return not any(worker.worker == FRONT for worker in self.workers)
 
     def find(self, phase: str, step: int | None = None) -> Segment | None:
         for segment in self.segments:
@@ -113,6 +123,10 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
         timeline.segments[-1].load = record
     elif isinstance(record, Hello):
         timeline.workers.append(record)
+    elif isinstance(record, Harm):
+        timeline.harms.append(record)
+    elif isinstance(record, WorkerLeft):
+        timeline.left[worker] = record
     elif isinstance(record, Missing):
         timeline.missing += record.count
 

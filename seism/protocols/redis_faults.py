@@ -34,7 +34,7 @@ def words(text: str) -> frozenset[str]:
 
 
 _TRANSACTION = words("MULTI DISCARD WATCH UNWATCH")
-_WRITES = words(
+WRITES = words(
     "APPEND BITFIELD BITOP BLMOVE BLMPOP BLPOP BRPOP BRPOPLPUSH BZMPOP BZPOPMAX BZPOPMIN COPY DECR"
     " DECRBY DEL DELIFEQ EXPIRE EXPIREAT FLUSHALL FLUSHDB GEOADD GEORADIUS GEORADIUSBYMEMBER"
     " GEOSEARCHSTORE GETDEL GETEX GETSET HDEL HEXPIRE HEXPIREAT HGETDEL HGETEX HINCRBY HINCRBYFLOAT"
@@ -60,13 +60,13 @@ class RedisError(Fault):
     text: ClassVar[str]
     """The error without its code."""
     writes: ClassVar[bool] = False
-    """Only commands that write meet it."""
+    """Only commands that write meet it, and no EXEC, which may have none to carry out."""
 
     def fits(self, exchange: Exchange) -> bool:
         # A server takes these whatever state it is in, and refuses what they are for.
         if exchange.kind in _TRANSACTION:
             return False
-        if self.writes and exchange.kind not in _WRITES:
+        if self.writes and exchange.kind not in WRITES:
             return False
         return Fault.fits(self, exchange)
 
