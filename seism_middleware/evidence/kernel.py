@@ -23,8 +23,8 @@ from typing import Any
 
 from seism_middleware.contract import KERNEL
 from seism_middleware.evidence.base import Case, Finding, Found
-from seism_middleware.handle import Handle, close_file, connected, open_file, read
-from seism_middleware.ledger import Ledger, address_text
+from seism_middleware.handle import close_file, open_file, read
+from seism_middleware.ledger import Ledger
 from seism_middleware.native import original
 from seism_middleware.request import Request
 
@@ -167,12 +167,11 @@ class KernelEvidence:
         began = case.began
         if case.connection is not None or not began.client or not self._expected():
             return None
-        unknown = dict(self._unknown())
-        handle = unknown.get(began.client)
-        if handle is None:
+        found = [h for h, local, _ in self._ledger.unowned() if local == began.client]
+        if not found:
             return None  # of another process
         case.owned = True
-        threads = blocked_on(handle.fileno()) if readable() else []
+        threads = blocked_on(found[0].fileno()) if readable() else []
         requests = {request: None for request in map(request_of, threads) if request is not None}
         in_time = began.hold > 0 and time.monotonic() < began.at + began.hold
         if not requests:
@@ -185,13 +184,6 @@ class KernelEvidence:
 
     def ask(self) -> None:
         """Have the proxy hold what it perturbs on the connections that are still unknown."""
-        unknown = [local for local, _ in self._unknown()]
+        unknown = [local for _, local, _ in self._ledger.unowned()]
         if unknown and readable():
             self._ask(unknown)
-
-    def _unknown(self) -> Iterator[tuple[str, Handle]]:
-        for handle, peer in connected():
-            if self._ledger.backend_of(peer) is None:
-                continue
-            if self._ledger.table.get(handle.fileno()) is None:
-                yield address_text(handle.getsockname()), handle
