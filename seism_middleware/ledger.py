@@ -19,13 +19,13 @@ import struct
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from seism_middleware import harm, native
 from seism_middleware.carry import doubtful, unsure
 from seism_middleware.contract import DRIVER, LEDGER, OpenConnection, Proxied
-from seism_middleware.handle import connected
+from seism_middleware.handle import Handle, connected
 from seism_middleware.request import Request, current
 
 MAX_CLAIMS = 1024
@@ -421,6 +421,20 @@ class Ledger:
                     connection.verify(sock)
                 return connection
         return None
+
+    def unowned(self) -> Iterator[tuple[Handle, str, str]]:
+        """The sockets of this process that lead to a proxy and of which nothing is known here.
+
+        Each with its local address and the proxy's name.
+        """
+        for handle, peer in connected():
+            backend = self.backend_of(peer)
+            if backend is None:
+                continue
+            local = address_text(handle.getsockname())
+            known = self.table.get(handle.fileno())
+            if known is None or known.local != local:
+                yield handle, local, backend
 
     def prune(self) -> None:
         """Let go of connections whose socket was closed by the garbage collector."""
