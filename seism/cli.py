@@ -23,6 +23,7 @@ import click
 
 from seism import __version__
 from seism.commands.check import check
+from seism.commands.new import new
 from seism.commands.proxy import proxy
 from seism.commands.tail import reset, tail
 from seism.commands.toxic import toxic
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 SEED_HELP = "The root of all chance.  [default: the file's, else 1]"
 JOURNAL = "journal.jsonl"
+TIMELINE = "timeline.html"
 EXISTING_FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -45,7 +47,7 @@ def cli() -> None:
     """Prove that a web application survives its backends."""
 
 
-for command in (proxy, toxic, reset, tail, check):
+for command in (proxy, toxic, reset, tail, check, new):
     cli.add_command(command)
 
 
@@ -84,34 +86,68 @@ def _reports(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _sidecar(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of the commands that run a sidecar."""
+    for decorate in (
+        click.option("--verbose", "-v", is_flag=True, help="Log more."),
+        click.option(
+            "--journal", type=EXISTING_FILE,
+            help="The journal's file.  [default: seism-report/journal-TIME.jsonl]",
+        ),
+        click.option(
+            "--hold-ms", type=click.IntRange(0, 1000), default=20, show_default=True,
+            help="How long a toxic waits at most for an observer that must look who is hit; "
+            "0: never.",
+        ),
+        click.option("--seed", type=click.IntRange(0), help=SEED_HELP),
+        click.option(
+            "--port", type=click.IntRange(0, 65535), default=8474, show_default=True,
+            help="Its port; 0 picks a free one.",
+        ),
+        click.option(
+            "--host", default="127.0.0.1", show_default=True, help="Address of the control API."
+        ),
+        click.option("--config", type=EXISTING_FILE, help="The same as FILE."),
+        click.argument("file", type=EXISTING_FILE, required=False),
+    ):  # fmt: skip
+        command = decorate(command)
+    return command
+
+
 @cli.command()
-@click.argument("file", type=EXISTING_FILE, required=False)
-@click.option("--config", type=EXISTING_FILE, help="The same as FILE.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address of the control API.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8474, show_default=True,
-    help="Its port; 0 picks a free one.",
-)  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), help=SEED_HELP)
-@click.option(
-    "--journal", type=EXISTING_FILE,
-    help="The journal's file.  [default: seism-report/journal-TIME.jsonl]",
-)  # fmt: skip
-@click.option(
-    "--hold-ms", type=click.IntRange(0, 1000), default=20, show_default=True,
-    help="How long a toxic waits at most for an observer that must look who is hit; 0: never.",
-)  # fmt: skip
-@click.option("--verbose", "-v", is_flag=True, help="Log more.")
-def serve(
-    file: Path | None, config: Path | None, host: str, port: int, seed: int | None,
-    journal: Path | None, hold_ms: int, verbose: bool,
-) -> None:  # fmt: skip
+@_sidecar
+def serve(**options: Any) -> None:
     """Run the sidecar: proxies, journal and control API, until it is interrupted.
 
     The backends of FILE get proxies, with their toxics: a seism.toml, or Toxiproxy's JSON.
     Prints the control API's address. Anything but a loopback address needs a token in
     the environment variable SEISM_TOKEN.
     """
+    _serve(**options)
+
+
+@cli.command()
+@_sidecar
+@click.option("--app", help="Where the app answers: http://host:port.  [default: the file's]")
+@click.option("--listen", help="Where its clients go: host:port.  [default: the file's, or any]")
+@click.option(
+    "--bad-gateway", is_flag=True, default=None,
+    help="Clients get a 502 where the app cannot be reached, instead of a reset.",
+)  # fmt: skip
+def front(app: str | None, listen: str | None, bad_gateway: bool | None, **options: Any) -> None:
+    """Run the sidecar with a proxy in front of an app that can have no middleware.
+
+    It observes the app's HTTP requests as the middleware would, for the same verdicts.
+    Prints the control API's address, then the one for the app's clients.
+    """
+    given = {"app": app, "listen": listen, "bad_gateway": bad_gateway}
+    _serve(**options, front={key: value for key, value in given.items() if value is not None})
+
+
+def _serve(
+    *, file: Path | None, config: Path | None, verbose: bool, journal: Path | None,
+    front: dict[str, Any] | None = None, **options: Any,
+) -> None:  # fmt: skip
     if file and config:
         raise click.UsageError("FILE and --config are the same: one of them is enough.")
     _log(verbose)
@@ -121,8 +157,8 @@ def serve(
     if journal is None:
         journal = Path("seism-report") / time.strftime("journal-%Y%m%d-%H%M%S.jsonl")
     sidecar = Sidecar.configured(
-        file or config, host=host, port=port, seed=seed, journal=journal,
-        token=os.environ.get(TOKEN_VARIABLE, ""), hold_ms=hold_ms,
+        file or config, journal=journal, token=os.environ.get(TOKEN_VARIABLE, ""), front=front,
+        **options,
     )  # fmt: skip
 
     def ready() -> None:
@@ -130,6 +166,8 @@ def serve(
         gc.collect()
         gc.freeze()
         click.echo(f"http://{sidecar.address}")
+        if sidecar.front_address:
+            click.echo(f"http://{sidecar.front_address}")
         sys.stdout.flush()
 
     sidecar.run_until_stopped(ready)
@@ -213,11 +251,15 @@ def completion(shell: str) -> None:
 def _report(judgement: Judgement, journal: Path, directory: Path, strict: bool) -> int:
     from rich.console import Console
 
+    from seism.dashboard.standalone import render
+    from seism.journal import read
     from seism.report.terminal import show
     from seism.report.writer import write
 
     try:
         paths = write(judgement, directory, strict=strict)
+        paths[TIMELINE] = directory / TIMELINE
+        paths[TIMELINE].write_text(render(read(journal), judgement), encoding="utf-8")
     except OSError as error:
         raise Unavailable(f"{directory}: {error.strerror}") from None
     show(judgement, Console(), paths=[journal, *paths.values()], strict=strict)

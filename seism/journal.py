@@ -73,6 +73,9 @@ class LoadDone:
     segment: str
     requests: int
     routes: dict[str, Any]
+    actions: dict[str, Any] | None = None
+    """Of each route whose requests are actions: how many were sent, acknowledged, done
+    twice or more (``twice``), acknowledged and never done (``lost``), not known (``unknown``)."""
 
 
 @dataclass(frozen=True, slots=True)

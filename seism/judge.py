@@ -27,6 +27,7 @@ from seism import manners, options
 from seism.harm import LEAKED, Harmed, Pools, deaths
 from seism.journal import Entry, Phase
 from seism.model import DOWN
+from seism.opinion import failure
 from seism.rules import Rules
 from seism.timeline import Segment, Timeline, build, name
 from seism.verdict import (
@@ -71,7 +72,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
     steady = control.verdict()
     cells: list[Cell] = []
     cases: list[Case] = []
-    findings: list[str] = []
+    findings = list(_actions(timeline.find("steady"), "without any perturbation"))
     harms: list[Harm] = []
     misses: list[str] = []
     pools: list[Pool] = []
@@ -154,9 +155,9 @@ class _Control:
         if not requests:
             return "no request was observed in the control run"
         bad = Counter(
-            f"{name(request)}: {failure}"
+            f"{name(request)}: {failed}"
             for request in requests
-            if (failure := _failure(request) or self.harmed.reason(request.request))
+            if (failed := failure(request) or self.harmed.reason(request.request))
         )
         if not bad:
             return ""
@@ -232,8 +233,11 @@ class _Step:
         return manners.told(failed, self.step["backend"], self.name)
 
     def findings(self) -> list[str]:
-        """What concerns whole workers, or requests that no worker saw."""
-        found = []
+        """What concerns whole workers, requests that no worker saw, or actions."""
+        found = [
+            *_actions(self.during, f"{self.name}: during it"),
+            *_actions(self.after, f"{self.name}: after it"),
+        ]
         for worker, census in self.after.censuses.items():
             earlier = self.before.censuses.get(worker)
             if earlier is None or earlier.rss is None or census.rss is None:
@@ -246,7 +250,8 @@ class _Step:
                 )
         for segment, when in ((self.during, "during"), (self.after, "after")):
             unseen = _unseen(segment)
-            if unseen:
+            # What is cut on the clients' side may never reach the app, and is not its fault.
+            if unseen and not self.step.get("front"):
                 found.append(
                     f"{self.name}: {when} it {unseen} requests got no response, "
                     "and no worker ever saw them"
@@ -273,21 +278,30 @@ class _Step:
         return judged
 
     def _during(self, request: RequestEnded) -> Opinion:
+        if self._cut_off(request):
+            return FINE
         route = name(request)
         rules = self.control.rules[route]
         deadline = self.control.deadline[route]
-        failure = _failure(request, (503, *rules.allow))
-        failure = failure or self.control.harmed.reason(request.request)
-        if failure:
-            return RED, failure
+        failed = failure(request, (503, *rules.allow))
+        failed = failed or self.control.harmed.reason(request.request)
+        if failed:
+            return RED, failed
         if (request.status or 0) < 500 and not self._usual(request):
             return RED, f"{request.status}, which the control run never gave"
         if request.duration > deadline:
             return AMBER, f"slower than the deadline of {deadline:.1f} s"
         if request.status == 503:
-            missing = manners.missing(request, rules, self.step["backend"])
-            return (AMBER, "503 " + " and ".join(missing)) if missing else FINE
+            lacking = manners.missing(
+                request, rules, self.step["backend"], sees_logs=self.timeline.sees_logs
+            )
+            return (AMBER, "503 " + " and ".join(lacking)) if lacking else FINE
         return FINE
+
+    def _cut_off(self, request: RequestEnded) -> bool:
+        """Whether it is its client's line that was perturbed, so that it had nobody to answer."""
+        broken = request.body in (BODY_NONE, BODY_TRUNCATED)
+        return broken and bool(self.step.get("front")) and self._exact(request)
 
     def _after(self, request: RequestEnded, place: int) -> Opinion:
         if self._as_steady(request):
@@ -444,18 +458,6 @@ def _described(record: PerturbationBegan) -> str:
     return f"{where}, from byte {record.offset} of the connection from {record.client}"
 
 
-def _failure(request: RequestEnded, allowed: Sequence[int] = ()) -> str:
-    """Why the request failed by its status or body alone, empty if it did not."""
-    if request.body == BODY_NONE or request.status is None:
-        return "no response"
-    if request.body == BODY_TRUNCATED:
-        return f"{request.status} with a truncated body"
-    if request.status >= 500 and request.status not in allowed:
-        raised = f" ({request.exception})" if request.exception else ""
-        return f"{request.status}{raised}"
-    return ""
-
-
 def _preference(link: Link) -> tuple[bool, bool]:
     return (not link.exact, link.role != "hit")
 
@@ -481,6 +483,19 @@ def _unseen(segment: Segment) -> int:
         return 0
     never_begun = segment.load.requests - len(segment.requests)
     return max(0, min(never_begun, _unanswered(segment.load.routes)))
+
+
+def _actions(segment: Segment | None, when: str) -> Iterator[str]:
+    """Actions that were not done exactly as often as their clients were told."""
+    load = segment.load if segment else None
+    for route, tally in (load.actions or {} if load else {}).items():
+        for key, what in (
+            ("twice", "were done more than once"),
+            ("lost", "were acknowledged and never done"),
+            ("unknown", "are in doubt: the app did not say how often they were done"),
+        ):
+            if tally.get(key):
+                yield f"{when} {tally[key]} of {tally['sent']} actions {route} {what}"
 
 
 def _dropped(timeline: Timeline) -> int:

@@ -28,12 +28,17 @@ def log_misses(request: RequestEnded, backend: str) -> dict[str, str]:
     return misses
 
 
-def missing(request: RequestEnded, rules: Applied, backend: str) -> list[str]:
-    """Why the 503 of ``request`` is not green, in words; empty if it is."""
+def missing(
+    request: RequestEnded, rules: Applied, backend: str, *, sees_logs: bool = True
+) -> list[str]:
+    """Why the 503 of ``request`` is not green, in words; empty if it is.
+
+    Where nobody ``sees_logs``, as in front of an app without the middleware, none is missed.
+    """
     wrong = []
     if rules.retry_after and not request.retry_after:
         wrong.append("without Retry-After")
-    misses = log_misses(request, backend)
+    misses = log_misses(request, backend) if sees_logs else {}
     return wrong + [text for rule, text in misses.items() if getattr(rules, rule)]
 
 

@@ -17,19 +17,23 @@ from gevent.event import Event
 
 from seism import __version__, signals
 from seism.bus.feed import Feed
+from seism.bus.front import Front
 from seism.bus.hub import Hub
 from seism.clock import MonotonicClock
 from seism.control import connections, events, native, openapi, toxiproxy
 from seism.control.metrics import Metrics
 from seism.control.router import Router
 from seism.control.server import ControlServer
+from seism.dashboard import page
 from seism.experiment.config import Experiment, load
 from seism.experiment.plan import make
 from seism.journal import SCHEMA, Journal, Manifest
-from seism.model import show_address
+from seism.model import FRONT, show_address
+from seism.opinion import opinion
+from seism.protocols.http import Http
 from seism.proxy.collection import Collection
 from seism.rng import Seed
-from seism_middleware.contract import STREAM_PATH
+from seism_middleware.contract import STREAM_PATH, RequestEnded
 
 log = logging.getLogger(__name__)
 
@@ -82,21 +86,34 @@ class Sidecar:
         )
         self.hub.holds = self.proxies.hold(hold_ms / 1000)
         self.feed = Feed(f"{os.getpid():x}{round(clock.now() * 1000):x}")
+        self.front = Front(self.hub, Http) if experiment.front else None
+        if self.front is not None:
+            self.proxies.follow(self.front.follow)
         self.metrics = Metrics(self.proxies, self.hub, self.journal, self.feed)
+        self._rules = experiment.rules
         self._stop = Event()
         try:
             for spec, toxics in experiment.proxies():
                 self.proxies.create(spec, toxics)
+            if experiment.front is not None:
+                spec = experiment.front.proxy(experiment.in_front())
+                self.proxies.create(spec, experiment.front.toxic)
             rows = [
                 *toxiproxy.routes(self.proxies),
                 *native.routes(self.hub, self.journal, clock),
                 *connections.routes(self.proxies),
                 *events.routes(self.feed),
+                *page.routes(),
                 *self.metrics.routes(lambda: router, lambda: self.control.refused),
             ]
             router = Router([*rows, *openapi.routes(rows, self.proxies.registry.toxics)])
             self.control = ControlServer(
-                host, port, router, token=token, upgrades={STREAM_PATH: self.hub.serve}
+                host,
+                port,
+                router,
+                token=token,
+                upgrades={STREAM_PATH: self.hub.serve},
+                public=page.public,
             )
         except BaseException:
             self.proxies.close()
@@ -104,16 +121,28 @@ class Sidecar:
             raise
 
     @classmethod
-    def configured(cls, config: Path | None, *, seed: int | None, **options: Any) -> Sidecar:
-        """From an experiment file, or, without one, empty. Raises the limit of open files."""
+    def configured(
+        cls, config: Path | None, *, seed: int | None, front: Any = None, **options: Any
+    ) -> Sidecar:
+        """From an experiment file, or, without one, empty. Raises the limit of open files.
+
+        ``front`` are keys of ``[front]`` that come before the file's.
+        """
         raise_file_limit()
         experiment = load(config) if config else Experiment()
+        if front is not None:
+            experiment = experiment.with_front(front)
         return cls(experiment, seed=experiment.seed if seed is None else seed, **options)
 
     @property
     def address(self) -> str:
         """``host:port`` of the control API."""
         return show_address(*self.control.address)
+
+    @property
+    def front_address(self) -> str:
+        """``host:port`` where clients find the app, empty without ``[front]``."""
+        return self.proxies.get(FRONT).listen if self.front is not None else ""
 
     def run_until_stopped(self, ready: Callable[[], None]) -> None:
         """Serve until SIGTERM or SIGINT, then close everything in order.
@@ -130,6 +159,8 @@ class Sidecar:
     def close(self) -> None:
         """End the perturbations, the streams and the journal, in that order."""
         self.proxies.close()
+        if self.front is not None:
+            self.front.close()
         self.feed.close()
         self.control.close()
         self.journal.close()
@@ -137,9 +168,13 @@ class Sidecar:
     def _perturbation(self, record: Any) -> None:
         self.journal.write(record)
         self.hub.publish(record)
+        if self.front is not None:
+            self.front.perturbation(record)
         self.metrics.count(record)
         self._published(record)
 
     def _published(self, record: Any) -> None:
         self.feed.publish(record)
+        if isinstance(record, RequestEnded):
+            self.feed.publish(opinion(record, self._rules))
         signals.send(self, record)

@@ -10,6 +10,7 @@ from typing import Any
 
 from seism.errors import ConfigurationError
 from seism.journal import Entry, LoadDone, Manifest, Missing, Phase, WorkerLeft
+from seism.model import FRONT
 from seism_middleware.contract import (
     BODY_NONE,
     Census,
@@ -62,6 +63,11 @@ class Timeline:
     missing: int = 0
     complete: bool = False
     """Whether the run came to its planned end."""
+
+    @property
+    def sees_logs(self) -> bool:
+        """Whether the app's log was observed: not from in front of it."""
+        return not any(worker.worker == FRONT for worker in self.workers)
 
     def find(self, phase: str, step: int | None = None) -> Segment | None:
         for segment in self.segments:

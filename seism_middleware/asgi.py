@@ -171,7 +171,9 @@ class _Response:
         self._report(body)
 
     def _unanswered(self) -> str:
-        """Nothing was sent: the server answers with a 500 of its own."""
+        """Nothing was sent: the server answers with a 500 of its own, if anyone is there."""
+        if self._gone:
+            return BODY_NONE
         self._request.status = 500
         return BODY_COMPLETE
 

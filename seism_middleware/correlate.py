@@ -6,12 +6,11 @@ several requests are possible they are all named, as possible.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from seism_middleware import harm
+from seism_middleware import harm, native
 from seism_middleware.contract import (
     CONNECT,
     DRIVER,
@@ -76,7 +75,7 @@ class Correlator:
 
     def forget(self) -> None:
         """Start anew, in a forked child."""
-        self._lock = threading.RLock()
+        self._lock = native.rlock()
         self._cases: dict[str, Case] = {}
         self._unknown: dict[str, list[Case]] = {}
         """By the client's address: whose connection has not been seen here."""
@@ -126,9 +125,8 @@ class Correlator:
         if any(case.owned and not case.began.hold for case in due):
             self._kernel.ask()
         for case in due:
-            if case.owned and not case.linked:
-                for link in self._links(case, case.possible or self._overlap.first(case)):
-                    self._emit(link)
+            for link in self._links(case, None if case.linked else case.possible):
+                self._emit(link)
         return min(left) - now if left else None
 
     def resolve(
@@ -160,7 +158,8 @@ class Correlator:
         finding = self._first(case)
         if finding is not None and finding.exact:
             return self._links(case, finding)
-        case.possible = finding
+        if case.owned:
+            case.possible = finding or self._overlap.first(case)
         return []
 
     def _known(self, case: Case) -> None:

@@ -16,15 +16,14 @@ import gc
 import re
 import socket
 import struct
-import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from seism_middleware import harm
-from seism_middleware.carry import doubtful, fed
+from seism_middleware import harm, native
+from seism_middleware.carry import doubtful, unsure
 from seism_middleware.contract import DRIVER, LEDGER, OpenConnection, Proxied
 from seism_middleware.handle import connected
 from seism_middleware.request import Request, current
@@ -221,7 +220,7 @@ class Ledger:
         self._ports: dict[int, list[Proxied]] = {}
         self._encrypted: frozenset[str] = frozenset()
         # Sockets are also closed by the garbage collector, at any point of any thread.
-        self._lock = threading.RLock()
+        self._lock = native.rlock()
 
     def watch(self, owner: int, proxies: Iterable[Proxied]) -> None:
         """Replace the list of proxies that ``owner`` (any number) is interested in."""
@@ -356,7 +355,7 @@ class Ledger:
         if arrived == connection.answered and claims and claims[-1].request is not request:
             connection.shared = True
         connection.answered = arrived
-        sure = not _doubtful() and (request is not None or not fed.get())
+        sure = not _doubtful() and (request is not None or not unsure())
         claim = Claim(connection.sent, length, request, _monotonic(), sure)
         claim.arrived = arrived
         if claims and claims[-1].request is not request:
@@ -470,7 +469,7 @@ class Ledger:
 
     def forget(self) -> None:
         """Start anew in a forked child: what the parent counts is the parent's."""
-        self._lock = threading.RLock()
+        self._lock = native.rlock()
         for container in (self.table, self._open, self._by_local, self._closed, self.refusals):
             container.clear()
 

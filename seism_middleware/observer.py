@@ -48,7 +48,7 @@ __all__ = ["Observer", "configured", "current", "parse_address"]
 
 MAX_EXCHANGES = 100
 """Connections listed in one observation."""
-BLIND = ("pymongo", "_mssql", "oracledb", "cx_Oracle", "pyodbc", "grpc", "pycurl", "zmq")
+BLIND = ("pycurl", "pymssql", "pyodbc", "cx_Oracle", "grpc", "zmq", "confluent_kafka")
 """Modules that write to sockets from C, past every patch, and that no driver's patch covers."""
 
 LEDGER = Ledger()

@@ -17,26 +17,28 @@ LAYOUT = (
     "model",
     "clock",
     "rng",
-    "protocols",
     "toxics",
+    "protocols",
     "journal",
     "rules",
     "verdict",
     "timeline",
     "harm",
     "manners",
+    "opinion",
     "judge",
     "signals",
     "registry",
     "proxy",
     "bus",
     "control",
+    "dashboard",
     "client",
     "experiment",
     "sidecar",
     "report",
-    "dashboard",
     "demo",
+    "new",
     "commands",
     "cli",
     "__main__",
@@ -119,8 +121,8 @@ def _order(path: str, tree: ast.Module) -> Iterator[str]:
         parts = name.split(".")
         if parts[0] == "":
             yield f"{line}: relative import"
-        elif parts[0] == "seism_middleware" and parts[1:2] != ["contract"]:
-            yield f"{line}: {name}: only the contract is shared with the app's process"
+        elif parts[0] == "seism_middleware" and parts[1:2] not in (["contract"], ["route"]):
+            yield f"{line}: {name}: only contract and route are shared with the app"
         elif parts[0] == "seism" and rows.get("".join(parts[1:2]), -1) > rows[member]:
             yield f"{line}: {member} imports {parts[1]}, which does not stand above it"
 

@@ -98,11 +98,13 @@ class Control:
         """Mark in the journal where a phase begins."""
         self.call("POST", "/seism/phase", {"phase": phase, "step": step, "name": name})
 
-    def load_done(self, segment: str, requests: int, routes: dict[str, Any]) -> None:
+    def load_done(
+        self, segment: str, requests: int, routes: dict[str, Any],
+        actions: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         """Journal what the load generator saw."""
-        self.call(
-            "POST", "/seism/load", {"segment": segment, "requests": requests, "routes": routes}
-        )
+        done = {"segment": segment, "requests": requests, "routes": routes}
+        self.call("POST", "/seism/load", done | ({"actions": actions} if actions else {}))
 
     def census(self) -> None:
         """Have every worker list its open connections, into the journal."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seism.commands.option import show_json, word, words
+from seism.model import FRONT
 from seism.report.text import clean
 
 if TYPE_CHECKING:
@@ -43,6 +44,12 @@ def check(file: Path, as_json: bool) -> None:
         {**dataclasses.asdict(spec), "toxics": [dataclasses.asdict(toxic) for toxic in toxics]}
         for spec, toxics in experiment.proxies()
     ]
+    if experiment.front is not None:
+        front = {**dataclasses.asdict(experiment.front), "name": FRONT, "enabled": True}
+        front["toxics"] = front.pop("toxic")
+        front["upstream"] = experiment.in_front()
+        del front["app"]
+        proxies.append(front)
     if as_json:
         show_json({"seed": experiment.seed, "proxies": proxies, "plan": steps})
         return

@@ -42,6 +42,7 @@ class LoadReported:
     segment: str = option(help="which requests")
     requests: int = option(help="how many were sent", minimum=0)
     routes: dict[str, Any] = option(help="per route: counts, statuses, times")
+    actions: dict[str, Any] = option({}, help="per route of actions: how often they were done")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,9 @@ def routes(hub: Hub, journal: Journal, clock: Clock) -> list[Route]:
 
     def load(request: Request) -> Response:
         reported = build(LoadReported, read_json(request), "body")
-        journal.write(LoadDone(reported.segment, reported.requests, reported.routes))
+        journal.write(
+            LoadDone(reported.segment, reported.requests, reported.routes, reported.actions or None)
+        )
         return synced(empty)
 
     def census(_: Request) -> Response:

@@ -13,8 +13,8 @@ import os
 import re
 import shlex
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +23,31 @@ from seism.errors import ConfigurationError
 from seism.experiment import toxiproxy
 from seism.model import (
     DOWN,
+    FRONT,
     LISTEN_HELP,
+    PROTOCOL_HELP,
     REFUSED,
     REFUSED_HELP,
     TLS_HELP,
     UPSTREAM_HELP,
     UPSTREAM_TLS_HELP,
     ClientTls,
+    FrontOptions,
     Match,
     ProxySpec,
     ServerTls,
     ToxicSpec,
     address,
+    show_address,
 )
 from seism.options import build, nearest, option
+from seism.proxy.exchanges import exchanges
 from seism.rules import Rules
 from seism.toxics.base import Toxic
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+FRONT_PROTOCOL = "http"
+"""What is spoken through the proxy in front of the app, so that HTTP's faults can be used."""
 _PLACEHOLDER = re.compile(r"\{([a-zA-Z0-9_.-]+)\}")
 
 
@@ -70,6 +77,7 @@ class Backend:
     tls: ServerTls | None = option(None, help=TLS_HELP)
     upstream_tls: ClientTls | None = option(None, help=UPSTREAM_TLS_HELP)
     refused: str = option("reset", help=REFUSED_HELP, choices=REFUSED)
+    protocol: str = option("", help=PROTOCOL_HELP)
 
     def within(self, folder: Path) -> Backend:
         """The same with the paths of its PEM files taken from ``folder``."""
@@ -94,7 +102,65 @@ class Backend:
             tls=self.tls,
             upstream_tls=self.upstream_tls,
             refused=self.refused,
+            protocol=self.protocol,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Front(FrontOptions):
+    """``[front]``: the app is observed by a proxy in front of it, instead of the middleware.
+
+    Perturbations of the clients' side name ``front`` as their backend.
+    """
+
+    app: str = option("", help="where the app answers: http://host:port; default: [app].url")
+    listen: str = option("127.0.0.1:0", help=LISTEN_HELP)
+    toxic: tuple[ToxicSpec, ...] = option((), help="toxics that it has from the start")
+    refused: str = option("reset", help=REFUSED_HELP, choices=REFUSED)
+
+    def __post_init__(self) -> None:
+        if self.app:
+            url_address(self.app, "app")
+        address(self.listen, "listen")
+
+    def proxy(self, url: str) -> ProxySpec:
+        """The proxy before the app at ``url``. Raises ConfigurationError."""
+        if not url or "{" in url:
+            raise ConfigurationError(f"{FRONT}: app is needed: where the app answers")
+        upstream = show_address(*url_address(url, f"{FRONT}: app"))
+        return ProxySpec(
+            FRONT, upstream, self.listen, refused=self.refused, protocol=FRONT_PROTOCOL,
+            front=FrontOptions(self.bad_gateway),
+        )  # fmt: skip
+
+
+def url_address(url: str, where: str) -> tuple[str, int]:
+    """Host and port of an ``http://`` address. Raises ConfigurationError for anything else."""
+    scheme, separator, rest = url.partition("://")
+    host = rest.partition("/")[0]
+    if not separator or scheme != "http" or not host or "@" in host:
+        raise ConfigurationError(f"{where}: {url!r} is not allowed, http://host:port is expected")
+    found = address(host if re.search(r":\d+$", host) else f"{host}:80", where)
+    if not found[1]:
+        raise ConfigurationError(f"{where}: {url!r} has no port")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """``[load.route.action]``: each request is one logical action, to be done once.
+
+    It is sent with a key of its own, and sent again with the same key while it gets no whole
+    response. Afterwards the app is asked how often each was done: an answer is a number.
+    """
+
+    count: str = option(help="path that answers how often: {key} is replaced by the key")
+    header: str = option("Idempotency-Key", help="request header that has the key")
+    retries: int = option(3, help="how often it is sent again", minimum=0, maximum=100)
+
+    def __post_init__(self) -> None:
+        if "{key}" not in self.count:
+            raise ConfigurationError(f"count: {self.count!r} has no {{key}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +172,7 @@ class Route:
     weight: int = option(1, help="how often, beside the others", minimum=1, maximum=1000)
     headers: dict[str, str] = option({}, help="request headers")
     body: str = option("", help="request body")
+    action: Action | None = option(None, help="what it does is to be done once")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +203,16 @@ class Planned:
         choices=("upstream", "downstream"),
     )
     toxicity: float = option(
-        1.0, help="the chance that a connection is affected", minimum=0, maximum=1
-    )
+        1.0, help="the chance that a connection, or an exchange, is affected", minimum=0,
+        maximum=1,
+    )  # fmt: skip
     attributes: dict[str, Any] = option({}, help="the attributes of the toxic's type")
     match: Match | None = option(None, help="only clients that match; default: all")
     connections: int = option(
         0, help="only the first so many connections that it would affect, 0: all", minimum=0,
         maximum=1_000_000,
     )  # fmt: skip
+    exchange: dict[str, Any] = option({}, help="only exchanges that match, where it is a fault")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +221,7 @@ class Experiment:
 
     app: App | None = option(None, help="the application; seism run needs it")
     backend: tuple[Backend, ...] = option((), help="the backends")
+    front: Front | None = option(None, help="observe in front of the app, without a middleware")
     load: Load | None = option(None, help="the load; seism run needs it")
     perturbation: tuple[Planned, ...] = option(
         (), help="what is perturbed; default: slow, reset and down for each backend"
@@ -166,10 +236,17 @@ class Experiment:
         _unique("perturbation", [planned.name for planned in self.perturbation])
         backends = {backend.name for backend in self.backend}
         known = registry.load()
+        if self.front is not None:
+            if FRONT in backends:
+                raise ConfigurationError(f"backend {FRONT!r}: that is the name of [front]")
+            _check_toxics(FRONT, self.front.toxic, FRONT_PROTOCOL, known)
+            backends.add(FRONT)
         for backend in self.backend:
-            address(backend.upstream, f"backend {backend.name!r}: upstream")
-            address(backend.listen, f"backend {backend.name!r}: listen")
-            _check_toxics(backend, known)
+            where = f"backend {backend.name!r}"
+            address(backend.upstream, f"{where}: upstream")
+            address(backend.listen, f"{where}: listen")
+            known.protocol(backend.protocol, where)
+            _check_toxics(where, backend.toxic, backend.protocol, known)
         for planned in self.perturbation:
             where = f"perturbation {planned.name!r}"
             if planned.backend not in backends:
@@ -179,18 +256,19 @@ class Experiment:
                 )
             toxics = {
                 toxic_name(toxic)
-                for each in self.backend
-                for toxic in each.toxic
-                if each.name == planned.backend
+                for name, owned in (
+                    *((each.name, each.toxic) for each in self.backend),
+                    (FRONT, self.front.toxic if self.front else ()),
+                )
+                for toxic in owned
+                if name == planned.backend
             }
             if planned.name in toxics:
                 raise ConfigurationError(f"{where}: its backend has a toxic of that name")
             if planned.type != DOWN:
-                build(
-                    _declared(known, planned.type, where),
-                    planned.attributes,
-                    f"{where}: attributes",
-                )
+                protocols = {each.name: each.protocol for each in self.backend}
+                protocol = protocols.get(planned.backend, FRONT_PROTOCOL)
+                _check_toxic(toxic_of(planned), protocol, known, where)
 
     def planned(self) -> tuple[Planned, ...]:
         """The perturbations, or, where none is given, three for each backend."""
@@ -206,9 +284,19 @@ class Experiment:
             )
         )
 
+    def with_front(self, given: Mapping[str, Any]) -> Experiment:
+        """The same with these keys of ``[front]``. Raises ConfigurationError."""
+        own = {} if self.front is None else asdict(self.front)
+        return replace(self, front=build(Front, {**own, **given}, FRONT))
+
     def proxies(self) -> tuple[tuple[ProxySpec, tuple[ToxicSpec, ...]], ...]:
-        """What the sidecar makes: each proxy with its toxics."""
+        """What the sidecar makes: each back proxy with its toxics."""
         return tuple((backend.proxy(), backend.toxic) for backend in self.backend)
+
+    def in_front(self) -> str:
+        """The address of the app that ``[front]`` stands before, as it is written."""
+        assert self.front is not None
+        return self.front.app or (self.app.url if self.app else "")
 
 
 def toxic_of(planned: Planned) -> ToxicSpec:
@@ -221,6 +309,7 @@ def toxic_of(planned: Planned) -> ToxicSpec:
         dict(planned.attributes),
         planned.match,
         planned.connections,
+        dict(planned.exchange),
     )
 
 
@@ -305,11 +394,18 @@ def _declared(known: registry.Registry, type_: str, where: str) -> type[Toxic]:
         raise ConfigurationError(f"{where}: type: {error}") from None
 
 
-def _check_toxics(backend: Backend, known: registry.Registry) -> None:
+def _check_toxic(toxic: ToxicSpec, protocol: str, known: registry.Registry, where: str) -> None:
+    made = build(_declared(known, toxic.type, where), toxic.attributes, f"{where}: attributes")
+    exchanges(made, toxic.exchange, known.protocol(protocol, where), where)
+
+
+def _check_toxics(
+    owner: str, toxics: Iterable[ToxicSpec], protocol: str, known: registry.Registry
+) -> None:
     names: set[str] = set()
-    for toxic in backend.toxic:
-        where = f"backend {backend.name!r}: toxic {toxic_name(toxic)!r}"
-        build(_declared(known, toxic.type, where), toxic.attributes, f"{where}: attributes")
+    for toxic in toxics:
+        where = f"{owner}: toxic {toxic_name(toxic)!r}"
+        _check_toxic(toxic, protocol, known, where)
         if toxic_name(toxic) in names:
             raise ConfigurationError(f"{where}: it is there twice")
         names.add(toxic_name(toxic))

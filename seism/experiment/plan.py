@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seism.experiment.config import Experiment, Planned
-from seism.model import DOWN
+from seism.model import DOWN, FRONT
 from seism.rng import Seed
 
 
@@ -20,6 +20,8 @@ class Step:
     during: int
     """Requests while it lasts, all workers together."""
     after: int
+    front: bool = False
+    """It is done to the clients' side of the app, not to a backend."""
 
     @property
     def toxic(self) -> str:
@@ -39,10 +41,14 @@ class Step:
             "during": self.during,
             "after": self.after,
         }
+        if self.front:
+            values["front"] = True
         if planned.match is not None:
             values["match"] = dataclasses.asdict(planned.match)
         if planned.connections:
             values["connections"] = planned.connections
+        if planned.exchange:
+            values["exchange"] = planned.exchange
         return values
 
 
@@ -54,5 +60,9 @@ def make(experiment: Experiment, seed: int) -> list[Step]:
     workers = load.workers if load else 0
     during, after = (load.during, load.after) if load else (0, 0)
     return [
-        Step(index, one, during * workers, after * workers) for index, one in enumerate(planned)
-    ]
+        Step(
+            index, one, during * workers, after * workers,
+            experiment.front is not None and one.backend == FRONT,
+        )
+        for index, one in enumerate(planned)
+    ]  # fmt: skip

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
+from urllib.parse import urlsplit
 
 from seism.client import Control
 from seism.errors import ConfigurationError, NotReady, SeismError, Unavailable
@@ -29,7 +30,7 @@ from seism.experiment.supervisor import Child, Supervisor
 from seism.harm import Pools
 from seism.journal import read
 from seism.judge import judge
-from seism.model import DOWN, address, unix_path
+from seism.model import DOWN, FRONT, address, unix_path
 from seism.timeline import Segment, build
 from seism.verdict import Judgement
 from seism_middleware.contract import SIDECAR_VARIABLE, TOKEN_VARIABLE
@@ -68,6 +69,8 @@ class Run:
     environ: dict[str, str] = field(default_factory=dict)
     """Further environment variables of the sidecar and the app."""
     _token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    _port: str = field(default_factory=lambda: str(_free_port()))
+    """The app's, if it asks for one."""
 
     @property
     def journal(self) -> Path:
@@ -86,7 +89,7 @@ class Run:
             control = self._start_sidecar(children)
             try:
                 url = self._start_app(children, control, app)
-                with self._loading(children, url, load) as driver:
+                with self._loading(children, control, url, load) as driver:
                     self._experiment(control, driver, load)
             except Unavailable as error:
                 self._explain(children, error)
@@ -100,7 +103,7 @@ class Run:
             raise ConfigurationError(f"{self.file}: an [app] with a command and a url is needed")
         if self.experiment.load is None:
             raise ConfigurationError(f"{self.file}: a [[load.route]] is needed")
-        if not self.experiment.backend:
+        if not self.experiment.backend and self.experiment.front is None:
             raise ConfigurationError(f"{self.file}: a [[backend]] is needed")
         return self.experiment.app, self.experiment.load
 
@@ -128,7 +131,9 @@ class Run:
         sidecar = children.spawn(
             "sidecar",
             [
-                *(sys.executable, "-m", "seism", "serve", "--config", str(self.file)),
+                *(sys.executable, "-m", "seism"),
+                *(self._front() or ("serve",)),
+                *("--config", str(self.file)),
                 *("--seed", str(self.seed), "--port", "0", "--journal", str(self.journal)),
             ],
             env={**os.environ, **self.environ, TOKEN_VARIABLE: self._token},
@@ -142,9 +147,17 @@ class Run:
         host, port = address(line.removeprefix("http://"), "the sidecar")
         return Control(host, port, self._token)
 
+    def _front(self) -> tuple[str, ...]:
+        """The command of a sidecar with a proxy in front of the app, which is not up yet."""
+        app, front = self.experiment.app, self.experiment.front
+        if app is None or front is None:
+            return ()
+        url = front.app or fill(app.url, {"port": self._port}, f"{self.file}: app.url")
+        return "front", "--app", url
+
     def _start_app(self, children: Supervisor, control: Control, app: App) -> str:
         self.progress.phase("starting the app")
-        values = {"port": str(_free_port())}
+        values = {"port": self._port}
         for name, proxy in control.proxies().items():
             values |= places(name, proxy["listen"])
         where = f"{self.file}: app"
@@ -155,8 +168,7 @@ class Run:
             env={
                 **os.environ,
                 **self.environ,
-                SIDECAR_VARIABLE: f"{control.host}:{control.port}",
-                TOKEN_VARIABLE: self._token,
+                **self._middleware(control),
                 **{key: fill(text, values, f"{where}.env") for key, text in app.env.items()},
             },
             log=self.directory / "app.log",
@@ -164,6 +176,12 @@ class Run:
         url = fill(app.url, values, f"{where}.url").rstrip("/")
         self._wait_until_ready(children, url + app.ready, app.start_seconds)
         return url
+
+    def _middleware(self, control: Control) -> dict[str, str]:
+        """What has the middleware find the sidecar; with a front it is left alone."""
+        if self.experiment.front is not None:
+            return {SIDECAR_VARIABLE: ""}
+        return {SIDECAR_VARIABLE: f"{control.host}:{control.port}", TOKEN_VARIABLE: self._token}
 
     def _wait_until_ready(self, children: Supervisor, url: str, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -177,17 +195,21 @@ class Run:
             time.sleep(0.05)
 
     @contextmanager
-    def _loading(self, children: Supervisor, url: str, load: Load) -> Iterator[LoadDriver]:
+    def _loading(
+        self, children: Supervisor, control: Control, url: str, load: Load
+    ) -> Iterator[LoadDriver]:
         child = children.spawn(
             "load",
             [sys.executable, "-m", "seism.experiment.load"],
             pipes=True,
             log=self.directory / "load.log",
         )
-        driver = LoadDriver(child, self.progress)
+        actions = any(route.action for route in load.route)
+        driver = LoadDriver(child, self.progress, actions)
         driver.tell(
             {
-                "url": url,
+                "url": self._through_front(control, url),
+                "direct": url,
                 "seed": self.seed,
                 "workers": load.workers,
                 "pause_ms": load.pause_ms,
@@ -198,12 +220,19 @@ class Run:
         yield driver
         children.terminate("load")
 
+    def _through_front(self, control: Control, url: str) -> str:
+        """Where clients find what is at ``url``."""
+        if self.experiment.front is None:
+            return url
+        return urlsplit(url)._replace(netloc=control.proxies()[FRONT]["listen"]).geturl()
+
     def _experiment(self, control: Control, load: LoadDriver, counts: Load) -> None:
         steps = make(self.experiment, self.seed)
         self.progress.phase("control run: the steady state")
         control.phase("warmup")
         control.census()
         load.segment("warmup", WARM_UP)
+        load.check("warmup")
         self._segment(control, load, "steady", None, "", counts.steady)
         if not judge(read(self.journal)).steady.met:
             return
@@ -221,7 +250,8 @@ class Run:
         with _perturbed(control, step):
             driven = load.segment(f"{name}: during", counts.during)
             control.census()
-        control.load_done(**driven)
+        # Asked for after the perturbation, which could keep the app from answering.
+        control.load_done(**driven, actions=load.check(name))
         self.progress.step(step.index + 1, total, name, "aftershock")
         self._segment(control, load, "after", step.index, name, counts.after)
         self._await_pools(control, step)
@@ -254,7 +284,8 @@ class Run:
         requests: int,
     ) -> None:
         control.phase(phase, step, name)
-        control.load_done(**load.segment(f"{name}: {phase}" if name else phase, requests))
+        driven = load.segment(f"{name}: {phase}" if name else phase, requests)
+        control.load_done(**driven, actions=load.check(phase))
         control.census()
 
     def _explain(self, children: Supervisor, error: Unavailable) -> None:
@@ -269,9 +300,13 @@ class Run:
 
 
 class LoadDriver:
-    """Tells the load generator what to send and hears what came of it."""
+    """Tells the load generator what to send and hears what came of it.
 
-    def __init__(self, child: Child, progress: Watcher) -> None:
+    ``actions``: some of what it sends is to be done once.
+    """
+
+    def __init__(self, child: Child, progress: Watcher, actions: bool) -> None:
+        self._actions = actions
         self._stdin: IO[bytes] = child.stdin
         self._stdout: IO[bytes] = child.stdout
         self._progress = progress
@@ -285,7 +320,17 @@ class LoadDriver:
 
     def segment(self, name: str, requests: int) -> dict[str, Any]:
         """Have each worker send ``requests``; the totals, as the journal takes them."""
-        self.tell({"segment": name, "requests": requests})
+        return self._ask({"segment": name, "requests": requests})
+
+    def check(self, name: str) -> dict[str, Any] | None:
+        """How often the actions since the last check were done; None where there are none."""
+        actions: dict[str, Any] | None = None
+        if self._actions:
+            actions = self._ask({"check": name})["actions"]
+        return actions
+
+    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
+        self.tell(order)
         for line in self._stdout:
             answer: dict[str, Any] = json.loads(line)
             if "progress" in answer:

@@ -11,6 +11,7 @@ import gevent
 from seism.clock import Clock
 from seism.errors import ConfigurationError, Conflict, NotFound, Unavailable
 from seism.model import ClientTls, Match, ProxySpec, ServerTls, ToxicSpec, unix_path
+from seism.proxy.follow import Follow
 from seism.proxy.hold import Holds
 from seism.proxy.perturbation import Account, Emit
 from seism.proxy.proxy import Proxy, Route
@@ -66,6 +67,10 @@ class Collection:
         self._relay.account.holds = holds
         return holds
 
+    def follow(self, follow: Follow) -> None:
+        """Have ``follow`` observe the connections of the proxy in front of the app."""
+        self._relay.follow = follow
+
     def list(self) -> list[Proxy]:
         """All of them, by name."""
         return [self._proxies[name] for name in sorted(self._proxies)]
@@ -78,7 +83,7 @@ class Collection:
             raise NotFound("proxy not found") from None
 
     def proxied(self) -> tuple[Proxied, ...]:
-        """Where the proxies listen; a disabled one keeps its address.
+        """Where the back proxies listen; a disabled one keeps its address.
 
         Those on Unix sockets are not told: clients have no addresses there by which a
         connection could be found.
@@ -86,7 +91,9 @@ class Collection:
         return tuple(
             Proxied(proxy.name, *proxy.address, proxy.spec.tls is not None)
             for proxy in self.list()
-            if proxy.address is not None and not unix_path(proxy.address[0])
+            if proxy.address is not None
+            and proxy.spec.front is None
+            and not unix_path(proxy.address[0])
         )
 
     def create(self, spec: ProxySpec, toxics: Sequence[ToxicSpec] = ()) -> Proxy:
@@ -96,7 +103,7 @@ class Collection:
         does not resolve or a toxic that cannot be, Unavailable if it cannot listen.
         """
         self._refuse_taken(spec.name)
-        rules = self._rules(spec.name, toxics)
+        rules = self._rules(spec, toxics)
         route = Route.of(spec)
         self._refuse_taken(spec.name)
         proxy = self._make(spec, route, rules)
@@ -113,12 +120,15 @@ class Collection:
         tls: ServerTls | None = None,
         upstream_tls: ClientTls | None = None,
         refused: str | None = None,
+        protocol: str | None = None,
     ) -> Proxy:
         """Change what is given. Another address, or other TLS, drops the connections.
 
+        Another protocol counts for connections to come; faults of the old one must be gone.
         Raises NotFound, ConfigurationError, Unavailable; the proxy is as before then.
         """
         proxy = self.get(name)
+        codec = self.registry.protocol(protocol or "", f"proxy {name}")
         was = proxy.spec
         spec = replace(
             was,
@@ -133,6 +143,14 @@ class Collection:
             proxy.reroute(route)
         if refused is not None:
             proxy.refused = refused
+        if protocol is not None and codec is not proxy.protocol:
+            for rule in proxy.rules:
+                if rule.per_exchange:
+                    raise ConfigurationError(
+                        f"proxy {name}: protocol: toxic {rule.name} acts on exchanges of"
+                        f" {was.protocol}, remove it first"
+                    )
+            proxy.protocol = codec
         if enabled is True:
             proxy.start()
         elif enabled is False and proxy.enabled:
@@ -173,7 +191,7 @@ class Collection:
         for name in names:
             if names.count(name) > 1:
                 raise Conflict(f"proxy already exists: {name} is given {names.count(name)} times")
-        ready = [(spec, self._rules(spec.name, toxics), Route.of(spec)) for spec, toxics in entries]
+        ready = [(spec, self._rules(spec, toxics), Route.of(spec)) for spec, toxics in entries]
         done: list[Proxy] = []
         try:
             for spec, rules, route in ready:
@@ -205,7 +223,8 @@ class Collection:
         Raises NotFound, Conflict for a name that is taken, ConfigurationError.
         """
         owner = self.get(proxy)
-        rule = Rule.of(spec, self.registry, f"toxic {spec.name or spec.type}")
+        where = f"toxic {spec.name or spec.type}"
+        rule = Rule.of(spec, self.registry, where, owner.protocol)
         owner.add(rule)
         return rule
 
@@ -218,11 +237,18 @@ class Collection:
         toxicity: float | None = None,
         match: Match | None = None,
         connections: int | None = None,
+        exchange: Mapping[str, Any] | None = None,
     ) -> Rule:
         """Change some attributes, and what else is given. Raises NotFound, ConfigurationError."""
         owner = self.get(proxy)
         rule = owner.rule(name).changed(
-            attributes or {}, toxicity, f"toxic {name}", match=match, connections=connections
+            attributes or {},
+            toxicity,
+            f"toxic {name}",
+            match=match,
+            connections=connections,
+            exchange=exchange,
+            protocol=owner.protocol,
         )
         owner.replace(rule)
         return rule
@@ -235,18 +261,20 @@ class Collection:
         if name in self._proxies:
             raise Conflict("proxy already exists")
 
-    def _rules(self, proxy: str, toxics: Iterable[ToxicSpec]) -> tuple[Rule, ...]:
+    def _rules(self, proxy: ProxySpec, toxics: Iterable[ToxicSpec]) -> tuple[Rule, ...]:
         rules: list[Rule] = []
+        protocol = self.registry.protocol(proxy.protocol, f"proxy {proxy.name}")
         for spec in toxics:
-            where = f"proxy {proxy}: toxic {spec.name or spec.type}"
-            rule = Rule.of(spec, self.registry, where)
+            where = f"proxy {proxy.name}: toxic {spec.name or spec.type}"
+            rule = Rule.of(spec, self.registry, where, protocol)
             if any(rule.name == other.name for other in rules):
                 raise ConfigurationError(f"{where}: there are two toxics of that name")
             rules.append(rule)
         return tuple(rules)
 
     def _make(self, spec: ProxySpec, route: Route, rules: Sequence[Rule]) -> Proxy:
-        proxy = Proxy(self._relay, spec.name, route, rules)
+        protocol = self.registry.protocol(spec.protocol, f"proxy {spec.name}")
+        proxy = Proxy(self._relay, spec.name, route, rules, protocol)
         if spec.enabled:
             proxy.start()
         else:

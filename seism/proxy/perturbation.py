@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from seism.clock import Clock
 from seism.proxy.hold import Holds
-from seism_middleware.contract import PerturbationBegan, PerturbationEnded
+from seism_middleware.contract import PerturbationBegan, PerturbationEnded, PerturbedExchange
 
 logger = logging.getLogger(__name__)
 
@@ -48,21 +49,24 @@ class Perturbation:
         drawn: tuple[float, ...] = (),
         asked: tuple[int, ...] = (),
         answers: tuple[int, ...] = (),
+        **exchange: Any,
     ) -> None:
-        """The fields are those of ``PerturbationEnded``."""
+        """The fields are those of ``PerturbationEnded``; ``exchange``: those of one exchange."""
         if self.open:
             self.open = False
+            now = self._account.now()
             self._account.ended(
                 PerturbationEnded(
                     self.id,
-                    self._account.now(),
+                    now,
                     outcome,
                     offset,
                     draws,
                     drawn,
-                    self._held,
-                    asked,
-                    answers,
+                    held=self._held,
+                    asked=asked,
+                    answers=answers,
+                    **exchange,
                 )
             )
 
@@ -91,6 +95,7 @@ class Account:
         since: int | None = None,
         connection: int | None = None,
         chance: float | None = None,
+        exchange: PerturbedExchange | None = None,
         trace: str = "",
     ) -> Perturbation:
         """Emits the begin; the fields are those of ``PerturbationBegan``."""
@@ -113,6 +118,7 @@ class Account:
                 since=since,
                 connection=connection,
                 chance=chance,
+                exchange=exchange,
                 trace=trace,
                 hold=hold,
             )

@@ -33,7 +33,7 @@ def patches(spans: Spans) -> Iterator[Patch]:
 
         return wrapped
 
-    yield cls, "_open_connection", wrap(True, False)
+    yield cls, "connect", wrap(True, False)
     for name in METHODS:
         if hasattr(cls, name):
             yield cls, name, wrap(False, name in SILENT)

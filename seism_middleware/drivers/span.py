@@ -113,14 +113,6 @@ class Spans:
         if span is None:
             return function()
         span.before = self._unowned()
-        if track.candidates and track.spans:
-            # What has moved between two calls is somebody else's.
-            last = track.spans[-1][1]
-            track.candidates = {
-                local
-                for local in track.candidates
-                if local in span.before and local in last and span.before[local] == last[local]
-            }
         done = False
         try:
             result = function()
@@ -274,16 +266,14 @@ class Spans:
         """Look which sockets the call of ``span`` may have used, surely did if it ``sent``."""
         track, after = span.track, self._unowned()
         track.spans.append((span, after))
-        if track.candidates is not None:
-            track.candidates &= after.keys()
-        if sent:
-            moved = {local for local in after if after[local] != span.before.get(local)}
-            track.candidates = moved if not track.candidates else track.candidates & moved
-        if len(track.spans) > MAX_SPANS:
-            track.spans.clear()
+        known = after.keys() if track.candidates is None else track.candidates & after.keys()
+        moved = {local for local in known if after[local] != span.before.get(local)}
+        track.candidates = moved if sent else set(known)
+        if not track.candidates or len(track.spans) > MAX_SPANS:
+            track.spans.clear()  # it has connected anew, or cannot be told from others
             track.candidates = None
-        elif sent and track.candidates is not None and len(track.candidates) == 1:
-            self._found(track, *track.candidates)
+        elif sent and len(moved) == 1:
+            self._found(track, *moved)
 
     def _found(self, track: Track, local: str) -> None:
         """Claim what the calls so far have written, then tell of the connection."""

@@ -21,11 +21,13 @@ class Transport:
     """A transport of uvloop that claims what is written to it."""
 
     def __init__(
-        self, transport: Any, ledger: Ledger, connection: Connection, sock: Handle
+        self, transport: Any, ledger: Ledger, connection: Connection | None, sock: Handle
     ) -> None:
         self._transport = transport
         self._ledger = ledger
         self._connection = connection
+        """None: it does not lead to a proxy, as far as is known after so many ``changes``."""
+        self._changes = ledger.changes
         self._sock = sock
 
     def __getattr__(self, name: str) -> Any:
@@ -41,7 +43,12 @@ class Transport:
         self._transport.writelines(lines)
 
     def _claim(self, size: int) -> None:
-        if not self._transport.is_closing():
+        if self._connection is None and self._changes != self._ledger.changes:
+            self._changes = self._ledger.changes
+            self._connection = self._ledger.adopt(self._sock)
+            if self._connection is not None:
+                self._connection.transported = True
+        if self._connection is not None and not self._transport.is_closing():
             self._ledger.claim(self._connection, size, self._sock)
 
 
@@ -81,7 +88,8 @@ def patches(spans: Spans) -> Iterator[Patch]:
         async def start_tls(self: Any, transport: Any, *args: Any, **kwargs: Any) -> Any:
             if not isinstance(transport, Transport):
                 return await original(self, transport, *args, **kwargs)
-            transport._connection.opaque = True
+            if transport._connection is not None:
+                transport._connection.opaque = True
             made = await original(self, transport._transport, *args, **kwargs)
             return Transport(made, ledger, transport._connection, transport._sock)
 
@@ -99,7 +107,8 @@ def _wrap(transport: Any, ledger: Ledger, born: float, opener: Request | None, s
     except (OSError, AttributeError):
         return transport
     if backend is None:
-        return transport
+        # Before it is known which proxies there are, any may lead to one.
+        return transport if ledger.changes else Transport(transport, ledger, None, sock)
     connection = ledger.connection(sock, backend, born, opener)
     connection.transported = True
     connection.opaque = connection.opaque or secret

@@ -23,7 +23,7 @@ from typing import Any
 
 from seism_middleware.contract import KERNEL
 from seism_middleware.evidence.base import Case, Finding, Found
-from seism_middleware.handle import Handle, connected
+from seism_middleware.handle import Handle, close_file, connected, open_file, read
 from seism_middleware.ledger import Ledger, address_text
 from seism_middleware.request import Request
 
@@ -50,29 +50,33 @@ def readable() -> bool:
     if platform.machine() not in _NUMBERS:
         return False
     try:
-        _read(os.getpid())
-        os.close(os.open("/proc/self/mem", os.O_RDONLY))
+        _call_of(os.getpid())
+        close_file(open_file("/proc/self/mem"))
     except OSError:
         return False
     return True
 
 
 def blocked_on(fd: int) -> list[int]:
-    """The kernel's ids of the threads that are blocked on ``fd``."""
+    """The kernel's ids of Python's threads that are blocked on ``fd``."""
     found = []
-    for name in os.listdir("/proc/self/task"):
+    for thread in list(threading._active.values()):  # type: ignore[attr-defined]
+        number = thread.native_id
         try:
-            words = _read(int(name))
-            if _waits_for(words, fd) and _read(int(name)) == words:
-                found.append(int(name))
+            words = _call_of(number)
+            if _waits_for(words, fd) and _call_of(number) == words:
+                found.append(number)
         except OSError:
             continue  # the thread has ended
     return found
 
 
-def _read(thread: int) -> str:
-    with open(f"/proc/self/task/{thread}/syscall") as file:
-        return file.read()
+def _call_of(thread: int) -> str:
+    file = open_file(f"/proc/self/task/{thread}/syscall")
+    try:
+        return read(file, 256).decode("ascii")
+    finally:
+        close_file(file)
 
 
 def _waits_for(words: str, fd: int) -> bool:
@@ -97,11 +101,11 @@ def _memory(address: int, size: int) -> bytes:
     """Of this process; OSError, not a crash, for what is not mapped any more."""
     if not size:
         return b""
-    memory = os.open("/proc/self/mem", os.O_RDONLY)
+    memory = open_file("/proc/self/mem")
     try:
-        data = os.pread(memory, size, address)
+        data = read(memory, size, address)
     finally:
-        os.close(memory)
+        close_file(memory)
     if len(data) < size:
         raise OSError("not mapped")
     return data
@@ -166,6 +170,16 @@ class KernelEvidence:
         threads = blocked_on(handle.fileno()) if readable() else []
         requests = {request: None for request in map(request_of, threads) if request is not None}
         in_time = began.hold > 0 and time.monotonic() < began.at + began.hold
+        print(
+            "DBG",
+            began.perturbation,
+            threads,
+            requests,
+            in_time,
+            time.monotonic() - began.at,
+            began.hold,
+            flush=True,
+        )
         if not requests:
             return None
         exact = in_time and len(threads) == len(requests) == 1

@@ -329,6 +329,27 @@ def httpx(host: str, port: int) -> Call:
     return call
 
 
+def pycurl(host: str, port: int) -> Call:
+    import io
+
+    import pycurl as module
+
+    pool = Pool(module.Curl)
+
+    def call(key: str) -> None:
+        body = io.BytesIO()
+        with pool.use() as curl:
+            curl.setopt(module.URL, f"http://{host}:{port}/")
+            curl.setopt(module.POSTFIELDS, key)
+            curl.setopt(module.WRITEDATA, body)
+            curl.setopt(module.TIMEOUT, TIMEOUT)
+            curl.setopt(module.NOSIGNAL, 1)
+            curl.perform()
+        assert body.getvalue().decode() == key
+
+    return call
+
+
 # SMTP.
 
 
@@ -368,6 +389,7 @@ SYNC: dict[str, Callable[[str, int], Call]] = {
     "requests-tls": requests_tls,
     "urllib3": urllib3,
     "httpx": httpx,
+    "pycurl": pycurl,
     "smtplib": smtplib,
 }
 
@@ -540,7 +562,7 @@ BACKEND = {
     "aiomysql": "mariadb", "redis": "valkey", "redis-async": "valkey",
     "pymemcache": "memcached", "pylibmc": "memcached", "python-ldap": "openldap",
     "ldap3": "openldap", "ldap3-reusable": "openldap", "smtplib": "smtp", "aiosmtplib": "smtp",
-    "http.client": "http", "requests": "http", "urllib3": "http", "httpx": "http",
+    "http.client": "http", "requests": "http", "urllib3": "http", "httpx": "http", "pycurl": "http",
     "aiohttp": "http", "httpx-async": "http", "requests-tls": "https",
     "httpx-async-tls": "https",
 }  # fmt: skip

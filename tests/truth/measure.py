@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,34 +45,9 @@ def wrong(perturbed: list[Perturbed], renamed: Mapping[str, str] | None = None) 
 
 def drive(port: int, control: Control, requests: int = REQUESTS) -> Counter[int]:
     """Send the requests; meanwhile toxics come and go."""
-    statuses: Counter[int] = Counter()
-    left = iter(range(requests))
-    lock = threading.Lock()
-
-    def worker() -> None:
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
-            while True:
-                with lock:
-                    if next(left, None) is None:
-                        return
-                try:
-                    connection.request("GET", "/")
-                    with connection.getresponse() as response:
-                        response.read()
-                    status = response.status
-                except (OSError, http.client.HTTPException):
-                    connection.close()
-                    status = 0
-                with lock:
-                    statuses[status] += 1
-
-    workers = [threading.Thread(target=worker) for _ in range(AT_ONCE)]
-    for thread in workers:
-        thread.start()
-    # A worker that nobody has told yet which proxies there are cannot claim anything.
-    until(lambda: sum(statuses.values()) >= requests // 10)
     rng = random.Random(7)
-    while any(thread.is_alive() for thread in workers):
+
+    def disturb() -> None:
         toxic = {
             "name": "toxic",
             "type": "latency",
@@ -86,10 +61,45 @@ def drive(port: int, control: Control, requests: int = REQUESTS) -> Counter[int]
         for _ in range(rng.randint(1, 5)):
             time.sleep(0.02)
         control.remove_toxic("backend", "toxic")
-        time.sleep(0.015)
+        time.sleep(0.002)
+
+    return Counter(status for status, _ in answers(port, requests, disturb))
+
+
+def answers(port: int, count: int, meanwhile: Callable[[], None]) -> list[tuple[int, str]]:
+    """Status (0 for none) and body of ``count`` requests, ``AT_ONCE`` at once.
+
+    After the first tenth ``meanwhile`` is called again and again until they are through.
+    """
+    seen: list[tuple[int, str]] = []
+    left = iter(range(count))
+    lock = threading.Lock()
+
+    def worker() -> None:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            while True:
+                with lock:
+                    if next(left, None) is None:
+                        return
+                try:
+                    connection.request("GET", "/")
+                    with connection.getresponse() as response:
+                        answer = response.status, response.read().decode()
+                except (OSError, http.client.HTTPException):
+                    connection.close()
+                    answer = 0, ""
+                with lock:
+                    seen.append(answer)
+
+    workers = [threading.Thread(target=worker) for _ in range(AT_ONCE)]
+    for thread in workers:
+        thread.start()
+    until(lambda: len(seen) >= count // 10)
+    while any(thread.is_alive() for thread in workers):
+        meanwhile()
     for thread in workers:
         thread.join()
-    return statuses
+    return seen
 
 
 def collect(journal: Path, taps: Path) -> tuple[list[Perturbed], int]:
