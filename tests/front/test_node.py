@@ -70,7 +70,6 @@ name = "stalled"
 backend = "front"
 type = "latency"
 stream = "downstream"
-toxicity = 0.5
 attributes = {{ latency = 50 }}
 
 [rules]
