@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 SEED_HELP = "The root of all chance.  [default: the file's, else 1]"
 JOURNAL = "journal.jsonl"
+TIMELINE = "timeline.html"
 EXISTING_FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -210,11 +211,15 @@ def completion(shell: str) -> None:
 def _report(judgement: Judgement, journal: Path, directory: Path, strict: bool) -> int:
     from rich.console import Console
 
+    from seism.dashboard.standalone import render
+    from seism.journal import read
     from seism.report.terminal import show
     from seism.report.writer import write
 
     try:
         paths = write(judgement, directory, strict=strict)
+        paths[TIMELINE] = directory / TIMELINE
+        paths[TIMELINE].write_text(render(read(journal), judgement), encoding="utf-8")
     except OSError as error:
         raise Unavailable(f"{directory}: {error.strerror}") from None
     show(judgement, Console(), paths=[journal, *paths.values()], strict=strict)

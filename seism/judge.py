@@ -24,7 +24,8 @@ from typing import Any
 from seism import options
 from seism.journal import Entry, Phase
 from seism.model import DOWN
-from seism.rules import Applied, Rules
+from seism.opinion import failure, ill_mannered
+from seism.rules import Rules
 from seism.timeline import Segment, Timeline, build, name
 from seism.verdict import (
     AMBER,
@@ -136,7 +137,7 @@ class _Control:
         if not requests:
             return "no request was observed in the control run"
         bad = Counter(
-            f"{name(request)}: {_failure(request)}" for request in requests if _failure(request)
+            f"{name(request)}: {failure(request)}" for request in requests if failure(request)
         )
         if not bad:
             return ""
@@ -231,16 +232,15 @@ class _Step:
         route = name(request)
         rules = self.control.rules[route]
         deadline = self.control.deadline[route]
-        failure = _failure(request, (503, *rules.allow))
-        if failure:
-            return RED, failure
+        failed = failure(request, (503, *rules.allow))
+        if failed:
+            return RED, failed
         if (request.status or 0) < 500 and not self._usual(request):
             return RED, f"{request.status}, which the control run never gave"
         if request.duration > deadline:
             return AMBER, f"slower than the deadline of {deadline:.1f} s"
-        if request.status == 503:
-            return _manners(request, rules)
-        return FINE
+        reason = ill_mannered(request, rules) if request.status == 503 else ""
+        return (AMBER, reason) if reason else FINE
 
     def _after(self, request: RequestEnded, place: int) -> Opinion:
         if self._as_steady(request):
@@ -378,28 +378,6 @@ def _described(record: PerturbationBegan) -> str:
     if not record.client:
         return where
     return f"{where}, from byte {record.offset} of the connection from {record.client}"
-
-
-def _failure(request: RequestEnded, allowed: Sequence[int] = ()) -> str:
-    """Why the request failed by its status or body alone, empty if it did not."""
-    if request.body == BODY_NONE or request.status is None:
-        return "no response"
-    if request.body == BODY_TRUNCATED:
-        return f"{request.status} with a truncated body"
-    if request.status >= 500 and request.status not in allowed:
-        raised = f" ({request.exception})" if request.exception else ""
-        return f"{request.status}{raised}"
-    return ""
-
-
-def _manners(request: RequestEnded, rules: Applied) -> Opinion:
-    """A 503 says when to come back, and somebody can read why."""
-    missing = []
-    if rules.retry_after and not request.retry_after:
-        missing.append("without Retry-After")
-    if rules.error_log and not request.errors:
-        missing.append("without an error in the log")
-    return (AMBER, "503 " + " and ".join(missing)) if missing else FINE
 
 
 def _preference(link: Link) -> tuple[bool, bool]:

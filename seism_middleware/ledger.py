@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from seism_middleware.carry import doubtful
-from seism_middleware.contract import OpenConnection, Proxied
+from seism_middleware.contract import LEDGER, OpenConnection, Proxied
 from seism_middleware.request import Request, current
 
 MAX_CLAIMS = 1024
@@ -116,12 +116,15 @@ class Connection:
         "sent",
         "shared",
         "sock",
+        "source",
         "transported",
         "trap",
     )
 
     def __init__(self, backend: str, sock: Any, born: float, opener: Request | None) -> None:
         self.backend = backend
+        self.source = LEDGER
+        """Which evidence its claims are."""
         self.fd: int = sock.fileno()
         self.sock = weakref.ref(sock)
         self.local = address_text(sock.getsockname())

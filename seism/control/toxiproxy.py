@@ -28,9 +28,19 @@ from seism_middleware.contract import DOWNSTREAM, UPSTREAM
 COMPATIBLE_VERSION = "2.12.0"
 """What ``/version`` says: clients choose their HTTP methods by it."""
 
-_PROXY_KEYS = ("name", "listen", "upstream", "enabled", "toxics", "tls", "upstream_tls", "refused")
+_PROXY_KEYS = ("name", "listen", "upstream", "enabled", "toxics", "tls", "upstream_tls", "refused",
+               "protocol")  # fmt: skip
 _TLS_KEYS = {"tls": ServerTls, "upstream_tls": ClientTls}
-_TOXIC_KEYS = ("name", "type", "stream", "toxicity", "attributes", "match", "connections")
+_TOXIC_KEYS = (
+    "name",
+    "type",
+    "stream",
+    "toxicity",
+    "attributes",
+    "match",
+    "connections",
+    "exchange",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,9 @@ class ProxyShown(ProxyBody):
     """A back proxy as it is."""
 
     tls_failures: dict[str, int] = option({}, help="TLS handshakes that failed, by side and reason")
+    opaque: dict[str, int] = option(
+        {}, help="connections that the protocol's codec no longer understands, by reason"
+    )
 
 
 _PROXY = Annotated[ProxyShown, SHOWN]
@@ -102,6 +115,10 @@ def proxy_values(proxy: Proxy) -> dict[str, Any]:
             values["tls_failures"] = dict(proxy.tls_failures)
     if spec.refused != "reset":
         values["refused"] = spec.refused
+    if spec.protocol:
+        values["protocol"] = spec.protocol
+        if proxy.opaque:
+            values["opaque"] = dict(proxy.opaque)
     return values
 
 
@@ -118,6 +135,8 @@ def rule_values(rule: Rule) -> dict[str, Any]:
         values["match"] = dataclasses.asdict(rule.match)
     if rule.connections:
         values["connections"] = rule.connections
+    if rule.exchange:
+        values["exchange"] = dict(rule.exchange)
     return values
 
 
@@ -173,6 +192,7 @@ class _Api:
                 warnings.append(f"field {key!r} cannot be changed here and is ignored")
         current = {"name": proxy, "upstream": there.upstream, "enabled": there.enabled}
         spec = build(ProxySpec, {**current, **given}, f"proxy {proxy}", lenient=True)
+        protocol = there.protocol
         updated = self._collection.update(
             proxy,
             listen=spec.listen if "listen" in given else None,
@@ -181,7 +201,12 @@ class _Api:
             tls=spec.tls,
             upstream_tls=spec.upstream_tls,
             refused=spec.refused if "refused" in given else None,
+            protocol=spec.protocol if "protocol" in given else None,
         )
+        if protocol != updated.protocol and updated.connections:
+            warnings.append(
+                f"the protocol counts for new connections; {updated.connections} are open"
+            )
         return answer(proxy_values(updated), warnings=warnings)
 
     def delete(self, request: Request, proxy: str) -> Response:
@@ -217,6 +242,7 @@ class _Api:
             toxicity=spec.toxicity if "toxicity" in given else None,
             match=spec.match,
             connections=spec.connections if "connections" in given else None,
+            exchange=spec.exchange if "exchange" in given else None,
         )
         return answer(rule_values(updated), warnings=warnings)
 

@@ -43,6 +43,8 @@ class Step:
             values["match"] = dataclasses.asdict(planned.match)
         if planned.connections:
             values["connections"] = planned.connections
+        if planned.exchange:
+            values["exchange"] = planned.exchange
         return values
 
 

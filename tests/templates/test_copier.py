@@ -128,10 +128,15 @@ def test_an_update_from_a_tagged_repository_keeps_a_local_edit(tmp_path: Path) -
     assert not list(project.rglob("*.rej"))
 
 
-def test_what_the_package_made_says_how_it_is_made_anew(new: New, installed: Path) -> None:
+def test_what_the_package_made_says_how_it_is_made_anew(
+    new: New, installed: Path, tmp_path: Path
+) -> None:
     """The command of the project's README, word by word, in the project's folder."""
     project = new("shop", "--template", "django", "--cache", "none")
     made = contents(project.folder)
+    make(Answers("shop", "django", cache="none"), tmp_path / "source")
+    here = contents(tmp_path / "source")  # nothing was lost on the way into the wheel
+    assert {**made, ANSWERS_FILE: b""} == {**here, ANSWERS_FILE: b""}
     readme = (project.folder / "README.md").read_text(encoding="utf-8")
     (command,) = (
         line.strip().removesuffix(",").strip("`")

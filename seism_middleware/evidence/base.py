@@ -1,0 +1,66 @@
+"""What an evidence is asked, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from seism_middleware.contract import PerturbationBegan, PerturbationEnded
+from seism_middleware.ledger import Claim, Connection
+from seism_middleware.request import Request
+
+
+class Case:
+    """One perturbation: what is known of it, and who has been linked to it."""
+
+    __slots__ = ("began", "connection", "due", "ended", "linked", "trap", "tries")
+
+    def __init__(self, began: PerturbationBegan) -> None:
+        self.began = began
+        self.ended: PerturbationEnded | None = None
+        self.connection: Connection | None = None
+        """The connection that was perturbed, once this worker knows that it has it."""
+        self.linked: dict[str | None, str] = {}
+        """Request's id -> role."""
+        self.trap: Callable[[Claim], None] | None = None
+        self.tries = 0
+        self.due = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One request that was hit; None where the bytes are known to be of no request."""
+
+    request: Request | None
+    exact: bool
+    how: str = ""
+    """As in ``contract.Link``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An answer. Exact is only what cannot be otherwise; of several, each is possible."""
+
+    evidence: str
+    found: tuple[Found, ...]
+    idle: bool = False
+    """Nobody may have waited: the first one to use the connection afterwards is harmed."""
+
+    @property
+    def exact(self) -> bool:
+        return bool(self.found) and all(each.exact for each in self.found)
+
+    @property
+    def requests(self) -> set[Request | None]:
+        return {each.request for each in self.found}
+
+
+class Evidence(Protocol):
+    """One way to know; it never asks what is so now, always what was so at ``began.at``."""
+
+    def first(self, case: Case) -> Finding | None:
+        """Who was hit when the perturbation began; None: this evidence does not know."""
+
+    def further(self, case: Case) -> Finding | None:
+        """Who else was, now that it has ended; None: this evidence does not know."""

@@ -1,0 +1,112 @@
+"""Evidence from the claims on a connection: by byte offset, else by who sent last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from seism_middleware.contract import UPSTREAM
+from seism_middleware.evidence.base import Case, Finding, Found
+from seism_middleware.ledger import Claim, Connection
+from seism_middleware.request import Request
+
+CUTS = ("down", "timeout", "reset_peer")
+"""Types that need no bytes to take effect, so that they can break an idle connection."""
+
+
+class ClaimsEvidence:
+    """Knows of connections whose claims are of one ``source``, which names the evidence."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    def first(self, case: Case) -> Finding | None:
+        connection, began = case.connection, case.began
+        if connection is None or connection.source != self.source:
+            return None
+        claims = connection.history()
+        if connection.opaque:
+            return self._by_time(case, claims)
+        start = connection.sent if began.offset is None else began.offset
+        if began.stream == UPSTREAM:
+            for claim in reversed(claims):
+                if claim.length and claim.offset <= start < claim.end:
+                    return self._finding([Found(claim.request, claim.sure, "bytes")])
+        since = start if began.since is None else began.since
+        sent = [c for c in claims if c.length and c.offset < start]
+        window = [c for c in sent if c.end > since]
+        if window:
+            return self._waiters(case, connection, claims, window)
+        return self._last(case, connection, claims, sent[-1]) if sent else None
+
+    def further(self, case: Case) -> Finding | None:
+        """Whose bytes followed while the effect lasted: ``[began.offset, ended.offset)``."""
+        connection, began, ended = case.connection, case.began, case.ended
+        if connection is None or connection.source != self.source or connection.opaque:
+            return None
+        if ended is None or began.offset is None or ended.offset is None:
+            return None
+        claims = [
+            c
+            for c in connection.history()
+            if c.length and c.offset < ended.offset and c.end > began.offset
+        ]
+        if began.stream == UPSTREAM:
+            return self._finding(Found(c.request, c.sure, "bytes") for c in claims)
+        return self._finding(_behind(connection, claim, claim is claims[-1]) for claim in claims)
+
+    def _waiters(
+        self, case: Case, connection: Connection, claims: list[Claim], window: list[Claim]
+    ) -> Finding:
+        """Those whose bytes had not been answered."""
+        at = case.began.at
+        found = {c.request: None for c in window if c.request is None or c.request.in_flight(at)}
+        if not found:
+            return self._finding(idle=True)
+        # They may have had all of their reply, and then nobody was hit.
+        late = case.began.type in CUTS and connection.arrived != connection.answered
+        exact = not late and len(found) == 1 and all(c.sure for c in window)
+        if exact and connection.shared:
+            exact = not _others(claims, at, set(found))
+        return self._finding((Found(request, exact, "bytes") for request in found), idle=late)
+
+    def _last(
+        self, case: Case, connection: Connection, claims: list[Claim], last: Claim
+    ) -> Finding:
+        """All has been answered, some of it at least: the last sender, if it still runs."""
+        at = case.began.at
+        request = last.request
+        if request is None or not request.in_flight(at):
+            return self._finding(idle=True)
+        if case.began.type in CUTS:
+            # It may have had all of its reply, and then nobody was hit.
+            return self._finding([Found(request, False, "last")], idle=True)
+        exact = last.sure and not _others(claims, at, {request})
+        return self._finding([Found(request, exact, "last")])
+
+    def _by_time(self, case: Case, claims: list[Claim]) -> Finding:
+        """Offsets mean nothing here: those in flight that had used the connection."""
+        at = case.began.at
+        found = {
+            c.request: None for c in claims if c.at <= at and c.request and c.request.in_flight(at)
+        }
+        exact = len(found) == 1 and all(c.sure for c in claims if c.request in found)
+        return self._finding((Found(request, exact, "last") for request in found), not found)
+
+    def _finding(self, found: Iterable[Found] = (), idle: bool = False) -> Finding:
+        return Finding(self.source, tuple(found), idle)
+
+
+def _behind(connection: Connection, claim: Claim, is_last: bool) -> Found:
+    """A sender behind a perturbed reply.
+
+    Whoever sent after it, on a connection of one user at a time, had been answered
+    within the stretch. The last one may have been answered after it.
+    """
+    return Found(claim.request, claim.sure and not connection.shared and not is_last, "bytes")
+
+
+def _others(claims: Sequence[Claim], at: float, known: set[Request | None]) -> bool:
+    """Whether any other request in flight at ``at`` has used the connection."""
+    return any(
+        c.request is not None and c.request not in known and c.request.in_flight(at) for c in claims
+    )

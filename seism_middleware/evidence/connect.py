@@ -1,0 +1,38 @@
+"""Evidence of the connect: it names who opened a connection, and only for what came first."""
+
+from __future__ import annotations
+
+from seism_middleware.contract import CONNECT
+from seism_middleware.evidence.base import Case, Finding, Found
+from seism_middleware.ledger import Ledger
+
+
+class ConnectEvidence:
+    """Knows who opened a connection on which nothing was sent, and whose connects failed."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def first(self, case: Case) -> Finding | None:
+        if not case.began.client:
+            return self._failed(case)
+        if case.connection is None:
+            return None
+        opener = case.connection.opener
+        if opener is not None and opener.in_flight(case.began.at):
+            return Finding(CONNECT, (Found(opener, True),))
+        return Finding(CONNECT, (), idle=True)
+
+    def further(self, case: Case) -> Finding | None:
+        return None if case.began.client else self._failed(case)
+
+    def _failed(self, case: Case) -> Finding:
+        """A proxy that is down: whose connects failed meanwhile, as far as they are over."""
+        began = case.began
+        until = case.ended.at if case.ended else float("inf")
+        found = {
+            request: None
+            for at, backend, request in list(self._ledger.refusals)
+            if backend == began.proxy and began.at <= at <= until
+        }
+        return Finding(CONNECT, tuple(Found(request, True) for request in found))
