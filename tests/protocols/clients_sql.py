@@ -14,7 +14,6 @@ import pymysql
 from tests import native
 from tests.protocols.outcome import seen
 
-
 PATIENCE = 20
 
 

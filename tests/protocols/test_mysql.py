@@ -6,8 +6,8 @@ import pytest
 
 from seism.protocols.mysql import FULL, MySQL
 from tests.protocols.conformance import Conformance, Sample, heard
-from tests.protocols.tape import DOWN, UP, Recording
 from tests.protocols.sessions_mysql import FOLDER, SESSIONS, TRACE
+from tests.protocols.tape import DOWN, UP, Recording
 
 SECRETS = ["secret", "item 2", "hundred", "copied", "long data", "yyy"]
 OPAQUE = {"mysqlclient_compressed": "compression"}
