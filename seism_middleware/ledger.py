@@ -19,13 +19,13 @@ import struct
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from seism_middleware import harm, native
 from seism_middleware.carry import doubtful, unsure
 from seism_middleware.contract import DRIVER, LEDGER, OpenConnection, Proxied
-from seism_middleware.handle import connected
+from seism_middleware.handle import Handle, connected
 from seism_middleware.request import Request, current
 
 MAX_CLAIMS = 1024
@@ -34,6 +34,10 @@ MAX_ORDER = 256
 """Pairs of what perturbations have shown of the order of questions and replies kept of one."""
 MAX_HISTORY = 4096
 """Closed connections kept."""
+EXPECTED = 1.0
+"""Seconds from the start for which every connection may turn out to be one to a proxy."""
+UNNAMED = ""
+"""The backend of such a connection, until the proxies are known."""
 MAX_REFUSALS = 1024
 """Failed connects kept."""
 
@@ -219,8 +223,46 @@ class Ledger:
         self._watched: dict[int, tuple[Proxied, ...]] = {}
         self._ports: dict[int, list[Proxied]] = {}
         self._encrypted: frozenset[str] = frozenset()
+        self._until = 0.0
+        """When the proxies should be known at last; 0 once they are."""
         # Sockets are also closed by the garbage collector, at any point of any thread.
         self._lock = native.rlock()
+
+    def expect(self) -> None:
+        """A worker begins: its first requests can come before it is told of the proxies.
+
+        Until then, and for ``EXPECTED`` seconds at most, each connection is followed.
+        """
+        if not any(self._watched.values()):
+            self._until = _monotonic() + EXPECTED
+
+    def _settle(self) -> None:
+        """Name the connections that have been followed, and forget those that lead elsewhere."""
+        self._until = 0.0
+        for connection in [*self._open.values(), *self._closed]:
+            if connection.backend != UNNAMED:
+                continue
+            host, _, port = connection.peer.rpartition(":")
+            sock = connection.sock()
+            peer: Any = (host.strip("[]"), int(port)) if port else None
+            if peer is None and sock is not None:
+                try:
+                    peer = sock.getpeername()
+                except OSError:
+                    pass  # it never was connected
+            backend = self.backend_of(peer)
+            if backend is not None:
+                connection.backend = backend
+                connection.opaque = connection.opaque or backend in self._encrypted
+                continue
+            if self._open.get(connection.fd) is connection:
+                del self._open[connection.fd]
+                self.table[connection.fd] = None
+            rest = [c for c in self._by_local.get(connection.local, ()) if c is not connection]
+            if rest:
+                self._by_local[connection.local] = rest
+            else:
+                self._by_local.pop(connection.local, None)
 
     def watch(self, owner: int, proxies: Iterable[Proxied]) -> None:
         """Replace the list of proxies that ``owner`` (any number) is interested in."""
@@ -235,17 +277,22 @@ class Ledger:
             self._encrypted = frozenset(
                 proxy.name for listed in self._watched.values() for proxy in listed if proxy.tls
             )
+            if self._until:
+                self._settle()
             for fd in [fd for fd, found in list(self.table.items()) if found is None]:
                 self.table.pop(fd, None)
 
     def backend_of(self, address: Any) -> str | None:
-        """The name of the proxy that listens on ``address``, a socket address; None if none."""
+        """The name of the proxy that listens on ``address``, a socket address; None if none.
+
+        ``UNNAMED`` as long as that is not known.
+        """
         if type(address) is not tuple or len(address) < 2:
             return None
         for proxy in self._ports.get(address[1], ()):
             if _same_host(proxy.host, address[0]):
                 return proxy.name
-        return None
+        return UNNAMED if self._until and _monotonic() < self._until else None
 
     def named(self, text: str) -> tuple[str, ...]:
         """The proxies whose name, as a word, or address is in ``text``."""
@@ -401,7 +448,7 @@ class Ledger:
     def refused(self, backend: str) -> None:
         """Connecting to the proxy ``backend`` failed."""
         request = current.get()
-        if request is None or request.over is not None:
+        if request is None or request.over is not None or backend == UNNAMED:
             return
         at = time.monotonic()
         self.refusals.append((at, backend, request))
@@ -422,9 +469,25 @@ class Ledger:
                 return connection
         return None
 
+    def unowned(self) -> Iterator[tuple[Handle, str, str]]:
+        """The sockets of this process that lead to a proxy and of which nothing is known here.
+
+        Each with its local address and the proxy's name.
+        """
+        for handle, peer in connected():
+            backend = self.backend_of(peer)
+            if backend is None:
+                continue
+            local = address_text(handle.getsockname())
+            known = self.table.get(handle.fileno())
+            if known is None or known.local != local:
+                yield handle, local, backend
+
     def prune(self) -> None:
         """Let go of connections whose socket was closed by the garbage collector."""
         with self._lock:
+            if self._until and _monotonic() >= self._until:
+                self._settle()
             for fd, connection in list(self._open.items()):
                 sock = connection.sock()
                 if sock is None or sock.fileno() != fd:
@@ -432,6 +495,8 @@ class Ledger:
 
     def __len__(self) -> int:
         """The number of open connections to proxied backends."""
+        if self._until:
+            return sum(each.backend != UNNAMED for each in list(self._open.values()))
         return len(self._open)
 
     def census(self) -> tuple[OpenConnection, ...]:

@@ -170,6 +170,7 @@ class Observer:
             self._numbers = itertools.count(1)
             self._domain = clock_domain()
             self._telemetry = telemetry(self)
+            self.ledger.expect()
             self.patches.install(self._patch)
             self.stream.start()
             self._started = True
@@ -336,7 +337,9 @@ def _exchanges(request: Request) -> tuple[Exchanges, ...]:
     if not request.exchanges:
         return ()
     counts = list(request.exchanges.items())[:MAX_EXCHANGES]
-    return tuple(Exchanges(c.backend, c.local, sends, sent) for c, (sends, sent) in counts)
+    return tuple(
+        Exchanges(c.backend, c.local, sends, sent) for c, (sends, sent) in counts if c.backend
+    )
 
 
 def _after_fork() -> None:

@@ -129,7 +129,7 @@ class _Cutter:
                 exchange.answered = exchange.answered or last
             else:
                 exchange.request_size += len(data)
-        return Piece(data, exchange, first, last)
+        return Piece(data, exchange, first, last, cut=self._left > 0)
 
     def flush(self) -> Iterator[Piece]:
         held, self.held = bytes(self.held), bytearray()

@@ -26,12 +26,10 @@ from seism.protocols.base import (
     ProtocolError,
 )
 from seism.protocols.framed import Frame, Framed
-from seism.protocols.mysql_faults import FAULTS, INFILE, PREPARE
+from seism.protocols.mysql_faults import FAULTS, FULL, INFILE, PREPARE
 
 __all__ = ["MySQL"]
 
-FULL = 0xFFFFFF
-"""Payload of a packet that the next one continues."""
 GREETING_LIMIT = 1024
 LOGIN_LOOK = 4096
 """Bytes of the login that are looked at: the user, the database; attributes come after them."""

@@ -14,8 +14,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from seism.options import option
-from seism.protocols.base import COMMAND, CONNECT, Exchange
-from seism.protocols.fault import Answer, Close, Cut, Fault, Reaction, Replace, Reset
+from seism.protocols.base import COMMAND, CONNECT, Exchange, Piece
+from seism.protocols.fault import (
+    Answer,
+    Close,
+    Commands,
+    Cut,
+    Fault,
+    Reaction,
+    Replace,
+    Reset,
+)
 from seism.toxics.base import Rng, Toxic
 
 PREPARE = "prepare"
@@ -23,16 +32,22 @@ PREPARE = "prepare"
 INFILE = "infile"
 """Phase of the file that follows LOAD DATA LOCAL."""
 
+FULL = 0xFFFFFF
+"""Payload of a packet that the next one continues."""
 CODES = "https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html"
 CLIENT_CODES = "https://dev.mysql.com/doc/mysql-errors/8.4/en/client-error-reference.html"
 WHOLE = 1 << 62
 """More bytes than any reply has."""
 STATEMENTS = ("COM_QUERY", "COM_STMT_EXECUTE", "COM_STMT_BULK_EXECUTE")
-LOCKS = tuple("ALTER CALL CREATE DELETE DROP INSERT LOAD REPLACE SELECT UPDATE".split())
+LOCKS = (
+    "ALTER", "CALL", "CREATE", "DELETE", "DROP", "INSERT", "LOAD", "REPLACE", "SELECT", "UPDATE",
+)  # fmt: skip
 """Statements that can wait for a lock."""
-WRITES = tuple(
-    "ALTER CREATE DELETE DROP GRANT INSERT LOAD RENAME REPLACE REVOKE TRUNCATE UPDATE".split()
-)
+WRITES = (
+    "ALTER", "CREATE", "DELETE", "DROP", "GRANT", "INSERT", "LOAD", "RENAME", "REPLACE", "REVOKE",
+    "TRUNCATE", "UPDATE",
+)  # fmt: skip
+"""Statements that a read-only server refuses."""
 
 
 def packet(sequence: int, payload: bytes) -> bytes:
@@ -40,7 +55,7 @@ def packet(sequence: int, payload: bytes) -> bytes:
     return len(payload).to_bytes(3, "little") + bytes([sequence]) + payload
 
 
-def error(code: str, state: str, text: str, sequence: int = 1) -> bytes:
+def error(code: str, state: str, text: str, sequence: int) -> bytes:
     """An ERR packet; without a state as a server sends it that does not know its client yet."""
     mark = f"#{state}" if state else ""
     return packet(sequence, b"\xff" + int(code).to_bytes(2, "little") + f"{mark}{text}".encode())
@@ -49,16 +64,55 @@ def error(code: str, state: str, text: str, sequence: int = 1) -> bytes:
 ROLLBACK = packet(0, b"\3ROLLBACK")
 
 
-@dataclass(frozen=True, slots=True)
-class MySQLError(Fault):
-    """Base of the faults that let one statement fail."""
+class MySQLAnswer(Fault):
+    """Base of the faults that answer a command with an error."""
+
+    __slots__ = ()
 
     protocol: ClassVar[str] = "mysql"
-    phases: ClassVar[tuple[str, ...]] = (COMMAND,)
     source: ClassVar[str] = CODES
     state: ClassVar[str] = "HY000"
+    """The SQLSTATE."""
     text: ClassVar[str]
     """The server's own words."""
+
+    def error(self, exchange: Exchange) -> bytes:
+        """The reply to ``exchange``, whose request is complete: its sequence goes on."""
+        packets = exchange.request_size // (FULL + 4) + 1
+        return error(self.code, self.state, self.text, packets % 256)
+
+
+class _Refuse(Answer):
+    """An error comes in place of the reply, and the session may end."""
+
+    def __init__(self, fault: MySQLAnswer, then: Close | None = None) -> None:
+        super().__init__(b"", then)
+        self._fault = fault
+
+    def request(self, piece: Piece, now: float) -> Commands:
+        if piece.last and piece.exchange is not None:
+            self._reply = self._fault.error(piece.exchange)
+        return super().request(piece, now)
+
+
+class _RollBack(Replace):
+    """The server rolls back instead."""
+
+    def __init__(self, fault: MySQLAnswer) -> None:
+        super().__init__(b"", request=ROLLBACK)
+        self._fault = fault
+
+    def reply(self, piece: Piece, now: float) -> Commands:
+        if piece.exchange is not None:
+            self._reply = self._fault.error(piece.exchange)
+        return super().reply(piece, now)
+
+
+class MySQLError(MySQLAnswer):
+    """Base of the faults that let one statement fail."""
+
+    __slots__ = ()
+
     kinds: ClassVar[tuple[str, ...]] = ()
     """Only these meet it; empty: all statements but ROLLBACK and COMMIT."""
 
@@ -71,7 +125,7 @@ class MySQLError(Fault):
         return Fault.fits(self, exchange)
 
     def reaction(self, exchange: Exchange, rng: Rng) -> Reaction:
-        return Answer(error(self.code, self.state, self.text))
+        return _Refuse(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +157,7 @@ class MySQLDeadlock(MySQLError):
     source: ClassVar[str] = "https://dev.mysql.com/doc/refman/8.4/en/innodb-deadlocks.html"
 
     def reaction(self, exchange: Exchange, rng: Rng) -> Reaction:
-        return Replace(error(self.code, self.state, self.text), request=ROLLBACK)
+        return _RollBack(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,18 +232,15 @@ class MySQLAccessDenied(Fault):
         return Answer(error(self.code, "28000", "Access denied for user", 2), Close())
 
 
-@dataclass(frozen=True, slots=True)
-class MySQLEnd(Fault):
+class MySQLEnd(MySQLAnswer):
     """Base of the faults that end the session, with an error that says so."""
 
-    protocol: ClassVar[str] = "mysql"
+    __slots__ = ()
+
     phases: ClassVar[tuple[str, ...]] = (COMMAND, PREPARE)
-    source: ClassVar[str] = CODES
-    state: ClassVar[str]
-    text: ClassVar[str]
 
     def reaction(self, exchange: Exchange, rng: Rng) -> Reaction:
-        return Answer(error(self.code, self.state, self.text), Close())
+        return _Refuse(self, Close())
 
 
 @dataclass(frozen=True, slots=True)

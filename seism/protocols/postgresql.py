@@ -58,6 +58,8 @@ LENGTHS = {ord("S"): 4, ord("H"): 4, ord("X"): 4, ord("c"): 4}
 REQUESTS = frozenset(b"QPBDECFHSXdcfp")
 EXTENDED = frozenset(b"PBDECHS")
 REPLIES = frozenset(b"RKSZENA123ntTDCIsGHWdcVv")
+NAMES = {"P": "Parse", "D": "Describe", "C": "Close", "S": "Sync"}
+"""Kinds of exchanges that begin with these, where no statement is known."""
 ANYTIME = frozenset(b"ENS")
 """What a server may say unasked; A (notification) never belongs to anybody's reply."""
 CLOSING = frozenset(b"123nTCsI")
@@ -240,7 +242,7 @@ class PostgreSQL(Framed[_Unit]):
         if not self.detail:
             return "", COMMAND, b"", None
         at, name, statement = start, b"", None
-        kind = {ord("P"): "Parse", ord("D"): "Describe", ord("C"): "Close", ord("S"): "Sync"}.get(buffer[at], "Execute")  # fmt: skip
+        kind = NAMES.get(chr(buffer[at]), "Execute")
         phase = COMMAND
         for number in range(SURVEYED):
             if len(buffer) - at < 5:

@@ -1,7 +1,7 @@
 """What a PostgreSQL server can answer instead of the truth.
 
 A statement that fails is made to fail for the server, too: in its place the server gets one
-that it cannot parse, and of its answer only the error is exchanged for ours. So the
+that it must refuse, and of its answer only the error is exchanged for ours. So the
 transaction is really aborted and ReadyForQuery really says so: what follows gets 25P02 from
 the server itself until ROLLBACK, and in the extended protocol it is the server that drops
 everything up to Sync. A COMMIT that fails has rolled back: the server gets ROLLBACK.
@@ -31,7 +31,7 @@ from seism.protocols.fault import (
     ToClient,
     ToServer,
 )
-from seism.toxics.base import CHANGED, Rng, Toxic
+from seism.toxics.base import CHANGED, PASSED, Rng, Toxic
 
 PREPARE = "prepare"
 """Phase of an exchange that parses a statement and does not execute it."""
@@ -41,10 +41,14 @@ COPY = "copy"
 CODES = "https://www.postgresql.org/docs/current/errcodes-appendix.html"
 COMMITS = ("COMMIT", "END")
 WRITES = (
-    "ALTER COMMENT CREATE DELETE DROP GRANT INSERT MERGE REFRESH REINDEX REVOKE TRUNCATE UPDATE"
-).split()
+    "ALTER", "COMMENT", "CREATE", "DELETE", "DROP", "GRANT", "INSERT", "MERGE", "REFRESH",
+    "REINDEX", "REVOKE", "TRUNCATE", "UPDATE",
+)  # fmt: skip
+"""Statements that a read-only server refuses."""
 SIMPLE = ("Q", "F")
 """Messages that are answered by ReadyForQuery of their own."""
+UNDEFINED = b"\0C42703\0"
+"""What the server says of a column that there is not."""
 KEPT = b"NS"
 """Of an answer that is exchanged: notices, and parameters that have really changed."""
 
@@ -61,8 +65,11 @@ def error(severity: str, code: str, text: str, kind: str = "E") -> bytes:
 
 
 def _refused(code: str) -> bytes:
-    """A statement that no server takes; the code is for whoever reads the server's log."""
-    return f"seism_injects_{code}\0".encode()
+    """A statement that no server takes; the code is for whoever reads the server's log.
+
+    There is no such column. A mere syntax error would be found before an aborted transaction.
+    """
+    return f"SELECT seism_injects_{code}\0".encode()
 
 
 def _parse(statement: bytes) -> bytes:
@@ -111,14 +118,18 @@ class _Fail(Reaction):
                 yield ToClient(whole)
             elif code == ord("Z"):
                 ready = whole
+            elif code == ord("E") and UNDEFINED not in whole:
+                # It has an error of its own, as in a transaction that is aborted already.
+                self._error, self.outcome = whole, PASSED
             at += size
         yield ToClient(self._error + ready)
         yield Answered()
 
 
-@dataclass(frozen=True, slots=True)
 class PostgreSQLError(Fault):
     """Base of the faults that let one statement fail."""
+
+    __slots__ = ()
 
     protocol: ClassVar[str] = "postgresql"
     phases: ClassVar[tuple[str, ...]] = (COMMAND, PREPARE)
@@ -148,7 +159,9 @@ class PostgreSQLSerialization(PostgreSQLError):
     type: ClassVar[str] = "postgresql_serialization_failure"
     code: ClassVar[str] = "40001"
     text: ClassVar[str] = "could not serialize access due to concurrent update"
-    source: ClassVar[str] = "https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html"  # fmt: skip
+    source: ClassVar[str] = (
+        "https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +195,7 @@ class PostgreSQLReadOnly(PostgreSQLError):
     type: ClassVar[str] = "postgresql_read_only"
     code: ClassVar[str] = "25006"
     text: ClassVar[str] = "cannot execute the statement in a read-only transaction"
-    kinds: ClassVar[tuple[str, ...]] = tuple(WRITES)
+    kinds: ClassVar[tuple[str, ...]] = WRITES
     source: ClassVar[str] = "https://www.postgresql.org/docs/current/hot-standby.html"
 
 
@@ -196,9 +209,10 @@ class PostgreSQLDiskFull(PostgreSQLError):
     source: ClassVar[str] = "https://www.postgresql.org/docs/current/disk-full.html"
 
 
-@dataclass(frozen=True, slots=True)
 class PostgreSQLEnd(Fault):
     """Base of the faults that end the session, with an error that says so."""
+
+    __slots__ = ()
 
     protocol: ClassVar[str] = "postgresql"
     source: ClassVar[str] = CODES

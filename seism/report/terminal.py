@@ -39,7 +39,7 @@ STYLES = {RED: "bold red", AMBER: "yellow", GREEN: "green", NOT_COVERED: "dim", 
 SYMBOLS = {RED: "✗", AMBER: "▲", GREEN: "✓", NOT_COVERED: "·", UNPROVEN: "?"}
 ASCII = {RED: "X", AMBER: "!", GREEN: "+", NOT_COVERED: "-", UNPROVEN: "?"}
 
-_HARMS = {RED: "Harmed", AMBER: "Harmed, a little", GREEN: "Harm that is possible"}
+_HARMS = {RED: "Harmed", AMBER: "Harmed, a little", GREEN: "Seen, without proof of harm"}
 _ROUTE = 20
 """Columns that a route needs at least to be readable when it is folded."""
 _SHORT = {NOT_COVERED: "none"}

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from typing import Any
 
 from seism_middleware.contract import DRIVER
-from seism_middleware.handle import Handle, connected
-from seism_middleware.ledger import Claim, Connection, Ledger, address_text, received, written
+from seism_middleware.handle import Handle
+from seism_middleware.ledger import Claim, Connection, Ledger, received, written
 from seism_middleware.request import Request, current
 
 ENDLESS = 1 << 62
@@ -108,6 +108,7 @@ class Spans:
         if connection is not None:
             if track.handle is not None and track.handle.fileno() == connection.fd:
                 return self.call(track, lambda: connection.fd, function)
+            self.ledger.closed(connection.fd, connection)
             track.connection = track.handle = track.candidates = None
         span = self._begin(track)
         if span is None:
@@ -252,15 +253,8 @@ class Spans:
 
     def _unowned(self) -> Counts:
         """The sockets that lead to a proxy and that nobody is known to own."""
-        found: Counts = {}
-        for handle, peer in connected():
-            if self.ledger.backend_of(peer) is None:
-                continue
-            if self.ledger.table.get(handle.fileno()) is None:
-                count = written(handle)
-                if count is not None:
-                    found[address_text(handle.getsockname())] = count
-        return found
+        counts = {local: written(handle) for handle, local, _ in self.ledger.unowned()}
+        return {local: count for local, count in counts.items() if count is not None}
 
     def _exclude(self, span: Span, sent: bool) -> None:
         """Look which sockets the call of ``span`` may have used, surely did if it ``sent``."""
@@ -277,12 +271,10 @@ class Spans:
 
     def _found(self, track: Track, local: str) -> None:
         """Claim what the calls so far have written, then tell of the connection."""
-        for handle, peer in connected():
-            backend = self.ledger.backend_of(peer)
-            if backend is not None and address_text(handle.getsockname()) == local:
-                break
-        else:
+        found = next((each for each in self.ledger.unowned() if each[1] == local), None)
+        if found is None:
             return  # closed meanwhile
+        handle, _, backend = found
         spans, track.spans = track.spans, []
         first = next((s for s, after in spans if local in after and local not in s.before), None)
         connection = self.ledger.connection(

@@ -20,8 +20,9 @@ class ConnectEvidence:
         if connection is None or connection.opaque:
             return None
         start = connection.sent if offset is None else offset
-        if any(claim.length and claim.offset < start for claim in connection.history()):
-            return None
+        for claim in connection.history():
+            if claim.length and (claim.offset < start or (claim.unknown and claim.offset == start)):
+                return None
         opener = connection.opener
         if opener is not None and opener.in_flight(case.began.at):
             return Finding(CONNECT, (Found(opener, True),))

@@ -23,8 +23,9 @@ from typing import Any
 
 from seism_middleware.contract import KERNEL
 from seism_middleware.evidence.base import Case, Finding, Found
-from seism_middleware.handle import Handle, close_file, connected, open_file, read
-from seism_middleware.ledger import Ledger, address_text
+from seism_middleware.handle import close_file, open_file, read
+from seism_middleware.ledger import Ledger
+from seism_middleware.native import original
 from seism_middleware.request import Request
 
 # Linux's system calls (asm/unistd.h): those whose first argument is the descriptor, ``poll``
@@ -60,18 +61,22 @@ def readable() -> bool:
 def blocked_on(fd: int) -> list[int]:
     """The kernel's ids of Python's threads that are blocked on ``fd``."""
     found = []
-    for thread in list(threading._active.values()):  # type: ignore[attr-defined]
-        number = thread.native_id
+    known = {thread.native_id for thread in list(_active().values())}
+    for number in known | {os.getpid()}:  # gevent forgets it of the main thread in a fork
         try:
             words = _call_of(number)
             if _waits_for(words, fd) and _call_of(number) == words:
-                found.append(number)
+                found.append(int(number or 0))
         except OSError:
             continue  # the thread has ended
     return found
 
 
-def _call_of(thread: int) -> str:
+def _active() -> dict[int, threading.Thread]:
+    return threading._active  # type: ignore[attr-defined,no-any-return]
+
+
+def _call_of(thread: int | None) -> str:
     file = open_file(f"/proc/self/task/{thread}/syscall")
     try:
         return read(file, 256).decode("ascii")
@@ -114,12 +119,12 @@ def _memory(address: int, size: int) -> bytes:
 def request_of(thread: int) -> Request | None:
     """The request that the kernel's thread works for, None if that is not known."""
     frames = sys._current_frames()
-    for known in threading._active.values():  # type: ignore[attr-defined]
+    others = {original("_thread", "get_ident")()}
+    for known in list(_active().values()):
         if known.native_id == thread and known.ident in frames:
             return _in_frames(frames[known.ident])
+        others.add(known.ident)
     if thread == os.getpid():
-        # gevent gives its own number to the main thread: it is whoever is not known.
-        others = {known.ident for known in threading._active.values()}  # type: ignore[attr-defined]
         mains = [frame for ident, frame in frames.items() if ident not in others]
         if len(mains) == 1:
             return _in_frames(mains[0])
@@ -162,24 +167,13 @@ class KernelEvidence:
         began = case.began
         if case.connection is not None or not began.client or not self._expected():
             return None
-        unknown = dict(self._unknown())
-        handle = unknown.get(began.client)
-        if handle is None:
+        found = [h for h, local, _ in self._ledger.unowned() if local == began.client]
+        if not found:
             return None  # of another process
         case.owned = True
-        threads = blocked_on(handle.fileno()) if readable() else []
+        threads = blocked_on(found[0].fileno()) if readable() else []
         requests = {request: None for request in map(request_of, threads) if request is not None}
         in_time = began.hold > 0 and time.monotonic() < began.at + began.hold
-        print(
-            "DBG",
-            began.perturbation,
-            threads,
-            requests,
-            in_time,
-            time.monotonic() - began.at,
-            began.hold,
-            flush=True,
-        )
         if not requests:
             return None
         exact = in_time and len(threads) == len(requests) == 1
@@ -190,13 +184,6 @@ class KernelEvidence:
 
     def ask(self) -> None:
         """Have the proxy hold what it perturbs on the connections that are still unknown."""
-        unknown = [local for local, _ in self._unknown()]
+        unknown = [local for _, local, _ in self._ledger.unowned()]
         if unknown and readable():
             self._ask(unknown)
-
-    def _unknown(self) -> Iterator[tuple[str, Handle]]:
-        for handle, peer in connected():
-            if self._ledger.backend_of(peer) is None:
-                continue
-            if self._ledger.table.get(handle.fileno()) is None:
-                yield address_text(handle.getsockname()), handle

@@ -102,7 +102,7 @@ class Asyncpg(Client):
                     ssl=False,
                     timeout=PATIENCE,
                     **options,
-                )  # fmt: skip
+                )
             )
         except BaseException:
             self._loop.close()

@@ -1,6 +1,7 @@
-"""What real MySQL clients did while they were recorded, and which exchanges that is after the greeting.
+"""What real MySQL clients did while they were recorded, and which exchanges that is.
 
-As a program it records them again, into ``tests/data/mysql/``::
+The greeting is not among them, as no request belongs to it. As a program it records them
+again, into ``tests/data/mysql/``::
 
     python -m tests.protocols.sessions_mysql
 """
@@ -36,10 +37,7 @@ def session(kinds: str) -> Callable[[Callable[[int], Any]], Callable[[int], Any]
 
 
 def _pymysql(port: int, user: str = "root", **options: Any) -> pymysql.Connection[Any]:
-    return pymysql.connect(
-        host="127.0.0.1", port=port, user=user, database="test", password=options.pop("password", ""),
-        **options,
-    )  # fmt: skip
+    return pymysql.connect(host="127.0.0.1", port=port, user=user, database="test", **options)
 
 
 def _mysqlclient(port: int, **options: Any) -> Any:
@@ -223,7 +221,8 @@ def mariadb_tool(port: int) -> None:
     """It assumes another way to log in than the account's, so the server makes it switch."""
     subprocess.run(
         ["mariadb", "--no-defaults", "--host=127.0.0.1", f"--port={port}", "--user=root",
-         "--skip-ssl", "--default-auth=mysql_clear_password", "--enable-cleartext-plugin", "--batch", "test", "-e",
+         "--skip-ssl", "--default-auth=mysql_clear_password", "--enable-cleartext-plugin",
+         "--batch", "test", "-e",
          "SELECT 1; SHOW TABLES; SELECT id FROM items WHERE id < 3"],
         check=True, capture_output=True, timeout=30,
     )  # fmt: skip

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from seism.protocols.mysql import FULL, MySQL
+from seism.protocols.mysql import MySQL
+from seism.protocols.mysql_faults import FULL
 from tests.protocols.conformance import Conformance, Sample, heard
 from tests.protocols.sessions_mysql import FOLDER, SESSIONS, TRACE
 from tests.protocols.tape import DOWN, UP, Recording

@@ -78,7 +78,8 @@ MADE = (
             *START,
             (DOWN, message("N", b"SNOTICE\0\0") + message("A", b"\0\0\0\1news\0\0")),
             (UP, query("BEGIN") + query("INSERT INTO shop.orders VALUES (7, 'gold')")),
-            (DOWN, message("C", b"BEGIN\0") + message("A", b"\0\0\0\1news\0\0") + message("Z", b"T")),
+            (DOWN, message("C", b"BEGIN\0") + message("A", b"\0\0\0\1news\0\0")),
+            (DOWN, message("Z", b"T")),
             (DOWN, message("C", b"INSERT 0 1\0") + message("Z", b"T")),
             (DOWN, message("E", b"SFATAL\0C57P01\0\0")),
         ],
@@ -138,6 +139,14 @@ def test_rows_are_passed_on_in_one_piece() -> None:
     listener = heard(PostgreSQL, [*START, (UP, query("SELECT 1")), (DOWN, rows), (DOWN, READY)])
     pieces = listener.pieces[DOWN]
     assert [len(piece.data) for piece in pieces[-2:]] == [len(rows), len(READY)]
+
+
+def test_a_notification_that_is_not_whole_says_so() -> None:
+    """Nothing that a fault sends may come in the middle of it."""
+    news = message("A", b"\0\0\0\1news\0payload\0")
+    listener = heard(PostgreSQL, [*START, (DOWN, news[:9]), (DOWN, news[9:])])
+    found = [(piece.exchange, piece.cut) for piece in listener.pieces[DOWN][-2:]]
+    assert found == [(None, True), (None, False)]
 
 
 @pytest.mark.parametrize(

@@ -234,15 +234,16 @@ def test_a_notice_is_heard(db: Behind) -> None:
 def test_in_a_transaction_it_aborts_the_servers_too(
     values: tuple[str, ...], client: type[Client], db: Behind
 ) -> None:
+    update = UPDATE if values else UPDATE.replace("$1", "'changed'")
     with connected(client, db.port) as victim:
         victim.run("BEGIN")
         victim.run(INSERT)
         with db.fault("postgresql_deadlock"):
-            assert "40P01" in victim.fails(
-                UPDATE if values else UPDATE.replace("$1", "'x'"), *values
-            )
+            assert victim.fails(update, *values).endswith("40P01")
         assert victim.fails("SELECT 1").endswith("25P02")
-        assert victim.fails(UPDATE, "changed").endswith("25P02")
+        with db.fault("postgresql_disk_full"):
+            assert victim.fails(update, *values).endswith("25P02")
+        assert [ended.outcome for ended in db.proxies.ended(2)] == ["changed", "passed"]
         victim.run("ROLLBACK")
         assert victim.run("SELECT 1") == [(1,)]
     assert not marked(client, db.port)

@@ -95,7 +95,7 @@ def test_harm_is_named() -> None:
     for part in (
         "Harmed lost under database-down: 1 of the 4 connections of worker w1 was not opened",
         "again (exact, evidence: census)",
-        "Harm that is possible crosstalk under cache-slow: w1-8 was possibly answered",
+        "Seen, without proof of harm crosstalk under cache-slow: w1-8 was possibly answered",
         "with a reply to w1-7 (possible, evidence: ledger)",
         "worker w1, database under database-down: 4 connections before, 3 after, not as before",
         "✗ Red: no route breaks, but 1 harm stays behind.",
