@@ -1,4 +1,5 @@
-"""Writes docs/reference.md and docs/protocols.md: ``python docs/generate.py``.
+"""Writes docs/reference.md, docs/protocols.md and the JSON schema of seism.toml:
+``python docs/generate.py``.
 
 The declarations in the code are what they are made from, and, for what clients make of each
 fault, what the test suite has recorded in docs/outcomes. ``--check`` writes nothing and fails
@@ -18,11 +19,26 @@ from pathlib import Path
 from typing import Any
 
 from seism import errors, journal, registry
-from seism.experiment.config import App, Backend, Experiment, Load, Planned, Route
+from seism.experiment import schema
+from seism.experiment.config import (
+    Action,
+    App,
+    Backend,
+    Chaos,
+    Experiment,
+    Front,
+    Load,
+    Mixed,
+    Planned,
+    Route,
+    Sweep,
+    SweptToxic,
+)
 from seism.model import ClientTls, Match, ServerTls, ToxicSpec, Which
 from seism.options import Described, describe
 from seism.protocols.fault import Fault
 from seism.rules import RouteRules, Rules
+from seism_middleware.metrics import METRICS
 from seism_middleware.settings import Settings, help_texts
 
 FOLDER = Path(__file__).parent
@@ -30,13 +46,19 @@ FOLDER = Path(__file__).parent
 TABLES = (
     ("", Experiment),
     ("[app]", App),
+    ("[front]", Front),
     ("[[backend]]", Backend),
     ("[[backend.toxic]]", ToxicSpec),
     ("backend.tls", ServerTls),
     ("backend.upstream_tls", ClientTls),
     ("[load]", Load),
     ("[[load.route]]", Route),
+    ("load.route.action", Action),
     ("[[perturbation]]", Planned),
+    ("[chaos]", Chaos),
+    ("[[chaos.mix]]", Mixed),
+    ("[sweep]", Sweep),
+    ("[[sweep.toxic]]", SweptToxic),
     ("[rules]", Rules),
     ('[rules.route."METHOD /pattern"]', RouteRules),
 )
@@ -62,6 +84,9 @@ def reference() -> str:
     ]
     lines += ['Flask (`SEISM_SIDECAR`) and Django (`SEISM = {"sidecar": ...}`).', ""]
     lines += [f"- `{name}`: {text}" for name, text in help_texts().items()]
+    lines += ["", "### StatsD", "", "Below `statsd_prefix` (`seism`):", ""]
+    lines += ["| metric | type | what |", "|---|---|---|"]
+    lines += [f"| `{each.name}` | {each.type} | {each.help} |" for each in METRICS]
     lines += ["", "## Toxics", "", "### Every toxic", "", summary(ToxicSpec), ""]
     lines += [*options(ToxicSpec), "", "### `match`", "", summary(Match), "", *options(Match), ""]
     lines += ["### `exchange`", "", summary(Which), "", *options(Which), ""]
@@ -171,12 +196,16 @@ def errors_table() -> list[str]:
 
 
 def main() -> None:
-    for name, text in (("reference.md", reference()), ("protocols.md", protocols())):
-        target = FOLDER / name
+    made = {
+        FOLDER / "reference.md": reference(),
+        FOLDER / "protocols.md": protocols(),
+        schema.FILE: json.dumps(schema.document(), indent=2, sort_keys=True) + "\n",
+    }
+    for target, text in made.items():
         if "--check" not in sys.argv[1:]:
             target.write_text(text, encoding="utf-8")
-        elif not target.exists() or target.read_text(encoding="utf-8") != text:
-            sys.exit(f"{name} is not up to date: python docs/generate.py")
+        elif not target.is_file() or target.read_text(encoding="utf-8") != text:
+            sys.exit(f"{target.name} is not up to date: python docs/generate.py")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from seism.options import option
 
 DOWN = "down"
 """The type, and the toxic's name, of the perturbation that a disabled proxy is."""
+FRONT = "front"
+"""The name of the proxy in front of the app, and of the worker that it observes as."""
 PATTERN_LIMIT = 256
 """Characters of a pattern in ``Match``."""
 
@@ -101,6 +103,15 @@ PROTOCOL_HELP = (
 
 
 @dataclass(frozen=True, slots=True)
+class FrontOptions:
+    """What a proxy in front of the app does beside observing."""
+
+    bad_gateway: bool = option(
+        False, help="true: a client gets a 502 of our own where the app cannot be reached"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ProxySpec:
     """A back proxy as it is asked for."""
 
@@ -112,6 +123,8 @@ class ProxySpec:
     upstream_tls: ClientTls | None = option(None, help=UPSTREAM_TLS_HELP)
     refused: str = option("reset", help=REFUSED_HELP, choices=REFUSED)
     protocol: str = option("", help=PROTOCOL_HELP)
+    front: FrontOptions | None = None
+    """It stands in front of the app, and its HTTP requests are observed; not for the API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +164,12 @@ class Match:
     def needs_bytes(self) -> bool:
         """Whether a client's address alone does not tell."""
         return bool(self.server_name or self.first_bytes)
+
+
+TURN_HELP = (
+    "only the connection with the n-th turn (a client's first bytes after an answer) on the "
+    "proxy since the toxic was added, from that turn on; 0: any"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,3 +212,4 @@ class ToxicSpec:
         maximum=1_000_000,
     )  # fmt: skip
     exchange: dict[str, Any] = option({}, help="only exchanges that match, where it is a fault")
+    turn: int = option(0, help=TURN_HELP, minimum=0, maximum=1_000_000)

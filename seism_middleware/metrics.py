@@ -1,26 +1,39 @@
-"""StatsD: the middleware's numbers for a statsd server, sent as the signals arrive.
-
-Names, all below the prefix (``<class>`` is 2xx ... 5xx, or ``none`` without a response)::
-
-    requests.<class>, requests.503           counters
-    response.<class>                         timers, ms
-    in_flight                                gauge, requests
-    rss                                      gauge, bytes
-    cpu                                      gauge, percent of one processor
-    perturbations.<backend>.<type>           counters
-"""
+"""StatsD: the middleware's numbers for a statsd server, sent as the signals arrive."""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from seism_middleware import signals
 from seism_middleware.contract import PerturbationBegan, RequestEnded
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric, below the prefix; what is in ``<>`` is one of many."""
+
+    name: str
+    type: str
+    """``counter``, ``timer`` or ``gauge``."""
+    help: str
+
+
+METRICS = (
+    Metric("requests.<class>", "counter", "responses by class: 2xx to 5xx, none without one"),
+    Metric("requests.503", "counter", "responses that said 503"),
+    Metric("response.<class>", "timer", "how long they took, in ms"),
+    Metric("in_flight", "gauge", "requests that run"),
+    Metric("rss", "gauge", "resident memory of the worker, in bytes"),
+    Metric("cpu", "gauge", "processor time of the worker, in percent of one processor"),
+    Metric("perturbations.<backend>.<type>", "counter", "perturbations that have begun"),
+)
+"""Every metric that is sent. Gauges are sent by each worker: they show the last one's."""
 
 
 def sanitise(name: str) -> str:

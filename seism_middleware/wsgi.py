@@ -96,7 +96,7 @@ class Watched:
         self._shows = shows
         self._environ = environ
         self._path = path
-        self.request: Request = observer.begin(method, path)
+        self.request: Request = observer.begin(method, path, environ)
         environ[ENVIRON_REQUEST] = self.request.id
         self._expected: int | None = None
         self._sent = 0
@@ -122,12 +122,18 @@ class Watched:
             leave(token)
 
     def wrap(self, iterable: Iterable[bytes]) -> Iterable[bytes]:
-        """``iterable`` counted; the request ends when the result is closed."""
+        """``iterable`` counted; the request ends when the result is closed.
+
+        A list has no code that could still run, and servers send it in a way of their own:
+        it is returned as it is, and the request is over.
+        """
         self._iterable = iterable
         if type(iterable) is list:
-            self._iterator = iter(iterable)
-            self._left = len(iterable)
-            return _ListBody(self, self._left)
+            for chunk in iterable:
+                self._sent += len(chunk)
+            self.ended()
+            self.finish()
+            return iterable
         self._iterator = self.call(iter, iterable)
         wrapper = self._environ.get("wsgi.file_wrapper")
         if type(wrapper) is type and isinstance(iterable, wrapper):
@@ -260,19 +266,9 @@ class Watched:
         self.count(chunk)
         return chunk
 
-    def chunks(self) -> Iterator[bytes]:
-        """All of a list: no code of the app runs here, and nothing can fail."""
-        for chunk in self._iterator:
-            self.count(chunk)
-            yield chunk
-        self.ended()
-
     def close(self) -> None:
         """Close the app's iterable: the request is over."""
         request = self.request
-        if type(self._iterable) is list:
-            self._closed()
-            return
         token = current.set(request)
         try:
             close = getattr(self._iterable, "close", None)
@@ -314,7 +310,7 @@ class _Body:
 
 
 class _SizedBody(_Body):
-    """For a list: servers add a Content-Length where there is one item."""
+    """For a tuple, or a kind of list: servers add a Content-Length where there is one item."""
 
     __slots__ = ("_length",)
 
@@ -324,12 +320,3 @@ class _SizedBody(_Body):
 
     def __len__(self) -> int:
         return self._length
-
-
-class _ListBody(_SizedBody):
-    """For a list itself, which is what most apps return."""
-
-    __slots__ = ()
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._watched.chunks()

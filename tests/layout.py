@@ -23,18 +23,26 @@ LAYOUT = (
     "rules",
     "verdict",
     "timeline",
+    "steady",
+    "harm",
+    "manners",
+    "opinion",
     "judge",
     "signals",
     "registry",
     "proxy",
     "bus",
     "control",
+    "dashboard",
     "client",
     "experiment",
+    "chaos",
     "sidecar",
     "report",
-    "dashboard",
+    "testing",
+    "pytest_plugin",
     "demo",
+    "new",
     "commands",
     "cli",
     "__main__",
@@ -117,8 +125,8 @@ def _order(path: str, tree: ast.Module) -> Iterator[str]:
         parts = name.split(".")
         if parts[0] == "":
             yield f"{line}: relative import"
-        elif parts[0] == "seism_middleware" and parts[1:2] != ["contract"]:
-            yield f"{line}: {name}: only the contract is shared with the app's process"
+        elif parts[0] == "seism_middleware" and parts[1:2] not in (["contract"], ["route"]):
+            yield f"{line}: {name}: only contract and route are shared with the app"
         elif parts[0] == "seism" and rows.get("".join(parts[1:2]), -1) > rows[member]:
             yield f"{line}: {member} imports {parts[1]}, which does not stand above it"
 

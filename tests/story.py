@@ -6,9 +6,12 @@ from dataclasses import asdict
 from typing import Any
 
 from seism.journal import SCHEMA, Entry, LoadDone, Manifest, Missing, Phase
+from seism.model import FRONT
 from seism.rules import Rules
 from seism_middleware.contract import (
     Census,
+    Clock,
+    Hello,
     Link,
     LoggedError,
     OpenConnection,
@@ -28,6 +31,7 @@ class Story:
         """``steps``: (name, backend, type) of each planned perturbation."""
         self.plan = tuple(
             {"name": name, "backend": backend, "type": type_, "toxic": _toxic(name, type_)}
+            | ({"front": True} if backend == FRONT else {})
             for name, backend, type_ in steps
         )
         self.now = 100.0
@@ -89,11 +93,17 @@ class Story:
         )
         self.add(Census("c", self.now, rss, connections))
 
-    def load(self, requests: int, no_response: int = 0) -> None:
-        self.add(LoadDone("segment", requests, {"GET /": {"no_response": no_response}}))
+    def load(
+        self, requests: int, no_response: int = 0, actions: dict[str, Any] | None = None
+    ) -> None:
+        routes = {"GET /": {"no_response": no_response}}
+        self.add(LoadDone("segment", requests, routes, actions))
 
     def missing(self, count: int) -> None:
         self.add(Missing(count))
+
+    def worker(self, name: str, interface: str = "wsgi") -> None:
+        self.add(Hello(name, 1, Clock("clock", self.now), interface), name)
 
     def end(self) -> list[Entry]:
         self.phase("end")

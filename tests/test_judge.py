@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -267,6 +269,54 @@ def test_dropped_observations_have_an_exit_code(how: str) -> None:
     judgement = judge(story.end())
     assert judgement.dropped == 2
     assert judgement.exit_code() == 4
+
+
+def front(
+    during: dict[str, Any], *, exact: bool = True, actions: dict[str, int] | None = None
+) -> Judgement:
+    """One request while its client's line is perturbed."""
+    story = Story(("half", "front", "limit_data"))
+    story.worker("front", "http")
+    story.phase("steady")
+    story.requests(10)
+    story.phase("during", 0)
+    story.perturb(0, story.request(**during), exact=exact)
+    tally = {"sent": 4, "twice": 0, "lost": 0, "unknown": 0, **(actions or {})}
+    story.load(4, no_response=3, actions={"POST /orders": tally})
+    story.phase("after", 0)
+    story.requests(10)
+    return judge(story.end())
+
+
+def test_a_response_that_was_cut_off_in_front_is_not_the_app_s_fault() -> None:
+    for body in ("truncated", "none"):
+        during = {"status": 200 if body == "truncated" else None, "body": body}
+        assert front(during).exit_code(strict=True) == 0
+        # Where it is only possible, it may be the app's.
+        assert front(during, exact=False).exit_code() == 1
+    assert front({"status": 500}).exit_code() == 1
+    assert one_step({"status": 200, "body": "truncated"}).exit_code() == 1
+
+
+@pytest.mark.parametrize(
+    ("actions", "finding"),
+    [
+        ({"twice": 2}, "were done more than once"),
+        ({"lost": 2}, "were acknowledged and never done"),
+        ({"unknown": 2}, "are in doubt: the app did not say how often they were done"),
+        ({}, ""),
+    ],
+)  # fmt: skip
+def test_actions_are_done_once(actions: dict[str, int], finding: str) -> None:
+    judgement = front({"status": 200}, actions=actions)
+    found = (f"half: during it 2 of 4 actions POST /orders {finding}",) if finding else ()
+    assert judgement.findings == found
+    assert judgement.exit_code() == (1 if finding else 0)
+
+
+def test_from_in_front_no_log_is_seen_and_none_is_missed() -> None:
+    assert front({"status": 503, "errors": ()}).exit_code(strict=True) == 0
+    assert front({"status": 503, "retry_after": False}).exit_code(strict=True) == 1
 
 
 def test_requests_that_no_worker_saw_are_red() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seism.commands.option import show_json, word, words
+from seism.model import FRONT
 from seism.report.text import clean
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.command()
 @click.argument("file", type=FILE, default=Path("seism.toml"))
 @click.option("--json", "as_json", is_flag=True, help="JSON, for scripts.")
-def check(file: Path, as_json: bool) -> None:
+@click.option("--schema", is_flag=True, help="Print the JSON schema of seism.toml, for editors.")
+def check(file: Path, as_json: bool, schema: bool) -> None:
     """Check FILE (default: seism.toml) and say what it would do. Nothing is started.
 
     FILE is a seism.toml, or Toxiproxy's JSON.
@@ -34,6 +36,11 @@ def check(file: Path, as_json: bool) -> None:
     from seism.experiment.config import load
     from seism.experiment.plan import make
 
+    if schema:
+        from seism.experiment.schema import FILE as shipped
+
+        click.echo(shipped.read_text(encoding="utf-8"), nl=False)
+        return
     logging.basicConfig(format="seism: %(message)s")
     experiment = load(file)
     steps = (
@@ -43,6 +50,12 @@ def check(file: Path, as_json: bool) -> None:
         {**dataclasses.asdict(spec), "toxics": [dataclasses.asdict(toxic) for toxic in toxics]}
         for spec, toxics in experiment.proxies()
     ]
+    if experiment.front is not None:
+        front = {**dataclasses.asdict(experiment.front), "name": FRONT, "enabled": True}
+        front["toxics"] = front.pop("toxic")
+        front["upstream"] = experiment.in_front()
+        del front["app"]
+        proxies.append(front)
     if as_json:
         show_json({"seed": experiment.seed, "proxies": proxies, "plan": steps})
         return

@@ -13,8 +13,8 @@ import os
 import re
 import shlex
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +23,23 @@ from seism.errors import ConfigurationError
 from seism.experiment import toxiproxy
 from seism.model import (
     DOWN,
+    FRONT,
     LISTEN_HELP,
     PROTOCOL_HELP,
     REFUSED,
     REFUSED_HELP,
     TLS_HELP,
+    TURN_HELP,
     UPSTREAM_HELP,
     UPSTREAM_TLS_HELP,
     ClientTls,
+    FrontOptions,
     Match,
     ProxySpec,
     ServerTls,
     ToxicSpec,
     address,
+    show_address,
 )
 from seism.options import build, nearest, option
 from seism.proxy.exchanges import exchanges
@@ -43,6 +47,8 @@ from seism.rules import Rules
 from seism.toxics.base import Toxic
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+FRONT_PROTOCOL = "http"
+"""What is spoken through the proxy in front of the app, so that HTTP's faults can be used."""
 _PLACEHOLDER = re.compile(r"\{([a-zA-Z0-9_.-]+)\}")
 
 
@@ -50,14 +56,24 @@ _PLACEHOLDER = re.compile(r"\{([a-zA-Z0-9_.-]+)\}")
 class App:
     """``[app]``: how the application is started and reached."""
 
-    command: tuple[str, ...] = option(help="the program and its arguments")
-    url: str = option(help="where it answers, such as http://127.0.0.1:{port}")
+    command: tuple[str, ...] = option(
+        (), help="the program and its arguments; what follows -- on the command line goes first"
+    )
+    url: str = option("http://127.0.0.1:{port}", help="where it answers")
     ready: str = option("/", help="path that answers below 500 once the app is up")
     start_seconds: float = option(
         20, help="how long it may take to get ready", unit="s", minimum=0.1, maximum=3600
     )
     env: dict[str, str] = option({}, help="environment variables for it")
     cwd: str = option(".", help="the folder it runs in, relative to the file")
+    rewrite: bool = option(
+        True,
+        help="replace the backends' addresses by their proxies' in its environment and in .ini "
+        "files that its command names",
+    )
+    redirect: bool = option(
+        False, help="send the connects of a Python app's pure-Python clients to the proxies"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +118,63 @@ class Backend:
 
 
 @dataclass(frozen=True, slots=True)
+class Front(FrontOptions):
+    """``[front]``: the app is observed by a proxy in front of it, instead of the middleware.
+
+    Perturbations of the clients' side name ``front`` as their backend.
+    """
+
+    app: str = option("", help="where the app answers: http://host:port; default: [app].url")
+    listen: str = option("127.0.0.1:0", help=LISTEN_HELP)
+    toxic: tuple[ToxicSpec, ...] = option((), help="toxics that it has from the start")
+    refused: str = option("reset", help=REFUSED_HELP, choices=REFUSED)
+
+    def __post_init__(self) -> None:
+        if self.app:
+            url_address(self.app, "app")
+        address(self.listen, "listen")
+
+    def proxy(self, url: str) -> ProxySpec:
+        """The proxy before the app at ``url``. Raises ConfigurationError."""
+        if not url or "{" in url:
+            raise ConfigurationError(f"{FRONT}: app is needed: where the app answers")
+        upstream = show_address(*url_address(url, f"{FRONT}: app"))
+        return ProxySpec(
+            FRONT, upstream, self.listen, refused=self.refused, protocol=FRONT_PROTOCOL,
+            front=FrontOptions(self.bad_gateway),
+        )  # fmt: skip
+
+
+def url_address(url: str, where: str) -> tuple[str, int]:
+    """Host and port of an ``http://`` address. Raises ConfigurationError for anything else."""
+    scheme, separator, rest = url.partition("://")
+    host = rest.partition("/")[0]
+    if not separator or scheme != "http" or not host or "@" in host:
+        raise ConfigurationError(f"{where}: {url!r} is not allowed, http://host:port is expected")
+    found = address(host if re.search(r":\d+$", host) else f"{host}:80", where)
+    if not found[1]:
+        raise ConfigurationError(f"{where}: {url!r} has no port")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """``[load.route.action]``: each request is one logical action, to be done once.
+
+    It is sent with a key of its own, and sent again with the same key while it gets no whole
+    response. Afterwards the app is asked how often each was done: an answer is a number.
+    """
+
+    count: str = option(help="path that answers how often: {key} is replaced by the key")
+    header: str = option("Idempotency-Key", help="request header that has the key")
+    retries: int = option(3, help="how often it is sent again", minimum=0, maximum=100)
+
+    def __post_init__(self) -> None:
+        if "{key}" not in self.count:
+            raise ConfigurationError(f"count: {self.count!r} has no {{key}}")
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """``[[load.route]]``: one kind of request."""
 
@@ -110,6 +183,7 @@ class Route:
     weight: int = option(1, help="how often, beside the others", minimum=1, maximum=1000)
     headers: dict[str, str] = option({}, help="request headers")
     body: str = option("", help="request body")
+    action: Action | None = option(None, help="what it does is to be done once")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +195,10 @@ class Load:
     steady: int = option(40, help="requests per worker in the control run", minimum=1)
     during: int = option(16, help="requests per worker while a perturbation lasts", minimum=1)
     after: int = option(16, help="requests per worker after it: the aftershock", minimum=1)
+    again: int = option(
+        16, help="requests per worker in the control run that follows all perturbations, 0: none",
+        minimum=0,
+    )  # fmt: skip
     pause_ms: float = option(20, help="pause of a worker between requests", unit="ms", minimum=0)
     timeout_s: float = option(
         15, help="a client gives up after this", unit="s", minimum=0.1, maximum=600
@@ -150,6 +228,136 @@ class Planned:
         maximum=1_000_000,
     )  # fmt: skip
     exchange: dict[str, Any] = option({}, help="only exchanges that match, where it is a fault")
+    turn: int = option(0, help=TURN_HELP, minimum=0, maximum=1_000_000)
+    route: str = option(
+        "", help="only requests of this [[load.route]] are sent, one after the other: 'GET /path'"
+    )
+    occurrence: int = option(
+        1, help="with a route: which of them is perturbed; those before it are not",
+        minimum=1, maximum=1000,
+    )  # fmt: skip
+
+    @property
+    def toxic(self) -> str:
+        """The toxic's name, as perturbation records carry it; a slash would divide a URL."""
+        return DOWN if self.type == DOWN else self.name.replace("/", "|")
+
+    @property
+    def exact(self) -> bool:
+        """Triggered by route, occurrence and turn, not by chance or time."""
+        return bool(self.route)
+
+
+@dataclass(frozen=True, slots=True)
+class SweptToxic:
+    """``[[sweep.toxic]]``: what is tried on each exchange of each route."""
+
+    name: str = option(help="unique name, shown in reports")
+    type: str = option(help="a toxic's type, or down")
+    stream: str = option(
+        "upstream",
+        help="upstream: the request; downstream: its reply",
+        choices=("upstream", "downstream"),
+    )
+    attributes: dict[str, Any] = option({}, help="the attributes of the toxic's type")
+
+
+SWEPT = (
+    SweptToxic("slow", "latency", attributes={"latency": 3000}),
+    SweptToxic("reset", "reset_peer"),
+    SweptToxic("reply lost", "reset_peer", "downstream"),
+    SweptToxic("silent", "timeout", "downstream"),
+    SweptToxic("cut reply", "limit_data", "downstream", {"bytes": 1}),
+    SweptToxic("down", DOWN),
+)
+"""What a sweep tries where the file says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """``[sweep]``: how ``seism sweep`` explores."""
+
+    toxic: tuple[SweptToxic, ...] = option(
+        (), help="what is tried; default: slow, reset, reply lost, silent, cut reply, down"
+    )
+    exchanges: int = option(
+        4, help="at most so many exchanges of a request with one backend", minimum=1, maximum=100
+    )
+    learn: int = option(4, help="unperturbed requests of each route first", minimum=1)
+    repeat: int = option(3, help="perturbed requests for each probe", minimum=1, maximum=100)
+    after: int = option(8, help="requests after each probe: the aftershock", minimum=1)
+
+    def __post_init__(self) -> None:
+        _unique("toxic", [toxic.name for toxic in self.toxic])
+
+    def toxics(self) -> tuple[SweptToxic, ...]:
+        """What is tried."""
+        return self.toxic or SWEPT
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """``[[chaos.mix]]``: something that standing chaos may do."""
+
+    name: str = option(help="unique name, shown in verdicts")
+    backend: str = option(help="name of the backend")
+    type: str = option(help="a toxic's type, or down")
+    stream: str = option("upstream", help="which direction", choices=("upstream", "downstream"))
+    toxicity: float = option(
+        1.0, help="the chance that a connection is affected", minimum=0, maximum=1
+    )
+    attributes: dict[str, Any] = option({}, help="the attributes of the toxic's type")
+    match: Match | None = option(None, help="only clients that match; default: all")
+    weight: int = option(1, help="how often, beside the others", minimum=1, maximum=1000)
+
+    def planned(self) -> Planned:
+        """What is done."""
+        return Planned(
+            self.name, self.backend, self.type, self.stream, self.toxicity,
+            dict(self.attributes), self.match,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Chaos:
+    """``[chaos]``: what ``seism serve`` does to real traffic, at random times."""
+
+    per_hour: float = option(
+        6, help="perturbations per hour, on average", minimum=0.01, maximum=36_000
+    )
+    seconds: float = option(
+        30, help="how long each lasts on average; half as long at least, half as long again "
+        "at most", unit="s", minimum=0.1, maximum=3600,
+    )  # fmt: skip
+    at_most: int = option(1, help="so many at the same time", minimum=1, maximum=100)
+    hours: tuple[int, ...] = option(
+        (), help="[from, to): hours of the day, local time; default: all", minimum=0, maximum=24
+    )
+    days: tuple[int, ...] = option(
+        (), help="days of the week, 1 is Monday; default: all", minimum=1, maximum=7
+    )
+    budget_percent: float = option(
+        5, help="when more of all requests fail within the window, it stops for good",
+        unit="%", minimum=0, maximum=100,
+    )  # fmt: skip
+    window_s: float = option(
+        300, help="the window of the error budget", unit="s", minimum=1, maximum=86_400
+    )
+    mix: tuple[Mixed, ...] = option(
+        (), help="what is done; default: the file's perturbations, or slow, reset and down for "
+        "each backend",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if len(self.hours) not in (0, 2):
+            raise ConfigurationError(f"hours: {list(self.hours)} is not allowed, it must be two")
+        _unique("mix", [mixed.name for mixed in self.mix])
+
+    def open_at(self, weekday: int, hour: int) -> bool:
+        """Whether it may perturb; Monday is 0. From 22 to 6 goes over midnight."""
+        begin, end = self.hours or (0, 24)
+        within = begin <= hour < end if begin < end else hour >= begin or hour < end
+        return within and (not self.days or weekday + 1 in self.days)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +366,17 @@ class Experiment:
 
     app: App | None = option(None, help="the application; seism run needs it")
     backend: tuple[Backend, ...] = option((), help="the backends")
+    front: Front | None = option(None, help="observe in front of the app, without a middleware")
     load: Load | None = option(None, help="the load; seism run needs it")
     perturbation: tuple[Planned, ...] = option(
         (), help="what is perturbed; default: slow, reset and down for each backend"
     )
     rules: Rules = field(
         default_factory=Rules, metadata=option({}, help="the rules of the verdict").metadata
+    )
+    chaos: Chaos | None = option(None, help="standing chaos of seism serve; default: none")
+    sweep: Sweep = field(
+        default_factory=Sweep, metadata=option({}, help="how seism sweep explores").metadata
     )
     seed: int = option(1, help="the root of all chance", minimum=0)
 
@@ -172,12 +385,24 @@ class Experiment:
         _unique("perturbation", [planned.name for planned in self.perturbation])
         backends = {backend.name for backend in self.backend}
         known = registry.load()
+        if self.front is not None:
+            if FRONT in backends:
+                raise ConfigurationError(f"backend {FRONT!r}: that is the name of [front]")
+            _check_toxics(FRONT, self.front.toxic, FRONT_PROTOCOL, known)
+            backends.add(FRONT)
         for backend in self.backend:
-            address(backend.upstream, f"backend {backend.name!r}: upstream")
-            address(backend.listen, f"backend {backend.name!r}: listen")
-            known.protocol(backend.protocol, f"backend {backend.name!r}")
-            _check_toxics(backend, known)
-        for planned in self.perturbation:
+            where = f"backend {backend.name!r}"
+            address(backend.upstream, f"{where}: upstream")
+            address(backend.listen, f"{where}: listen")
+            known.protocol(backend.protocol, where)
+            _check_toxics(where, backend.toxic, backend.protocol, known)
+        for toxic in self.sweep.toxic:
+            where = f"sweep: toxic {toxic.name!r}"
+            if toxic.type != DOWN:
+                declared = _declared(known, toxic.type, where)
+                build(declared, toxic.attributes, f"{where}: attributes")
+        mixed = [each.planned() for each in self.chaos.mix] if self.chaos else []
+        for planned in (*self.perturbation, *mixed):
             where = f"perturbation {planned.name!r}"
             if planned.backend not in backends:
                 raise ConfigurationError(
@@ -186,15 +411,25 @@ class Experiment:
                 )
             toxics = {
                 toxic_name(toxic)
-                for each in self.backend
-                for toxic in each.toxic
-                if each.name == planned.backend
+                for name, owned in (
+                    *((each.name, each.toxic) for each in self.backend),
+                    (FRONT, self.front.toxic if self.front else ()),
+                )
+                for toxic in owned
+                if name == planned.backend
             }
-            if planned.name in toxics:
+            if planned.toxic in toxics:
                 raise ConfigurationError(f"{where}: its backend has a toxic of that name")
+            routes = {f"{r.method} {r.path}" for r in self.load.route} if self.load else set()
+            if planned.route and planned.route not in routes:
+                raise ConfigurationError(
+                    f"{where}: there is no [[load.route]] {planned.route!r}"
+                    + nearest(planned.route, routes)
+                )
             if planned.type != DOWN:
-                (backend,) = (each for each in self.backend if each.name == planned.backend)
-                _check_toxic(toxic_of(planned), backend, known, where)
+                protocols = {each.name: each.protocol for each in self.backend}
+                protocol = protocols.get(planned.backend, FRONT_PROTOCOL)
+                _check_toxic(toxic_of(planned), protocol, known, where)
 
     def planned(self) -> tuple[Planned, ...]:
         """The perturbations, or, where none is given, three for each backend."""
@@ -210,22 +445,39 @@ class Experiment:
             )
         )
 
+    def with_front(self, given: Mapping[str, Any]) -> Experiment:
+        """The same with these keys of ``[front]``. Raises ConfigurationError."""
+        own = {} if self.front is None else asdict(self.front)
+        return replace(self, front=build(Front, {**own, **given}, FRONT))
+
+    def mix(self) -> list[tuple[Planned, int]]:
+        """What standing chaos may do, with weights."""
+        if self.chaos is not None and self.chaos.mix:
+            return [(mixed.planned(), mixed.weight) for mixed in self.chaos.mix]
+        return [(planned, 1) for planned in self.planned() if not planned.exact]
+
     def proxies(self) -> tuple[tuple[ProxySpec, tuple[ToxicSpec, ...]], ...]:
-        """What the sidecar makes: each proxy with its toxics."""
+        """What the sidecar makes: each back proxy with its toxics."""
         return tuple((backend.proxy(), backend.toxic) for backend in self.backend)
+
+    def in_front(self) -> str:
+        """The address of the app that ``[front]`` stands before, as it is written."""
+        assert self.front is not None
+        return self.front.app or (self.app.url if self.app else "")
 
 
 def toxic_of(planned: Planned) -> ToxicSpec:
-    """The toxic that a planned perturbation adds; its name is the perturbation's."""
+    """The toxic that a planned perturbation adds."""
     return ToxicSpec(
         planned.type,
-        planned.name,
+        planned.toxic,
         planned.stream,
         planned.toxicity,
         dict(planned.attributes),
         planned.match,
         planned.connections,
         dict(planned.exchange),
+        planned.turn,
     )
 
 
@@ -310,17 +562,18 @@ def _declared(known: registry.Registry, type_: str, where: str) -> type[Toxic]:
         raise ConfigurationError(f"{where}: type: {error}") from None
 
 
-def _check_toxic(toxic: ToxicSpec, backend: Backend, known: registry.Registry, where: str) -> None:
+def _check_toxic(toxic: ToxicSpec, protocol: str, known: registry.Registry, where: str) -> None:
     made = build(_declared(known, toxic.type, where), toxic.attributes, f"{where}: attributes")
-    protocol = known.protocol(backend.protocol, f"backend {backend.name!r}")
-    exchanges(made, toxic.exchange, protocol, where)
+    exchanges(made, toxic.exchange, known.protocol(protocol, where), where)
 
 
-def _check_toxics(backend: Backend, known: registry.Registry) -> None:
+def _check_toxics(
+    owner: str, toxics: Iterable[ToxicSpec], protocol: str, known: registry.Registry
+) -> None:
     names: set[str] = set()
-    for toxic in backend.toxic:
-        where = f"backend {backend.name!r}: toxic {toxic_name(toxic)!r}"
-        _check_toxic(toxic, backend, known, where)
+    for toxic in toxics:
+        where = f"{owner}: toxic {toxic_name(toxic)!r}"
+        _check_toxic(toxic, protocol, known, where)
         if toxic_name(toxic) in names:
             raise ConfigurationError(f"{where}: it is there twice")
         names.add(toxic_name(toxic))

@@ -9,7 +9,8 @@ It reads JSON, one object a line, from standard input. First what to do::
      "headers": {}, "body": ""}]}
 
 then, any number of times, ``{"segment": "steady", "requests": 16}``: each worker sends
-exactly that many requests. While it lasts, ``{"progress": 12, "of": 128}`` is written
+exactly that many requests; with ``"route": 2`` the first worker alone sends so many of that
+route, one after the other. While it lasts, ``{"progress": 12, "of": 128}`` is written
 to standard output at most ten times a second; at its end one line::
 
     {"segment": "steady", "requests": 128, "routes": {"GET /": {"count": 32,
@@ -17,14 +18,26 @@ to standard output at most ten times a second; at its end one line::
      "p50": 0.004, "p99": 0.009, "max": 0.01}}}
 
 Each request is counted once: under its status, as truncated or as without response.
+
+A route may have ``"action": {"header": "Idempotency-Key", "retries": 3, "count": "/done/{key}"}``:
+each of its requests is sent with a key of its own, and again with the same key while it gets no
+whole response; only the last try is counted. After ``{"check": "steady"}`` the app is asked, at
+``"direct"`` if that was given beside ``"url"``, how often each action since the last check was
+done. The answer is one line::
+
+    {"check": "steady", "actions": {"POST /orders": {"sent": 32, "retried": 2,
+     "acknowledged": 32, "twice": 0, "lost": 0, "unknown": 0}}}
+
 Times are seconds. End of input, SIGTERM and SIGINT end it with exit code 0.
 """
 
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import math
+import os
 import queue
 import select
 import signal
@@ -33,7 +46,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from random import Random
 from types import FrameType
 from typing import Any
@@ -42,6 +55,9 @@ from urllib.parse import urlsplit
 from seism.rng import Seed
 
 PROGRESS_S = 0.1
+ASKED_AGAIN_S = 0.2
+ASKED_AT_MOST = 5
+"""How often the app is asked for one count, that long apart, until it answers."""
 IDLE_S = 1.0
 """A kept connection older than this is not used again: servers close idle ones."""
 
@@ -55,6 +71,8 @@ class Route:
     weight: int = 1
     headers: dict[str, str] = field(default_factory=dict)
     body: str | None = None
+    action: dict[str, Any] | None = None
+    """``header``, ``retries`` and ``count``, if each request is an action of its own."""
 
     @property
     def name(self) -> str:
@@ -70,6 +88,38 @@ class Outcome:
     truncated: bool
     duration: float
     """Seconds."""
+    body: bytes = b""
+    """The beginning of the response's."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether there was a response, all of it."""
+        return self.status is not None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the actions of one route."""
+
+    sent: int = 0
+    retried: int = 0
+    """Requests beyond the first of each."""
+    acknowledged: int = 0
+    """Those with a status below 400."""
+    twice: int = 0
+    """Done more than once."""
+    lost: int = 0
+    """Acknowledged, and never done."""
+    unknown: int = 0
+    """The app did not say how often."""
+
+    def add(self, acknowledged: bool, done: int | None) -> None:
+        """One action, and how often the app says that it was done."""
+        self.sent += 1
+        self.acknowledged += acknowledged
+        self.twice += done is not None and done > 1
+        self.lost += acknowledged and done == 0
+        self.unknown += done is None
 
 
 def shares(weights: Sequence[int], cards: int) -> list[int]:
@@ -132,6 +182,36 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
+class _Lines:
+    """A file that is read by lines, and the last one of them."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+        self.last = b""
+
+    def readline(self, limit: int) -> bytes:
+        self.last = self.file.readline(limit)
+        return self.last
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class _Response(http.client.HTTPResponse):
+    """One that knows a head without its end; ``http.client`` would take what there is of it."""
+
+    def begin(self) -> None:
+        lines = _Lines(self.fp)
+        self.fp = lines  # type: ignore[assignment]
+        try:
+            super().begin()
+        finally:
+            if self.fp is lines:  # type: ignore[comparison-overlap]
+                self.fp = lines.file
+        if not lines.last:
+            raise http.client.IncompleteRead(b"")
+
+
 class Client:
     """One worker's kept connection."""
 
@@ -140,22 +220,25 @@ class Client:
         secure = parts.scheme == "https"
         make = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         self._connection = make(parts.hostname or "127.0.0.1", parts.port, timeout=timeout_s)
+        self._connection.response_class = _Response
         self._prefix = parts.path.rstrip("/")
         self._used = 0.0
 
-    def request(self, route: Route) -> Outcome:
-        """Send one request and read its whole response; nothing is ever sent twice."""
+    def request(self, route: Route, headers: dict[str, str] | None = None) -> Outcome:
+        """Send one request and read its whole response; it is never sent twice."""
         self._drop_if_stale()
         status: int | None = None
         truncated = False
+        body = b""
         began = time.monotonic()
         try:
             self._connection.request(
-                route.method, self._prefix + route.path, body=route.body, headers=route.headers
-            )
+                route.method, self._prefix + route.path, body=route.body,
+                headers={**route.headers, **(headers or {})},
+            )  # fmt: skip
             response = self._connection.getresponse()
             try:
-                response.read()
+                body = response.read()[:64]
                 status = response.status
                 if status >= 500:
                     # Servers close after a failed app (uvicorn does, once the response is
@@ -167,7 +250,7 @@ class Client:
         except (OSError, http.client.HTTPException):
             self._connection.close()
         self._used = time.monotonic()
-        return Outcome(route, status, truncated, self._used - began)
+        return Outcome(route, status, truncated, self._used - began, body)
 
     def _drop_if_stale(self) -> None:
         sock = self._connection.sock
@@ -191,14 +274,23 @@ class Load:
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._hands: list[queue.SimpleQueue[list[int]]] = [queue.SimpleQueue() for _ in workers]
         timeout_s = config.get("timeout_s", 15)
+        self._run = os.urandom(4).hex()
+        self._keys = itertools.count(1)
+        self._actions: queue.SimpleQueue[tuple[Route, str, Outcome, int]] = queue.SimpleQueue()
+        self._direct = Client(config.get("direct") or config["url"], timeout_s)
         for hands in self._hands:
             client = Client(config["url"], timeout_s)
             threading.Thread(target=self._work, args=(client, hands), daemon=True).start()
 
-    def segment(self, name: str, requests: int) -> Iterator[dict[str, Any]]:
+    def segment(
+        self, name: str, requests: int, route: int | None = None
+    ) -> Iterator[dict[str, Any]]:
         """Run one segment; yields progress and at last its answer."""
-        total = requests * len(self._hands)
-        dealt = deal([route.weight for route in self._routes], requests, self._streams)
+        if route is None:
+            dealt = deal([each.weight for each in self._routes], requests, self._streams)
+        else:
+            dealt = [[route] * requests, *([] for _ in self._hands[1:])]
+        total = sum(map(len, dealt))
         for inbox, hand in zip(self._hands, dealt, strict=True):
             inbox.put(hand)
         outcomes: list[Outcome] = []
@@ -213,11 +305,48 @@ class Load:
                 yield {"progress": len(outcomes), "of": total}
         yield {"segment": name, "requests": total, "routes": summary(outcomes)}
 
+    def check(self, name: str) -> dict[str, Any]:
+        """Ask how often each action since the last check was done."""
+        tallies = {route.name: Tally() for route in self._routes if route.action}
+        while not self._actions.empty():
+            route, key, outcome, retried = self._actions.get()
+            acknowledged = outcome.status is not None and outcome.status < 400
+            tally = tallies[route.name]
+            tally.retried += retried
+            tally.add(acknowledged, self._done(route, key))
+        return {"check": name, "actions": {key: asdict(value) for key, value in tallies.items()}}
+
+    def _done(self, route: Route, key: str) -> int | None:
+        assert route.action is not None
+        asked = Route("GET", route.action["count"].replace("{key}", key))
+        for attempt in range(ASKED_AT_MOST):
+            if attempt:
+                time.sleep(ASKED_AGAIN_S)
+            outcome = self._direct.request(asked)
+            number = outcome.body.strip()
+            if outcome.status == 200 and number.isdigit():
+                return int(number)
+        return None
+
     def _work(self, client: Client, hands: queue.SimpleQueue[list[int]]) -> None:
         while True:
             for index in hands.get():
-                self._outcomes.put(client.request(self._routes[index]))
+                route = self._routes[index]
+                self._outcomes.put(
+                    client.request(route) if route.action is None else self._act(client, route)
+                )
                 time.sleep(self._pause_s)
+
+    def _act(self, client: Client, route: Route) -> Outcome:
+        """One action, with the same key until it has an answer, or has been tried enough."""
+        assert route.action is not None
+        key = f"{self._run}-{next(self._keys)}"
+        for retried in range(route.action["retries"] + 1):  # noqa: B007
+            outcome = client.request(route, {route.action["header"]: key})
+            if outcome.whole:
+                break
+        self._actions.put((route, key, outcome, retried))
+        return outcome
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -234,7 +363,12 @@ def main() -> None:
     load = Load(json.loads(first))
     for line in sys.stdin:
         order = json.loads(line)
-        for answer in load.segment(order["segment"], order["requests"]):
+        checks = "check" in order
+        for answer in (
+            [load.check(order["check"])]
+            if checks
+            else load.segment(order["segment"], order["requests"], order.get("route"))
+        ):
             sys.stdout.write(json.dumps(answer) + "\n")
             sys.stdout.flush()
 

@@ -11,6 +11,8 @@ import gevent
 from seism.clock import Clock
 from seism.errors import ConfigurationError, Conflict, NotFound, Unavailable
 from seism.model import ClientTls, Match, ProxySpec, ServerTls, ToxicSpec, unix_path
+from seism.proxy.follow import Follow
+from seism.proxy.hold import Holds
 from seism.proxy.perturbation import Account, Emit
 from seism.proxy.proxy import Proxy, Route
 from seism.proxy.relay import Relay
@@ -59,6 +61,16 @@ class Collection:
 
     # Proxies
 
+    def hold(self, limit: float) -> Holds:
+        """Let observers look before toxics act, for at most ``limit`` seconds each time."""
+        holds = Holds(self._relay.timers, self._relay.clock, limit)
+        self._relay.account.holds = holds
+        return holds
+
+    def follow(self, follow: Follow) -> None:
+        """Have ``follow`` observe the connections of the proxy in front of the app."""
+        self._relay.follow = follow
+
     def list(self) -> list[Proxy]:
         """All of them, by name."""
         return [self._proxies[name] for name in sorted(self._proxies)]
@@ -71,15 +83,17 @@ class Collection:
             raise NotFound("proxy not found") from None
 
     def proxied(self) -> tuple[Proxied, ...]:
-        """Where the proxies listen; a disabled one keeps its address.
+        """Where the back proxies listen; a disabled one keeps its address.
 
         Those on Unix sockets are not told: clients have no addresses there by which a
         connection could be found.
         """
         return tuple(
-            Proxied(proxy.name, *proxy.address)
+            Proxied(proxy.name, *proxy.address, proxy.spec.tls is not None)
             for proxy in self.list()
-            if proxy.address is not None and not unix_path(proxy.address[0])
+            if proxy.address is not None
+            and proxy.spec.front is None
+            and not unix_path(proxy.address[0])
         )
 
     def create(self, spec: ProxySpec, toxics: Sequence[ToxicSpec] = ()) -> Proxy:

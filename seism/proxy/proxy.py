@@ -16,7 +16,8 @@ from seism.errors import ConfigurationError, Conflict, NotFound, SeismError
 from seism.model import DOWN, ProxySpec, address, show_address, unix_path
 from seism.protocols.base import Codec
 from seism.proxy.connection import Connection
-from seism.proxy.endpoint import Endpoint, resolve
+from seism.proxy.endpoint import Endpoint, resolve, show_name
+from seism.proxy.front import FrontConnection
 from seism.proxy.listener import Listener
 from seism.proxy.live import Live, Tally, Traffic
 from seism.proxy.perturbation import Perturbation
@@ -273,17 +274,18 @@ class Proxy:
 
     def _accept(self, client: _socket.socket, peer: Any) -> None:
         self._accepted_count += 1
-        number, tls = self._accepted_count, self._route.tls
-        if tls is None:
-            connection = Connection(self._relay, self.name, number, client, peer, self._gone)
-        else:
-            connection = TlsConnection(
-                tls, self._tls_failed, self._relay, self.name, number, client, peer, self._gone
-            )
+        about = (self._relay, self.name, self._accepted_count, client, peer, self._gone)
+        connection = self._connection(*about)
         if self.protocol is not None:
             connection.converse(self.protocol(), self._understood_no_more)
         self._connections.add(connection)
         connection.start(self._rules, self._route.backend, self.refused)
+
+    def _connection(self, *about: Any) -> Connection:
+        tls, front, follow = self._route.tls, self._route.spec.front, self._relay.follow
+        if front is not None and follow is not None:
+            return FrontConnection(follow(show_name(about[4])), front.bad_gateway, *about)
+        return Connection(*about) if tls is None else TlsConnection(tls, self._tls_failed, *about)
 
     def _tls_failed(self, side: str, error: OSError) -> None:
         reason = getattr(error, "reason", None) or type(error).__name__

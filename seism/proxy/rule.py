@@ -34,6 +34,10 @@ class Rule:
     connections: int = 0
     """Only the first so many that it would affect; 0: all."""
     matcher: Matcher | None = field(default=None, compare=False)
+    turn: int = 0
+    """Only the connection with the n-th turn since then, see ``seism.proxy.gate``; 0: any."""
+    turns: list[int] = field(default_factory=list, compare=False)
+    """Where the turns began that were counted for ``turn``; survives changes."""
     common: Any = field(default=None, compare=False)
     """What the toxic's stages share."""
     exchange: Mapping[str, Any] = field(default_factory=dict)
@@ -53,6 +57,8 @@ class Rule:
         """
         toxic = build(registry.toxic(spec.type), spec.attributes, _attributes(where))
         which = exchanges(toxic, spec.exchange, protocol, where)
+        if spec.turn and toxic.connecting:
+            raise ConfigurationError(f"{where}: turn: {toxic.type} acts before there is any")
         return cls(
             spec.name or f"{spec.type}_{spec.stream}",
             spec.stream,
@@ -61,9 +67,10 @@ class Rule:
             spec.match,
             spec.connections,
             _matcher(toxic, spec.match, where),
-            toxic.common(),
-            spec.exchange,
-            which,
+            common=toxic.common(),
+            exchange=spec.exchange,
+            which=which,
+            turn=spec.turn,
         )
 
     @property

@@ -115,6 +115,18 @@ def test_check_says_what_would_be(seism: Run, tmp_path: Path, name: str, text: s
     assert values["plan"] == []
 
 
+def test_check_shows_what_stands_in_front(seism: Run, tmp_path: Path) -> None:
+    file = tmp_path / "seism.toml"
+    file.write_text(
+        '[front]\n[[front.toxic]]\ntype = "stall"\n'
+        '[app]\ncommand = "node app.js {port}"\nurl = "http://127.0.0.1:{port}"\n'
+    )
+    assert seism("check", str(file)).out.splitlines() == [
+        "proxy front: 127.0.0.1:0 -> http://127.0.0.1:{port}",
+        "  toxic: stall, downstream",
+    ]
+
+
 def test_check_shows_the_plan(seism: Run, tmp_path: Path) -> None:
     file = tmp_path / "seism.toml"
     run = '[app]\ncommand = "x"\nurl = "http://127.0.0.1"\n[[load.route]]\npath = "/"\n'

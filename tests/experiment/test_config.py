@@ -85,7 +85,8 @@ def test_the_whole_file(tmp_path: Path) -> None:
         ('name = "cache"', 'name = "db"', "backend 'db' is there twice"),
         ("localhost:6379", "localhost", "backend 'cache': upstream: 'localhost' is not an address"),
         ("${DB}", "${DBX}", "the environment has no DBX"),
-        ('url = "http://127.0.0.1:{port}"', "", "app: missing required key 'url'"),
+        ('path = "/items/7"', "", "load.route[0]: missing required key 'path'"),
+        ('type = "down"', 'type = "down"\nroute = "GET /item"', "no [[load.route]] 'GET /item'"),
         ('"GET /gateway"', '"/gateway"', "route '/gateway' is not allowed"),
         ("seed = 5", "seed = ", "Invalid value (at line 2"),
         ("allow = [502, 504]", "allow = [50]", "allow[0]: 50 is not allowed, it must be at least"),
@@ -100,6 +101,56 @@ def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, message: str
     assert said.startswith(str(tmp_path / "seism.toml"))
     assert "\n" not in said
     assert "s3cret" not in said
+
+
+FRONT = """
+[front]
+[load]
+[[load.route]]
+path = "/orders"
+method = "POST"
+action = { count = "/done/{key}" }
+[app]
+command = "node app.js {port}"
+url = "http://127.0.0.1:{port}/shop"
+[[perturbation]]
+name = "half"
+backend = "front"
+type = "limit_data"
+stream = "downstream"
+"""
+
+
+def test_a_front(tmp_path: Path) -> None:
+    experiment = load(write(tmp_path, FRONT), {})
+    assert experiment.front is not None and experiment.proxies() == ()
+    with pytest.raises(ConfigurationError, match="front: app is needed"):
+        experiment.front.proxy(experiment.in_front())
+    placed = experiment.with_front({"app": "http://localhost:81/shop", "bad_gateway": True})
+    assert placed.front is not None
+    proxy = placed.front.proxy(placed.in_front())
+    assert (proxy.name, proxy.upstream) == ("front", "localhost:81")
+    assert proxy.front is not None and proxy.front.bad_gateway
+    (step,) = make(experiment, 1)
+    assert step.to_dict()["front"] is True
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[front]", "[front]\napp = 'ftp://x'", "front: app: 'ftp://x' is not allowed, http://"),
+        ("[front]", "[front]\napp = 'http://x:0'", "front: app: 'http://x:0' has no port"),
+        ("[front]", "[front]\nlisten = 'x'", "front: listen: 'x' is not an address"),
+        ("[front]", "[front]\ntoxic = [{ type = 'x' }]", "front: toxic 'x_downstream': type:"),
+        ("[front]", "", "there is no backend 'front'"),
+        ("/done/{key}", "/done", "action: count: '/done' has no {key}"),
+        ("[load]", "[[backend]]\nname = 'front'\nupstream = 'a:1'\n[load]", "the name of [front]"),
+    ],
+)
+def test_what_is_wrong_with_a_front(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        load(write(tmp_path, FRONT.replace(old, new, 1)), {})
+    assert message in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

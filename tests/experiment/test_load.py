@@ -76,7 +76,9 @@ def test_quantiles_are_values_that_occurred() -> None:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """``/ok``, ``/503``, ``/short`` (too few bytes), ``/none`` (no response).
+    """Routes: ``/ok``, ``/503``, ``/short`` (too few bytes), ``/none``, ``/head`` (half of one).
+
+    ``/act/<kind>`` is an action, ``/count/<key>`` tells how often it was done.
 
     After ``/500`` it closes without a word, a moment after the response.
     """
@@ -88,6 +90,13 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/none":
             self.close_connection = True
             return
+        if self.path == "/head":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Le")
+            self.close_connection = True
+            return
+        if self.path.startswith("/count/"):
+            self.count(self.path.removeprefix("/count/"))
+            return
         self.send_response({"/503": 503, "/500": 500}.get(self.path, 200))
         self.send_header("Content-Length", "10")
         self.end_headers()
@@ -96,7 +105,22 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/500":
             time.sleep(0.02)
 
+    def count(self, key: str) -> None:
+        kinds = [kind for kind, seen in self.server.acted if seen == key]
+        body = {"lost": b"0", "mute": b"?"}.get(kinds[0], b"%d" % len(kinds))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
     def do_POST(self) -> None:
+        if self.path.startswith("/act/"):
+            kind, key = self.path.removeprefix("/act/"), self.headers["X-Key"]
+            first = (kind, key) not in self.server.acted
+            self.server.acted.append((kind, key))
+            if kind == "again" and first:
+                self.close_connection = True
+                return
         self.server.seen.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
         self.send_response(204)
         self.end_headers()
@@ -111,6 +135,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.seen: list[Any] = []
+        self.acted: list[tuple[str, str]] = []
         self.accepted = 0
 
     def get_request(self) -> Any:
@@ -172,6 +197,32 @@ def test_each_request_is_sent_once_and_counted_once(server: Server) -> None:
         assert figures["GET /none"]["no_response"] == sent["/none"]
         for figure in figures.values():
             assert 0 < figure["p50"] <= figure["p99"] <= figure["max"]
+
+
+def test_a_head_without_its_end_is_no_response(server: Server) -> None:
+    with load(server, [route("/head")]) as process:
+        _, answer = segment(process, "steady", 2)
+        assert answer["routes"]["GET /head"]["no_response"] == 6
+
+
+def test_actions_are_sent_again_and_asked_for(server: Server) -> None:
+    action = {"header": "X-Key", "retries": 3, "count": "/count/{key}"}
+    orders = {"method": "POST", "weight": 1, "body": "", "action": action}
+    routes = [{**orders, "path": f"/act/{kind}"} for kind in ("once", "again", "lost", "mute")]
+    with load(server, routes) as process:
+        segment(process, "steady", 4)
+        write(process, {"check": "steady"})
+        answer = json.loads(process.stdout.readline())
+        write(process, {"check": "again"})
+        assert json.loads(process.stdout.readline())["actions"]["POST /act/once"]["sent"] == 0
+    assert answer["check"] == "steady"
+    fine = {"sent": 3, "retried": 0, "acknowledged": 3, "twice": 0, "lost": 0, "unknown": 0}
+    assert answer["actions"] == {
+        "POST /act/once": fine,
+        "POST /act/again": {**fine, "retried": 3, "twice": 3},  # done, and its response lost
+        "POST /act/lost": {**fine, "lost": 3},
+        "POST /act/mute": {**fine, "unknown": 3},
+    }
 
 
 def test_a_server_that_closes_after_a_failure_loses_no_request(server: Server) -> None:

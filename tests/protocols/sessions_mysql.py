@@ -19,7 +19,7 @@ import pymysql
 
 from tests import native
 from tests.databases import MariaDB
-from tests.protocols.record import recorded
+from tests.protocols.tape import recorded
 
 FOLDER = Path(__file__).parent.parent / "data" / "mysql"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

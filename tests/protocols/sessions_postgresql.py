@@ -19,7 +19,7 @@ import pg8000.native
 import psycopg
 
 from tests.databases import PostgreSQL
-from tests.protocols.record import recorded
+from tests.protocols.tape import recorded
 
 FOLDER = Path(__file__).parent.parent / "data" / "postgresql"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -7,8 +7,8 @@ import pytest
 from seism.protocols.mysql import MySQL
 from seism.protocols.mysql_faults import FULL
 from tests.protocols.conformance import Conformance, Sample, heard
-from tests.protocols.record import DOWN, UP, Recording
 from tests.protocols.sessions_mysql import FOLDER, SESSIONS, TRACE
+from tests.protocols.tape import DOWN, UP, Recording
 
 SECRETS = ["secret", "item 2", "hundred", "copied", "long data", "yyy"]
 OPAQUE = {"mysqlclient_compressed": "compression"}

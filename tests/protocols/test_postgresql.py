@@ -9,8 +9,8 @@ import pytest
 from seism.protocols.base import ProtocolError
 from seism.protocols.postgresql import PostgreSQL
 from tests.protocols.conformance import Conformance, Sample, heard
-from tests.protocols.record import DOWN, UP, Recording
 from tests.protocols.sessions_postgresql import FOLDER, SESSIONS, TRACE
+from tests.protocols.tape import DOWN, UP, Recording
 
 SECRETS = ["secret", "item 2", "hundred", "copied", "noticed", "payload", "yyy", "seism"]
 OPAQUE = {"psycopg_replication": "COPY BOTH"}

@@ -57,7 +57,7 @@ def test_history_is_bounded() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         for _ in range(MAX_HISTORY + 10):
             connection = Connection("db", listener, 0.0, None)
-            ledger._add(connection)
+            ledger.add(connection)
         assert len(ledger) == 1
         assert len(ledger._closed) == MAX_HISTORY
         (known,) = ledger._by_local.values()

@@ -99,9 +99,7 @@ def test_a_header_says_what_hit_the_request(peer: Peer, scene: Scene) -> None:
     def headers(app: Any, path: str) -> list[str]:
         seen: list[list[tuple[str, str]]] = []
         environ = {"REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": path}
-        body = app(environ, lambda status, headers, exc_info=None: seen.append(headers))
-        list(body)
-        body.close()
+        list(app(environ, lambda status, headers, exc_info=None: seen.append(headers)))
         return header(seen[0])
 
     assert headers(shows, "/") == []
@@ -201,10 +199,7 @@ def test_a_span_has_an_event_for_what_hit_its_request(where: str, peer: Peer, sc
 
             def app(environ: Any, start_response: Any) -> Any:
                 with tracer.start_as_current_span("GET"):
-                    body = observed(environ, start_response)
-                    chunks = list(body)
-                    body.close()
-                    return chunks
+                    return list(observed(environ, start_response))
 
         call(app)
         scene.ready()
@@ -241,7 +236,7 @@ def test_opentelemetry_is_never_imported_by_us(peer: Peer) -> None:
         "from seism_middleware.wsgi import SeismWSGI\n"
         "app = SeismWSGI(lambda e, s: s('200 OK', []) and [b'x'], sidecar=sys.argv[1])\n"
         "body = app({'REQUEST_METHOD': 'GET'}, lambda *a: print)\n"
-        "list(body); body.close()\n"
+        "list(body); hasattr(body, 'close') and body.close()\n"
         "assert not any(name.startswith('opentelemetry') for name in sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code, peer.address], check=True, timeout=60)

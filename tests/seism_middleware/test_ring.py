@@ -75,7 +75,7 @@ app = SeismWSGI(app, sidecar=sys.argv[1])
 
 def ask(path):
     body = app({'REQUEST_METHOD': 'GET', 'PATH_INFO': path}, lambda *a: print)
-    list(body); body.close()
+    list(body); hasattr(body, 'close') and body.close()
 
 ask('/')
 found = observer.configured(sys.argv[1], None, 'wsgi')

@@ -147,6 +147,22 @@ def test_semantics(peer: Peer, app: Any, status: Any, body: str, exception: str)
     assert ended.duration > 0
 
 
+def test_a_list_is_returned_as_it_is(peer: Peer) -> None:
+    """Some servers send a list, and nothing else, in one piece with its length."""
+    body = [b"a", b"b"]
+
+    def app(environ: dict[str, Any], start_response: START) -> list[bytes]:
+        start_response("200 OK", HEADERS)
+        return body
+
+    environ: dict[str, Any] = {}
+    setup_testing_defaults(environ)
+    assert SeismWSGI(app, sidecar=peer.address)(environ, lambda *_: print) is body
+    (found,) = observer._observers.values()
+    assert found.in_flight == 0
+    assert peer.wait(RequestEnded)[0].body == "complete"
+
+
 def test_head_has_no_body_to_count(peer: Peer) -> None:
     assert observe(peer, sized(b"", length=10), REQUEST_METHOD="HEAD").body == "complete"
 
@@ -179,10 +195,8 @@ def test_the_observation_precedes_the_last_byte(peer: Peer, app: Any) -> None:
         if b"".join(written) == b"onetwo":
             peer.wait(RequestEnded, 2)
 
-    iterable = wrapped(environ, lambda *_: write)
-    for _ in iterable:
+    for _ in wrapped(environ, lambda *_: write):
         assert len(peer.wait(RequestEnded, 2)) == 2
-    iterable.close()
     assert len(peer.wait(RequestBegun, 2)) == 2
 
 

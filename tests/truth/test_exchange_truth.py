@@ -18,7 +18,7 @@ from seism.journal import read
 from seism_middleware.contract import Link, PerturbationBegan, PerturbationEnded
 from tests.processes import app, settled, sidecar
 from tests.servers import Valkey
-from tests.truth.test_ground_truth import answers
+from tests.truth.measure import answers
 
 REQUESTS = 1000
 

@@ -1,0 +1,160 @@
+"""A real StatsD (npm) that flushes into a real Graphite (carbon, whisper), for one test module.
+
+Both are installed into folders of their own: Graphite's packages are no part of what the tests
+import, and its installer would write into ``/opt`` otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests import npm
+from tests.debian import unable
+from tests.ports import free_port
+from tests.processes import process, until
+
+STATSD = "statsd@0.9.0"
+GRAPHITE = ("carbon==1.1.10", "whisper==1.1.10")
+PATIENCE = 100.0
+FLUSH_MS = 2000
+"""Twice Graphite's second, so that no flush ever overwrites another one's."""
+
+CARBON = """
+[cache]
+STORAGE_DIR = {folder}
+LOCAL_DATA_DIR = {folder}/whisper
+LOG_DIR = {folder}
+PID_DIR = {folder}
+LINE_RECEIVER_INTERFACE = 127.0.0.1
+LINE_RECEIVER_PORT = {line}
+PICKLE_RECEIVER_INTERFACE = 127.0.0.1
+PICKLE_RECEIVER_PORT = {pickle}
+CACHE_QUERY_INTERFACE = 127.0.0.1
+CACHE_QUERY_PORT = {query}
+MAX_CREATES_PER_MINUTE = inf
+MAX_UPDATES_PER_SECOND = inf
+ENABLE_LOGROTATION = False
+"""
+SCHEMA = "[all]\npattern = .*\nretentions = 1s:1h\n"
+READ = """
+import json, pathlib, sys, time, whisper
+
+def fetch(file):
+    for look in range(50):  # one that is just being made is not whole yet
+        try:
+            return whisper.fetch(str(file), 0)[1]
+        except Exception:
+            time.sleep(0.05)
+    return []
+
+root = pathlib.Path(sys.argv[1])
+found = {}
+for file in root.rglob("*.wsp"):
+    name = ".".join(file.relative_to(root).with_suffix("").parts)
+    found[name] = [value for value in fetch(file) if value is not None]
+print(json.dumps(found))
+"""
+
+
+@dataclass(frozen=True)
+class Graphite:
+    """The running chain; numbers sent to ``statsd`` (``host:port``, UDP) end up in files."""
+
+    statsd: str
+    _management: int
+    _folder: Path
+    _packages: Path
+
+    def series(self) -> dict[str, list[float]]:
+        """Name -> all values that Graphite has of it, oldest first."""
+        done = subprocess.run(
+            [sys.executable, "-c", READ, str(self._folder / "whisper")],
+            env={**os.environ, "PYTHONPATH": str(self._packages)},
+            capture_output=True, text=True, timeout=30, check=True,
+        )  # fmt: skip
+        found: dict[str, list[float]] = json.loads(done.stdout)
+        return found
+
+    def bad_lines(self) -> int:
+        """How many lines StatsD could not read."""
+        with socket.create_connection(("127.0.0.1", self._management), 10) as client:
+            client.sendall(b"stats\n")
+            answer = b""
+            while b"END\n" not in answer:
+                more = client.recv(4096)
+                assert more
+                answer += more
+        (line,) = [x for x in answer.decode().splitlines() if x.startswith("messages.bad_lines")]
+        return int(line.partition(":")[2])
+
+
+def _install(folder: Path) -> Path:
+    target = folder / "graphite"
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target)]
+    try:
+        done = subprocess.run(
+            [*command, *GRAPHITE], env={**os.environ, "GRAPHITE_NO_PREFIX": "True"},
+            timeout=PATIENCE, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        unable(f"not done within {PATIENCE:g} s: pip install {' '.join(GRAPHITE)}")
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        unable(f"pip install {' '.join(GRAPHITE)}: {last}")
+    return target
+
+
+@contextmanager
+def graphite(folder: Path) -> Iterator[Graphite]:
+    """Install and start both below ``folder``."""
+    packages = _install(folder)
+    modules = npm.install(folder, STATSD)
+    line, udp, management = free_port(), free_port(), free_port()
+    config = folder / "carbon.conf"
+    config.write_text(
+        CARBON.format(folder=folder, line=line, pickle=free_port(), query=free_port())
+    )
+    (folder / "storage-schemas.conf").write_text(SCHEMA)
+    statsd = {
+        "address": "127.0.0.1", "port": udp, "mgmt_address": "127.0.0.1",
+        "mgmt_port": management, "flushInterval": FLUSH_MS, "deleteIdleStats": True,
+        "graphiteHost": "127.0.0.1", "graphitePort": line, "backends": ["./backends/graphite"],
+        "graphite": {"legacyNamespace": False},
+    }  # fmt: skip
+    (folder / "statsd.js").write_text(json.dumps(statsd))
+    log = (folder / "graphite.log").open("wb")
+    with (
+        log,
+        process(
+            *(sys.executable, str(packages / "bin" / "carbon-cache.py")),
+            *(f"--config={config}", "--nodaemon", f"--pidfile={folder / 'carbon.pid'}"),
+            *(f"--logdir={folder}", "start"),
+            env={"PYTHONPATH": str(packages), "GRAPHITE_ROOT": str(folder)},
+            stdout=log,
+            stderr=log,
+        ) as carbon,
+    ):
+        until(lambda: _listens(line, carbon))
+        with process(
+            "node", str(modules / "statsd" / "stats.js"), str(folder / "statsd.js"),
+            stdout=log, stderr=log,
+        ) as node:  # fmt: skip
+            until(lambda: _listens(management, node))
+            yield Graphite(f"127.0.0.1:{udp}", management, folder, packages)
+
+
+def _listens(port: int, child: subprocess.Popen[bytes]) -> bool:
+    assert child.poll() is None, f"it ended with {child.returncode}"
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
