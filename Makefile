@@ -66,6 +66,7 @@ SECONDS ?= $(if $(QUICK),0.3,0.5)
 bench: $(VENV)/.demo ## the proxies beside direct, HAProxy and others, under 5 minutes (QUICK=1: under one)
 	@$(BIN)/python -m bench.run --rounds $(ROUNDS) --seconds $(SECONDS) $(ARGS)
 	@$(BIN)/python -m bench.exchanges --rounds $(if $(QUICK),1,3)
+	@$(BIN)/python -m bench.statements --rounds $(if $(QUICK),1,3)
 
 bench-observer: $(VENV)/.test ## what the middleware costs, about 3 min (ARGS="--calls 10000000")
 	$(BIN)/python -m bench.middleware $(ARGS)

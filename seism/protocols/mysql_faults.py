@@ -245,7 +245,10 @@ class MySQLEnd(MySQLAnswer):
 
 @dataclass(frozen=True, slots=True)
 class MySQLShutdown(MySQLEnd):
-    """The server shuts down."""
+    """The server shuts down.
+
+    A statement that is running mostly sees its connection end instead: mysql_lost_connection.
+    """
 
     type: ClassVar[str] = "mysql_shutdown"
     code: ClassVar[str] = "1053"

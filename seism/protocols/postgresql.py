@@ -62,6 +62,8 @@ NAMES = {"P": "Parse", "D": "Describe", "C": "Close", "S": "Sync"}
 """Kinds of exchanges that begin with these, where no statement is known."""
 ANYTIME = frozenset(b"ENS")
 """What a server may say unasked; A (notification) never belongs to anybody's reply."""
+PLAIN = REPLIES - frozenset(b"RZEGWA")
+"""What decides nothing."""
 CLOSING = frozenset(b"123nTCsI")
 """Each is the last answer to one message of the extended protocol."""
 
@@ -304,10 +306,10 @@ class PostgreSQL(Framed[_Unit]):
         code, size = buffer[at], _size(buffer, at, REPLIES, "server")
         if code == ord("A"):
             return Frame(size)
-        if code in b"Dd":
-            size = _run(buffer, at)
         if unit is None:
             return self._unasked(code, size)
+        if code in PLAIN:
+            return self._plain(unit, buffer, at)
         if code == ord("W"):
             self.opaque = "COPY BOTH"
         if code == ord("R") and len(buffer) - at < 9:
@@ -337,10 +339,23 @@ class PostgreSQL(Framed[_Unit]):
             unit.failed = True
             last = unit.style in {"auth", "byte"} or unit.flushed
             return Frame(size, unit, first, self._answered(unit, last))
-        if unit.style == "extended" and code in CLOSING and unit.owed:
-            unit.owed -= 1
-            return Frame(size, unit, first, self._answered(unit, unit.flushed and not unit.owed))
         return Frame(size, unit, first)
+
+    def _plain(self, unit: _Unit, buffer: bytes, at: int) -> Frame:
+        """Messages in a row of which there is nothing to know but how many close something."""
+        first, unit.begun = not unit.begun, True
+        position, end = at, len(buffer) - 5
+        while position <= end and buffer[position] in PLAIN:
+            size = int.from_bytes(buffer[position + 1 : position + 5])
+            if not 4 <= size <= MESSAGE_LIMIT:
+                break
+            if buffer[position] in CLOSING:
+                unit.owed -= 1
+                if unit.flushed and unit.owed <= 0:
+                    size += position + 1 - at
+                    return Frame(size, unit, first, self._answered(unit, True))
+            position += size + 1
+        return Frame(position - at, unit, first)
 
     def _unasked(self, code: int, size: int) -> Frame:
         if self._copying and code == ord("Z"):
@@ -391,17 +406,6 @@ def _size(buffer: bytes, at: int, known: frozenset[int], who: str) -> int:
     if buffer[at] not in known or not 4 <= size <= MESSAGE_LIMIT:
         raise ProtocolError(f"no message of a PostgreSQL {who}: {buffer[at : at + 5].hex()}")
     return size + 1
-
-
-def _run(buffer: bytes, at: int) -> int:
-    """Bytes from ``at`` on of messages like the first (rows), as far as their heads are there."""
-    code, position, end = buffer[at], at, len(buffer) - 5
-    while position <= end and buffer[position] == code:
-        size = int.from_bytes(buffer[position + 1 : position + 5])
-        if not 4 <= size <= MESSAGE_LIMIT:
-            break
-        position += size + 1
-    return position - at
 
 
 def _statement(text: bytes) -> sql.Statement:
