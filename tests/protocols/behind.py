@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from seism.model import ProxySpec, ToxicSpec
-from tests.protocols.record import DATA
+from tests.protocols.outcome import seen
 from tests.proxy.harness import Proxies
 
-OUTCOMES = DATA / "outcomes"
-"""What each client makes of each fault, one file per protocol: the source of the docs' tables.
-
-``SEISM_RECORD=1`` writes them anew; otherwise tests compare with them.
-"""
+SAME = "the same connection works"
+NEW = "it makes a new connection"
+LEFT = "a new connection works"
 
 
 @dataclass
@@ -37,6 +32,17 @@ class Behind:
     def heal(self) -> None:
         self.proxies.remove_toxic(self.protocol, "fault")
 
+    def after(self, call: Callable[[], object]) -> str:
+        """What ``call`` goes through, after the one perturbation that there has been."""
+        (fault,) = self.proxies.began
+        probe = ToxicSpec("exchange_delay", "probe", attributes={"delay": 0})
+        self.proxies.add_toxic(self.protocol, probe)
+        call()
+        self.proxies.remove_toxic(self.protocol, "probe")
+        used = {record.connection for record in self.proxies.began[1:]}
+        assert used
+        return SAME if fault.connection in used else NEW
+
 
 @contextmanager
 def behind(protocol: str, server: int) -> Iterator[Behind]:
@@ -50,19 +56,6 @@ def behind(protocol: str, server: int) -> Iterator[Behind]:
 def outcome(call: Callable[[], object], code: Callable[[Any], object] = lambda error: "") -> str:
     """What ``call`` ends with: the exception's class and its code, or what it returns."""
     try:
-        return f"returns {call()!r}"
+        return seen(None, call())
     except Exception as error:
-        kind = type(error)
-        found = str(code(error))
-        return f"{kind.__module__}.{kind.__qualname__}" + (f" ({found})" if found else "")
-
-
-def check(protocol: str, fault: str, client: str, found: str) -> None:
-    """Compare with what is known, or write it down."""
-    path: Path = OUTCOMES / f"{protocol}.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
-    if os.environ.get("SEISM_RECORD"):
-        known.setdefault(fault, {})[client] = found
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
-    assert known.get(fault, {}).get(client) == found, f"{fault} with {client}"
+        return f"{seen(error)} {code(error)}".strip()

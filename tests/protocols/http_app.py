@@ -30,8 +30,8 @@ async def empty(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-async def busy(request: web.Request) -> web.Response:
-    return web.Response(status=503, headers={"Retry-After": "2"})
+async def status(request: web.Request) -> web.Response:
+    return web.Response(status=int(request.match_info["status"]))
 
 
 async def websocket(request: web.Request) -> web.WebSocketResponse:
@@ -48,7 +48,7 @@ def main(port: int) -> None:
     app.add_routes([web.get("/plain", plain), web.get("/stream", stream)])
     app.add_routes([web.get("/plain/{id}", plain), web.get("/websocket", websocket)])
     app.add_routes([web.delete("/items/{id}", empty), web.post("/echo", echo)])
-    app.router.add_get("/busy", busy)
+    app.router.add_get("/status/{status}", status)
     app.add_routes([web.put("/echo", echo)])
     web.run_app(app, host="127.0.0.1", port=port, print=None)
 

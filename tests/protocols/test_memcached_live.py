@@ -12,7 +12,8 @@ import pylibmc
 import pytest
 from pymemcache.client.base import Client
 
-from tests.protocols.behind import Behind, behind, check, outcome
+from tests.protocols.behind import Behind, behind, outcome
+from tests.protocols.outcome import check
 from tests.protocols.sessions import memcached as sessions
 
 pytestmark = pytest.mark.debian("memcached")
@@ -89,17 +90,39 @@ def items(server: int) -> None:
 @pytest.mark.parametrize(
     ("fault", "call"), [(fault, call) for fault, calls in FAULTS.items() for call in calls]
 )
-def test_what_a_client_makes_of_it(proxy: Behind, fault: str, call: str, client: str) -> None:
+def test_what_a_client_makes_of_it(
+    server: int, proxy: Behind, fault: str, call: str, client: str
+) -> None:
     with CLIENTS[client](proxy.port) as calls:
         assert calls["get many"]()
-        proxy.fault(fault)
-        check("memcached", f"{fault}: {call}", client, outcome(calls[call]))
-        assert proxy.proxies.began
-        proxy.heal()
+        proxy.fault(fault, {"first": 1})
+        raises = outcome(calls[call])
         # libmemcached gives a server up after what it takes for a failure of its own.
-        check("memcached", f"{fault}: {call}, then set", client, outcome(calls["set"]))
+        after = []
+        then = outcome(lambda: after.append(proxy.after(calls["set"])))
     with CLIENTS[client](proxy.port) as calls:
         assert calls["get"]() in ("v", b"v")
+    check(
+        "memcached",
+        f"{fault}: {call}",
+        client,
+        raises=raises,
+        after=after[0] if after else f"{then}, for a while; a new connection works",
+        real=real(server, fault, call, client),
+    )
+
+
+def real(server: int, fault: str, call: str, client: str) -> str:
+    """What the server itself can be brought to say."""
+    if fault == "memcached_miss":
+        with contextlib.closing(Client(("127.0.0.1", server), timeout=10)) as direct:
+            direct.flush_all(noreply=False)
+    elif (fault, call) != ("memcached_not_stored", "add"):
+        return ""
+    with CLIENTS[client](server) as calls:
+        if call == "add":
+            calls["add"]()
+        return outcome(calls[call])
 
 
 def _raw(port: int, request: bytes, end: bytes) -> bytes:

@@ -5,8 +5,11 @@ Both sides of the proxy are recorded; no byte may be another one, and none may b
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
 import importlib.util
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -29,13 +32,27 @@ EVERY = [
 ]
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[Callable[[str], tuple[int, Sessions]]]:
+    """The port of a running server of a protocol, and what clients do there."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def running(protocol: str) -> tuple[int, Sessions]:
+            if importlib.util.find_spec(NEEDS[protocol]) is None:
+                unable(f"missing: pip install {NEEDS[protocol]}")
+            module = importlib.import_module(f"tests.protocols.sessions.{protocol}")
+            return stack.enter_context(module.server()), module.SESSIONS
+
+        yield running
+
+
 @pytest.mark.parametrize(("protocol", "name"), EVERY)
-def test_a_fault_that_never_matches_alters_nothing(protocol: str, name: str) -> None:
-    if importlib.util.find_spec(NEEDS[protocol]) is None:
-        unable(f"missing: pip install {NEEDS[protocol]}")
-    module = importlib.import_module(f"tests.protocols.sessions.{protocol}")
-    sessions: Sessions = module.SESSIONS
-    with module.server() as server, relay(server) as inside:
+def test_a_fault_that_never_matches_alters_nothing(
+    server: Callable[[str], tuple[int, Sessions]], protocol: str, name: str
+) -> None:
+    port, sessions = server(protocol)
+    with relay(port) as inside:
         with behind(protocol, inside.port) as proxy, relay(proxy.port) as outside:
             proxy.fault("exchange_close", {"kind": "never"})
             sessions[name].run(outside.port)
