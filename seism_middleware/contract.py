@@ -84,7 +84,7 @@ class Hello:
     pid: int
     clock: Clock
     interface: str
-    """``wsgi`` or ``asgi``."""
+    """``wsgi``, ``asgi``, or ``http`` for the proxy in front of an app without middleware."""
     patched: tuple[str, ...] = ()
     """Dotted names of everything patched in the app's process, possibly nothing."""
     blind: tuple[str, ...] = ()

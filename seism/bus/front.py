@@ -14,7 +14,6 @@ front sees whose bytes they are.
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import re
 from collections import deque
@@ -42,8 +41,6 @@ from seism_middleware.contract import (
     RequestEnded,
 )
 from seism_middleware.route import Routes
-
-log = logging.getLogger(__name__)
 
 MAX_POSSIBLE = 20
 """Perturbations that one request is linked to as possible: the latest that last."""
@@ -74,8 +71,6 @@ class Front:
 
     def __init__(self, hub: Hub, codec: Callable[[], Codec]) -> None:
         self.codec = codec
-        self.unreadable = 0
-        """Connections that are not followed any more: what came was not HTTP/1.1."""
         self._hub = hub
         self._records = itertools.count(1)
         self._requests = itertools.count(1)
@@ -240,22 +235,15 @@ class Follower:
         try:
             for piece in codec.receive(stream, data) if data else codec.eof(stream):
                 pieces.append(piece)
-        except ProtocolError as error:
-            self._blind(codec, stream, str(error), pieces)
-        if codec.opaque:
-            self._blind(codec, stream, codec.opaque, pieces)
+            blind = bool(codec.opaque)
+        except ProtocolError:
+            blind = True
+        if blind:
+            # It is not HTTP any more, as the proxy says: everything goes on as it is.
+            self._codec = None
+            held = codec.held(stream)
+            pieces += [Piece(held, None)] if held else []
         return pieces
-
-    def _blind(self, codec: Codec, stream: str, why: str, pieces: list[Piece]) -> None:
-        """It is not HTTP any more: everything goes on as it is."""
-        self._codec = None
-        held = codec.held(stream)
-        if held:
-            pieces.append(Piece(held, None))
-        answered = [piece.exchange is not None and piece.exchange.answered for piece in pieces]
-        if not any(answered):  # else it is a tunnel, as both sides wanted
-            self._front.unreadable += 1
-            log.warning("a connection from %s is not followed any more: %s", self.client, why)
 
     def _sent(self, piece: Piece) -> bytes:
         if piece.exchange is None or not piece.first:
