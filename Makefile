@@ -12,7 +12,7 @@ NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get
 PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123]\.'); do \
 	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
-.PHONY: help demo test soak lint tox bench bench-observer cpython clean
+.PHONY: help demo test soak lint tox bench bench-observer bench-dashboard cpython screenshots clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -37,6 +37,7 @@ demo: $(VENV)/.demo ## the whole loop on real backends, about 30 s (ARGS="--seed
 
 test: $(VENV)/.test ## the whole test suite (ARGS="-k ledger")
 	@$(BIN)/python -m tests.debian
+	@$(BIN)/python -m tests.native
 	$(BIN)/python -m pytest $(ARGS)
 
 soak: $(VENV)/.test ## every toxic at random under load, 10 minutes (SEISM_SOAK_SECONDS=3600 SEISM_SOAK_SEED=2)
@@ -61,8 +62,14 @@ bench: $(VENV)/.demo ## the proxies beside direct, HAProxy and others, under 5 m
 bench-observer: $(VENV)/.test ## what the middleware costs, about 3 min (ARGS="--calls 10000000")
 	$(BIN)/python -m bench.middleware $(ARGS)
 
+bench-dashboard: $(VENV)/.test ## the page with 100,000 requests in Chromium, about 20 s
+	$(BIN)/python -m bench.dashboard $(ARGS)
+
+screenshots: $(VENV)/.test ## the pictures of docs/dashboard.md
+	SEISM_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/dashboard/test_screenshots.py
+
 cpython: $(VENV)/.test ## CPython's own tests with and without the patches (ARGS="test.test_ssl")
 	$(BIN)/python -m tests.cpython.run $(ARGS)
 
 clean: ## remove what was made
-	rm -rf $(VENV) .tox build bench.json bench-observer.json seism/proxy/_pump.c seism/proxy/_pump.*.so dist *.egg-info seism-report .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .tox build bench.json bench-observer.json bench-dashboard.json seism/proxy/_pump.c seism/proxy/_pump.*.so dist *.egg-info seism-report .pytest_cache .mypy_cache .ruff_cache .hypothesis

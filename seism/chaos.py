@@ -22,8 +22,8 @@ from seism.control.router import Route, answer
 from seism.errors import Conflict, NotFound, SeismError
 from seism.experiment.config import Chaos, Planned, toxic_of
 from seism.journal import ChaosJudged, ChaosStopped
-from seism.judge import FINE, opinion
 from seism.model import DOWN
+from seism.opinion import opinion
 from seism.proxy.collection import Collection
 from seism.rng import Seed
 from seism.rules import Rules
@@ -210,11 +210,10 @@ class StandingChaos:
             request = self._requests.get(key)
             if request is None:
                 continue
-            rules = self._rules.of(name(request))
-            found = opinion(request, rules, rules.deadline)
-            colour = max(colour, found[0], key=SEVERITY.__getitem__)
-            if found != FINE:
-                reasons[f"{name(request)}: {found[1]}"] += 1
+            found = opinion(request, self._rules)
+            colour = max(colour, found.colour, key=SEVERITY.__getitem__)
+            if found.reason:
+                reasons[f"{name(request)}: {found.reason}"] += 1
         self._judged[colour] += 1
         told = tuple(f"{reason} ({count} times)" for reason, count in reasons.most_common())
         planned = active.planned

@@ -34,6 +34,7 @@ from seism.commands.experiment import (
     sweep,
 )
 from seism.commands.experiment import report as show_report
+from seism.commands.new import new
 from seism.commands.proxy import proxy
 from seism.commands.tail import reset, tail
 from seism.commands.toxic import toxic
@@ -48,7 +49,7 @@ def cli() -> None:
     """Prove that a web application survives its backends."""
 
 
-for command in (run, sweep, replay, shrink, proxy, toxic, reset, tail, check):
+for command in (run, sweep, replay, shrink, proxy, toxic, reset, tail, check, new):
     cli.add_command(command)
 
 

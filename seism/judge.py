@@ -25,7 +25,8 @@ from seism import options
 from seism import steady as steadiness
 from seism.journal import Entry, Phase
 from seism.model import DOWN
-from seism.rules import Applied, Rules
+from seism.opinion import failure, ill_mannered
+from seism.rules import Rules
 from seism.timeline import Segment, Timeline, build, name
 from seism.verdict import (
     AMBER,
@@ -83,8 +84,8 @@ def judge(entries: Iterable[Entry]) -> Judgement:
             if not judged.fired:
                 never_fired.append(step["name"])
             broken = judged.still_broken(broken)
-    flaky = steadiness.flaky(timeline, _failure, broken)
-    findings += steadiness.damaged(timeline, _failure, broken)
+    flaky = steadiness.flaky(timeline, failure, broken)
+    findings += steadiness.damaged(timeline, failure, broken)
     cells = [_not_blamed(cell, flaky.get(cell.route)) for cell in cells]
     unsure = {(c.route, c.perturbation) for c in cells if c.route in flaky and not c.worst}
     cases = [case for case in cases if (case.route, case.perturbation) not in unsure]
@@ -147,13 +148,13 @@ class _Control:
             )
         if not requests:
             return "no request was observed in the control run"
-        flaky = steadiness.flaky(self.timeline, _failure)
+        flaky = steadiness.flaky(self.timeline, failure)
         if flaky.keys() >= {name(request) for request in requests}:
             flaky = {}  # nobody is steady
         bad = Counter(
-            f"{name(request)}: {_failure(request)}"
+            f"{name(request)}: {failure(request)}"
             for request in requests
-            if _failure(request) and name(request) not in flaky
+            if failure(request) and name(request) not in flaky
         )
         if not bad:
             return self._unreached()
@@ -255,10 +256,17 @@ class _Step:
 
     def _during(self, request: RequestEnded) -> Opinion:
         route = name(request)
-        answered = not _failure(request) and request.status is not None
-        if answered and not self._usual(request) and request.status != 503:
+        rules = self.control.rules[route]
+        deadline = self.control.deadline[route]
+        failed = failure(request, (503, *rules.allow))
+        if failed:
+            return RED, failed
+        if (request.status or 0) < 500 and not self._usual(request):
             return RED, f"{request.status}, which the control run never gave"
-        return opinion(request, self.control.rules[route], self.control.deadline[route])
+        if request.duration > deadline:
+            return AMBER, f"slower than the deadline of {deadline:.1f} s"
+        reason = ill_mannered(request, rules) if request.status == 503 else ""
+        return (AMBER, reason) if reason else FINE
 
     def _after(self, request: RequestEnded, place: int) -> Opinion:
         if self._as_steady(request):
@@ -414,40 +422,6 @@ def _described(record: PerturbationBegan) -> str:
     if not record.client:
         return where
     return f"{where}, from byte {record.offset} of the connection from {record.client}"
-
-
-def opinion(request: RequestEnded, rules: Applied, deadline: float) -> Opinion:
-    """What is to be thought of a request that was perturbed; ``deadline`` in seconds."""
-    failure = _failure(request, (503, *rules.allow))
-    if failure:
-        return RED, failure
-    if request.duration > deadline:
-        return AMBER, f"slower than the deadline of {deadline:.1f} s"
-    if request.status == 503:
-        return _manners(request, rules)
-    return FINE
-
-
-def _failure(request: RequestEnded, allowed: Sequence[int] = ()) -> str:
-    """Why the request failed by its status or body alone, empty if it did not."""
-    if request.body == BODY_NONE or request.status is None:
-        return "no response"
-    if request.body == BODY_TRUNCATED:
-        return f"{request.status} with a truncated body"
-    if request.status >= 500 and request.status not in allowed:
-        raised = f" ({request.exception})" if request.exception else ""
-        return f"{request.status}{raised}"
-    return ""
-
-
-def _manners(request: RequestEnded, rules: Applied) -> Opinion:
-    """A 503 says when to come back, and somebody can read why."""
-    missing = []
-    if rules.retry_after and not request.retry_after:
-        missing.append("without Retry-After")
-    if rules.error_log and not request.errors:
-        missing.append("without an error in the log")
-    return (AMBER, "503 " + " and ".join(missing)) if missing else FINE
 
 
 def _preference(link: Link) -> tuple[bool, bool]:

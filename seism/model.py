@@ -95,6 +95,11 @@ REFUSED_HELP = (
 )
 
 
+PROTOCOL_HELP = (
+    "what the backend speaks, so that single exchanges can be perturbed; counts for new connections"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ProxySpec:
     """A back proxy as it is asked for."""
@@ -106,6 +111,7 @@ class ProxySpec:
     tls: ServerTls | None = option(None, help=TLS_HELP)
     upstream_tls: ClientTls | None = option(None, help=UPSTREAM_TLS_HELP)
     refused: str = option("reset", help=REFUSED_HELP, choices=REFUSED)
+    protocol: str = option("", help=PROTOCOL_HELP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +160,24 @@ TURN_HELP = (
 
 
 @dataclass(frozen=True, slots=True)
+class Which:
+    """Which exchanges a fault is for: those that meet every condition given.
+
+    What the protocol of the proxy shows beyond these is a key as well, such as ``key`` of
+    Redis. The patterns take ``*``, ``?`` and ``[seq]``. Occurrences are counted over all
+    connections of the proxy.
+    """
+
+    phase: str = option("", help="the exchange's phase, as the protocol names it")
+    kind: str = option("", help="what is asked, in the protocol's word, in any case: a pattern")
+    nth: int = option(0, help="only the n-th that matches, 0: any", minimum=0, maximum=1 << 31)
+    every: int = option(0, help="only every k-th that matches, 0: any", minimum=0, maximum=1 << 31)
+    first: int = option(
+        0, help="only the first so many that it would affect, 0: all", minimum=0, maximum=1 << 31
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ToxicSpec:
     """A toxic as it is asked for; ``attributes`` are those of its type."""
 
@@ -165,12 +189,14 @@ class ToxicSpec:
         choices=("upstream", "downstream"),
     )
     toxicity: float = option(
-        1.0, help="the chance that a connection is affected", minimum=0, maximum=1
-    )
+        1.0, help="the chance that a connection, or an exchange, is affected", minimum=0,
+        maximum=1,
+    )  # fmt: skip
     attributes: dict[str, Any] = option({}, help="the attributes of the toxic's type")
     match: Match | None = option(None, help="only clients that match; default: all")
     connections: int = option(
         0, help="only the first so many connections that it would affect, 0: all", minimum=0,
         maximum=1_000_000,
     )  # fmt: skip
+    exchange: dict[str, Any] = option({}, help="only exchanges that match, where it is a fault")
     turn: int = option(0, help=TURN_HELP, minimum=0, maximum=1_000_000)

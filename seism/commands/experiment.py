@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SEED_HELP = "The root of all chance.  [default: the file's, else 1]"
 JOURNAL = "journal.jsonl"
+TIMELINE = "timeline.html"
 APP_COMMAND = "seism.app_command"
 EXISTING_FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -60,12 +61,16 @@ def report(
     """Write the reports, show the result (of ``shown``, if given); gives the exit code."""
     from rich.console import Console
 
+    from seism.dashboard.standalone import render
+    from seism.journal import read
     from seism.report import github
     from seism.report.terminal import show
     from seism.report.writer import write
 
     try:
         paths = write(judgement, directory, strict=strict)
+        paths[TIMELINE] = directory / TIMELINE
+        paths[TIMELINE].write_text(render(read(journal), judgement), encoding="utf-8")
         for line in github.tell(judgement, strict, os.environ):
             click.echo(line)
     except OSError as error:

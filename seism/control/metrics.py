@@ -106,6 +106,15 @@ class Metrics:
             [({"proxy": proxy.name}, proxy.accepted) for proxy in proxies],
         )  # fmt: skip
         yield Metric(
+            "seism_connections_opaque_total", "counter",
+            "Connections whose protocol was understood no more: no exchange is perturbed then.",
+            [
+                ({"proxy": proxy.name, "reason": reason}, count)
+                for proxy in proxies
+                for reason, count in sorted(proxy.opaque.items())
+            ],
+        )  # fmt: skip
+        yield Metric(
             "seism_perturbations_total", "counter", "Perturbations that have begun.",
             [
                 ({"proxy": proxy, "toxic": toxic, "type": kind}, count)

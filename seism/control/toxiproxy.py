@@ -29,9 +29,20 @@ from seism_middleware.contract import DOWNSTREAM, UPSTREAM
 COMPATIBLE_VERSION = "2.12.0"
 """What ``/version`` says: clients choose their HTTP methods by it."""
 
-_PROXY_KEYS = ("name", "listen", "upstream", "enabled", "toxics", "tls", "upstream_tls", "refused")
+_PROXY_KEYS = ("name", "listen", "upstream", "enabled", "toxics", "tls", "upstream_tls", "refused",
+               "protocol")  # fmt: skip
 _TLS_KEYS = {"tls": ServerTls, "upstream_tls": ClientTls}
-_TOXIC_KEYS = ("name", "type", "stream", "toxicity", "attributes", "match", "connections", "turn")
+_TOXIC_KEYS = (
+    "name",
+    "type",
+    "stream",
+    "toxicity",
+    "attributes",
+    "match",
+    "connections",
+    "exchange",
+    "turn",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,9 @@ class ProxyShown(ProxyBody):
     """A back proxy as it is."""
 
     tls_failures: dict[str, int] = option({}, help="TLS handshakes that failed, by side and reason")
+    opaque: dict[str, int] = option(
+        {}, help="connections that the protocol's codec no longer understands, by reason"
+    )
 
 
 _PROXY = Annotated[ProxyShown, SHOWN]
@@ -105,6 +119,10 @@ def proxy_values(proxy: Proxy) -> dict[str, Any]:
             values["tls_failures"] = dict(proxy.tls_failures)
     if spec.refused != "reset":
         values["refused"] = spec.refused
+    if spec.protocol:
+        values["protocol"] = spec.protocol
+        if proxy.opaque:
+            values["opaque"] = dict(proxy.opaque)
     return values
 
 
@@ -123,6 +141,8 @@ def rule_values(rule: Rule) -> dict[str, Any]:
         values["connections"] = rule.connections
     if rule.turn:
         values["turn"] = rule.turn
+    if rule.exchange:
+        values["exchange"] = dict(rule.exchange)
     return values
 
 
@@ -180,6 +200,7 @@ class _Api:
                 warnings.append(f"field {key!r} cannot be changed here and is ignored")
         current = {"name": proxy, "upstream": there.upstream, "enabled": there.enabled}
         spec = build(ProxySpec, {**current, **given}, f"proxy {proxy}", lenient=True)
+        protocol = there.protocol
         updated = self._collection.update(
             proxy,
             listen=spec.listen if "listen" in given else None,
@@ -188,9 +209,14 @@ class _Api:
             tls=spec.tls,
             upstream_tls=spec.upstream_tls,
             refused=spec.refused if "refused" in given else None,
+            protocol=spec.protocol if "protocol" in given else None,
         )
         if self._leases is not None and "enabled" in given:
             self._leases.switched(request, proxy, updated.enabled)
+        if protocol != updated.protocol and updated.connections:
+            warnings.append(
+                f"the protocol counts for new connections; {updated.connections} are open"
+            )
         return answer(proxy_values(updated), warnings=warnings)
 
     def delete(self, request: Request, proxy: str) -> Response:
@@ -235,6 +261,7 @@ class _Api:
             toxicity=spec.toxicity if "toxicity" in given else None,
             match=spec.match,
             connections=spec.connections if "connections" in given else None,
+            exchange=spec.exchange if "exchange" in given else None,
         )
         return answer(rule_values(updated), warnings=warnings)
 

@@ -24,6 +24,7 @@ from seism.experiment import toxiproxy
 from seism.model import (
     DOWN,
     LISTEN_HELP,
+    PROTOCOL_HELP,
     REFUSED,
     REFUSED_HELP,
     TLS_HELP,
@@ -38,6 +39,7 @@ from seism.model import (
     address,
 )
 from seism.options import build, nearest, option
+from seism.proxy.exchanges import exchanges
 from seism.rules import Rules
 from seism.toxics.base import Toxic
 
@@ -81,6 +83,7 @@ class Backend:
     tls: ServerTls | None = option(None, help=TLS_HELP)
     upstream_tls: ClientTls | None = option(None, help=UPSTREAM_TLS_HELP)
     refused: str = option("reset", help=REFUSED_HELP, choices=REFUSED)
+    protocol: str = option("", help=PROTOCOL_HELP)
 
     def within(self, folder: Path) -> Backend:
         """The same with the paths of its PEM files taken from ``folder``."""
@@ -105,6 +108,7 @@ class Backend:
             tls=self.tls,
             upstream_tls=self.upstream_tls,
             refused=self.refused,
+            protocol=self.protocol,
         )
 
 
@@ -151,14 +155,16 @@ class Planned:
         choices=("upstream", "downstream"),
     )
     toxicity: float = option(
-        1.0, help="the chance that a connection is affected", minimum=0, maximum=1
-    )
+        1.0, help="the chance that a connection, or an exchange, is affected", minimum=0,
+        maximum=1,
+    )  # fmt: skip
     attributes: dict[str, Any] = option({}, help="the attributes of the toxic's type")
     match: Match | None = option(None, help="only clients that match; default: all")
     connections: int = option(
         0, help="only the first so many connections that it would affect, 0: all", minimum=0,
         maximum=1_000_000,
     )  # fmt: skip
+    exchange: dict[str, Any] = option({}, help="only exchanges that match, where it is a fault")
     turn: int = option(0, help=TURN_HELP, minimum=0, maximum=1_000_000)
     route: str = option(
         "", help="only requests of this [[load.route]] are sent, one after the other: 'GET /path'"
@@ -318,6 +324,7 @@ class Experiment:
         for backend in self.backend:
             address(backend.upstream, f"backend {backend.name!r}: upstream")
             address(backend.listen, f"backend {backend.name!r}: listen")
+            known.protocol(backend.protocol, f"backend {backend.name!r}")
             _check_toxics(backend, known)
         for toxic in self.sweep.toxic:
             where = f"sweep: toxic {toxic.name!r}"
@@ -347,11 +354,8 @@ class Experiment:
                     + nearest(planned.route, routes)
                 )
             if planned.type != DOWN:
-                build(
-                    _declared(known, planned.type, where),
-                    planned.attributes,
-                    f"{where}: attributes",
-                )
+                (backend,) = (each for each in self.backend if each.name == planned.backend)
+                _check_toxic(toxic_of(planned), backend, known, where)
 
     def planned(self) -> tuple[Planned, ...]:
         """The perturbations, or, where none is given, three for each backend."""
@@ -388,6 +392,7 @@ def toxic_of(planned: Planned) -> ToxicSpec:
         dict(planned.attributes),
         planned.match,
         planned.connections,
+        dict(planned.exchange),
         planned.turn,
     )
 
@@ -473,11 +478,17 @@ def _declared(known: registry.Registry, type_: str, where: str) -> type[Toxic]:
         raise ConfigurationError(f"{where}: type: {error}") from None
 
 
+def _check_toxic(toxic: ToxicSpec, backend: Backend, known: registry.Registry, where: str) -> None:
+    made = build(_declared(known, toxic.type, where), toxic.attributes, f"{where}: attributes")
+    protocol = known.protocol(backend.protocol, f"backend {backend.name!r}")
+    exchanges(made, toxic.exchange, protocol, where)
+
+
 def _check_toxics(backend: Backend, known: registry.Registry) -> None:
     names: set[str] = set()
     for toxic in backend.toxic:
         where = f"backend {backend.name!r}: toxic {toxic_name(toxic)!r}"
-        build(_declared(known, toxic.type, where), toxic.attributes, f"{where}: attributes")
+        _check_toxic(toxic, backend, known, where)
         if toxic_name(toxic) in names:
             raise ConfigurationError(f"{where}: it is there twice")
         names.add(toxic_name(toxic))

@@ -45,7 +45,7 @@ class Step:
         }
         if planned.match is not None:
             values["match"] = dataclasses.asdict(planned.match)
-        for key in ("connections", "turn", "route"):
+        for key in ("connections", "exchange", "turn", "route"):
             if getattr(planned, key):
                 values[key] = getattr(planned, key)
         if planned.route:

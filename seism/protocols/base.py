@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from seism.errors import ProtocolError
+from seism.toxics.base import Toxic
 
 __all__ = ["HELD_LIMIT", "SUMMARY_LIMIT", "Codec", "Exchange", "Piece", "ProtocolError"]
 
@@ -79,6 +80,10 @@ class Piece:
     """These bytes begin the exchange's request, or its reply."""
     last: bool = False
     """These bytes end the exchange's request, or its reply."""
+    cut: bool = False
+    """Their message goes on: until its other pieces have come, nothing that a fault sends
+    may go between. It need not be said where replies come in order, but for messages that
+    belong to no exchange."""
 
 
 class Codec:
@@ -94,6 +99,11 @@ class Codec:
     """Replies come in the order of the requests; False where they carry ids (LDAP)."""
     matches: ClassVar[dict[str, str]] = {}
     """The keys of ``Exchange.fields`` -> what each holds, for help and docs."""
+    phases: ClassVar[dict[str, str]] = {COMMAND: "a request and its reply"}
+    """What ``Exchange.phase`` may be -> what that means."""
+    faults: ClassVar[tuple[type[Toxic], ...]] = ()
+    """What can be done to its exchanges, see ``seism.protocols.fault``: each one is a toxic
+    type of proxies that speak this protocol."""
 
     def __init__(self) -> None:
         self.opaque = ""

@@ -89,7 +89,7 @@ class Collection:
         does not resolve or a toxic that cannot be, Unavailable if it cannot listen.
         """
         self._refuse_taken(spec.name)
-        rules = self._rules(spec.name, toxics)
+        rules = self._rules(spec, toxics)
         route = Route.of(spec)
         self._refuse_taken(spec.name)
         proxy = self._make(spec, route, rules)
@@ -106,12 +106,15 @@ class Collection:
         tls: ServerTls | None = None,
         upstream_tls: ClientTls | None = None,
         refused: str | None = None,
+        protocol: str | None = None,
     ) -> Proxy:
         """Change what is given. Another address, or other TLS, drops the connections.
 
+        Another protocol counts for connections to come; faults of the old one must be gone.
         Raises NotFound, ConfigurationError, Unavailable; the proxy is as before then.
         """
         proxy = self.get(name)
+        codec = self.registry.protocol(protocol or "", f"proxy {name}")
         was = proxy.spec
         spec = replace(
             was,
@@ -126,6 +129,14 @@ class Collection:
             proxy.reroute(route)
         if refused is not None:
             proxy.refused = refused
+        if protocol is not None and codec is not proxy.protocol:
+            for rule in proxy.rules:
+                if rule.per_exchange:
+                    raise ConfigurationError(
+                        f"proxy {name}: protocol: toxic {rule.name} acts on exchanges of"
+                        f" {was.protocol}, remove it first"
+                    )
+            proxy.protocol = codec
         if enabled is True:
             proxy.start()
         elif enabled is False and proxy.enabled:
@@ -166,7 +177,7 @@ class Collection:
         for name in names:
             if names.count(name) > 1:
                 raise Conflict(f"proxy already exists: {name} is given {names.count(name)} times")
-        ready = [(spec, self._rules(spec.name, toxics), Route.of(spec)) for spec, toxics in entries]
+        ready = [(spec, self._rules(spec, toxics), Route.of(spec)) for spec, toxics in entries]
         done: list[Proxy] = []
         try:
             for spec, rules, route in ready:
@@ -198,7 +209,8 @@ class Collection:
         Raises NotFound, Conflict for a name that is taken, ConfigurationError.
         """
         owner = self.get(proxy)
-        rule = Rule.of(spec, self.registry, f"toxic {spec.name or spec.type}")
+        where = f"toxic {spec.name or spec.type}"
+        rule = Rule.of(spec, self.registry, where, owner.protocol)
         owner.add(rule)
         return rule
 
@@ -211,11 +223,18 @@ class Collection:
         toxicity: float | None = None,
         match: Match | None = None,
         connections: int | None = None,
+        exchange: Mapping[str, Any] | None = None,
     ) -> Rule:
         """Change some attributes, and what else is given. Raises NotFound, ConfigurationError."""
         owner = self.get(proxy)
         rule = owner.rule(name).changed(
-            attributes or {}, toxicity, f"toxic {name}", match=match, connections=connections
+            attributes or {},
+            toxicity,
+            f"toxic {name}",
+            match=match,
+            connections=connections,
+            exchange=exchange,
+            protocol=owner.protocol,
         )
         owner.replace(rule)
         return rule
@@ -228,18 +247,20 @@ class Collection:
         if name in self._proxies:
             raise Conflict("proxy already exists")
 
-    def _rules(self, proxy: str, toxics: Iterable[ToxicSpec]) -> tuple[Rule, ...]:
+    def _rules(self, proxy: ProxySpec, toxics: Iterable[ToxicSpec]) -> tuple[Rule, ...]:
         rules: list[Rule] = []
+        protocol = self.registry.protocol(proxy.protocol, f"proxy {proxy.name}")
         for spec in toxics:
-            where = f"proxy {proxy}: toxic {spec.name or spec.type}"
-            rule = Rule.of(spec, self.registry, where)
+            where = f"proxy {proxy.name}: toxic {spec.name or spec.type}"
+            rule = Rule.of(spec, self.registry, where, protocol)
             if any(rule.name == other.name for other in rules):
                 raise ConfigurationError(f"{where}: there are two toxics of that name")
             rules.append(rule)
         return tuple(rules)
 
     def _make(self, spec: ProxySpec, route: Route, rules: Sequence[Rule]) -> Proxy:
-        proxy = Proxy(self._relay, spec.name, route, rules)
+        protocol = self.registry.protocol(spec.protocol, f"proxy {spec.name}")
+        proxy = Proxy(self._relay, spec.name, route, rules, protocol)
         if spec.enabled:
             proxy.start()
         else:

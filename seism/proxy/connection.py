@@ -12,6 +12,8 @@ from operator import methodcaller
 from typing import Any
 
 from seism.model import DOWN
+from seism.protocols.base import Codec, Exchange
+from seism.proxy.conversation import Conversation
 from seism.proxy.dial import Dial
 from seism.proxy.end import Socket
 from seism.proxy.endpoint import Endpoint, show_name
@@ -23,7 +25,7 @@ from seism.proxy.relay import Relay
 from seism.proxy.rule import Rule
 from seism.rng import Journalled
 from seism.toxics.base import CLOSED, LOST
-from seism_middleware.contract import DOWNSTREAM, UPSTREAM
+from seism_middleware.contract import DOWNSTREAM, UPSTREAM, PerturbedExchange
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class Connection:
         "_undecided",
         "broken",
         "closed",
+        "conversation",
         "down",
         "number",
         "opened",
@@ -96,6 +99,13 @@ class Connection:
         self.up = self.link(self, UPSTREAM, relay)
         self.down = self.link(self, DOWNSTREAM, relay)
         self.up.other, self.down.other = self.down, self.up
+        self.conversation: Conversation | None = None
+        """What faults act on; None where no protocol is known."""
+
+    def converse(self, codec: Codec, opaque: Callable[[str], None]) -> None:
+        """Follow the protocol, before ``start``; ``opaque`` is told if that ends, and why."""
+        conversation = Conversation(self, codec, self._relay, opaque)
+        self.conversation = self.up.conversation = self.down.conversation = conversation
 
     def start(
         self, rules: Sequence[Rule], backend: Sequence[Endpoint], refused: str = "reset"
@@ -127,6 +137,8 @@ class Connection:
         """
         self._rules = rules
         link = self._link(rule)
+        if link is None:
+            return
         if not self._affected(rule):
             self.drop(rule)
             return
@@ -137,8 +149,10 @@ class Connection:
 
     def drop(self, rule: Rule) -> None:
         """Take ``rule`` out of effect."""
-        with self._guarded():
-            self._link(rule).take(rule.name)
+        link = self._link(rule)
+        if link is not None:
+            with self._guarded():
+                link.take(rule.name)
 
     def proceed(self) -> None:
         """Connect to the backend, once no toxic keeps it from that."""
@@ -167,16 +181,19 @@ class Connection:
         self._undecided = False
         for rule in list(self._rules):
             needs_bytes = rule.match is not None and rule.match.needs_bytes
-            if needs_bytes and rule.name not in self._link(rule).names():
+            link = self._link(rule)
+            if needs_bytes and link is not None and rule.name not in link.names():
                 self.apply(rule, self._rules)
                 if self.closed:
                     return
         if not self._undecided:
             self.up.watch(None)
 
-    def chance(self, rule: Rule) -> float | None:
-        """What is drawn for ``rule`` on this connection, if anything is."""
-        return rule.chance(self._relay.seed, self._proxy, self.number)
+    def chance(self, rule: Rule, exchange: int | None = None) -> float | None:
+        """What is drawn for ``rule`` on this connection, or in that exchange, if anything is."""
+        if rule.per_exchange and exchange is None:
+            return None
+        return rule.chance(self._relay.seed, self._proxy, self.number, exchange)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -187,9 +204,9 @@ class Connection:
             logger.exception("proxy %s: a toxic failed, its connection is reset", self._proxy)
             self.abort()
 
-    def rng(self, rule: Rule) -> Journalled:
-        """The generator of one toxic on this connection."""
-        return self._relay.seed.journalled("toxic", self._proxy, rule.name, self.number)
+    def rng(self, rule: Rule, *exchange: int) -> Journalled:
+        """The generator of one toxic on this connection, or in one exchange of it."""
+        return self._relay.seed.journalled("toxic", self._proxy, rule.name, self.number, *exchange)
 
     def began(
         self,
@@ -200,8 +217,9 @@ class Connection:
         offset: int,
         since: int | None,
         chance: float | None = None,
+        exchange: Exchange | None = None,
     ) -> Perturbation:
-        """Begin a perturbation of this connection."""
+        """Begin a perturbation of this connection, or of one exchange."""
         return self._relay.account.begin(
             self._proxy,
             toxic,
@@ -214,6 +232,7 @@ class Connection:
             since=since,
             connection=self.number,
             chance=chance,
+            exchange=_told(exchange),
         )
 
     def live(self) -> Live:
@@ -227,7 +246,13 @@ class Connection:
             age=self._relay.clock.now() - self.opened,
             upstream=self.up.traffic,
             downstream=self.down.traffic,
-            toxics=(*self.up.names(), *self.down.names()),
+            toxics=(
+                *self.up.names(),
+                *self.down.names(),
+                *(self.conversation.names() if self.conversation else ()),
+            ),
+            protocol=self.conversation.protocol if self.conversation else "",
+            opaque=self.conversation.opaque if self.conversation else "",
         )
 
     def cut(self) -> None:
@@ -258,6 +283,9 @@ class Connection:
         if self._dial is not None:
             self._dial.cancel()
             self._dial = None
+        if self.conversation is not None:
+            self.conversation.close()
+            self.conversation = None
         self.up.close(LOST)
         self.down.close(LOST)
         for sock in (self._client, self._server):
@@ -301,9 +329,20 @@ class Connection:
         else:
             self.abort()
 
-    def _link(self, rule: Rule) -> Link:
+    def _link(self, rule: Rule) -> Link | Conversation | None:
+        """Where ``rule`` acts; None where it can't, as no protocol is known."""
+        if rule.per_exchange:
+            return self.conversation
         upstream = rule.stream == UPSTREAM or rule.toxic.connecting
         return self.up if upstream else self.down
+
+
+def _told(exchange: Exchange | None) -> PerturbedExchange | None:
+    if exchange is None:
+        return None
+    return PerturbedExchange(
+        exchange.number, exchange.kind, exchange.phase, exchange.summary, exchange.trace
+    )
 
 
 def _host(peer: Any) -> str:

@@ -18,12 +18,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from seism.proxy.end import Socket
+from seism.proxy.gate import Gate
 from seism.proxy.live import Traffic
 from seism.proxy.pump import Pump
 from seism.proxy.relay import Relay
 from seism.proxy.rule import Rule
 from seism.proxy.slot import Slot
-from seism.proxy.turn import Gate
 from seism.toxics.base import (
     LOST,
     PASSED,
@@ -43,6 +43,7 @@ from seism_middleware.contract import UPSTREAM
 
 if TYPE_CHECKING:
     from seism.proxy.connection import Connection
+    from seism.proxy.conversation import Conversation
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ class Link(Pump):
         "_source",
         "_watch",
         "_writer",
+        "conversation",
         "finished",
         "read_all",
         "reading",
@@ -119,6 +121,8 @@ class Link(Pump):
         self.reading = False
         """Whether this link will notice what its sender does next."""
         self._writer: Any = None
+        self.conversation: Conversation | None = None
+        """What stands before the chain, where the protocol is known."""
 
     def open(self, source: Socket, sink: Socket) -> None:
         """Start relaying; the connection still owns both sockets."""
@@ -151,7 +155,7 @@ class Link(Pump):
         if self._writer is not None:
             self._writer.stop()
             self._writer.close()
-        self._writer = self._watch = None
+        self._writer = self._watch = self.conversation = None
         if self._backlog:
             self._forget_backlog()
         if self._slots:
@@ -235,7 +239,7 @@ class Link(Pump):
 
     def _choose(self) -> None:
         armed = self._slots or self._watch is not None or self._sink is None
-        armed = armed or not self.plain
+        armed = armed or not self.plain or self.conversation is not None
         self.route(self._through_chain if armed else None, self.stream == UPSTREAM)
 
     # The armed path.
@@ -259,10 +263,27 @@ class Link(Pump):
                     return
             self.received += size
             self.withheld += size
-            self._pass(0, chunk, self._relay.clock.now())
+            now = self._relay.clock.now()
+            if self.conversation is None:
+                self._pass(0, chunk, now)
+            else:
+                self.conversation.received(self.stream, chunk, now)
             self._regulate()
         except Exception as error:
             self._failed(error)
+
+    def put_in(self, item: Chunk | Eof, now: float) -> None:
+        """What the conversation lets through, or makes itself, goes to the chain."""
+        self._pass(0, item, now)
+
+    def end(self, now: float) -> None:
+        """Once the receiver has all that came before, the connection ends with FIN."""
+        self._stop_reading()
+        self._pass(0, Eof(self.received, closes=True), now)
+
+    def resume(self) -> None:
+        """There may be room again, or none any more."""
+        self._regulate()
 
     def _pass(self, position: int, item: Chunk | Eof, now: float) -> None:
         """Give ``item`` to the stage at ``position``, or send it if that is the end."""
@@ -409,6 +430,8 @@ class Link(Pump):
             self._relay.poller.stop(self._fd)
 
     def _full(self) -> bool:
+        if self.conversation is not None and self.conversation.full():
+            return True
         return (
             any(slot.stage.full for slot in self._slots)
             or sum(slot.stage.held for slot in self._slots) >= HELD_LIMIT
@@ -422,7 +445,9 @@ class Link(Pump):
 
     def _read_end(self) -> None:
         self.read_all = True
-        if self._slots:
+        if self.conversation is not None:
+            self.conversation.ended(self.stream, Eof(self.received), self._relay.clock.now())
+        elif self._slots:
             self._pass(0, Eof(self.received), self._relay.clock.now())
         else:
             self._pass_end()

@@ -68,4 +68,9 @@ class Live:
     upstream: Traffic
     downstream: Traffic
     toxics: tuple[str, ...]
-    """Names of the toxics in force on it, upstream first, each direction in its chain's order."""
+    """Names of the toxics in force on it, upstream first, each direction in its chain's order,
+    then those that act on exchanges."""
+    protocol: str = ""
+    """What its codec follows; empty for a connection without one."""
+    opaque: str = ""
+    """Why the codec understands no more: no exchange is perturbed from then on."""

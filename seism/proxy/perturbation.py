@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from seism.clock import Clock
-from seism_middleware.contract import PerturbationBegan, PerturbationEnded
+from seism_middleware.contract import PerturbationBegan, PerturbationEnded, PerturbedExchange
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +31,12 @@ class Perturbation:
         offset: int | None = None,
         draws: int = 0,
         drawn: tuple[float, ...] = (),
+        **exchange: Any,
     ) -> None:
-        """The fields are those of ``PerturbationEnded``."""
+        """The fields are those of ``PerturbationEnded``; ``exchange``: those of one exchange."""
         if self.open:
             self.open = False
-            self._account._ended(self.id, outcome, offset, draws, drawn)
+            self._account._ended(self.id, outcome, offset, draws, drawn, **exchange)
 
 
 class Account:
@@ -59,6 +61,7 @@ class Account:
         since: int | None = None,
         connection: int | None = None,
         chance: float | None = None,
+        exchange: PerturbedExchange | None = None,
     ) -> Perturbation:
         """Emits the begin; the fields are those of ``PerturbationBegan``."""
         self._count += 1
@@ -78,14 +81,22 @@ class Account:
                 since=since,
                 connection=connection,
                 chance=chance,
+                exchange=exchange,
             )
         )
         return perturbation
 
     def _ended(
-        self, id: str, outcome: str, offset: int | None, draws: int, drawn: tuple[float, ...]
+        self,
+        id: str,
+        outcome: str,
+        offset: int | None,
+        draws: int,
+        drawn: tuple[float, ...],
+        **exchange: Any,
     ) -> None:
-        self._say(PerturbationEnded(id, self._clock.now(), outcome, offset, draws, drawn))
+        now = self._clock.now()
+        self._say(PerturbationEnded(id, now, outcome, offset, draws, drawn, **exchange))
 
     def _say(self, record: PerturbationBegan | PerturbationEnded) -> None:
         try:

@@ -14,6 +14,7 @@ import gevent
 
 from seism.errors import ConfigurationError, Conflict, NotFound, SeismError
 from seism.model import DOWN, ProxySpec, address, show_address, unix_path
+from seism.protocols.base import Codec
 from seism.proxy.connection import Connection
 from seism.proxy.endpoint import Endpoint, resolve
 from seism.proxy.listener import Listener
@@ -67,7 +68,14 @@ class Route:
 class Proxy:
     """Made stopped; the collection alone calls what changes it, and never waits in it."""
 
-    def __init__(self, relay: Relay, name: str, route: Route, rules: Sequence[Rule]) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        name: str,
+        route: Route,
+        rules: Sequence[Rule],
+        protocol: type[Codec] | None = None,
+    ) -> None:
         self.name = name
         self._relay = relay
         self._route = route
@@ -82,6 +90,10 @@ class Proxy:
         self._refusal: Refusal | None = None
         self.refused = route.spec.refused
         """What a client sees of a backend that does not answer; takes effect at once."""
+        self.protocol = protocol
+        """What connections that are accepted from now on speak; None: unknown."""
+        self.opaque: Counter[str] = Counter()
+        """Connections whose codec understood no more, by reason."""
         self.tls_failures: Counter[str] = Counter()
         """Handshakes that failed, by side and reason."""
 
@@ -89,7 +101,11 @@ class Proxy:
     def spec(self) -> ProxySpec:
         """As it was asked for, with what has been changed since."""
         return dataclasses.replace(
-            self._route.spec, listen=self.listen, enabled=self.enabled, refused=self.refused
+            self._route.spec,
+            listen=self.listen,
+            enabled=self.enabled,
+            refused=self.refused,
+            protocol="" if self.protocol is None else self.protocol.name,
         )
 
     @property
@@ -150,12 +166,13 @@ class Proxy:
 
     def same_route(self, spec: ProxySpec) -> bool:
         """Whether it does already what ``spec`` asks for; TLS that is not mentioned may stay."""
-        own = self._route.spec
+        own = self.spec
         return (
             spec.listen in ("", self.listen, self._route.listen)
             and spec.upstream == self.upstream
             and spec.tls in (None, own.tls)
             and spec.upstream_tls in (None, own.upstream_tls)
+            and spec.protocol in ("", own.protocol)
         )
 
     # Toxics
@@ -263,6 +280,8 @@ class Proxy:
             connection = TlsConnection(
                 tls, self._tls_failed, self._relay, self.name, number, client, peer, self._gone
             )
+        if self.protocol is not None:
+            connection.converse(self.protocol(), self._understood_no_more)
         self._connections.add(connection)
         connection.start(self._rules, self._route.backend, self.refused)
 
@@ -274,6 +293,15 @@ class Proxy:
             logger.warning(
                 "proxy %s: a TLS handshake with the %s failed: %s; more of this kind are "
                 "counted only", self.name, side, error,
+            )  # fmt: skip
+
+    def _understood_no_more(self, reason: str) -> None:
+        kind = reason.partition(":")[0]
+        self.opaque[kind] += 1
+        if self.opaque[kind] == 1:
+            logger.warning(
+                "proxy %s: a connection is passed on as it is from now on, none of its exchanges "
+                "can be perturbed: %s; more of this kind are counted only", self.name, reason,
             )  # fmt: skip
 
     def _gone(self, connection: Connection) -> None:

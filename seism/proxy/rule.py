@@ -10,10 +10,15 @@ from typing import Any
 from seism.errors import ConfigurationError
 from seism.model import Match, ToxicSpec
 from seism.options import build, describe
+from seism.protocols.base import Codec, Exchange
+from seism.protocols.fault import Fault
+from seism.proxy.exchanges import Exchanges, exchanges
 from seism.proxy.match import Matcher
 from seism.registry import Registry
 from seism.rng import Seed
 from seism.toxics.base import Toxic
+
+CodecClass = type[Codec]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +34,33 @@ class Rule:
     connections: int = 0
     """Only the first so many that it would affect; 0: all."""
     matcher: Matcher | None = field(default=None, compare=False)
-    turn: int = 0
-    """Only the connection with the n-th turn since then, see ``seism.proxy.turn``; 0: any."""
-    turns: list[int] = field(default_factory=list, compare=False)
-    """Where the turns began that were counted for ``turn``; survives changes."""
     common: Any = field(default=None, compare=False)
     """What the toxic's stages share."""
+    exchange: Mapping[str, Any] = field(default_factory=dict)
+    """The conditions of ``which``, as they were asked for."""
+    which: Exchanges | None = field(default=None, compare=False)
+    """Which exchanges; None for a toxic that acts on bytes."""
     taken: set[int] = field(default_factory=set, compare=False)
     """The connections counted for ``connections``, by their numbers; survives changes."""
+    turn: int = 0
+    """Only the connection with the n-th turn since then, see ``seism.proxy.gate``; 0: any."""
+    turns: list[int] = field(default_factory=list, compare=False)
+    """Where the turns began that were counted for ``turn``; survives changes."""
 
     @classmethod
-    def of(cls, spec: ToxicSpec, registry: Registry, where: str) -> Rule:
-        """The rule that is asked for. Raises ConfigurationError; ``where`` opens its message."""
+    def of(
+        cls, spec: ToxicSpec, registry: Registry, where: str, protocol: type[Codec] | None = None
+    ) -> Rule:
+        """The rule that is asked for, on a proxy of that protocol.
+
+        Raises ConfigurationError; ``where`` opens its message.
+        """
         toxic = build(registry.toxic(spec.type), spec.attributes, _attributes(where))
+        which = exchanges(toxic, spec.exchange, protocol, where)
         if spec.turn and toxic.connecting:
             raise ConfigurationError(f"{where}: turn: {toxic.type} acts before there is any")
+        if spec.turn and which is not None:
+            raise ConfigurationError(f"{where}: turn: a fault has exchange.nth for that")
         return cls(
             spec.name or f"{spec.type}_{spec.stream}",
             spec.stream,
@@ -52,8 +69,10 @@ class Rule:
             spec.match,
             spec.connections,
             _matcher(toxic, spec.match, where),
-            spec.turn,
-            common=toxic.common(),
+            toxic.common(),
+            spec.exchange,
+            which,
+            turn=spec.turn,
         )
 
     @property
@@ -86,6 +105,8 @@ class Rule:
         *,
         match: Match | None = None,
         connections: int | None = None,
+        exchange: Mapping[str, Any] | None = None,
+        protocol: CodecClass | None = None,
     ) -> Rule:
         """The same with some attributes, and what else is not None, changed.
 
@@ -94,6 +115,9 @@ class Rule:
         merged = {**self.attributes, **attributes}
         match = self.match if match is None else match
         toxic = build(type(self.toxic), merged, _attributes(where))
+        which = self.which
+        if exchange is not None:
+            which = exchanges(toxic, exchange, protocol, where)
         return dataclasses.replace(
             self,
             toxic=toxic,
@@ -101,6 +125,8 @@ class Rule:
             match=match,
             matcher=_matcher(toxic, match, where),
             connections=self.connections if connections is None else connections,
+            exchange=self.exchange if exchange is None else exchange,
+            which=which,
         )
 
     def matches(self, host: str, first: bytes | None) -> bool | None:
@@ -116,11 +142,34 @@ class Rule:
             return True
         return False if first is None else self.matcher.first(first)
 
-    def chance(self, seed: Seed, proxy: str, connection: int) -> float | None:
-        """The draw for one connection: the same however often and whenever it is asked."""
+    @property
+    def per_exchange(self) -> bool:
+        """Its scope is the exchange, not the connection."""
+        return isinstance(self.toxic, Fault)
+
+    def concerns(self, exchange: Exchange) -> bool:
+        """Whether it is for ``exchange``, as far as its conditions say."""
+        assert isinstance(self.toxic, Fault) and self.which is not None
+        return self.toxic.fits(exchange) and self.which.matches(exchange)
+
+    def occurs(self, chance: float | None, *, free: bool) -> bool:
+        """Count one more exchange that it concerns; whether that is affected.
+
+        ``free``: no other rule has taken it.
+        """
+        assert self.which is not None
+        if not self.which.counts() or (chance is not None and chance >= self.toxicity):
+            return False
+        return free and self.which.takes()
+
+    def chance(
+        self, seed: Seed, proxy: str, connection: int, exchange: int | None = None
+    ) -> float | None:
+        """The draw for one connection, or one exchange of it: the same whenever it is asked."""
         if self.toxicity >= 1:
             return None
-        return seed.stream("toxicity", proxy, self.name, connection).random()
+        names = (proxy, self.name, connection, *(() if exchange is None else (exchange,)))
+        return seed.stream("toxicity", *names).random()
 
     def affects(self, chance: float | None, connection: int) -> bool:
         """Whether a connection that matches is affected; counts it if it is."""

@@ -1,63 +1,86 @@
-"""A stage that waits for its turn: the n-th thing that clients say on a proxy.
-
-A turn begins with a client's first bytes after an answer, so that it is one exchange of any
-protocol in which requests wait for their replies. Turns are counted over all connections
-of a proxy since the toxic was added; the connection that has the n-th one is affected from
-there on, and no other is.
-"""
+"""One exchange on its way through a conversation, from its first byte to its last."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from seism.protocols.base import Exchange
+from seism.protocols.fault import Close, Reaction, Reset
+from seism.proxy.perturbation import Perturbation
+from seism.proxy.rule import Rule
+from seism.proxy.timers import Timer
+from seism.rng import Journalled
 
-from seism.toxics.base import Chunk, Commands, Eof, Forward, Stage
 
+class Turn:
+    """An exchange, what is done to it, and what its client has not got yet."""
 
-class Gate(Stage):
-    """Passes everything on until its turn has come, then is the stage within."""
+    __slots__ = (
+        "answered",
+        "chance",
+        "delivered",
+        "end",
+        "exchange",
+        "offset",
+        "out",
+        "perturbation",
+        "reaction",
+        "replied",
+        "requested",
+        "rng",
+        "rule",
+        "sent",
+        "timer",
+    )
 
-    def __init__(self, inner: Stage, turn: int, turns: list[int], start: Callable[[], int]) -> None:
-        """``turns`` is shared by all connections of a proxy: the offsets at which turns began,
-        in order. ``start`` tells where in its stream the client's current turn began.
-        """
-        self._inner = inner
-        self._turn = turn
-        self._turns = turns
-        self._start = start
-        self._seen = -1
-        self._open = False
+    def __init__(self, exchange: Exchange, offset: int) -> None:
+        self.exchange = exchange
+        self.offset = self.end = offset
+        """Where its request begins in the client's stream, and ends as far as it has come."""
+        self.requested = not exchange.number
+        """The request is complete; what a server says first has none."""
+        self.answered = False
+        """The client has, or has coming, all that it will get."""
+        self.replied: float | None = None
+        """When the server's reply began."""
+        self.rule: Rule | None = None
+        self.reaction: Reaction | None = None
+        self.rng: Journalled | None = None
+        self.chance: float | None = None
+        self.perturbation: Perturbation | None = None
+        self.timer: Timer | None = None
+        self.out: list[bytes | Close | Reset] = []
+        """What waits for its turn."""
+        self.delivered = 0
+        """Bytes that have gone to the client."""
+        self.sent = 0
+        """Bytes of the request that its reaction has passed on."""
 
     @property
-    def held(self) -> int:  # type: ignore[override]
-        return self._inner.held
+    def over(self) -> bool:
+        return self.answered and self.requested and not self.out
 
     @property
-    def full(self) -> bool:  # type: ignore[override]
-        return self._inner.full
+    def waits(self) -> bool:
+        """Something will come of it without the server."""
+        return self.timer is not None and self.timer.active
 
-    def skip(self, since: int) -> None:
-        """The turn that began at ``since`` had begun before the toxic came."""
-        self._seen = since
+    @property
+    def held(self) -> int:
+        """Bytes of memory."""
+        size = sum(len(item) for item in self.out if isinstance(item, bytes))
+        return size if self.reaction is None else size + self.reaction.held
 
-    def data(self, chunk: Chunk, now: float) -> Commands:
-        start = self._start()
-        if not self._open and start != self._seen:
-            self._seen = start
-            self._turns.append(start)
-            if len(self._turns) == self._turn:
-                self._open = True
-                yield from self._inner.started(now)
-        yield from self._inner.data(chunk, now) if self._open else (Forward(chunk),)
-
-    def eof(self, eof: Eof, now: float) -> Commands:
-        return self._inner.eof(eof, now) if self._open else (Forward(eof),)
-
-    def due(self, now: float) -> Commands:
-        return self._inner.due(now)
-
-    def updated(self, toxic: Any, now: float) -> Commands:
-        return self._inner.updated(toxic, now)
-
-    def removed(self, now: float) -> Commands:
-        return self._inner.removed(now) if self._open else ()
+    def close(self, outcome: str = "") -> None:
+        """It is over; ``outcome`` if not by what its reaction has done."""
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.perturbation is None or self.reaction is None or self.rng is None:
+            return
+        self.perturbation.end(
+            outcome or self.reaction.outcome,
+            self.end,
+            self.rng.draws,
+            self.rng.take(),
+            request_size=self.exchange.request_size,
+            reply_size=self.delivered,
+            replied=self.replied,
+        )

@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seism import registry
+from seism.model import Which
 from seism.options import Described, describe
+from seism.protocols.fault import Fault
 from tests.control.harness import Answer, Control, control
 from tests.proxy.harness import exchange
 
@@ -26,6 +28,8 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "close_after": {"messages": 100, "bytes": 100},
 }
 """What a type cannot be without."""
+
+WHICH = [key.name for key in describe(Which)]
 
 ATTRIBUTES = [(name, key) for name, toxic in sorted(KNOWN.items()) for key in describe(toxic)]
 
@@ -42,7 +46,15 @@ def api(shared: Control) -> Iterator[Control]:
     assert shared("POST", "/reset").status == 204
 
 
+def speak(api: Control, type: str) -> None:
+    """Have the proxy speak what a toxic of ``type`` needs."""
+    toxic = KNOWN[type]
+    protocol = (toxic.protocol or "redis") if issubclass(toxic, Fault) else ""
+    assert api("PATCH", "/proxies/backend", {"protocol": protocol}).status == 200
+
+
 def add(api: Control, type: str, attributes: Any, **fields: Any) -> Answer:
+    speak(api, type)
     body = {"type": type, "name": "t", "attributes": attributes, **fields}
     return api("POST", TOXICS, body)
 
@@ -106,6 +118,7 @@ def test_every_attribute_takes_its_bounds(api: Control, type: str, key: Describe
 def test_what_is_required_is_said_and_everything_else_has_a_default(
     api: Control, type: str
 ) -> None:
+    speak(api, type)
     answer = api("POST", TOXICS, {"type": type})
     if type in REQUIRED:
         assert answer.status == 400
@@ -136,6 +149,8 @@ def test_rules_across_attributes_hold_on_a_change_too(api: Control) -> None:
         ({"match": {"client": ["x"]}}, "match: client: 'x' is neither an IP address nor"),
         ({"match": {"first_bytes": "\u20ac"}}, "match: first_bytes: each character must be one"),
         ({"connections": -1}, "connections: -1 is not allowed, it must be 0 to 1000000"),
+        ({"exchange": {"kind": "GET"}}, "exchange: noop acts on bytes, not on exchanges"),
+        ({"exchange": 5}, "exchange: 5 is not allowed, it must be a table"),
         ({"connections": 1.5}, "connections: 1.5 is not allowed, it must be a whole number"),
     ],
 )  # fmt: skip
@@ -190,6 +205,7 @@ def toxic_of(type: str) -> st.SearchStrategy[dict[str, Any]]:
             "stream": st.sampled_from(["upstream", "downstream"]),
             "toxicity": st.floats(0, 1) | JSON,
             "connections": st.integers(0, 5) | JSON,
+            "exchange": st.dictionaries(st.sampled_from(WHICH), st.integers(0, 5) | JSON) | JSON,
             "match": st.fixed_dictionaries(
                 {}, optional={"client": st.just(["127.0.0.1"]) | JSON,
                               "first_bytes": st.text(max_size=3) | JSON}
@@ -214,6 +230,7 @@ def test_whatever_is_asked_for_control_answers_and_connections_are_let_go_of(
     api: Control, toxics: list[dict[str, Any]], change: dict[str, Any], sizes: list[int]
 ) -> None:
     try:
+        speak(api, toxics[0]["type"])
         older = api.behind.pair()
         for number, toxic in enumerate(toxics):
             answer = api("POST", TOXICS, {**toxic, "name": f"t{number}"})
@@ -225,7 +242,7 @@ def test_whatever_is_asked_for_control_answers_and_connections_are_let_go_of(
             for sock in ends:
                 with contextlib.suppress(OSError):
                     sock.setblocking(False)
-                    sock.send(bytes(size))
+                    sock.send(b"*1\r\n$4\r\nPING\r\n" if size % 2 else bytes(size))
         changed = api("PATCH", f"{TOXICS}/t0", {**change, "attributes": change["attributes"]})
         assert changed.status in (200, 400, 404), changed.body
         assert api("GET", "/proxies").status == 200
@@ -250,3 +267,30 @@ def drain(api: Control) -> None:
 def test_after_all_that_an_exchange_goes_through(api: Control) -> None:
     drain(api)
     exchange(*api.behind.pair(), b"ping", b"pong")
+
+
+def test_conditions_on_exchanges_are_shown_and_changed(api: Control) -> None:
+    made = add(api, "redis_busy", {}, exchange={"key": "user:*", "nth": 2})
+    assert made.json["exchange"] == {"key": "user:*", "nth": 2}
+    changed = api("PATCH", f"{TOXICS}/t", {"exchange": {"kind": "SET"}})
+    assert changed.json["exchange"] == {"kind": "SET"}
+    wrong = api("PATCH", f"{TOXICS}/t", {"exchange": {"kex": "SET"}})
+    assert wrong.status == 400
+    assert "unknown key 'kex'; did you mean 'key'?; redis has every" in wrong.json["error"]
+    assert api("GET", f"{TOXICS}/t").json["exchange"] == {"kind": "SET"}
+    refused = api("PATCH", "/proxies/backend", {"protocol": ""})
+    assert refused.status == 400
+    assert "toxic t acts on exchanges of redis, remove it first" in refused.json["error"]
+
+
+def test_a_protocol_that_comes_late_says_so(api: Control) -> None:
+    speak(api, "noop")
+    drain(api)
+    api.behind.pair()
+    answer = api("PATCH", "/proxies/backend", {"protocol": "redis"})
+    assert answer.json["protocol"] == "redis"
+    assert "the protocol counts for new connections; 1 are open" in answer.headers["Warning"]
+    unknown = api("PATCH", "/proxies/backend", {"protocol": "reddis"})
+    assert unknown.status == 400
+    assert "'reddis' is not allowed, one of " in unknown.json["error"]
+    drain(api)

@@ -23,6 +23,8 @@ from seism.client import Control
 from seism.errors import ConfigurationError
 from seism.model import address
 from seism.options import build, describe
+from seism.protocols import exchange
+from seism.protocols.fault import Fault
 from seism.registry import load
 from tests.control.samples import scrape
 from tests.control.sse import Reader
@@ -34,6 +36,9 @@ ROUNDS = 30
 """Each makes eight requests: a bounded count, of which the slowest one in a hundred counts."""
 ATTEMPTS = 3
 PATIENCE = 60.0
+EXCHANGES = [name for name, each in load().toxics.items() if each.__module__ == exchange.__name__]
+"""Toxics that act on the exchanges of any protocol; those of one protocol do no more."""
+BYTES = [name for name, toxic in load().toxics.items() if not issubclass(toxic, Fault)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -80,7 +85,10 @@ class Backend:
 def many(served: Control, name: str, count: int) -> Iterator[tuple[list[socket.socket], Backend]]:
     """``count`` connections through a proxy called ``name``."""
     backend = Backend()
-    made = served.call("POST", "/proxies", {"name": name, "upstream": backend.address})
+    protocol = "redis" if name in EXCHANGES else ""
+    made = served.call(
+        "POST", "/proxies", {"name": name, "upstream": backend.address, "protocol": protocol}
+    )
     clients: list[socket.socket] = []
     try:
         for _ in range(count):
@@ -175,7 +183,7 @@ def judge(
     pytest.fail(f"control is slow with {what}")
 
 
-@pytest.mark.parametrize("kind", sorted(load().toxics))
+@pytest.mark.parametrize("kind", sorted({*BYTES, *EXCHANGES}))
 def test_while_connections_are_stuck_in_a_toxic(
     served: Control, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,7 +196,7 @@ def test_while_connections_are_stuck_in_a_toxic(
             served.add_toxic(kind, toxic)
         for end in (*clients[1:], *backend.ends[1:]):
             with contextlib.suppress(OSError):  # a toxic may have closed it
-                end.send(b"some bytes")
+                end.send(b"some bytes\r\n")
         stuff(backend.ends[1])
         stuff(clients[2])
         judge(f"{CONNECTIONS} connections in {kind}", served, kind, kind, capsys)

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,27 +104,9 @@ def test_every_link_is_right(
 
 def drive(port: int, control: Control) -> Counter[int]:
     """Send the requests; meanwhile toxics come and go."""
-    statuses: Counter[int] = Counter()
-    left = iter(range(REQUESTS))
-    lock = threading.Lock()
-
-    def worker() -> None:
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
-            while True:
-                with lock:
-                    if next(left, None) is None:
-                        return
-                connection.request("GET", "/")
-                with connection.getresponse() as response:
-                    response.read()
-                with lock:
-                    statuses[response.status] += 1
-
-    workers = [threading.Thread(target=worker) for _ in range(AT_ONCE)]
-    for thread in workers:
-        thread.start()
     rng = random.Random(7)
-    while any(thread.is_alive() for thread in workers):
+
+    def disturb() -> None:
         toxic = {
             "name": "toxic",
             "type": "latency",
@@ -139,9 +121,37 @@ def drive(port: int, control: Control) -> Counter[int]:
             time.sleep(0.02)
         control.remove_toxic("backend", "toxic")
         time.sleep(0.015)
+
+    return Counter(status for status, _ in answers(port, REQUESTS, disturb))
+
+
+def answers(port: int, count: int, meanwhile: Callable[[], None]) -> list[tuple[int, str]]:
+    """Status and body of ``count`` requests, ``AT_ONCE`` at once; ``meanwhile`` is called again
+    and again until they are through."""
+    seen: list[tuple[int, str]] = []
+    left = iter(range(count))
+    lock = threading.Lock()
+
+    def worker() -> None:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            while True:
+                with lock:
+                    if next(left, None) is None:
+                        return
+                connection.request("GET", "/")
+                with connection.getresponse() as response:
+                    body = response.read().decode()
+                with lock:
+                    seen.append((response.status, body))
+
+    workers = [threading.Thread(target=worker) for _ in range(AT_ONCE)]
+    for thread in workers:
+        thread.start()
+    while any(thread.is_alive() for thread in workers):
+        meanwhile()
     for thread in workers:
         thread.join()
-    return statuses
+    return seen
 
 
 def collect(journal: Path, taps: Path) -> tuple[list[Perturbed], int]:

@@ -1,0 +1,478 @@
+"""A connection whose protocol is known: between its sockets and its toxics stands a codec.
+
+It sees what each side has really sent, before any toxic that acts on bytes. While no fault is
+armed, each chunk is passed on at once, as it came, and only followed. Once one is, the
+pieces of exchanges that it affects go through reactions, all others go on as they are.
+
+What had been passed on before that is remembered: an exchange that had begun then is left
+alone, and no byte of it comes twice. Replies keep the protocol's order: each exchange has its
+turn, and whatever its client is to get waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from seism.errors import ProtocolError
+from seism.protocols.base import Codec, Exchange, Piece
+from seism.protocols.fault import (
+    Answered,
+    Began,
+    Close,
+    Commands,
+    Fault,
+    Reset,
+    ToClient,
+    ToServer,
+    Wake,
+)
+from seism.proxy.link import HELD_LIMIT, Link
+from seism.proxy.relay import Relay
+from seism.proxy.rule import Rule
+from seism.proxy.turn import Turn
+from seism.toxics.base import LOST, Chunk, Eof
+from seism_middleware.contract import DOWNSTREAM, UPSTREAM
+
+if TYPE_CHECKING:
+    from seism.proxy.connection import Connection
+
+logger = logging.getLogger(__name__)
+
+
+class Conversation:
+    """Stands before both links of its connection; each gives it what it reads."""
+
+    __slots__ = (
+        "_armed",
+        "_blocker",
+        "_codec",
+        "_connection",
+        "_cut",
+        "_cut_by",
+        "_ending",
+        "_eof",
+        "_gone",
+        "_last",
+        "_outbox",
+        "_outbox_at",
+        "_relay",
+        "_rules",
+        "_said_opaque",
+        "_turns",
+        "_waiting",
+        "opaque",
+    )
+
+    def __init__(
+        self, connection: Connection, codec: Codec, relay: Relay, opaque: Callable[[str], None]
+    ) -> None:
+        """``opaque`` is told once why the codec understands no more, if that comes."""
+        self._connection = connection
+        self._codec = codec
+        self._relay = relay
+        self._said_opaque = opaque
+        self._codec.detail = False
+        self.opaque = ""
+        """Why everything is passed on without being looked at; empty while it is."""
+        self._rules: list[Rule] = []
+        self._armed = False
+        self._last: Exchange | None = None
+        """The latest exchange that has begun while nothing was armed."""
+        self._gone = {UPSTREAM: 0, DOWNSTREAM: 0}
+        """Bytes that the codec holds and that have been passed on already."""
+        self._turns: dict[Exchange, Turn] = {}
+        self._blocker: Turn | None = None
+        self._waiting: deque[tuple[Turn | None, Piece, int] | Eof] = deque()
+        """What came behind a request that blocks: turn, piece and its offset."""
+        self._ending = False
+        """The connection will end in some exchange's turn: nothing that comes now counts."""
+        self._eof: Eof | None = None
+        """The server's, until it may be passed on."""
+        self._cut = False
+        self._cut_by: Turn | None = None
+        """Whose reply it is whose message goes on; nothing of others may go between."""
+        self._outbox: dict[str, list[bytes]] = {UPSTREAM: [], DOWNSTREAM: []}
+        self._outbox_at = 0
+        """Where in the client's stream the first byte for the server was."""
+
+    # What control does, at any time.
+
+    def put(self, rule: Rule, position: int) -> None:
+        """Arm ``rule``, or exchange the one of its name; it counts for exchanges to come."""
+        names = self.names()
+        if rule.name in names:
+            self._rules[names.index(rule.name)] = rule
+            return
+        self._rules.insert(position, rule)
+        if not self._armed and not self.opaque:
+            self._arm()
+
+    def take(self, name: str) -> None:
+        """Disarm the rule ``name``, if it is here. What it has begun is brought to an end."""
+        self._rules = [rule for rule in self._rules if rule.name != name]
+        now = self._relay.clock.now()
+        for turn in list(self._turns.values()):
+            if turn.rule is not None and turn.rule.name == name and turn.reaction is not None:
+                if turn.timer is not None:
+                    turn.timer.cancel()
+                self._run(turn, turn.reaction.removed(now), now)
+                if self._connection.closed:
+                    return
+        self._settle(now)
+
+    @property
+    def protocol(self) -> str:
+        return self._codec.name
+
+    def names(self) -> list[str]:
+        """The faults that are armed, in the order in which they are asked."""
+        return [rule.name for rule in self._rules]
+
+    def full(self) -> bool:
+        """It holds as much as it wants to."""
+        if not self._turns and not self._waiting:
+            return False
+        waiting = sum(len(item[1].data) for item in self._waiting if isinstance(item, tuple))
+        return waiting + sum(turn.held for turn in self._turns.values()) >= HELD_LIMIT
+
+    def close(self) -> None:
+        """The connection is gone."""
+        for turn in self._turns.values():
+            turn.close(LOST)
+        self._turns.clear()
+        self._waiting.clear()
+        self._rules.clear()
+
+    # What the links do.
+
+    def received(self, stream: str, chunk: Chunk, now: float) -> None:
+        """A chunk has come."""
+        if self.opaque:
+            self._link(stream).put_in(chunk, now)
+            return
+        if not self._armed:
+            self._link(stream).put_in(chunk, now)
+        take = self._piece if self._armed else self._note
+        offset = chunk.offset - len(self._codec.held(stream))
+        why = ""
+        try:
+            for piece in self._codec.receive(stream, chunk.data):
+                take(stream, piece, offset, now)
+                offset += len(piece.data)
+                if self._connection.closed:
+                    return
+        except ProtocolError as error:
+            why = f"protocol error: {error}"
+        except Exception:
+            logger.exception("the codec of %s failed", self._codec.name)
+            why = "the codec failed"
+        if why or self._codec.opaque:
+            self._give_up(why or self._codec.opaque, now)
+        if self._armed:
+            self._settle(now)
+
+    def ended(self, stream: str, eof: Eof, now: float) -> None:
+        """A stream has ended."""
+        if not self._armed or self.opaque:
+            self._link(stream).put_in(eof, now)
+            return
+        offset = eof.offset - len(self._codec.held(stream))
+        try:
+            for piece in self._codec.eof(stream):
+                self._piece(stream, piece, offset, now)
+                offset += len(piece.data)
+                if self._connection.closed:
+                    return
+        except ProtocolError:
+            self._release(stream)
+        if stream == DOWNSTREAM:
+            self._eof = eof
+        elif self._blocker is not None and self._blocker.waits:
+            self._waiting.append(eof)
+        else:
+            # Of one that hangs for good, too: a client that gives up is seen to do so.
+            self._flush(now)
+            self._connection.up.put_in(eof, now)
+        self._settle(now)
+
+    # While nothing is armed.
+
+    def _note(self, stream: str, piece: Piece, offset: int, now: float) -> None:
+        if stream == DOWNSTREAM:
+            self._cut = piece.cut
+        if piece.exchange is not None and (stream == UPSTREAM or not piece.exchange.number):
+            self._last = piece.exchange
+
+    def _arm(self) -> None:
+        self._armed = self._codec.detail = True
+        for stream in self._gone:
+            self._gone[stream] = len(self._codec.held(stream))
+        self._cut = self._cut or self._gone[DOWNSTREAM] > 0
+        self._cut_by = None
+        if self._last is not None and not self._last.answered:
+            # All before it come before it: the others need no turn of their own.
+            turn = self._turns[self._last] = Turn(self._last, 0)
+            turn.requested = True
+        self._last = None
+
+    def _disarm(self) -> None:
+        if self._turns:
+            self._last = next(reversed(self._turns))
+        self._turns.clear()
+        for stream in self._gone:
+            self._release(stream)
+        self._armed = self._codec.detail = False
+
+    def _release(self, stream: str) -> None:
+        """Pass on what the codec holds."""
+        held = self._codec.held(stream)[self._gone[stream] :]
+        self._gone[stream] = 0
+        if not held:
+            return
+        if stream == UPSTREAM:
+            self._to_server(held, self._connection.up.received - len(held))
+        else:
+            self._outbox[DOWNSTREAM].append(held)
+
+    # While something is.
+
+    def _piece(self, stream: str, piece: Piece, offset: int, now: float) -> None:
+        gone = min(self._gone[stream], len(piece.data))
+        if gone:
+            self._gone[stream] -= gone
+            offset += gone
+            piece = replace(piece, data=piece.data[gone:])
+        if stream == UPSTREAM:
+            self._asked(piece, offset, not gone, now)
+        else:
+            self._replied(piece, not gone, now)
+
+    def _asked(self, piece: Piece, offset: int, pristine: bool, now: float) -> None:
+        if self._ending:
+            return
+        exchange = piece.exchange
+        turn = None if exchange is None else self._turns.get(exchange)
+        if exchange is not None and turn is None and piece.first:
+            turn = self._turn(exchange, offset, pristine)
+        if turn is not None:
+            turn.end = offset + len(piece.data)
+        if self._blocker is None:
+            self._ask(turn, piece, offset, now)
+        elif self._blocker.waits:
+            self._waiting.append((turn, piece, offset))
+
+    def _ask(self, turn: Turn | None, piece: Piece, offset: int, now: float) -> None:
+        if turn is not None and piece.last:
+            turn.requested = True
+            turn.answered = turn.answered or not turn.exchange.replies
+        if turn is None or turn.reaction is None:
+            self._to_server(piece.data, offset)
+        else:
+            self._run(turn, turn.reaction.request(piece, now), now)
+
+    def _replied(self, piece: Piece, pristine: bool, now: float) -> None:
+        exchange = piece.exchange
+        turn = None if exchange is None else self._turns.get(exchange)
+        if turn is None and exchange is not None and not exchange.number and piece.first:
+            turn = self._turn(exchange, 0, pristine)
+        self._cut, self._cut_by = piece.cut, turn
+        if turn is None:
+            self._outbox[DOWNSTREAM].append(piece.data)
+            return
+        if turn.replied is None:
+            turn.replied = now
+        if turn.reaction is not None:
+            self._run(turn, turn.reaction.reply(piece, now), now)
+        else:
+            turn.out.append(piece.data)
+            turn.answered = turn.answered or piece.last
+        self._advance(now)
+
+    def _turn(self, exchange: Exchange, offset: int, pristine: bool) -> Turn:
+        """The exchange's, with the reaction of the first fault that affects it."""
+        turn = self._turns[exchange] = Turn(exchange, offset)
+        if not pristine:
+            return turn
+        for rule in self._rules:
+            assert isinstance(rule.toxic, Fault)
+            if not rule.concerns(exchange):
+                continue
+            chance = self._connection.chance(rule, exchange.number)
+            # Those behind the first one count, too, so that they don't depend on it.
+            if not rule.occurs(chance, free=turn.rule is None):
+                continue
+            turn.rule, turn.chance = rule, chance
+            turn.rng = self._connection.rng(rule, exchange.number)
+            turn.reaction = rule.toxic.reaction(exchange, turn.rng)
+            if turn.reaction.swallows and exchange.number:
+                self._codec.skip(exchange)
+        return turn
+
+    def _run(self, turn: Turn, commands: Commands, now: float) -> None:
+        """Carry out what the turn's reaction wants."""
+        assert turn.reaction is not None
+        for command in commands:
+            match command:
+                case ToServer(data):
+                    self._to_server(data, turn.offset + turn.sent)
+                    turn.sent += len(data)
+                case ToClient(data):
+                    if data:
+                        turn.out.append(data)
+                case Answered():
+                    turn.answered = True
+                case Wake(at):
+                    if turn.timer is not None:
+                        turn.timer.cancel()
+                    turn.timer = self._relay.timers.at(at, lambda: self._due(turn))
+                case Began():
+                    self._begin(turn)
+                case Close() | Reset():
+                    turn.out.append(command)
+                    self._ending = True
+        if turn.reaction.blocks:
+            self._blocker = turn
+        elif self._blocker is turn:
+            self._blocker = None
+            self._catch_up(now)
+
+    def _catch_up(self, now: float) -> None:
+        while self._waiting and self._blocker is None:
+            item = self._waiting.popleft()
+            if isinstance(item, Eof):
+                self._flush(now)
+                self._connection.up.put_in(item, now)
+            else:
+                self._ask(*item, now)
+
+    def _begin(self, turn: Turn) -> None:
+        if turn.perturbation is None and turn.rule is not None:
+            turn.perturbation = self._connection.began(
+                turn.rule.name,
+                turn.rule.type,
+                stream=UPSTREAM,
+                offset=turn.offset,
+                since=None,
+                chance=turn.chance,
+                exchange=turn.exchange,
+            )
+
+    def _due(self, turn: Turn) -> None:
+        try:
+            turn.timer = None
+            if turn.reaction is not None:
+                now = self._relay.clock.now()
+                self._run(turn, turn.reaction.due(now), now)
+                self._settle(now)
+        except Exception:
+            logger.exception("a fault failed, its connection is reset")
+            self._connection.abort()
+
+    # What comes out.
+
+    def _settle(self, now: float) -> None:
+        """Let everything out whose turn it is, and see what that leaves."""
+        if self._connection.closed:
+            return
+        self._advance(now)
+        if self._connection.closed:
+            return
+        quiet = not any(turn.reaction or turn.out for turn in self._turns.values())
+        idle = quiet and self._blocker is None and self._eof is None and not self._ending
+        if self._armed and not self._rules and idle:
+            self._disarm()
+        self._flush(now)
+        head = next(iter(self._turns.values()), None)
+        if self._eof is not None and not (head is not None and head.waits):
+            eof, self._eof = self._eof, None
+            self._connection.down.put_in(eof, now)
+        if not self._connection.closed:
+            self._connection.up.resume()
+            self._connection.down.resume()
+
+    def _advance(self, now: float) -> None:
+        for turn in list(self._turns.values()):
+            self._deliver(turn, now)
+            if self._connection.closed:
+                return
+            if turn.over:
+                del self._turns[turn.exchange]
+                turn.close()
+            elif self._codec.ordered:
+                return
+
+    def _deliver(self, turn: Turn, now: float) -> None:
+        if not turn.out or (self._cut and self._cut_by is not turn):
+            return
+        out, turn.out = turn.out, []
+        for item in out:
+            if isinstance(item, bytes):
+                self._outbox[DOWNSTREAM].append(item)
+                turn.delivered += len(item)
+                continue
+            self._flush(now)
+            turn.close()
+            if isinstance(item, Reset):
+                self._connection.abort()
+            else:
+                self._connection.down.end(now)
+            return
+
+    def _to_server(self, data: bytes, offset: int) -> None:
+        outbox = self._outbox[UPSTREAM]
+        if outbox and self._outbox_at + sum(map(len, outbox)) != offset:
+            self._flush_up(self._relay.clock.now())
+            outbox = self._outbox[UPSTREAM]
+        if not outbox:
+            self._outbox_at = offset
+        if data:
+            outbox.append(data)
+
+    def _flush(self, now: float) -> None:
+        """Hand over what has been let out, in as few chunks as that takes."""
+        self._flush_up(now)
+        outbox = self._outbox[DOWNSTREAM]
+        if outbox and not self._connection.closed:
+            self._outbox[DOWNSTREAM] = []
+            down = self._connection.down
+            down.put_in(Chunk(b"".join(outbox), down.received), now)
+
+    def _flush_up(self, now: float) -> None:
+        outbox = self._outbox[UPSTREAM]
+        if outbox and not self._connection.closed:
+            self._outbox[UPSTREAM] = []
+            self._connection.up.put_in(Chunk(b"".join(outbox), self._outbox_at), now)
+
+    def _give_up(self, why: str, now: float) -> None:
+        """The codec understands no more: everything goes on as it comes."""
+        self.opaque = why
+        self._said_opaque(why)
+        if not self._armed:
+            return
+        self._armed = False
+        if any(
+            turn.reaction is not None and turn.reaction.swallows and not turn.requested
+            for turn in self._turns.values()
+        ):
+            # The server has not got the beginning of what follows.
+            self._connection.abort()
+            return
+        self._blocker = None
+        self._catch_up(now)
+        self._cut = False
+        for turn in self._turns.values():
+            self._deliver(turn, now)
+            if self._connection.closed:
+                return
+            turn.close("" if turn.answered else LOST)
+        self._turns.clear()
+        for stream in self._gone:
+            self._release(stream)
+        self._flush(now)
+
+    def _link(self, stream: str) -> Link:
+        return self._connection.up if stream == UPSTREAM else self._connection.down

@@ -1,0 +1,103 @@
+"""Which exchanges a fault is for: the conditions of ``model.Which``, ready to be asked."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from seism.errors import ConfigurationError
+from seism.model import PATTERN_LIMIT, Which
+from seism.options import build, describe, nearest
+from seism.protocols.base import Codec, Exchange
+from seism.protocols.fault import Fault
+from seism.toxics.base import Toxic
+
+
+class Exchanges:
+    """One ``Which``, compiled, and the keys of one protocol beside it.
+
+    Globs, as a regular expression could take exponential time and stop the loop.
+    """
+
+    def __init__(self, which: Which, fields: Mapping[str, str]) -> None:
+        self._which = which
+        self._kind = re.compile(fnmatch.translate(which.kind or "*"), re.IGNORECASE)
+        self._fields = {
+            key: re.compile(fnmatch.translate(pattern)) for key, pattern in fields.items()
+        }
+        self._matched = 0
+        self._taken = 0
+
+    def matches(self, exchange: Exchange) -> bool:
+        """Whether ``exchange`` meets the conditions that are not about numbers."""
+        if self._which.phase and exchange.phase != self._which.phase:
+            return False
+        return bool(self._kind.fullmatch(exchange.kind)) and all(
+            pattern.fullmatch(exchange.fields.get(key, "")) for key, pattern in self._fields.items()
+        )
+
+    def counts(self) -> bool:
+        """Count one that matches; whether ``nth`` and ``every`` are about it."""
+        self._matched += 1
+        if self._which.nth and self._matched != self._which.nth:
+            return False
+        return not self._which.every or self._matched % self._which.every == 0
+
+    def takes(self) -> bool:
+        """Count one that would be affected; whether it is one of the ``first``."""
+        self._taken += 1
+        return not self._which.first or self._taken <= self._which.first
+
+
+def exchanges(
+    toxic: Toxic, asked: Mapping[str, Any], protocol: type[Codec] | None, where: str
+) -> Exchanges | None:
+    """What ``asked`` says, for a fault on a proxy of ``protocol``; None for any other toxic.
+
+    Raises ConfigurationError for a fault that can't be there, and for conditions that the
+    protocol does not have; ``where`` opens the message.
+    """
+    if not isinstance(toxic, Fault):
+        if asked:
+            raise ConfigurationError(
+                f"{where}: exchange: {toxic.type} acts on bytes, not on exchanges"
+            )
+        return None
+    if protocol is None:
+        raise ConfigurationError(
+            f"{where}: {toxic.type} needs a proxy that knows its protocol"
+            f" (protocol = {toxic.protocol or '...'!r})"
+        )
+    if toxic.protocol not in ("", protocol.name):
+        raise ConfigurationError(
+            f"{where}: {toxic.type} is of {toxic.protocol}, and the proxy speaks {protocol.name}"
+        )
+    where = f"{where}: exchange"
+    own = {key: value for key, value in asked.items() if key in protocol.matches}
+    common = {key: value for key, value in asked.items() if key not in own}
+    known = [*(key.name for key in describe(Which)), *protocol.matches]
+    for key in common:
+        if key not in known:
+            raise ConfigurationError(
+                f"{where}: unknown key {key!r}{nearest(key, known)}; {protocol.name} has"
+                f" {', '.join(sorted(known))}"
+            )
+    which = build(Which, common, where)
+    for key, value in (*own.items(), ("kind", which.kind)):
+        if not isinstance(value, str):
+            raise ConfigurationError(
+                f"{where}.{key}: {value!r} is not allowed, it must be a string"
+            )
+        if len(value) > PATTERN_LIMIT:
+            raise ConfigurationError(
+                f"{where}.{key}: {len(value)} characters are too many, {PATTERN_LIMIT} are allowed"
+            )
+    phases = toxic.phases or tuple(protocol.phases)
+    if which.phase and which.phase not in phases:
+        raise ConfigurationError(
+            f"{where}.phase: {which.phase!r} is not allowed, {toxic.type} is for"
+            f" {', '.join(phases)}"
+        )
+    return Exchanges(which, own)

@@ -1,0 +1,57 @@
+"""An SMTP server for the sessions: python -m tests.protocols.smtp_server PORT
+
+It logs in one user, refuses recipients at ``refused.example``, offers STARTTLS with a
+certificate of its own and forgets every message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import sys
+
+import trustme
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+
+class Handler:
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address.endswith("@refused.example"):
+            return "550 5.1.1 no such user"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        return "250 OK"
+
+
+def authenticate(*args: object) -> AuthResult:
+    given = args[-1]
+    known = isinstance(given, LoginPassword) and given == LoginPassword(b"user", b"secret")
+    return AuthResult(success=known)
+
+
+async def main(port: int) -> None:
+    logging.getLogger("mail.log").setLevel(logging.ERROR)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: SMTP(
+            Handler(),
+            tls_context=context,
+            authenticator=authenticate,
+            auth_require_tls=False,
+            hostname="mail.example",
+        ),
+        "127.0.0.1",
+        port,
+    )
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))
