@@ -204,7 +204,7 @@ def main() -> None:
     for target, text in made.items():
         if "--check" not in sys.argv[1:]:
             target.write_text(text, encoding="utf-8")
-        elif not target.is_file() or target.read_text(encoding="utf-8") != text:
+        elif not target.exists() or target.read_text(encoding="utf-8") != text:
             sys.exit(f"{target.name} is not up to date: python docs/generate.py")
 
 

@@ -63,6 +63,18 @@ def test_what_is_weak_is_found_and_what_is_off_is_not_covered(seism: Seism, tmp_
     )  # fmt: skip
 
 
+def test_faults_of_the_backend_s_protocol(seism: Seism, tmp_path: Path) -> None:
+    more = '[[sweep.toxic]]\nname = "loading"\ntype = "redis_loading"\n'
+    protocol = 'upstream = "${CACHE}"\nprotocol = "redis"'
+    seism.experiment("/", "/weak", more=more, **{'upstream = "${CACHE}"': protocol})
+    done = seism.run("sweep")
+    assert done.code == 1, done.err + done.out
+    assert matrix(tmp_path / "seism-report") == {
+        "GET /": {"cache loading #1": "green"}, "GET /weak": {"cache loading #1": "red"},
+    }  # fmt: skip
+    assert "redis_loading on cache" in done.out
+
+
 def test_the_repaired_app_is_green(seism: Seism, tmp_path: Path) -> None:
     app = tmp_path / "app"
     app.mkdir()

@@ -260,6 +260,14 @@ class SweptToxic:
         choices=("upstream", "downstream"),
     )
     attributes: dict[str, Any] = option({}, help="the attributes of the toxic's type")
+    exchange: dict[str, Any] = option(
+        {}, help="only exchanges that match, where it is a fault; nth is the sweep's"
+    )
+
+    def toxic(self) -> ToxicSpec:
+        """As it would be added to a proxy."""
+        attributes, exchange = dict(self.attributes), dict(self.exchange)
+        return ToxicSpec(self.type, "t", self.stream, 1.0, attributes, exchange=exchange)
 
 
 SWEPT = (
@@ -308,13 +316,14 @@ class Mixed:
     )
     attributes: dict[str, Any] = option({}, help="the attributes of the toxic's type")
     match: Match | None = option(None, help="only clients that match; default: all")
+    exchange: dict[str, Any] = option({}, help="only exchanges that match, where it is a fault")
     weight: int = option(1, help="how often, beside the others", minimum=1, maximum=1000)
 
     def planned(self) -> Planned:
         """What is done."""
         return Planned(
             self.name, self.backend, self.type, self.stream, self.toxicity,
-            dict(self.attributes), self.match,
+            dict(self.attributes), self.match, exchange=dict(self.exchange),
         )  # fmt: skip
 
 
@@ -401,6 +410,10 @@ class Experiment:
             if toxic.type != DOWN:
                 declared = _declared(known, toxic.type, where)
                 build(declared, toxic.attributes, f"{where}: attributes")
+                if self.backend and not any(self.fits(toxic, each.name) for each in self.backend):
+                    raise ConfigurationError(
+                        f"{where}: {self.unfit(toxic, self.backend[0].name) or 'fits no backend'}"
+                    )
         mixed = [each.planned() for each in self.chaos.mix] if self.chaos else []
         for planned in (*self.perturbation, *mixed):
             where = f"perturbation {planned.name!r}"
@@ -449,6 +462,21 @@ class Experiment:
         """The same with these keys of ``[front]``. Raises ConfigurationError."""
         own = {} if self.front is None else asdict(self.front)
         return replace(self, front=build(Front, {**own, **given}, FRONT))
+
+    def fits(self, toxic: SweptToxic, backend: str) -> bool:
+        """Whether ``toxic`` can be tried on ``backend``: a fault is of one protocol."""
+        return not self.unfit(toxic, backend)
+
+    def unfit(self, toxic: SweptToxic, backend: str) -> str:
+        """Why it cannot; empty if it can."""
+        (found,) = (each for each in self.backend if each.name == backend)
+        if toxic.type == DOWN:
+            return ""
+        try:
+            _check_toxic(toxic.toxic(), found.protocol, registry.load(), f"backend {backend!r}")
+        except ConfigurationError as error:
+            return str(error)
+        return ""
 
     def mix(self) -> list[tuple[Planned, int]]:
         """What standing chaos may do, with weights."""

@@ -6,6 +6,7 @@ Failure-Inducing Input", IEEE TSE 28(2), 2002 (ddmin).
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -74,13 +75,10 @@ def _ddmin(items: list[T], fails: Callable[[Sequence[T]], bool]) -> list[T]:
 
 def values(planned: Planned) -> dict[str, Any]:
     """What a ``[[perturbation]]`` table says, without defaults."""
-    import dataclasses
-
     found = {}
     for field in dataclasses.fields(planned):
         value = getattr(planned, field.name)
-        default = {} if field.name == "attributes" else field.default
-        if value != default:
+        if value != ({} if isinstance(value, dict) else field.default):
             found[field.name] = dataclasses.asdict(value) if field.name == "match" else value
     return found
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from seism.experiment.session import Session
 from seism.journal import read
 from seism.judge import judge
 from seism.model import DOWN
+from seism.protocols.fault import Fault
+from seism.registry import load
 from seism.timeline import Timeline, name
 from seism.timeline import build as timeline_of
 from seism.verdict import NOT_COVERED, SEVERITY, Cell, Judgement
@@ -33,6 +35,7 @@ LONG_SECONDS = 5.0
 """A request that took longer is not repeated: it would be no other verdict."""
 
 NO_USE = "it sends nothing to this backend"
+UNFIT = "not of this backend's protocol"
 OFF = "switched off"
 TWIN = "the same as {}: the same route and exchanges"
 MANY = "beyond the first {} exchanges"
@@ -61,6 +64,8 @@ class Point:
     turn: int
     """Which exchange; 0: the backend as a whole."""
     skipped: str = ""
+    fault: bool = False
+    """It acts on exchanges of the backend's protocol, which the proxy counts itself."""
 
     @property
     def column(self) -> str:
@@ -70,9 +75,13 @@ class Point:
 
     def planned(self) -> Planned:
         """The perturbation that tries it."""
+        exchange = dict(self.toxic.exchange)
+        if self.fault:
+            exchange["nth"] = self.turn
         return Planned(
             f"{self.column}: {self.learnt.sent}", self.backend, self.toxic.type, self.toxic.stream,
-            attributes=dict(self.toxic.attributes), turn=self.turn, route=self.learnt.sent,
+            attributes=dict(self.toxic.attributes), turn=0 if self.fault else self.turn,
+            route=self.learnt.sent, exchange=exchange,
         )  # fmt: skip
 
 
@@ -193,9 +202,15 @@ def _sends(requests: Iterable[RequestEnded]) -> dict[str, int]:
 
 
 def _points(session: Session, learnt: list[Learnt], without: Sequence[str]) -> Iterator[Point]:
-    options = session.experiment.sweep
-    backends = [backend.name for backend in session.experiment.backend]
-    return points(learnt, backends, options.toxics(), options.exchanges, without)
+    experiment, options = session.experiment, session.experiment.sweep
+    backends = [backend.name for backend in experiment.backend]
+    return points(
+        learnt, backends, options.toxics(), options.exchanges, without, experiment.fits, _is_fault
+    )
+
+
+def _is_fault(toxic: SweptToxic) -> bool:
+    return toxic.type != DOWN and issubclass(load().toxic(toxic.type), Fault)
 
 
 def points(
@@ -204,6 +219,8 @@ def points(
     toxics: Sequence[SweptToxic],
     exchanges: int,
     without: Sequence[str] = (),
+    fits: Callable[[SweptToxic, str], bool] = lambda toxic, backend: True,
+    is_fault: Callable[[SweptToxic], bool] = lambda toxic: False,
 ) -> Iterator[Point]:
     """Everything that could be tried, in order; at most ``exchanges`` of each request."""
     seen: dict[tuple[str, str], Learnt] = {}
@@ -219,11 +236,12 @@ def points(
                     skipped = (
                         OFF if toxic.name in without
                         else NO_USE if not sends
+                        else UNFIT if not fits(toxic, backend)
                         else TWIN.format(twin.sent) if twin is not one
                         else MANY.format(exchanges) if turn > exchanges
                         else ""
                     )  # fmt: skip
-                    yield Point(one, backend, toxic, turn, skipped)
+                    yield Point(one, backend, toxic, turn, skipped, is_fault(toxic))
 
 
 def _step(session: Session, index: int, point: Point) -> Step:

@@ -34,10 +34,6 @@ class Rule:
     connections: int = 0
     """Only the first so many that it would affect; 0: all."""
     matcher: Matcher | None = field(default=None, compare=False)
-    turn: int = 0
-    """Only the connection with the n-th turn since then, see ``seism.proxy.gate``; 0: any."""
-    turns: list[int] = field(default_factory=list, compare=False)
-    """Where the turns began that were counted for ``turn``; survives changes."""
     common: Any = field(default=None, compare=False)
     """What the toxic's stages share."""
     exchange: Mapping[str, Any] = field(default_factory=dict)
@@ -46,6 +42,10 @@ class Rule:
     """Which exchanges; None for a toxic that acts on bytes."""
     taken: set[int] = field(default_factory=set, compare=False)
     """The connections counted for ``connections``, by their numbers; survives changes."""
+    turn: int = 0
+    """Only the connection with the n-th turn since then, see ``seism.proxy.gate``; 0: any."""
+    turns: list[int] = field(default_factory=list, compare=False)
+    """Where the turns began that were counted for ``turn``; survives changes."""
 
     @classmethod
     def of(
@@ -59,6 +59,8 @@ class Rule:
         which = exchanges(toxic, spec.exchange, protocol, where)
         if spec.turn and toxic.connecting:
             raise ConfigurationError(f"{where}: turn: {toxic.type} acts before there is any")
+        if spec.turn and which is not None:
+            raise ConfigurationError(f"{where}: turn: a fault has exchange.nth for that")
         return cls(
             spec.name or f"{spec.type}_{spec.stream}",
             spec.stream,

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from seism.errors import NotReady
-from seism.experiment.config import SWEPT, Sweep, SweptToxic
-from seism.experiment.sweep import NEVER, NO_USE, OFF, Learnt, learnt_of, points, swept
+from seism.errors import ConfigurationError, NotReady
+from seism.experiment.config import SWEPT, Experiment, Sweep, SweptToxic
+from seism.experiment.sweep import NEVER, NO_USE, OFF, UNFIT, Learnt, learnt_of, points, swept
 from seism.judge import judge
 from seism.options import build
 from seism.timeline import build as timeline_of
@@ -90,6 +90,27 @@ def test_the_result_covers_what_was_tried_and_nothing_else() -> None:
     assert list(result.lines()) == [
         "3 of 5 possible probes were made, 1 of them reached nothing", f"2 saved: {OFF}",
     ]  # fmt: skip
+
+
+def test_faults_of_a_protocol_are_counted_by_the_protocol() -> None:
+    fault = SweptToxic("loading", "redis_loading", exchange={"kind": "get"})
+    found = points(
+        [FRONT], ["cache", "db"], [fault], 4,
+        fits=lambda toxic, backend: backend == "cache", is_fault=lambda toxic: True,
+    )  # fmt: skip
+    cache, *db = found
+    planned = cache.planned()
+    assert (planned.turn, planned.exchange) == (0, {"kind": "get", "nth": 1})
+    assert {point.skipped for point in db} == {UNFIT}
+
+
+def test_a_fault_that_fits_no_backend_is_refused() -> None:
+    file = {
+        "backend": [{"name": "a", "upstream": "127.0.0.1:1"}],
+        "sweep": {"toxic": [{"name": "loading", "type": "redis_loading"}]},
+    }
+    with pytest.raises(ConfigurationError, match=r"loading.*needs a proxy that knows its protocol"):
+        build(Experiment, file, "file")
 
 
 def test_the_toxics_that_are_tried_can_be_chosen() -> None:
