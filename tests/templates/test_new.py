@@ -50,8 +50,9 @@ def test_every_combination_is_in_good_style(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("cache", ["redis", "memcached", "none"])
 def test_every_experiment_is_one(cache: str, tmp_path: Path) -> None:
     make(Answers("shop", "flask", "mysql", cache), tmp_path / "shop")
-    environment = {"DATABASE_LOGIN": "a:b", "DATABASE_NAME": "c", "DATABASE_ADDRESS": "[::1]:2"}
+    environment = {"DATABASE_LOGIN": "a:b@", "DATABASE_PATH": "/c", "DATABASE_ADDRESS": "[::1]:2"}
     environment["CACHE_ADDRESS"] = "127.0.0.1:1"
+    environment |= {"CACHE_LOGIN": "", "CACHE_PATH": "/0"}
     experiment = load(tmp_path / "shop" / "seism.toml", environment)
     backends = ["database"] if cache == "none" else ["database", "cache"]
     assert [backend.name for backend in experiment.backend] == backends
