@@ -95,13 +95,13 @@ class Sidecar:
         )
         self.hub.holds = self.proxies.hold(hold_ms / 1000)
         self.feed = Feed(f"{os.getpid():x}{round(clock.now() * 1000):x}")
+        self._rules = experiment.rules
+        self.chaos: StandingChaos | None = None
         self.front = Front(self.hub, Http) if experiment.front else None
         if self.front is not None:
             self.proxies.follow(self.front.follow)
         self.metrics = Metrics(self.proxies, self.hub, self.journal, self.feed)
-        self._rules = experiment.rules
         self._stop = Event()
-        self.chaos: StandingChaos | None = None
         try:
             self.chaos = self._chaos(experiment, Seed(seed), clock)
             leases = Leases(self.proxies, clock, self.journal.write)

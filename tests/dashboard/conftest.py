@@ -85,7 +85,8 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
             yield stage
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """Not for longer than a module: as long as it runs, this thread has an event loop."""
     with browser() as started:
         yield started
