@@ -12,7 +12,7 @@ NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get
 PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123]\.'); do \
 	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
-.PHONY: help demo test soak lint tox bench bench-observer cpython clean
+.PHONY: help demo test soak lint tox bench bench-observer bench-dashboard cpython matrix screenshots clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -32,11 +32,19 @@ $(VENV)/.test: pyproject.toml setup.py seism/proxy/_pump.pyx | $(BIN)/python
 	@$(PIP) install --editable '.[test,lint]'
 	@touch $(VENV)/.demo $@
 
+# After the Debian packages: some of the matrix's clients are compiled. A client that cannot be
+# had is left to its tests to report.
+$(VENV)/.matrix: $(VENV)/.test tests/debian.py
+	@$(BIN)/python -m tests.debian
+	@$(PIP) install --editable '.[matrix]' && touch $@ \
+		|| echo "could not install the clients of the matrix" >&2
+
 demo: $(VENV)/.demo ## the whole loop on real backends, about 30 s (ARGS="--seed 7 --app asgi")
 	@$(BIN)/seism demo $(ARGS)
 
-test: $(VENV)/.test ## the whole test suite (ARGS="-k ledger")
+test: $(VENV)/.test $(VENV)/.matrix ## the whole test suite (ARGS="-k ledger")
 	@$(BIN)/python -m tests.debian
+	@$(BIN)/python -m tests.native
 	$(BIN)/python -m pytest $(ARGS)
 
 soak: $(VENV)/.test ## every toxic at random under load, 10 minutes (SEISM_SOAK_SECONDS=3600 SEISM_SOAK_SEED=2)
@@ -57,12 +65,23 @@ SECONDS ?= $(if $(QUICK),0.3,0.5)
 
 bench: $(VENV)/.demo ## the proxies beside direct, HAProxy and others, under 5 minutes (QUICK=1: under one)
 	@$(BIN)/python -m bench.run --rounds $(ROUNDS) --seconds $(SECONDS) $(ARGS)
+	@$(BIN)/python -m bench.exchanges --rounds $(if $(QUICK),1,3)
+	@$(BIN)/python -m bench.statements --rounds $(if $(QUICK),1,3)
 
 bench-observer: $(VENV)/.test ## what the middleware costs, about 3 min (ARGS="--calls 10000000")
 	$(BIN)/python -m bench.middleware $(ARGS)
 
+bench-dashboard: $(VENV)/.test ## the page with 100,000 requests in Chromium, about 20 s
+	$(BIN)/python -m bench.dashboard $(ARGS)
+
+screenshots: $(VENV)/.test ## the pictures of docs/dashboard.md
+	SEISM_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/dashboard/test_screenshots.py
+
 cpython: $(VENV)/.test ## CPython's own tests with and without the patches (ARGS="test.test_ssl")
 	$(BIN)/python -m tests.cpython.run $(ARGS)
 
+matrix: $(VENV)/.matrix ## each client under each model, written to docs/matrix.md, 15 min (ARGS="--only redis")
+	$(BIN)/python -m tests.matrix.run $(ARGS)
+
 clean: ## remove what was made
-	rm -rf $(VENV) .tox build bench.json bench-observer.json seism/proxy/_pump.c seism/proxy/_pump.*.so dist *.egg-info seism-report .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .tox build bench.json bench-observer.json bench-dashboard.json seism/proxy/_pump.c seism/proxy/_pump.*.so dist *.egg-info seism-report .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,9 @@
-"""Writes docs/reference.md from the declarations: ``python docs/generate.py``.
+"""Writes docs/reference.md, docs/protocols.md and the JSON schema of seism.toml:
+``python docs/generate.py``.
 
-``--check`` writes nothing and fails if the file is not what it would write.
+The declarations in the code are what they are made from, and, for what clients make of each
+fault, what the test suite has recorded in docs/outcomes. ``--check`` writes nothing and fails
+if a file is not what it would write.
 """
 
 from __future__ import annotations
@@ -16,14 +19,29 @@ from pathlib import Path
 from typing import Any
 
 from seism import errors, journal, registry
-from seism.experiment.config import Action, App, Backend, Experiment, Front, Load, Planned, Route
-from seism.model import ClientTls, Match, ServerTls, ToxicSpec
+from seism.experiment import schema
+from seism.experiment.config import (
+    Action,
+    App,
+    Backend,
+    Chaos,
+    Experiment,
+    Front,
+    Load,
+    Mixed,
+    Planned,
+    Route,
+    Sweep,
+    SweptToxic,
+)
+from seism.model import ClientTls, Match, ServerTls, ToxicSpec, Which
 from seism.options import Described, describe
+from seism.protocols.fault import Fault
 from seism.rules import RouteRules, Rules
 from seism_middleware.metrics import METRICS
 from seism_middleware.settings import Settings, help_texts
 
-TARGET = Path(__file__).parent / "reference.md"
+FOLDER = Path(__file__).parent
 
 TABLES = (
     ("", Experiment),
@@ -37,6 +55,10 @@ TABLES = (
     ("[[load.route]]", Route),
     ("load.route.action", Action),
     ("[[perturbation]]", Planned),
+    ("[chaos]", Chaos),
+    ("[[chaos.mix]]", Mixed),
+    ("[sweep]", Sweep),
+    ("[[sweep.toxic]]", SweptToxic),
     ("[rules]", Rules),
     ('[rules.route."METHOD /pattern"]', RouteRules),
 )
@@ -67,6 +89,7 @@ def reference() -> str:
     lines += [f"| `{each.name}` | {each.type} | {each.help} |" for each in METRICS]
     lines += ["", "## Toxics", "", "### Every toxic", "", summary(ToxicSpec), ""]
     lines += [*options(ToxicSpec), "", "### `match`", "", summary(Match), "", *options(Match), ""]
+    lines += ["### `exchange`", "", summary(Which), "", *options(Which), ""]
     for name, toxic in sorted(registry.load().toxics.items()):
         lines += [f"### `{name}`", "", summary(toxic), "", *options(toxic), ""]
     lines += ["## Exit codes and errors", "", "```", *errors_table(), "```", ""]
@@ -74,6 +97,54 @@ def reference() -> str:
     for kind, record in sorted(journal.KINDS.items()):
         lines += [f"### `{kind}`", "", summary(record), "", *fields(record), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def protocols() -> str:
+    """The page of the protocols and their faults."""
+    lines = [
+        "# Protocols and their faults",
+        "",
+        "Made by `python docs/generate.py` from the declarations in the code and from what the",
+        "test suite has seen; do not edit. [Perturbing single exchanges](exchanges.md) explains",
+        "how to use them, [the reference](reference.md#toxics) has all options.",
+        "",
+    ]
+    for name, codec in sorted(registry.load().protocols.items()):
+        lines += [f"## {name}", ""]
+        lines += [inspect.cleandoc(sys.modules[codec.__module__].__doc__ or ""), ""]
+        lines += ["Conditions of `exchange`, beside those of every protocol:", ""]
+        lines += [f"- `{key}`: {text}" for key, text in codec.matches.items()]
+        lines += ["", "Phases:", ""]
+        lines += [f"- `{phase}`: {text}" for phase, text in codec.phases.items()]
+        lines += ["", "| toxic | code | what it is | source |", "|---|---|---|---|"]
+        faults = [fault for fault in codec.faults if issubclass(fault, Fault)]
+        for fault in sorted(faults, key=lambda each: each.type):
+            meaning = inspect.cleandoc(fault.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+            source = (
+                f"[manual]({fault.source})" if fault.source.startswith("http") else fault.source
+            )
+            lines.append(f"| `{fault.type}` | {fault.code} | {meaning} | {source} |")
+        lines += ["", *outcomes(name), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def outcomes(protocol: str) -> Iterator[str]:
+    """What clients have made of each fault; equal rows of several clients are one."""
+    path = FOLDER / "outcomes" / f"{protocol}.json"
+    if not path.exists():
+        return
+    yield "What a program sees, as the test suite has seen it with real servers and clients:"
+    yield ""
+    yield "| toxic | client | it raises, or gets | for the server's own error | after it |"
+    yield "|---|---|---|---|---|"
+    for fault, clients in json.loads(path.read_text(encoding="utf-8")).items():
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for client, row in clients.items():
+            alike.setdefault((row["raises"], row["real"], row["after"]), []).append(client)
+        for (raises, real, after), names in alike.items():
+            own = "the same" if real == raises else f"`{real}`" if real else "not provoked"
+            shown = "; ".join(names)
+            yield f"| `{fault}` | {shown} | `{raises}` | {own} | {after} |"
 
 
 def options(cls: type[Any]) -> Iterator[str]:
@@ -125,12 +196,16 @@ def errors_table() -> list[str]:
 
 
 def main() -> None:
-    text = reference()
-    if "--check" in sys.argv[1:]:
-        if TARGET.read_text(encoding="utf-8") != text:
-            sys.exit(f"{TARGET.name} is not up to date: python docs/generate.py")
-        return
-    TARGET.write_text(text, encoding="utf-8")
+    made = {
+        FOLDER / "reference.md": reference(),
+        FOLDER / "protocols.md": protocols(),
+        schema.FILE: json.dumps(schema.document(), indent=2, sort_keys=True) + "\n",
+    }
+    for target, text in made.items():
+        if "--check" not in sys.argv[1:]:
+            target.write_text(text, encoding="utf-8")
+        elif not target.exists() or target.read_text(encoding="utf-8") != text:
+            sys.exit(f"{target.name} is not up to date: python docs/generate.py")
 
 
 if __name__ == "__main__":

@@ -15,26 +15,31 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from seism import __version__
 from seism.commands.check import check
+from seism.commands.experiment import (
+    EXISTING_FILE,
+    FOLDER,
+    JOURNAL,
+    SEED_HELP,
+    interruptible,
+    replay,
+    reports,
+    run,
+    shrink,
+    sweep,
+)
+from seism.commands.experiment import report as show_report
+from seism.commands.new import new
 from seism.commands.proxy import proxy
 from seism.commands.tail import reset, tail
 from seism.commands.toxic import toxic
-from seism.errors import SeismError, Unavailable
-
-if TYPE_CHECKING:
-    from seism.verdict import Judgement
-
-SEED_HELP = "The root of all chance.  [default: the file's, else 1]"
-JOURNAL = "journal.jsonl"
-EXISTING_FILE = click.Path(path_type=Path, dir_okay=False)
-FOLDER = click.Path(path_type=Path, file_okay=False)
+from seism.errors import SeismError
 
 
 @click.group(
@@ -45,7 +50,7 @@ def cli() -> None:
     """Prove that a web application survives its backends."""
 
 
-for command in (proxy, toxic, reset, tail, check):
+for command in (run, sweep, replay, shrink, proxy, toxic, reset, tail, check, new):
     cli.add_command(command)
 
 
@@ -69,21 +74,6 @@ def main() -> NoReturn:
     sys.exit(code or 0)
 
 
-def _reports(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of the commands that run an experiment."""
-    for decorate in (
-        click.option("--seed", type=click.IntRange(0), help=SEED_HELP),
-        click.option(
-            "--report-dir", type=FOLDER, default=Path("seism-report"), show_default=True,
-            help="Where journal and reports go.",
-        ),
-        click.option("--strict", is_flag=True, help="Amber is a failure, too."),
-        click.option("--quiet", is_flag=True, help="No progress, only the result."),
-    ):  # fmt: skip
-        command = decorate(command)
-    return command
-
-
 def _sidecar(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of the commands that run a sidecar."""
     for decorate in (
@@ -91,6 +81,12 @@ def _sidecar(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--journal", type=EXISTING_FILE,
             help="The journal's file.  [default: seism-report/journal-TIME.jsonl]",
+        ),
+        click.option("--calm", is_flag=True, help="Without FILE's [chaos]."),
+        click.option(
+            "--hold-ms", type=click.IntRange(0, 1000), default=20, show_default=True,
+            help="How long a toxic waits at most for an observer that must look who is hit; "
+            "0: never.",
         ),
         click.option("--seed", type=click.IntRange(0), help=SEED_HELP),
         click.option(
@@ -113,6 +109,7 @@ def serve(**options: Any) -> None:
     """Run the sidecar: proxies, journal and control API, until it is interrupted.
 
     The backends of FILE get proxies, with their toxics: a seism.toml, or Toxiproxy's JSON.
+    Its [chaos], if there is one, perturbs them at random times.
     Prints the control API's address. Anything but a loopback address needs a token in
     the environment variable SEISM_TOKEN.
     """
@@ -167,25 +164,7 @@ def _serve(
 
 
 @cli.command()
-@click.argument("file", type=EXISTING_FILE, default=Path("seism.toml"))
-@_reports
-def run(file: Path, seed: int | None, report_dir: Path, strict: bool, quiet: bool) -> int:
-    """Run the experiment in FILE (default: seism.toml) and judge it."""
-    from rich.console import Console
-
-    from seism.experiment.config import load
-    from seism.experiment.runner import Run
-    from seism.report.progress import Progress
-
-    experiment = load(file)
-    seed = experiment.seed if seed is None else seed
-    with _interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
-        judgement = Run(experiment, file.resolve(), seed, report_dir.resolve(), progress).judge()
-    return _report(judgement, report_dir / JOURNAL, report_dir, strict)
-
-
-@cli.command()
-@_reports
+@reports
 @click.option(
     "--app", type=click.Choice(["wsgi", "asgi"]), default="wsgi", show_default=True,
     help="Pyramid under waitress, or FastAPI under uvicorn.",
@@ -203,9 +182,9 @@ def demo(
     from seism.demo import runner
     from seism.report.progress import Progress
 
-    with _interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
+    with interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
         judgement = runner.judge(app, app_source, seed, report_dir.resolve(), progress)
-    code = _report(judgement, report_dir / JOURNAL, report_dir, strict)
+    code = show_report(judgement, report_dir / JOURNAL, report_dir, strict)
     if code in (3, 4):
         return code
     return runner.compare(app, app_source, judgement, Console())
@@ -220,7 +199,7 @@ def report(journal: Path, report_dir: Path | None, strict: bool) -> int:
     from seism.journal import read
     from seism.judge import judge
 
-    return _report(judge(read(journal)), journal, report_dir or journal.parent, strict)
+    return show_report(judge(read(journal)), journal, report_dir or journal.parent, strict)
 
 
 @cli.command()
@@ -241,37 +220,8 @@ def completion(shell: str) -> None:
     click.echo(script)
 
 
-def _report(judgement: Judgement, journal: Path, directory: Path, strict: bool) -> int:
-    from rich.console import Console
-
-    from seism.report.terminal import show
-    from seism.report.writer import write
-
-    try:
-        paths = write(judgement, directory, strict=strict)
-    except OSError as error:
-        raise Unavailable(f"{directory}: {error.strerror}") from None
-    show(judgement, Console(), paths=[journal, *paths.values()], strict=strict)
-    return judgement.exit_code(strict)
-
-
 def _log(verbose: bool) -> None:
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-
-
-@contextmanager
-def _interruptible() -> Any:
-    """SIGTERM ends a run as Ctrl-C does: everything is undone and reaped."""
-    import signal
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

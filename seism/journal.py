@@ -27,6 +27,8 @@ from seism.errors import ConfigurationError, Unavailable
 from seism_middleware import contract
 
 SCHEMA = 1
+DIED, OUT_OF_MEMORY, BROKEN = "died", "out of memory", "stream broken"
+"""How a worker can leave without a goodbye."""
 MAX_QUEUED = 1_000_000
 """Records waiting for the disk; beyond that they are counted as lost, never silently."""
 
@@ -49,11 +51,20 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """The plan from now on, where it is not the file's: a replay's, or a sweep's."""
+
+    kind: ClassVar[str] = "plan"
+    steps: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Phase:
     """An experiment enters a phase; requests that begin from now on belong to it.
 
-    ``phase``: ``warmup``, ``steady``, ``during``, ``after``, ``end``. ``step`` is the
-    index of the planned perturbation, or None.
+    ``phase``: ``warmup``, ``steady``, ``during``, ``after``, ``control`` (the load once more
+    without perturbations), ``end``. ``step`` is the index of the planned perturbation, or
+    None; a ``warmup`` with one says that the app was started anew before it.
     """
 
     kind: ClassVar[str] = "phase"
@@ -77,6 +88,53 @@ class LoadDone:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseEnded:
+    """A runner's lease is over. ``why``: ``released`` or ``expired``; ``undone`` are the toxics
+    and outages, as ``name on proxy``, that were still there.
+    """
+
+    kind: ClassVar[str] = "lease.ended"
+    lease: str
+    at: float
+    why: str
+    undone: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What each proxy had seen when a phase began, or a census was taken."""
+
+    kind: ClassVar[str] = "reached"
+    at: float
+    proxies: dict[str, dict[str, int]]
+    """Proxy -> ``connections`` accepted and ``bytes`` from clients so far, those that are
+    enabled only."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChaosJudged:
+    """The verdict on one perturbation of standing chaos, by the requests that it hit."""
+
+    kind: ClassVar[str] = "chaos.judged"
+    name: str
+    backend: str
+    at: float
+    """When it began."""
+    colour: str
+    hit: int
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChaosStopped:
+    """Standing chaos has undone what there was, and perturbs nothing any more."""
+
+    kind: ClassVar[str] = "chaos.stopped"
+    at: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerLeft:
     """A worker's stream ended; ``unanswered`` requests had begun and not ended."""
 
@@ -84,6 +142,8 @@ class WorkerLeft:
     at: float
     orderly: bool
     unanswered: int = 0
+    reason: str = ""
+    """Where it was not orderly: ``died``, ``out of memory`` or ``stream broken``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +155,19 @@ class Missing:
 
 
 KINDS: dict[str, type[Any]] = contract.KINDS | {
-    record.kind: record for record in (Manifest, Phase, LoadDone, WorkerLeft, Missing)
+    record.kind: record
+    for record in (
+        Manifest,
+        Plan,
+        Phase,
+        LoadDone,
+        Reached,
+        LeaseEnded,
+        ChaosJudged,
+        ChaosStopped,
+        WorkerLeft,
+        Missing,
+    )
 }
 
 

@@ -2,11 +2,13 @@
 
 The rules, in the order in which they are asked (``Rules`` has the figures):
 
-red    no response; a truncated body; 500 or another 5xx than 503 that is not allowed; a
-       4xx that the control run never gave; after the perturbation ended and
-       ``recover_within`` requests passed: anything that is not as in the control run;
-       connections or memory that stay behind
-amber  503 without Retry-After or without an error in the log; slower than the deadline
+red    no response; a truncated body; wrong data: a reply to another request's question; 500
+       or another 5xx than 503 that is not allowed; a 4xx that the control run never gave;
+       after the perturbation ended and ``recover_within`` requests passed: anything that is
+       not as in the control run; connections or memory that stay behind, connections that
+       are lost, requests that hang (``seism.harm``)
+amber  503 without Retry-After, or with a log that does not tell of it as it should
+       (``seism.manners``); slower than the deadline
 green  everything else
 
 A cell is not covered where no perturbation touched the route (a link says so), and
@@ -21,10 +23,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from seism import options
+from seism import manners, options
+from seism import steady as steadiness
+from seism.harm import LEAKED, Harmed, Pools, deaths
 from seism.journal import Entry, Phase
 from seism.model import DOWN
-from seism.rules import Applied, Rules
+from seism.opinion import failure, judged
+from seism.rules import Rules
 from seism.timeline import Segment, Timeline, build, name
 from seism.verdict import (
     AMBER,
@@ -35,7 +40,9 @@ from seism.verdict import (
     SEVERITY,
     Case,
     Cell,
+    Harm,
     Judgement,
+    Pool,
     Steady,
 )
 from seism_middleware.contract import (
@@ -43,6 +50,7 @@ from seism_middleware.contract import (
     BODY_TRUNCATED,
     Link,
     LoggedError,
+    OpenConnection,
     PerturbationBegan,
     RequestEnded,
 )
@@ -50,6 +58,8 @@ from seism_middleware.contract import (
 Opinion = tuple[str, str]
 """(colour, reason) of one request."""
 FINE: Opinion = (GREEN, "")
+CERTAIN = 3
+"""So many requests that were hit, all of them wrong, are no coincidence."""
 
 
 def judge(entries: Iterable[Entry]) -> Judgement:
@@ -60,11 +70,15 @@ def judge(entries: Iterable[Entry]) -> Judgement:
     timeline = build(entries)
     rules = options.build(Rules, timeline.manifest.rules or {}, "manifest: rules")
     plan = [dict(step) for step in timeline.manifest.plan]
-    control = _Control(timeline, rules)
+    harmed = Harmed(timeline)
+    control = _Control(timeline, rules, harmed)
     steady = control.verdict()
     cells: list[Cell] = []
     cases: list[Case] = []
     findings = list(_actions(timeline.find("steady"), "without any perturbation"))
+    harms: list[Harm] = []
+    misses: list[str] = []
+    pools: list[Pool] = []
     never_fired: list[str] = []
     broken: dict[str, str] = {}
     if steady.met:
@@ -72,16 +86,28 @@ def judge(entries: Iterable[Entry]) -> Judgement:
             judged = _Step(timeline, control, rules, index, step)
             if not judged.ran:
                 continue
+            if timeline.find("warmup", index):
+                broken = {}  # the app was started anew
             cells += judged.cells(broken)
             cases += [case for case in judged.cases() if case.route not in broken]
             findings += judged.findings()
+            misses += judged.log_misses()
+            harms += judged.harms()
+            pools += judged.pools.summary()
             if not judged.fired:
                 never_fired.append(step["name"])
             broken = judged.still_broken(broken)
+    flaky = steadiness.flaky(timeline, failure, broken)
+    findings += steadiness.damaged(timeline, failure, broken)
+    cells = [_not_blamed(cell, flaky.get(cell.route)) for cell in cells]
+    unsure = {(c.route, c.perturbation) for c in cells if c.route in flaky and not c.worst}
+    cases = [case for case in cases if (case.route, case.perturbation) not in unsure]
     if not timeline.complete:
         findings.append("the run ended before its plan did")
     cases.sort(key=lambda case: (-SEVERITY[case.colour], not case.exact, -case.duration))
+    harms.sort(key=lambda harm: (-SEVERITY[harm.colour], not harm.exact))
     colours = [cell.colour for cell in cells] + [RED] * bool(findings)
+    colours += [harm.colour for harm in harms if harm.colour != GREEN]
     return Judgement(
         seed=timeline.manifest.seed,
         plan=plan,
@@ -92,16 +118,21 @@ def judge(entries: Iterable[Entry]) -> Judgement:
         cells=tuple(cells),
         cases=tuple(cases),
         findings=tuple(findings),
+        harms=tuple(harms),
+        pools=tuple(pools),
         never_fired=tuple(never_fired),
         dropped=_dropped(timeline),
-        warnings=tuple(_warnings(timeline)),
+        warnings=(*map(str, flaky.values()), *_warnings(timeline), *misses),
+        flaky=tuple(map(str, flaky.values())),
     )
 
 
 class _Control:
     """What the run without perturbations showed: the steady state."""
 
-    def __init__(self, timeline: Timeline, rules: Rules) -> None:
+    def __init__(self, timeline: Timeline, rules: Rules, harmed: Harmed) -> None:
+        self.harmed = harmed
+        self.timeline = timeline
         self.segment = timeline.find("steady")
         requests = self.segment.by_route() if self.segment else {}
         judged = [s for s in timeline.segments if s.phase.phase in ("steady", "during", "after")]
@@ -135,14 +166,29 @@ class _Control:
             )
         if not requests:
             return "no request was observed in the control run"
+        flaky = steadiness.flaky(self.timeline, failure)
+        if flaky.keys() >= {name(request) for request in requests}:
+            flaky = {}  # nobody is steady
         bad = Counter(
-            f"{name(request)}: {_failure(request)}" for request in requests if _failure(request)
+            f"{name(request)}: {failed}"
+            for request in requests
+            if name(request) not in flaky
+            and (failed := failure(request) or self.harmed.reason(request.request))
         )
         if not bad:
-            return ""
+            return self._unreached()
         worst, count = bad.most_common(1)[0]
         more = f", and {len(bad) - 1} more kinds of failure" if len(bad) > 1 else ""
         return f"without any perturbation {worst} ({count} times{more})"
+
+    def _unreached(self) -> str:
+        backends = steadiness.unreached(self.timeline)
+        if not backends:
+            return ""
+        return (
+            f"nothing was sent to {' and '.join(backends)} in the control run: does the app "
+            "connect to the proxy, and does a route of the load need it?"
+        )
 
 
 class _Step:
@@ -168,6 +214,7 @@ class _Step:
             for record in segment.perturbations
             if record.proxy == step["backend"] and record.toxic == step["toxic"]
         }
+        self.pools = Pools(timeline, step, self.before, self.during, self.after)
         self._opinions = self._judge_requests()
         self._leaks = self._find_leaks()
 
@@ -185,6 +232,30 @@ class _Step:
 
     def cases(self) -> list[Case]:
         return [self._case(*item) for item in self._opinions if item[2][0] != GREEN]
+
+    def harms(self) -> list[Harm]:
+        """What it did beyond the requests that it hit."""
+        requests = [*self.during.requests, *self.after.requests]
+        links = {r.request: found for r in requests if (found := self._links(r))}
+        allowed = self.rules.connections_growth
+        usual = [route for route in self.control.routes if route in self.control.p99]
+        deadline = {route: self.control.deadline[route] for route in usual}
+        within = {route: self.control.rules[route].recover_within for route in usual}
+        return [
+            *self.control.harmed.findings(requests, self.name, self.records),
+            *self.pools.findings(links, deadline, within, allowed),
+            *self._left_behind(allowed),
+            *deaths(self.timeline, self.name, self.during, self.after, self.records),
+        ]
+
+    def log_misses(self) -> Iterator[str]:
+        """What the log does not tell as it should of the requests that were hit, and failed."""
+        failed = [
+            request
+            for request, _, _ in self._opinions
+            if (request.status or 0) >= 500 and self._exact(request)
+        ]
+        return manners.told(failed, self.step["backend"], self.name)
 
     def findings(self) -> list[str]:
         """What concerns whole workers, requests that no worker saw, or actions."""
@@ -235,18 +306,15 @@ class _Step:
         if self._cut_off(request):
             return FINE
         route = name(request)
-        rules = self.control.rules[route]
-        deadline = self.control.deadline[route]
-        failure = _failure(request, (503, *rules.allow))
-        if failure:
-            return RED, failure
+        rules, deadline = self.control.rules[route], self.control.deadline[route]
+        sees_logs = self.timeline.sees_logs
+        opinion = judged(request, rules, deadline, self.step["backend"], sees_logs=sees_logs)
+        harm = self.control.harmed.reason(request.request)
+        if opinion[0] == RED or harm:
+            return RED, opinion[1] if opinion[0] == RED else harm
         if (request.status or 0) < 500 and not self._usual(request):
             return RED, f"{request.status}, which the control run never gave"
-        if request.duration > deadline:
-            return AMBER, f"slower than the deadline of {deadline:.1f} s"
-        if request.status == 503:
-            return _manners(request, rules, self.timeline.sees_logs)
-        return FINE
+        return opinion
 
     def _cut_off(self, request: RequestEnded) -> bool:
         """Whether it is its client's line that was perturbed, so that it had nobody to answer."""
@@ -267,6 +335,7 @@ class _Step:
         return (
             self._usual(request)
             and request.body not in (BODY_NONE, BODY_TRUNCATED)
+            and not self.control.harmed.reason(request.request)
             and request.duration <= self.control.deadline[name(request)]
         )
 
@@ -280,6 +349,7 @@ class _Step:
         mine = [item for item in self._opinions if name(item[0]) == route]
         links = {request.request: self._links(request) for request, _, _ in mine}
         exact = sum(any(link.exact for link in found) for found in links.values())
+        hit = [opinion for request, _, opinion in mine if self._exact(request)]
         possible = sum(
             bool(found) and not any(link.exact for link in found) for found in links.values()
         )
@@ -296,6 +366,16 @@ class _Step:
             exact=exact,
             possible=possible,
             worst=worst,
+            certain=self._certain(route, hit),
+        )
+
+    def _certain(self, route: str, hit: Sequence[Opinion]) -> bool:
+        """Whether what went wrong is no coincidence, however flaky the route is."""
+        last = self.after.by_route().get(route, [])[-CERTAIN:]
+        return (
+            (len(hit) >= CERTAIN and FINE not in hit)
+            or (len(last) == CERTAIN and not any(map(self._as_steady, last)))
+            or len(self._leaks.get(route, [])) > self.rules.connections_growth
         )
 
     def _colour(
@@ -310,28 +390,41 @@ class _Step:
         if len(leaked) > self.rules.connections_growth:
             colour = RED
             reasons.insert(0, f"{len(leaked)} backend connections of its failed requests stay open")
-            worst = self._case(leaked[0], "during", (RED, reasons[0]))
+            worst = self._case(leaked[0][0], "during", (RED, reasons[0]))
         if not mine:
             return NOT_COVERED, ("no request of it was observed",), None
         if colour == GREEN and not covered:
             return NOT_COVERED, ("the perturbation did not touch it",), None
         return colour, tuple(reasons), worst
 
-    def _find_leaks(self) -> dict[str, list[RequestEnded]]:
+    def _left_behind(self, allowed: int) -> Iterator[Harm]:
+        for route, leaked in self._leaks.items():
+            if len(leaked) > allowed:
+                for request, left in leaked:
+                    hit_by = self._links(request)[0].perturbation
+                    yield Harm(
+                        LEAKED, self.name, RED,
+                        f"connection {left.local} to {left.backend} stays open, unused since "
+                        f"request {request.request} ({route}) failed on it, since {hit_by}",
+                        "census", True, left.backend, request.request.rpartition("-")[0],
+                        left.local, (request.request,), hit_by,
+                    )  # fmt: skip
+
+    def _find_leaks(self) -> dict[str, list[tuple[RequestEnded, OpenConnection]]]:
         """Route -> its requests that left a connection behind, open after the aftershock.
 
         Left behind: it was perturbed, the request that it was perturbed for has failed, and
         nobody has used it since. A pool would have closed it, or used it again.
         """
         perturbed = {record.client for record in self.records.values() if record.client}
-        leaks: dict[str, list[RequestEnded]] = {}
+        leaks: dict[str, list[tuple[RequestEnded, OpenConnection]]] = {}
         for census in self.after.censuses.values():
             for connection in census.connections:
                 request = self.timeline.requests.get(connection.user or "")
                 if request is None or connection.in_use or self._usual(request):
                     continue
                 if connection.local in perturbed and self._links(request):
-                    leaks.setdefault(name(request), []).append(request)
+                    leaks.setdefault(name(request), []).append((request, connection))
         return leaks
 
     def _links(self, request: RequestEnded) -> list[Link]:
@@ -342,7 +435,10 @@ class _Step:
         return any(link.exact for link in self._links(request))
 
     def _case(self, request: RequestEnded, phase: str, opinion: Opinion) -> Case:
-        link = min(self._links(request), key=_preference, default=None) or self._overlap(request)
+        link = min(self._links(request), key=_preference, default=None)
+        if link is None or self.control.harmed.reason(request.request):
+            link = self.control.harmed.link(request.request, self.records) or link
+        link = link or self._overlap(request)
         if link is None and phase == "after":
             link = self._earlier(name(request))
         return Case(
@@ -384,33 +480,18 @@ class _Step:
         return link and replace(link, role=EARLIER)
 
 
+def _not_blamed(cell: Cell, flaky: steadiness.Flaky | None) -> Cell:
+    """What a flaky route does is its own, unless all requests that were hit went wrong."""
+    if flaky is None or cell.colour not in (AMBER, RED) or cell.certain:
+        return cell
+    return replace(cell, colour=NOT_COVERED, reasons=(str(flaky),), worst=None)
+
+
 def _described(record: PerturbationBegan) -> str:
     where = f"{record.type} on {record.proxy}"
     if not record.client:
         return where
     return f"{where}, from byte {record.offset} of the connection from {record.client}"
-
-
-def _failure(request: RequestEnded, allowed: Sequence[int] = ()) -> str:
-    """Why the request failed by its status or body alone, empty if it did not."""
-    if request.body == BODY_NONE or request.status is None:
-        return "no response"
-    if request.body == BODY_TRUNCATED:
-        return f"{request.status} with a truncated body"
-    if request.status >= 500 and request.status not in allowed:
-        raised = f" ({request.exception})" if request.exception else ""
-        return f"{request.status}{raised}"
-    return ""
-
-
-def _manners(request: RequestEnded, rules: Applied, sees_logs: bool) -> Opinion:
-    """A 503 says when to come back, and somebody can read why."""
-    missing = []
-    if rules.retry_after and not request.retry_after:
-        missing.append("without Retry-After")
-    if rules.error_log and sees_logs and not request.errors:
-        missing.append("without an error in the log")
-    return (AMBER, "503 " + " and ".join(missing)) if missing else FINE
 
 
 def _preference(link: Link) -> tuple[bool, bool]:

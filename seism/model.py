@@ -166,6 +166,12 @@ class Match:
         return bool(self.server_name or self.first_bytes)
 
 
+TURN_HELP = (
+    "only the connection with the n-th turn (a client's first bytes after an answer) on the "
+    "proxy since the toxic was added, from that turn on; 0: any"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Which:
     """Which exchanges a fault is for: those that meet every condition given.
@@ -206,3 +212,4 @@ class ToxicSpec:
         maximum=1_000_000,
     )  # fmt: skip
     exchange: dict[str, Any] = option({}, help="only exchanges that match, where it is a fault")
+    turn: int = option(0, help=TURN_HELP, minimum=0, maximum=1_000_000)

@@ -49,10 +49,25 @@ class Rules:
     )
     retry_after: bool = option(True, help="a 503 must have Retry-After to be green")
     error_log: bool = option(True, help="a 503 must have logged an error to be green")
+    log_once: bool = option(False, help="a failure must be logged once only to be green")
+    log_backend: bool = option(
+        False, help="the error that is logged must name the backend, or its address, to be green"
+    )
+    log_credentials: bool = option(
+        True, help="an error that is logged must hold no password or token to be green"
+    )
     connections_growth: int = option(
         2,
         help="open backend connections that failed requests of a route may leave behind",
         minimum=0,
+    )
+    pool_seconds: float = option(
+        5,
+        help="how long a pool that opens its connections by itself may take, after the "
+        "aftershock, until it has them all again",
+        unit="s",
+        minimum=0,
+        maximum=600,
     )
     memory_growth_mb: float = option(
         64, help="growth of a worker's memory over one perturbation", unit="MB", minimum=1
@@ -78,6 +93,9 @@ class Rules:
             allow=own.allow,
             retry_after=self.retry_after if own.retry_after is None else own.retry_after,
             error_log=self.error_log if own.error_log is None else own.error_log,
+            log_once=self.log_once,
+            log_backend=self.log_backend,
+            log_credentials=self.log_credentials,
         )
 
 
@@ -90,3 +108,6 @@ class Applied:
     allow: tuple[int, ...]
     retry_after: bool
     error_log: bool
+    log_once: bool
+    log_backend: bool
+    log_credentials: bool

@@ -19,19 +19,24 @@ from seism import __version__, signals
 from seism.bus.feed import Feed
 from seism.bus.front import Front
 from seism.bus.hub import Hub
+from seism.chaos import StandingChaos
 from seism.clock import MonotonicClock
 from seism.control import connections, events, native, openapi, toxiproxy
+from seism.control.lease import Leases
 from seism.control.metrics import Metrics
 from seism.control.router import Router
 from seism.control.server import ControlServer
+from seism.dashboard import page
+from seism.errors import ConfigurationError
 from seism.experiment.config import Experiment, load
 from seism.experiment.plan import make
 from seism.journal import SCHEMA, Journal, Manifest
 from seism.model import FRONT, show_address
+from seism.opinion import opinion
 from seism.protocols.http import Http
 from seism.proxy.collection import Collection
 from seism.rng import Seed
-from seism_middleware.contract import STREAM_PATH
+from seism_middleware.contract import STREAM_PATH, RequestEnded
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +50,12 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _hour() -> tuple[int, int]:
+    """Weekday (0 is Monday) and hour, local time."""
+    now = datetime.now().astimezone()
+    return now.weekday(), now.hour
+
+
 class Sidecar:
     """Everything that runs in the sidecar's process.
 
@@ -53,9 +64,20 @@ class Sidecar:
     """
 
     def __init__(
-        self, experiment: Experiment, *, host: str, port: int, seed: int, journal: Path, token: str
+        self,
+        experiment: Experiment,
+        *,
+        host: str,
+        port: int,
+        seed: int,
+        journal: Path,
+        token: str,
+        hold_ms: int = 20,
     ) -> None:
-        """Raises ConfigurationError, Conflict or Unavailable; nothing is left open then."""
+        """Raises ConfigurationError, Conflict or Unavailable; nothing is left open then.
+
+        ``hold_ms`` is for how long a toxic waits at most for an observer that asked for it.
+        """
         clock = MonotonicClock()
         manifest = Manifest(
             schema=SCHEMA,
@@ -71,28 +93,41 @@ class Sidecar:
         self.proxies = Collection(
             Seed(seed), clock, self._perturbation, lambda: self.hub.proxies_changed()
         )
+        self.hub.holds = self.proxies.hold(hold_ms / 1000)
         self.feed = Feed(f"{os.getpid():x}{round(clock.now() * 1000):x}")
+        self._rules = experiment.rules
+        self.chaos: StandingChaos | None = None
         self.front = Front(self.hub, Http) if experiment.front else None
         if self.front is not None:
             self.proxies.follow(self.front.follow)
         self.metrics = Metrics(self.proxies, self.hub, self.journal, self.feed)
         self._stop = Event()
         try:
+            self.chaos = self._chaos(experiment, Seed(seed), clock)
+            leases = Leases(self.proxies, clock, self.journal.write)
             for spec, toxics in experiment.proxies():
                 self.proxies.create(spec, toxics)
             if experiment.front is not None:
                 spec = experiment.front.proxy(experiment.in_front())
                 self.proxies.create(spec, experiment.front.toxic)
             rows = [
-                *toxiproxy.routes(self.proxies),
-                *native.routes(self.hub, self.journal, clock),
+                *toxiproxy.routes(self.proxies, leases),
+                *leases.routes(),
+                *(self.chaos.routes() if self.chaos is not None else ()),
+                *native.routes(self.hub, self.journal, clock, self.proxies),
                 *connections.routes(self.proxies),
                 *events.routes(self.feed),
+                *page.routes(),
                 *self.metrics.routes(lambda: router, lambda: self.control.refused),
             ]
             router = Router([*rows, *openapi.routes(rows, self.proxies.registry.toxics)])
             self.control = ControlServer(
-                host, port, router, token=token, upgrades={STREAM_PATH: self.hub.serve}
+                host,
+                port,
+                router,
+                token=token,
+                upgrades={STREAM_PATH: self.hub.serve},
+                public=page.public,
             )
         except BaseException:
             self.proxies.close()
@@ -101,16 +136,25 @@ class Sidecar:
 
     @classmethod
     def configured(
-        cls, config: Path | None, *, seed: int | None, front: Any = None, **options: Any
+        cls,
+        config: Path | None,
+        *,
+        seed: int | None,
+        front: Any = None,
+        calm: bool = False,
+        **options: Any,
     ) -> Sidecar:
         """From an experiment file, or, without one, empty. Raises the limit of open files.
 
-        ``front`` are keys of ``[front]`` that come before the file's.
+        ``front`` are keys of ``[front]`` that come before the file's; ``calm``: without its
+        standing chaos.
         """
         raise_file_limit()
         experiment = load(config) if config else Experiment()
         if front is not None:
             experiment = experiment.with_front(front)
+        if calm:
+            experiment = dataclasses.replace(experiment, chaos=None)
         return cls(experiment, seed=experiment.seed if seed is None else seed, **options)
 
     @property
@@ -131,6 +175,8 @@ class Sidecar:
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._stop.set)
         self.control.start()
+        if self.chaos is not None:
+            self.chaos.start()
         ready()
         self._stop.wait()
         self.close()
@@ -144,6 +190,20 @@ class Sidecar:
         self.control.close()
         self.journal.close()
 
+    def _chaos(self, experiment: Experiment, seed: Seed, clock: MonotonicClock) -> Any:
+        if experiment.chaos is None:
+            return None
+        mix = experiment.mix()
+        if not mix:
+            raise ConfigurationError("chaos: there is no [[backend]] to perturb")
+        return StandingChaos(
+            experiment.chaos, mix, experiment.rules, self.proxies, seed, clock, self._judged, _hour
+        )
+
+    def _judged(self, record: Any) -> None:
+        self.journal.write(record)
+        self.metrics.count(record)
+
     def _perturbation(self, record: Any) -> None:
         self.journal.write(record)
         self.hub.publish(record)
@@ -153,5 +213,9 @@ class Sidecar:
         self._published(record)
 
     def _published(self, record: Any) -> None:
+        if self.chaos is not None:
+            self.chaos.observe(record)
         self.feed.publish(record)
+        if isinstance(record, RequestEnded):
+            self.feed.publish(opinion(record, self._rules))
         signals.send(self, record)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import bisect
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from seism.errors import ConfigurationError
-from seism.journal import Entry, LoadDone, Manifest, Missing, Phase
+from seism.journal import Entry, LoadDone, Manifest, Missing, Phase, Plan, Reached, WorkerLeft
 from seism.model import FRONT
 from seism_middleware.contract import (
     BODY_NONE,
     Census,
+    Harm,
     Hello,
     Link,
     PerturbationBegan,
@@ -34,6 +36,7 @@ class Segment:
     censuses: dict[str, Census] = field(default_factory=dict)
     """The last one of each worker in this segment."""
     load: LoadDone | None = None
+    reached: list[Reached] = field(default_factory=list)
 
     def by_route(self) -> dict[str, list[RequestEnded]]:
         routes: dict[str, list[RequestEnded]] = defaultdict(list)
@@ -56,6 +59,9 @@ class Timeline:
     ends: dict[str, PerturbationEnded] = field(default_factory=dict)
     requests: dict[str, RequestEnded] = field(default_factory=dict)
     workers: list[Hello] = field(default_factory=list)
+    harms: list[Harm] = field(default_factory=list)
+    left: dict[str, WorkerLeft] = field(default_factory=dict)
+    """Worker -> how its stream ended."""
     missing: int = 0
     complete: bool = False
     """Whether the run came to its planned end."""
@@ -70,6 +76,12 @@ class Timeline:
             if segment.phase.phase == phase and segment.phase.step == step:
                 return segment
         return None
+
+
+def load_route(route: str, routes: Iterable[str]) -> str | None:
+    """That of ``routes`` (``METHOD /path``) that the pattern ``route`` stands for, or None."""
+    pattern = re.compile(re.sub(r"\\\{[^/]*?\\\}", "[^/]+", re.escape(route)))
+    return next((each for each in routes if pattern.fullmatch(each.partition("?")[0])), None)
 
 
 def name(request: RequestEnded) -> str:
@@ -117,8 +129,16 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
         timeline.segments[-1].censuses[worker] = record
     elif isinstance(record, LoadDone) and timeline.segments:
         timeline.segments[-1].load = record
+    elif isinstance(record, Reached) and timeline.segments:
+        timeline.segments[-1].reached.append(record)
+    elif isinstance(record, Plan):
+        timeline.manifest = replace(timeline.manifest, plan=record.steps)
     elif isinstance(record, Hello):
         timeline.workers.append(record)
+    elif isinstance(record, Harm):
+        timeline.harms.append(record)
+    elif isinstance(record, WorkerLeft):
+        timeline.left[worker] = record
     elif isinstance(record, Missing):
         timeline.missing += record.count
 

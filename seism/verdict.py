@@ -65,6 +65,56 @@ class Cell:
     possible: int
     """Requests that are linked, but not exactly."""
     worst: Case | None = None
+    certain: bool = False
+    """All of several requests that were hit went wrong, so that it is no coincidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Harm:
+    """What a planned perturbation did beyond the requests that it hit."""
+
+    kind: str
+    """``crosstalk``, ``wrong data``, ``abandoned``, ``leaked``, ``lost``, ``hang`` or ``died``."""
+    perturbation: str
+    """Name of the planned perturbation, empty for the control run."""
+    colour: str
+    """``red``, ``amber``, or ``green`` for what did no harm yet, or is only possible."""
+    what: str
+    """One sentence: the connection or pool, the requests, the cause."""
+    evidence: str
+    """``ledger``, ``census``, ``sentinel``, ``stream`` (how a worker's ended), or that of the
+    link for what happened to the request that was hit."""
+    exact: bool
+    backend: str = ""
+    worker: str = ""
+    connection: str = ""
+    """``host:port`` of the app's end, where it is one connection."""
+    requests: tuple[str, ...] = ()
+    """Ids of the requests concerned."""
+    hit_by: str = ""
+    """Id of the perturbation record that it began with, empty if none is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """One worker's connections to the perturbed backend, and whether they came back."""
+
+    perturbation: str
+    worker: str
+    backend: str
+    before: int
+    during: int | None
+    after: int
+    """Open connections before the perturbation, just before its end, and at the end of its
+    aftershock."""
+    seconds: float | None = None
+    requests: int | None = None
+    """How long after the end of the perturbation, and after how many requests of the worker,
+    it had as many as before; None if it never had."""
+    rss_slope: float | None = None
+    """MB that the worker's memory grew by per 100 requests of the aftershock."""
+    cpu: float | None = None
+    """CPU time per request of the aftershock, as a multiple of the control run's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +147,17 @@ class Judgement:
     """Every request that was not green, the worst first."""
     findings: tuple[str, ...] = ()
     """What concerns a worker as a whole and no single route, one line each (red)."""
+    harms: tuple[Harm, ...] = ()
+    """What the perturbations did beyond the requests that they hit, the worst first."""
+    pools: tuple[Pool, ...] = ()
+    """The connections of each worker under each perturbation."""
     never_fired: tuple[str, ...] = ()
     """Planned perturbations that had no effect at all."""
     dropped: int = 0
     """Observations that are known to be missing."""
     warnings: tuple[str, ...] = ()
+    flaky: tuple[str, ...] = ()
+    """Routes that fail now and then without any perturbation, with figures, one line each."""
 
     def cell(self, route: str, perturbation: str) -> Cell | None:
         for cell in self.cells:

@@ -6,10 +6,9 @@ OpenTelemetry. They learn it from the signals, and so only once they are switche
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
-from seism_middleware import signals
+from seism_middleware import native, signals
 from seism_middleware.contract import Link, RequestEnded
 
 MAX_REQUESTS = 4096
@@ -22,7 +21,7 @@ class Affected:
     """The links of each request; one for the process is ``AFFECTED``."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = native.lock()
         self._links: dict[str, tuple[Link, ...]] = {}
         self._following = False
 
@@ -57,7 +56,7 @@ class Affected:
 
     def renew(self) -> None:
         """In a forked child: the lock may have been held by a thread that is gone."""
-        self._lock = threading.Lock()
+        self._lock = native.lock()
         self._links = {}
 
 

@@ -46,18 +46,30 @@ class SeismASGI:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                self._start()
             await self.app(scope, receive, send)
             return
         if not self._decided:
-            self._observer = self._settings.observer("asgi")
-            if self._observer is not None:
-                follow(self.app)
-            self._decided = True
+            self._decide()
         if self._observer is None or ENVIRON_REQUEST in scope:
             await self.app(scope, receive, send)
             return
         shows = self._settings.perturbation_header
         await _Response(self._observer, scope, send, shows).run(self.app, receive)
+
+    def _decide(self) -> None:
+        self._observer = self._settings.observer("asgi")
+        if self._observer is not None:
+            follow(self.app)
+        self._decided = True
+
+    def _start(self) -> None:
+        """The server starts the app, which may open its connections now, in no request."""
+        if not self._decided:
+            self._decide()
+        if self._observer is not None:
+            self._observer.start()
 
 
 class _Response:
@@ -73,7 +85,7 @@ class _Response:
         self._shows = shows
         self._scope = scope
         self._send = send
-        self._request = observer.begin(scope["method"], scope["path"])
+        self._request = observer.begin(scope["method"], scope["path"], scope)
         self._expected: int | None = None
         self._sent = 0
         self._started = False

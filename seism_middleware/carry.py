@@ -30,6 +30,21 @@ doubtful: ContextVar[bool | None] = ContextVar("seism_doubtful", default=None)
 """None where the request is the running code's own. In a thread that a request has started:
 whether that thread may have turned to other work."""
 
+fed: ContextVar[bool] = ContextVar("seism_fed", default=False)
+"""Whether the running code has taken work from a queue outside of any request: it may be a
+request's, as in the threads of a client that has threads of its own."""
+
+
+def unsure() -> bool:
+    """Whether what is sent outside of any request may be a request's all the same."""
+    return fed.get() or _unseen()
+
+
+def _unseen() -> bool:
+    """gevent's queues are in the place of the standard library's, and cannot be watched."""
+    return "queue" in sys.modules and sys.modules["queue"].Queue.__module__ != "queue"
+
+
 Wrapped = tuple[type[Any], str, Callable[[Any], Any]]
 """(class, the method's name, original -> the new method)."""
 
@@ -68,8 +83,7 @@ def _start(original: Any) -> Any:
             return original(self)
         own = self.__dict__.get("run")
         run = self.run
-        unseen = "queue" in sys.modules and sys.modules["queue"].Queue.__module__ != "queue"
-        doubt = unseen or doubtful.get() is True
+        doubt = _unseen() or doubtful.get() is True
 
         def carried() -> Any:
             restore()
@@ -138,8 +152,11 @@ def _get(original: Any) -> Any:
     stack = sys.modules["queue"].LifoQueue
 
     def get(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if doubtful.get() is False and not isinstance(self, stack):
-            doubtful.set(True)
+        if not isinstance(self, stack):
+            if _running() is None:
+                fed.set(True)
+            elif doubtful.get() is False:
+                doubtful.set(True)
         return original(self, *args, **kwargs)
 
     return get

@@ -34,6 +34,8 @@ SIDECAR_VARIABLE = "SEISM_SIDECAR"
 """Environment variable: ``host:port`` of the sidecar's control address."""
 TOKEN_VARIABLE = "SEISM_TOKEN"
 """Environment variable: the token that the sidecar wants, if it wants one."""
+REDIRECT_VARIABLE = "SEISM_REDIRECT"
+"""Environment variable: a JSON object, ``host:port`` of each backend -> of its proxy."""
 
 ENVIRON_REQUEST = "seism.request"
 """WSGI environ and ASGI scope key: the id of the request that is being observed."""
@@ -96,6 +98,8 @@ class Proxied:
     name: str
     host: str
     port: int
+    tls: bool = False
+    """Clients speak TLS to it, so that it counts other bytes than leave the app."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,10 @@ class LoggedError:
     where: str
     message: str = ""
     exception: str = ""
+    backends: tuple[str, ...] = ()
+    """The proxies whose name or address a reader of the record would find in it."""
+    credentials: bool = False
+    """Whether the record held what looks like a password or a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +254,11 @@ class PerturbationBegan:
     exchange: PerturbedExchange | None = None
     """The one exchange that is perturbed, where the toxic's scope is that. The bytes are those
     of its request then, and the stream is ``upstream``, whatever becomes of the reply."""
+    trace: str = ""
+    """The id of the trace that the affected bytes name, if they do (W3C ``traceparent``)."""
+    hold: float = 0.0
+    """Seconds for which the proxy waits at most for a ``Looked`` of whoever asked for it, before
+    it lets the toxic act."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +286,14 @@ class PerturbationEnded:
     """Bytes that the client got for it."""
     replied: float | None = None
     """When the backend's own reply to it began; None if there was none."""
+    held: float = 0.0
+    """Seconds for which the proxy has waited for a ``Looked``; a delay that is injected anyway
+    runs meanwhile."""
+    asked: tuple[int, ...] = ()
+    answers: tuple[int, ...] = ()
+    """What the effect shows of the order of questions and replies, in pairs: the client's bytes
+    from ``asked[n]`` on are answered at byte ``answers[n]`` of the replies or later, for the
+    backend had not been given them before. Empty where what arrives is not what was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +313,51 @@ class Link:
     role: str = "hit"
     how: str = ""
     """``bytes`` or ``last`` for the ledger."""
+    send: int = 0
+    """Which of the request's sends on that connection was perturbed, from 1; 0: not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Harm:
+    """Worker to sidecar: a connection went wrong between two requests.
+
+    ``what``: ``abandoned`` (``request`` ended, and went away, before it had read the reply
+    that ``perturbation`` held up; the connection stayed open), ``crosstalk`` (``request``
+    read a reply to an earlier question, the one of ``other``) or ``sentinel`` (a value that
+    the app had planted for ``other`` came back to ``request``). ``exact`` only where it
+    cannot be otherwise.
+    """
+
+    kind: ClassVar[str] = "harm"
+    what: str
+    request: str
+    exact: bool
+    backend: str = ""
+    local: str = ""
+    """``host:port`` of the app's end of the connection."""
+    other: str = ""
+    """Empty where it is no request's."""
+    perturbation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Worker to sidecar: hold what you perturb on these connections until I have looked.
+
+    They are this worker's, and of a C library whose calls nothing else can tell apart.
+    """
+
+    kind: ClassVar[str] = "hold"
+    clients: tuple[str, ...]
+    """``host:port`` of the app's ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Worker to sidecar: go on with this perturbation, I know what I can know."""
+
+    kind: ClassVar[str] = "looked"
+    perturbation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,10 +409,12 @@ class Goodbye:
     kind: ClassVar[str] = "goodbye"
 
 
-WORKER_RECORDS = (Hello, RequestBegun, RequestEnded, Link, Census, Dropped, Goodbye)
+WORKER_RECORDS = (
+    Hello, RequestBegun, RequestEnded, Link, Harm, Hold, Looked, Census, Dropped, Goodbye,
+)  # fmt: skip
 SIDECAR_RECORDS = (Welcome, Proxies, PerturbationBegan, PerturbationEnded, CensusAsked)
 Record = (
-    Hello | RequestBegun | RequestEnded | Link | Census | Dropped | Goodbye
+    Hello | RequestBegun | RequestEnded | Link | Harm | Hold | Looked | Census | Dropped | Goodbye
     | Welcome | Proxies | PerturbationBegan | PerturbationEnded | CensusAsked
 )  # fmt: skip
 KINDS: dict[str, type[Any]] = {

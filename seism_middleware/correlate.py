@@ -6,27 +6,36 @@ several requests are possible they are all named, as possible.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
+from seism_middleware import harm, native
 from seism_middleware.contract import (
     CONNECT,
     DRIVER,
     LEDGER,
+    TRACE,
+    UPSTREAM,
+    Harm,
+    Hold,
     Link,
+    Looked,
     PerturbationBegan,
     PerturbationEnded,
 )
 from seism_middleware.evidence.base import Case, Evidence, Finding, Found
 from seism_middleware.evidence.claims import ClaimsEvidence
 from seism_middleware.evidence.connect import ConnectEvidence
+from seism_middleware.evidence.kernel import KernelEvidence
+from seism_middleware.evidence.overlap import OverlapEvidence
+from seism_middleware.evidence.trace import TraceEvidence
 from seism_middleware.ledger import Claim, Connection, Ledger
 from seism_middleware.request import Request
 
-RETRIES = (0.002, 0.01, 0.05, 0.2)
-"""Seconds after which a connection is looked up again: the proxy can know of it before the
-app does, whose ``connect`` has not returned."""
+GRACE = 0.3
+"""Seconds after its end for which a perturbation of an unknown connection may become known: a
+driver may still be connecting."""
 MAX_CASES = 4096
 """Perturbations remembered."""
 _INTACT = ("passed", "removed", "enabled")
@@ -36,31 +45,48 @@ class Correlator:
     """Resolves perturbations to links.
 
     ``emit`` is called with each link once, from the thread of the stream or, where the
-    request comes after the perturbation, from the request's own.
+    connection or the request comes after the perturbation, from the request's own. ``say``
+    takes other records for the sidecar, ``running`` gives the requests in flight, ``blind``
+    tells whether the process may have connections that the ledger does not see.
     """
 
-    def __init__(self, ledger: Ledger, emit: Callable[[Link], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        emit: Callable[[Link], None],
+        say: Callable[[Harm | Hold | Looked], None] = lambda record: None,
+        running: Callable[[], Iterable[Request]] = tuple,
+        blind: Callable[[], bool] = bool,
+    ) -> None:
         self._ledger = ledger
         self._emit = emit
+        self._say = say
+        self._kernel = KernelEvidence(ledger, blind, lambda clients: say(Hold(tuple(clients))))
         self._evidence: tuple[Evidence, ...] = (
+            TraceEvidence(running),
             ClaimsEvidence(LEDGER),
             ClaimsEvidence(DRIVER),
+            self._kernel,
             ConnectEvidence(ledger),
         )
+        self._overlap = OverlapEvidence(running)
         self.forget()
         ledger.on_refusal.append(self._refused)
+        ledger.on_connection.append(self._connected)
 
     def forget(self) -> None:
         """Start anew, in a forked child."""
-        self._lock = threading.RLock()
+        self._lock = native.rlock()
         self._cases: dict[str, Case] = {}
-        self._waiting: list[Case] = []
+        self._unknown: dict[str, list[Case]] = {}
+        """By the client's address: whose connection has not been seen here."""
         self._down: dict[str, Case] = {}
 
     def close(self) -> None:
         """Stop listening to the ledger."""
         if self._refused in self._ledger.on_refusal:
             self._ledger.on_refusal.remove(self._refused)
+            self._ledger.on_connection.remove(self._connected)
 
     def began(self, record: PerturbationBegan) -> None:
         """A perturbation began; ``record.at`` is in this process's clock."""
@@ -71,63 +97,106 @@ class Correlator:
         case = self._cases.get(record.perturbation)
         if case is not None:
             self._handle(case.began, record)
+            if case.connection is not None:
+                for found in harm.perturbed(case.connection, case.began, record):
+                    self._say(found)
 
     def _handle(self, began: PerturbationBegan, ended: PerturbationEnded | None) -> None:
         for link in self.resolve(began, ended):
             self._emit(link)
-        case = self._cases[began.perturbation]
-        if began.client and case.connection is None and case not in self._waiting:
-            case.tries = 0
-            case.due = time.monotonic() + RETRIES[0]
-            self._waiting.append(case)
+        if began.hold and ended is None:
+            self._say(Looked(began.perturbation))
 
-    def tick(self, now: float) -> float | None:
-        """Look up again what is due at ``now``; the seconds until the next is, None if none."""
-        for case in list(self._waiting):
-            if case.due > now:
-                continue
+    def _connected(self, connection: Connection) -> None:
+        """The proxy can know of a connection before the app does, whose connect is not over."""
+        for case in list(self._unknown.get(connection.local, ())):
             for link in self.resolve(case.began, case.ended):
                 self._emit(link)
-            case.tries += 1
-            if case.connection is not None or case.tries >= len(RETRIES):
-                self._waiting.remove(case)
-            else:
-                case.due = now + RETRIES[case.tries] - RETRIES[case.tries - 1]
-        return max(0.0, min(c.due for c in self._waiting) - now) if self._waiting else None
+
+    def tick(self, now: float) -> float | None:
+        """Say of what is due at ``now`` what is possible; the seconds until the next is."""
+        due = []
+        with self._lock:
+            waiting = [case for cases in self._unknown.values() for case in cases]
+            for case in waiting:
+                if case.due is not None and case.due <= now:
+                    self._known(case)
+                    due.append(case)
+            left = [case.due for case in waiting if case.due is not None and case.due > now]
+        if any(case.owned and not case.began.hold for case in due):
+            self._kernel.ask()
+        for case in due:
+            for link in self._links(case, None if case.linked else case.possible):
+                self._emit(link)
+        return min(left) - now if left else None
 
     def resolve(
         self, began: PerturbationBegan, ended: PerturbationEnded | None = None
     ) -> list[Link]:
         """The links that are known now and have not been returned or emitted before."""
         with self._lock:
+            new = began.perturbation not in self._cases
             case = self._case(began)
             case.ended = ended or case.ended
             if not began.client:
                 return self._connects(case)
-            known = case.connection is not None
+            links: list[Link] = []
             if case.connection is None:
                 case.connection = self._ledger.find(began.client, began.listen, began.at)
                 if case.connection is None:
-                    return []
-            links = [] if known else self._links(case, self._first(case))
-            if known or case.ended is not None:
-                links += self._further(case)
-            return links
+                    return self._wait(case, new)
+                self._known(case)
+                links = self._links(case, self._first(case))
+            return links + self._further(case)
+
+    def _wait(self, case: Case, new: bool) -> list[Link]:
+        """The connection is not known; it may be another worker's."""
+        if case.ended is not None and case.due is None:
+            case.due = time.monotonic() + GRACE
+        if not new:
+            return []
+        self._unknown.setdefault(case.began.client, []).append(case)
+        finding = self._first(case)
+        if finding is not None and finding.exact:
+            return self._links(case, finding)
+        if case.owned:
+            case.possible = finding or self._overlap.first(case)
+        return []
+
+    def _known(self, case: Case) -> None:
+        """Nobody waits any more to see whose connection it was."""
+        client = case.began.client
+        rest = [each for each in self._unknown.get(client, ()) if each is not case]
+        if rest:
+            self._unknown[client] = rest
+        else:
+            self._unknown.pop(client, None)
 
     def _case(self, began: PerturbationBegan) -> Case:
         case = self._cases.get(began.perturbation)
         if case is None:
             while len(self._cases) >= MAX_CASES:
-                self._cases.pop(next(iter(self._cases)))
+                self._known(self._cases.pop(next(iter(self._cases))))
             case = self._cases[began.perturbation] = Case(began)
         return case
 
     def _first(self, case: Case) -> Finding | None:
+        """The first answer; where another exact one names others, both are possible only."""
+        answer: Finding | None = None
         for evidence in self._evidence:
             finding = evidence.first(case)
-            if finding is not None:
-                return finding
-        return None
+            if finding is None:
+                continue
+            if answer is None:
+                answer = finding
+            elif answer.exact and finding.exact and answer.requests != finding.requests:
+                both = (*answer.found, *finding.found)
+                return Finding(answer.evidence, tuple(replace(f, exact=False) for f in both))
+            if answer.evidence != TRACE:
+                break
+        if answer is None and case.connection is not None:
+            return self._overlap.first(case)
+        return answer
 
     def _further(self, case: Case) -> list[Link]:
         if case.ended is None:
@@ -156,7 +225,8 @@ class Correlator:
             if key in case.linked:
                 return []
             case.linked[key] = role
-        return [Link(case.began.perturbation, key, evidence, found.exact, role, found.how)]
+        send = _send(case, found.request)
+        return [Link(case.began.perturbation, key, evidence, found.exact, role, found.how, send)]
 
     def _idle(self, case: Case, connection: Connection) -> list[Link]:
         """Nobody waited: the first one to use the connection after it is harmed."""
@@ -195,3 +265,12 @@ class Correlator:
             if case.began.proxy == backend and case.began.at <= at:
                 for link in self._link(case, Found(request, True), CONNECT):
                     self._emit(link)
+
+
+def _send(case: Case, request: Request | None) -> int:
+    """``Link.send``: how many of its sends had begun where the perturbation did."""
+    connection, began = case.connection, case.began
+    if request is None or connection is None or connection.opaque or began.offset is None:
+        return 0
+    end = began.offset + (began.stream == UPSTREAM)
+    return sum(c.request is request and c.offset < end for c in connection.history() if c.length)

@@ -13,23 +13,31 @@ connection is ``opaque`` and its offsets mean nothing.
 from __future__ import annotations
 
 import gc
+import re
 import socket
 import struct
-import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from seism_middleware.carry import doubtful
-from seism_middleware.contract import LEDGER, OpenConnection, Proxied
+from seism_middleware import harm, native
+from seism_middleware.carry import doubtful, unsure
+from seism_middleware.contract import DRIVER, LEDGER, OpenConnection, Proxied
+from seism_middleware.handle import Handle, connected
 from seism_middleware.request import Request, current
 
 MAX_CLAIMS = 1024
 """Claims kept per connection."""
+MAX_ORDER = 256
+"""Pairs of what perturbations have shown of the order of questions and replies kept of one."""
 MAX_HISTORY = 4096
 """Closed connections kept."""
+EXPECTED = 1.0
+"""Seconds from the start for which every connection may turn out to be one to a proxy."""
+UNNAMED = ""
+"""The backend of such a connection, until the proxies are known."""
 MAX_REFUSALS = 1024
 """Failed connects kept."""
 
@@ -79,10 +87,20 @@ def address_text(address: Any) -> str:
 class Claim:
     """``length`` bytes from ``offset`` were written for ``request`` (None: for none).
 
-    It is not ``sure`` where a thread that a request has started may work for others.
+    It is not ``sure`` where a thread that a request has started may work for others, or
+    where several threads write on one connection. Not sure and for none is ``unknown``.
     """
 
-    __slots__ = ("at", "length", "offset", "request", "sure")
+    __slots__ = (
+        "arrived",
+        "at",
+        "handover",
+        "length",
+        "offset",
+        "outstanding",
+        "request",
+        "sure",
+    )
 
     def __init__(
         self, offset: int, length: int, request: Request | None, at: float, sure: bool = True
@@ -92,10 +110,21 @@ class Claim:
         self.request = request
         self.at = at
         self.sure = sure
+        self.arrived = 0
+        """Bytes that had arrived on the connection before it was made."""
+        self.outstanding = False
+        """The request has ended, and nothing has arrived since this question."""
+        self.handover: harm.Handover | None = None
+        """What was wrong with the connection when the request took it over."""
 
     @property
     def end(self) -> int:
         return self.offset + self.length
+
+    @property
+    def unknown(self) -> bool:
+        """Somebody wrote it past all that we see."""
+        return self.request is None and not self.sure
 
 
 class Connection:
@@ -112,11 +141,13 @@ class Connection:
         "local",
         "opaque",
         "opener",
+        "order",
         "peer",
         "sent",
         "shared",
         "sock",
         "source",
+        "transport",
         "transported",
         "trap",
     )
@@ -144,6 +175,10 @@ class Connection:
         """Bytes that had arrived when the last claim was made."""
         self.arrived = 0
         """Bytes that had arrived when it was last looked at."""
+        self.transport: Callable[[], Any] | None = None
+        """A weak reference to that transport."""
+        self.order: deque[tuple[int, int]] = deque(maxlen=MAX_ORDER)
+        """``(asked, answers)`` of the perturbations of it, as in ``PerturbationEnded``."""
         self.trap: Callable[[Claim], None] | None = None
         """Is told the next claim, once."""
 
@@ -158,6 +193,8 @@ class Connection:
     def verify(self, sock: Any) -> None:
         """Compare with the kernel's count; the connection is opaque if they disagree."""
         self.arrived = received(sock)
+        if self.source == DRIVER:
+            return  # the kernel's count is all that its claims are made of
         count = written(sock)
         if count is None or self.opaque:
             return
@@ -176,13 +213,56 @@ class Ledger:
         self.refusals: deque[tuple[float, str, Request]] = deque(maxlen=MAX_REFUSALS)
         """Failed connects to proxies: (time, proxy's name, request)."""
         self.on_refusal: list[Callable[[float, str, Request], None]] = []
+        self.on_connection: list[Callable[[Connection], None]] = []
+        """Told of each connection once it can be found."""
+        self.changes = 0
+        """How often the list of proxies has changed."""
         self._open: dict[int, Connection] = {}
         self._by_local: dict[str, list[Connection]] = {}
         self._closed: deque[Connection] = deque()
         self._watched: dict[int, tuple[Proxied, ...]] = {}
         self._ports: dict[int, list[Proxied]] = {}
+        self._encrypted: frozenset[str] = frozenset()
+        self._until = 0.0
+        """When the proxies should be known at last; 0 once they are."""
         # Sockets are also closed by the garbage collector, at any point of any thread.
-        self._lock = threading.RLock()
+        self._lock = native.rlock()
+
+    def expect(self) -> None:
+        """A worker begins: its first requests can come before it is told of the proxies.
+
+        Until then, and for ``EXPECTED`` seconds at most, each connection is followed.
+        """
+        if not any(self._watched.values()):
+            self._until = _monotonic() + EXPECTED
+
+    def _settle(self) -> None:
+        """Name the connections that have been followed, and forget those that lead elsewhere."""
+        self._until = 0.0
+        for connection in [*self._open.values(), *self._closed]:
+            if connection.backend != UNNAMED:
+                continue
+            host, _, port = connection.peer.rpartition(":")
+            sock = connection.sock()
+            peer: Any = (host.strip("[]"), int(port)) if port else None
+            if peer is None and sock is not None:
+                try:
+                    peer = sock.getpeername()
+                except OSError:
+                    pass  # it never was connected
+            backend = self.backend_of(peer)
+            if backend is not None:
+                connection.backend = backend
+                connection.opaque = connection.opaque or backend in self._encrypted
+                continue
+            if self._open.get(connection.fd) is connection:
+                del self._open[connection.fd]
+                self.table[connection.fd] = None
+            rest = [c for c in self._by_local.get(connection.local, ()) if c is not connection]
+            if rest:
+                self._by_local[connection.local] = rest
+            else:
+                self._by_local.pop(connection.local, None)
 
     def watch(self, owner: int, proxies: Iterable[Proxied]) -> None:
         """Replace the list of proxies that ``owner`` (any number) is interested in."""
@@ -193,30 +273,56 @@ class Ledger:
                 for proxy in listed:
                     ports.setdefault(proxy.port, []).append(proxy)
             self._ports = ports
+            self.changes += 1
+            self._encrypted = frozenset(
+                proxy.name for listed in self._watched.values() for proxy in listed if proxy.tls
+            )
+            if self._until:
+                self._settle()
             for fd in [fd for fd, found in list(self.table.items()) if found is None]:
                 self.table.pop(fd, None)
 
     def backend_of(self, address: Any) -> str | None:
-        """The name of the proxy that listens on ``address``, a socket address; None if none."""
+        """The name of the proxy that listens on ``address``, a socket address; None if none.
+
+        ``UNNAMED`` as long as that is not known.
+        """
         if type(address) is not tuple or len(address) < 2:
             return None
         for proxy in self._ports.get(address[1], ()):
             if _same_host(proxy.host, address[0]):
                 return proxy.name
-        return None
+        return UNNAMED if self._until and _monotonic() < self._until else None
+
+    def named(self, text: str) -> tuple[str, ...]:
+        """The proxies whose name, as a word, or address is in ``text``."""
+        found = {
+            proxy.name: None
+            for listed in list(self._watched.values())
+            for proxy in listed
+            if re.search(rf"(?<![\w-]){re.escape(proxy.name)}(?![\w-])", text, re.IGNORECASE)
+            or re.search(rf":{proxy.port}(?!\d)", text)
+        }
+        return tuple(found)
+
+    def connection(
+        self, sock: Any, backend: str, born: float, opener: Request | None
+    ) -> Connection:
+        """A new one, that nobody can find before it is given to ``add``."""
+        made = Connection(backend, sock, born, opener)
+        made.opaque = backend in self._encrypted
+        try:
+            made.peer = address_text(sock.getpeername())
+        except OSError:
+            pass  # still connecting
+        return made
 
     def opened(self, sock: Any, backend: str, born: float) -> None:
         """``sock`` was connected, or began to connect, to the proxy ``backend``."""
-        with self._lock:
-            known = self.table.get(sock.fileno())
-            if known is not None and known.sock() is sock:
-                return
-            connection = Connection(backend, sock, born, current.get())
-            try:
-                connection.peer = address_text(sock.getpeername())
-            except OSError:
-                pass  # still connecting
-            self._add(connection)
+        known = self.table.get(sock.fileno())
+        if known is not None and known.sock() is sock:
+            return
+        self.add(self.connection(sock, backend, born, current.get()))
 
     def adopt(self, sock: Any) -> Connection | None:
         """Look at a socket that was connected out of our sight, and remember the result."""
@@ -229,22 +335,24 @@ class Ledger:
             if backend is None:
                 self.table[fd] = None
                 return None
-            connection = Connection(backend, sock, 0.0, None)
+            connection = self.connection(sock, backend, 0.0, None)
         except OSError:
             self.table[fd] = None
             return None
         count = written(sock)
         connection.sent = count or 0
-        connection.opaque = count is None
-        connection.peer = address_text(peer)
-        with self._lock:
-            self._add(connection)
+        connection.opaque = connection.opaque or count is None
+        self.add(connection)
         return connection
 
-    def _add(self, connection: Connection) -> None:
-        self._drop(connection.fd)
-        self.table[connection.fd] = self._open[connection.fd] = connection
-        self._by_local.setdefault(connection.local, []).append(connection)
+    def add(self, connection: Connection) -> None:
+        """From now on ``connection`` is the one of its descriptor."""
+        with self._lock:
+            self._drop(connection.fd)
+            self.table[connection.fd] = self._open[connection.fd] = connection
+            self._by_local.setdefault(connection.local, []).append(connection)
+        for told in list(self.on_connection):
+            told(connection)
 
     def reborn(self, sock: Any) -> None:
         """A new socket object has a descriptor that is in the table."""
@@ -294,7 +402,11 @@ class Ledger:
         if arrived == connection.answered and claims and claims[-1].request is not request:
             connection.shared = True
         connection.answered = arrived
-        claim = Claim(connection.sent, length, request, _monotonic(), not _doubtful())
+        sure = not _doubtful() and (request is not None or not unsure())
+        claim = Claim(connection.sent, length, request, _monotonic(), sure)
+        claim.arrived = arrived
+        if claims and claims[-1].request is not request:
+            harm.handed_on(connection, claim, arrived, sock)
         connection.sent += length
         claims.append(claim)
         if request is not None:
@@ -336,7 +448,7 @@ class Ledger:
     def refused(self, backend: str) -> None:
         """Connecting to the proxy ``backend`` failed."""
         request = current.get()
-        if request is None or request.over is not None:
+        if request is None or request.over is not None or backend == UNNAMED:
             return
         at = time.monotonic()
         self.refusals.append((at, backend, request))
@@ -357,9 +469,25 @@ class Ledger:
                 return connection
         return None
 
+    def unowned(self) -> Iterator[tuple[Handle, str, str]]:
+        """The sockets of this process that lead to a proxy and of which nothing is known here.
+
+        Each with its local address and the proxy's name.
+        """
+        for handle, peer in connected():
+            backend = self.backend_of(peer)
+            if backend is None:
+                continue
+            local = address_text(handle.getsockname())
+            known = self.table.get(handle.fileno())
+            if known is None or known.local != local:
+                yield handle, local, backend
+
     def prune(self) -> None:
         """Let go of connections whose socket was closed by the garbage collector."""
         with self._lock:
+            if self._until and _monotonic() >= self._until:
+                self._settle()
             for fd, connection in list(self._open.items()):
                 sock = connection.sock()
                 if sock is None or sock.fileno() != fd:
@@ -367,10 +495,13 @@ class Ledger:
 
     def __len__(self) -> int:
         """The number of open connections to proxied backends."""
+        if self._until:
+            return sum(each.backend != UNNAMED for each in list(self._open.values()))
         return len(self._open)
 
     def census(self) -> tuple[OpenConnection, ...]:
-        """Every open connection to a proxied backend, verified to be open still.
+        """Every open connection to a proxied backend, verified to be open still, those that
+        were opened out of our sight as well.
 
         Collects garbage first: an exception's frames keep a socket open until then, which
         nobody can reach any more, and that is no leak.
@@ -390,11 +521,20 @@ class Ledger:
                     in_use=user is not None and user.over is None,
                 )
             )
+        known = {row.local for row in rows}
+        for handle, peer in connected():
+            backend = self.backend_of(peer)
+            try:
+                local = address_text(handle.getsockname()) if backend is not None else ""
+            except OSError:
+                continue  # closed meanwhile
+            if backend is not None and local not in known:
+                rows.append(OpenConnection(backend, local, None, None))
         return tuple(rows)
 
     def forget(self) -> None:
         """Start anew in a forked child: what the parent counts is the parent's."""
-        self._lock = threading.RLock()
+        self._lock = native.rlock()
         for container in (self.table, self._open, self._by_local, self._closed, self.refusals):
             container.clear()
 

@@ -11,7 +11,7 @@ import weakref
 from dataclasses import replace
 from typing import Any
 
-from seism_middleware import signals
+from seism_middleware import harm, signals
 from seism_middleware.affected import AFFECTED
 from seism_middleware.contract import (
     SIDECAR_VARIABLE,
@@ -20,8 +20,11 @@ from seism_middleware.contract import (
     CensusAsked,
     Clock,
     Exchanges,
+    Harm,
     Hello,
+    Hold,
     Link,
+    Looked,
     PerturbationBegan,
     PerturbationEnded,
     Proxies,
@@ -31,7 +34,8 @@ from seism_middleware.contract import (
     clock_domain,
 )
 from seism_middleware.correlate import Correlator
-from seism_middleware.ledger import Ledger
+from seism_middleware.drivers import DRIVERS
+from seism_middleware.ledger import Ledger, received
 from seism_middleware.metrics import Metrics
 from seism_middleware.patches import ALL, Patches
 from seism_middleware.request import Request, current
@@ -44,8 +48,8 @@ __all__ = ["Observer", "configured", "current", "parse_address"]
 
 MAX_EXCHANGES = 100
 """Connections listed in one observation."""
-BLIND = ("uvloop", "psycopg2", "psycopg", "MySQLdb", "_mysql_connector", "pylibmc", "_ldap")
-"""Modules that write to sockets from C, past every patch."""
+BLIND = ("pycurl", "pymssql", "pyodbc", "cx_Oracle", "grpc", "zmq", "confluent_kafka")
+"""Modules that write to sockets from C, past every patch, and that no driver's patch covers."""
 
 LEDGER = Ledger()
 """One per process: sockets belong to the process, not to an app."""
@@ -123,7 +127,9 @@ class Observer:
         self._by_thread = interface == "wsgi"
         self.routes = Routes()
         self._guesses = Routes()
-        self.correlator = Correlator(ledger, self._linked)
+        self.correlator = Correlator(
+            ledger, self._linked, self._say, self._in_flight, self._sees_less
+        )
         self.stream = Stream(address, token, self._hello, self._receive, self.correlator.tick)
         self._domain = ""
         self._shift = 0.0
@@ -135,7 +141,7 @@ class Observer:
         self._lock = threading.Lock()
         self._started = False
         self.worker = ""
-        self._running: set[str] = set()
+        self._running: dict[str, Request] = {}
         self._vitals = Vitals()
 
     @property
@@ -164,6 +170,7 @@ class Observer:
             self._numbers = itertools.count(1)
             self._domain = clock_domain()
             self._telemetry = telemetry(self)
+            self.ledger.expect()
             self.patches.install(self._patch)
             self.stream.start()
             self._started = True
@@ -180,13 +187,29 @@ class Observer:
         if self._metrics is not None:
             self._metrics.close()
 
-    def begin(self, method: str, path: str) -> Request:
-        """A request begins: the sidecar is told before the app is."""
+    def _in_flight(self) -> list[Request]:
+        return list(self._running.values())
+
+    def _say(self, record: Harm | Hold | Looked) -> None:
+        self.stream.send(record)
+
+    def _sees_less(self) -> bool:
+        """Whether anything that has been imported may own connections that the ledger misses."""
+        return any(name in sys.modules for name in (*BLIND, *DRIVERS))
+
+    def begin(self, method: str, path: str, scope: Any = None) -> Request:
+        """A request begins: the sidecar is told before the app is.
+
+        ``scope`` is the WSGI environ or the ASGI scope, in which the trace's id is looked up.
+        """
         if not self._started:
             self.start()
+        if self.patches.follow():
+            self.stream.send(self._hello())
         began = time.monotonic()
         request = Request(f"{self.worker}-{next(self._numbers)}", method[:32], began)
-        self._running.add(request.id)
+        request.scope = scope
+        self._running[request.id] = request
         if self._by_thread and self._vitals.cpu_due(began):
             request.thread, request.cpu = thread_cpu()
         guess = self._guesses.name(path)
@@ -197,6 +220,8 @@ class Observer:
         """Send the observation of ``request`` as it is now, if it was not sent like this."""
         known = request.reported
         if known is None:
+            for found in harm.ended(request, received):
+                self.harmed(found)
             request.reported = self._observation(request)
         else:
             exchanges = _exchanges(request)
@@ -226,10 +251,12 @@ class Observer:
             return
         self.report(request)
         request.over = time.monotonic()
-        self._running.discard(request.id)
+        self._running.pop(request.id, None)
         signals.send("request_ended", self, request.reported)
         # Claims remember the request for long; they need no more than its id and times.
         request.exchanges = {}
+        request.borrowed = []
+        request.scope = None
         request.errors = []
         request.reported = None
 
@@ -262,6 +289,10 @@ class Observer:
     def _linked(self, link: Link) -> None:
         self.stream.send(link)
         signals.send("link_made", self, link)
+
+    def harmed(self, found: Harm) -> None:
+        """Report that a connection, or a value, went from one request to another."""
+        self.stream.send(found)
 
     def _hello(self) -> Hello:
         return Hello(
@@ -296,11 +327,19 @@ class Observer:
             self.stream.send(Census(record.census, now, rss, self.ledger.census()))
 
 
+def observing(request: Request) -> list[Observer]:
+    """The observer of this process that observes ``request``, if there is one."""
+    worker = request.id.rpartition("-")[0]
+    return [observer for observer in list(_all) if observer.worker == worker]
+
+
 def _exchanges(request: Request) -> tuple[Exchanges, ...]:
     if not request.exchanges:
         return ()
     counts = list(request.exchanges.items())[:MAX_EXCHANGES]
-    return tuple(Exchanges(c.backend, c.local, sends, sent) for c, (sends, sent) in counts)
+    return tuple(
+        Exchanges(c.backend, c.local, sends, sent) for c, (sends, sent) in counts if c.backend
+    )
 
 
 def _after_fork() -> None:

@@ -1,9 +1,9 @@
 """What is patched in the app's process, and how it is undone.
 
-Only classes are patched, never modules: the standard library's ``socket.socket``, gevent's
-where the app uses gevent, asyncio's selector transport where the app uses asyncio, SSL
-sockets, ``logging.Logger``, and what starts threads (``carry``). Nothing is patched before
-the first observed request.
+Classes are patched, no modules (but ``psycopg2._connect``, whose classes are C): the standard
+library's ``socket.socket``, gevent's where the app uses gevent, asyncio's selector transport
+where the app uses asyncio, SSL sockets, ``logging.Logger``, what starts threads (``carry``), and
+drivers that are written in C (``drivers``). Nothing is patched before the first observed request.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import socket
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from errno import EAGAIN, EALREADY, EINPROGRESS, EISCONN
 from typing import Any
 
-from seism_middleware import carry
+from seism_middleware import carry, drivers
+from seism_middleware.drivers.span import Spans
 from seism_middleware.ledger import UNKNOWN, Connection, Ledger
 from seism_middleware.logs import call_handlers
 
@@ -35,15 +37,18 @@ class Patches:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._spans = Spans(ledger)
         self._lock = threading.Lock()
-        self._done: list[tuple[type[Any], str, Any, bool]] = []
+        self._done: list[tuple[Any, str, Any, bool]] = []
         self._hooks: list[tuple[str, Callable[[], None]]] = []
         self._installed: set[str] = set()
+        self._pending: list[str] = []
+        self._modules = 0
 
     @property
     def names(self) -> tuple[str, ...]:
         """The dotted names of everything that is patched now."""
-        patched = [f"{cls.__module__}.{cls.__qualname__}.{name}" for cls, name, _, _ in self._done]
+        patched = [f"{_name(owner)}.{name}" for owner, name, _, _ in self._done]
         return (*patched, *(name for name, _ in self._hooks))
 
     def install(self, level: str = ALL) -> None:
@@ -56,6 +61,28 @@ class Patches:
                 self._once(SOCKETS, self._install_sockets)
             if level == ALL:
                 self._once(ALL, self._install_threads)
+        self.follow()
+
+    def follow(self) -> bool:
+        """Patch the drivers that have been imported meanwhile; whether there were any.
+
+        To be called in every request, so mostly it compares two numbers.
+        """
+        if len(sys.modules) == self._modules or not self._pending:
+            return False
+        with self._lock:
+            self._modules = len(sys.modules)
+            before = len(self._pending)
+            for module in list(self._pending):
+                patches = drivers.found(module, self._spans)
+                if patches is not None:
+                    self._pending.remove(module)
+                    for owner, name, wrap in patches:
+                        original = getattr(owner, name)
+                        self._patch(owner, name, wrap(getattr(original, "__func__", original)))
+                elif module in sys.modules:
+                    self._modules = 0  # it is being imported
+            return len(self._pending) < before
 
     def _once(self, level: str, install: Callable[[], None]) -> None:
         if level not in self._installed:
@@ -81,38 +108,48 @@ class Patches:
         for cls, name, wrap in _asyncio_methods():
             self._patch(cls, name, wrap(getattr(cls, name), None, self._ledger))
         logger = logging.Logger
-        self._patch(logger, "callHandlers", call_handlers(logger.callHandlers))
+        self._patch(logger, "callHandlers", call_handlers(logger.callHandlers, self._ledger.named))
+        self._pending = list(drivers.DRIVERS)
 
     def uninstall(self) -> None:
         """Put back exactly what was there, unless someone has patched over it since."""
         with self._lock:
-            for cls, name, wrapper, own in reversed(self._done):
-                if cls.__dict__.get(name) is not wrapper:
+            for owner, name, put, own in reversed(self._done):
+                if owner.__dict__.get(name) is not put:
                     continue
-                if own:
-                    setattr(cls, name, wrapper.__wrapped__)
+                if own is None:
+                    delattr(owner, name)
                 else:
-                    delattr(cls, name)
+                    setattr(owner, name, own)
             for _, undo in self._hooks:
                 undo()
             self._done.clear()
             self._hooks.clear()
             self._installed.clear()
+            self._pending.clear()
 
     def renew(self) -> None:
         """After a fork: the lock may have been held by a thread that is gone."""
         self._lock = threading.Lock()
 
-    def _patch(self, cls: type[Any], name: str, wrapper: Any) -> None:
-        original = getattr(cls, name)
+    def _patch(self, owner: Any, name: str, wrapper: Any) -> None:
+        own = owner.__dict__.get(name)
+        original = getattr(owner, name)
         wrapper.__name__ = name
-        wrapper.__qualname__ = f"{cls.__qualname__}.{name}"
-        wrapper.__module__ = cls.__module__
+        wrapper.__qualname__ = f"{getattr(owner, '__qualname__', '')}.{name}".lstrip(".")
+        wrapper.__module__ = getattr(owner, "__module__", owner.__name__)
         wrapper.__doc__ = original.__doc__
         wrapper.__wrapped__ = original
-        own = name in cls.__dict__
-        setattr(cls, name, wrapper)
-        self._done.append((cls, name, wrapper, own))
+        put = classmethod(wrapper) if isinstance(own, classmethod) else wrapper
+        setattr(owner, name, put)
+        self._done.append((owner, name, put, own))
+
+
+def _name(owner: Any) -> str:
+    """The dotted name of a class or a module."""
+    if not isinstance(owner, type):
+        return str(owner.__name__)
+    return f"{owner.__module__}.{owner.__qualname__}"
 
 
 def _socket_classes() -> list[type[Any]]:
@@ -386,6 +423,8 @@ def _of_transport(transport: Any, ledger: Ledger) -> Connection | None:
 def _through_transport(
     transport: Any, ledger: Ledger, connection: Connection, size: int, call: Callable[[], Any]
 ) -> Any:
+    if connection.transport is None:
+        connection.transport = weakref.ref(transport)
     connection.transported = True
     claim = ledger.claim(connection, size, transport._sock)
     try:

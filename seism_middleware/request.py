@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from seism_middleware.contract import LoggedError, RequestEnded
 
 if TYPE_CHECKING:
-    from seism_middleware.ledger import Connection
+    from seism_middleware.ledger import Claim, Connection
 
 
 class Request:
@@ -24,6 +24,7 @@ class Request:
     __slots__ = (
         "began",
         "body",
+        "borrowed",
         "cpu",
         "errors",
         "exception",
@@ -34,6 +35,7 @@ class Request:
         "reported",
         "retry_after",
         "route",
+        "scope",
         "status",
         "thread",
     )
@@ -51,9 +53,24 @@ class Request:
         self.errors: list[LoggedError] = []
         self.exchanges: dict[Connection, list[int]] = {}
         """Connection -> [sends, bytes]."""
+        self.borrowed: list[tuple[Connection, Claim]] = []
+        """Its claims on connections that it took over with a reply outstanding."""
         self.thread = 0
         self.cpu: float | None = None
         self.reported: RequestEnded | None = None
+        self.scope: Any = None
+        """The WSGI environ or the ASGI scope, while it runs."""
+
+    @property
+    def trace(self) -> str:
+        """The id of the trace of which the client says that it is a part, or nothing."""
+        scope = self.scope or {}
+        text = scope.get("HTTP_TRACEPARENT")
+        if text is None:
+            headers = dict(scope.get("headers", ()))
+            text = headers.get(b"traceparent", b"").decode("latin-1")
+        parts = text.split("-")
+        return parts[1].lower() if len(parts) >= 4 and len(parts[1]) == 32 else ""
 
     def in_flight(self, at: float) -> bool:
         """Whether it ran at ``at``, in seconds of the monotonic clock."""

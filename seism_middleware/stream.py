@@ -19,13 +19,13 @@ import logging
 import os
 import select
 import socket
-import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from seism_middleware import native
 from seism_middleware.contract import (
     MAX_LINE,
     PROTOCOL,
@@ -103,8 +103,8 @@ class Stream:
         self._reset()
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._lock = native.lock()
+        self._join: Callable[[float], object] | None = None
         self._sock: socket.socket | None = None
         self._opening: socket.socket | None = None
         self._live = False
@@ -129,7 +129,7 @@ class Stream:
         """Start the background thread of this process; once per process."""
         global _hooked
         with self._lock:
-            if self._thread is not None:
+            if self._join is not None:
                 return
             _streams.add(self)
             if not _hooked:
@@ -139,8 +139,7 @@ class Stream:
             self._pipe = os.pipe()
             for fd in self._pipe:
                 os.set_blocking(fd, False)
-            self._thread = threading.Thread(target=self._run, name="seism-stream", daemon=True)
-            self._thread.start()
+            self._join = native.start(self._run, "seism-stream")
 
     def send(self, record: Any) -> None:
         """Write ``record`` now, or keep it for later, or drop it; never blocks, never raises."""
@@ -166,14 +165,14 @@ class Stream:
 
     def close(self, patience: float = PATIENCE) -> None:
         """Say goodbye and end; waits at most ``patience`` seconds for what is unsent."""
-        thread = self._thread
-        if thread is None or self._closing:
+        join = self._join
+        if join is None or self._closing:
             return
         self.send(Goodbye())
         self._closing = True  # after it: the thread leaves once all is said
         with self._lock:
             self._wake()
-        thread.join(patience)
+        join(patience)
 
     def after_fork(self) -> None:
         """In the child: the connection is the parent's; leave it alone, but let go of it."""
@@ -372,7 +371,7 @@ class Stream:
     def _poll(self, sock: socket.socket | None, seconds: float) -> int:
         """Wait for the socket or a wake-up; the socket's events."""
         assert self._pipe is not None
-        poll = select.poll()
+        poll = native.original("select", "poll")()
         poll.register(self._pipe[0], select.POLLIN)
         if sock is not None:
             writing = select.POLLOUT if self._unsent and self._state == _BUSY else 0
@@ -390,8 +389,7 @@ class Stream:
         until = time.monotonic() + CONNECT_TIMEOUT
         host, port = self._address
         # Bytes: a str imports the idna codec, and a fork during an import breaks the child.
-        target: tuple[Any, int] = (host.encode(), port)
-        sock = socket.create_connection(target, CONNECT_TIMEOUT)
+        sock = native.connect(host.encode(), port, CONNECT_TIMEOUT)
         self._opening = sock
         try:
             sock.sendall(self._request())

@@ -12,10 +12,9 @@ that span has ended is in the journal only: an ended span takes no events.
 from __future__ import annotations
 
 import sys
-import threading
 from typing import Any
 
-from seism_middleware import signals
+from seism_middleware import native, signals
 from seism_middleware.affected import MAX_REQUESTS
 from seism_middleware.contract import Link, RequestEnded
 
@@ -26,7 +25,7 @@ class Telemetry:
     """Follows the signals of ``sender``, an Observer. Raises ImportError without blinker."""
 
     def __init__(self, sender: Any) -> None:
-        self._lock = threading.Lock()
+        self._lock = native.lock()
         self._spans: dict[str, Any] = {}
         self._early: dict[str, list[Link]] = {}
         signals.link_made.connect(self._linked, sender=sender)

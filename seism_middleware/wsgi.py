@@ -96,7 +96,7 @@ class Watched:
         self._shows = shows
         self._environ = environ
         self._path = path
-        self.request: Request = observer.begin(method, path)
+        self.request: Request = observer.begin(method, path, environ)
         environ[ENVIRON_REQUEST] = self.request.id
         self._expected: int | None = None
         self._sent = 0

@@ -46,7 +46,7 @@ def heed_interrupts() -> None:
 
 
 @contextmanager
-def sidecar(journal: Path, *options: str) -> Iterator[Control]:
+def sidecar(journal: Path, *options: str, **env: str) -> Iterator[Control]:
     """A real ``seism serve`` on a free port, journalling to ``journal``."""
     log = journal.with_suffix(".log")
     with (
@@ -56,6 +56,7 @@ def sidecar(journal: Path, *options: str) -> Iterator[Control]:
             *options,
             stdout=subprocess.PIPE,
             stderr=errors,
+            env=env,
         ) as child,
     ):
         assert child.stdout is not None

@@ -186,10 +186,65 @@ def test_no_steady_state(seism: Seism) -> None:
 
 
 def test_a_perturbation_that_never_fired_is_named(seism: Seism) -> None:
-    seism.experiment("/idle")
+    seism.experiment("/", more="toxicity = 0.0\n")
     done = seism.run("run")
     assert done.code == 4
     assert "cache reset" in done.out
+
+
+def test_a_backend_that_is_never_reached_is_named(seism: Seism) -> None:
+    seism.experiment("/idle")
+    done = seism.run("run")
+    assert done.code == 3
+    assert "nothing was sent to cache in the control run" in " ".join(done.out.split())
+
+
+PLAIN_ENV = f'env = {{ PYTHONPATH = "{ROOT}" }}'
+
+
+def without_placeholders(seism: Seism) -> None:
+    """The app as it is, with the backend's own address in its environment."""
+    seism.experiment(
+        "/",
+        "/weak",
+        **{f'env = {{ CACHE = "{{cache.address}}", PYTHONPATH = "{ROOT}" }}': PLAIN_ENV},
+    )
+
+
+def test_an_app_without_placeholders_is_pointed_at_the_proxies(seism: Seism) -> None:
+    without_placeholders(seism)
+    done = seism.run("run")
+    assert done.code == 1, done.err + done.out
+    said = [line for line in done.err.splitlines() if line.startswith("environment CACHE: ")]
+    assert re.fullmatch(
+        rf"environment CACHE: {seism.env['CACHE']} is now 127\.0\.0\.1:\d+ \(cache\)", said[0]
+    )
+
+
+def test_redirected(seism: Seism) -> None:
+    """No setting of it is touched; its pure-Python client connects to the proxy all the same."""
+    without_placeholders(seism)
+    text = (seism.folder / "seism.toml").read_text().replace("[app]", "[app]\nrewrite = false")
+    (seism.folder / "seism.toml").write_text(text)
+    assert "nothing was sent to cache" in " ".join(seism.run("run").out.split())
+    done = seism.run("run", "--redirect")
+    assert done.code == 1, done.err + done.out
+    assert f"connects of Python's sockets to {seism.env['CACHE']} go to 127.0.0.1:" in done.err
+    assert "evidence: ledger" in " ".join(done.out.split())
+
+
+def test_a_command_on_the_command_line(seism: Seism) -> None:
+    port = free_port()
+    seism.experiment("/", "/weak", **{"small_app:app": "no.such.module:app"})
+    text = (seism.folder / "seism.toml").read_text()
+    url = text.replace('url = "http://127.0.0.1:{port}"', f'url = "http://127.0.0.1:{port}"')
+    (seism.folder / "seism.toml").write_text(url)
+    done = seism.run(
+        "run", "seism.toml", "--report-dir", "out", "--", sys.executable, "-m", "waitress",
+        f"--listen=127.0.0.1:{port}", "tests.experiment.small_app:app",
+    )  # fmt: skip
+    assert done.code == 1, done.err + done.out
+    assert "GET /weak" in done.out
 
 
 def test_an_app_that_is_not_wrapped(seism: Seism) -> None:

@@ -6,7 +6,8 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from seism.errors import ConfigurationError
-from seism.registry import TOXICS, Registry, load
+from seism.protocols.redis import Redis
+from seism.registry import PROTOCOLS, TOXICS, Registry, load
 from seism.toxics.latency import Latency
 from seism.toxics.reset_peer import ResetPeer
 from seism.toxics.timeout import Timeout
@@ -55,3 +56,45 @@ def test_the_second_of_one_name_is_left_out() -> None:
 def test_an_unknown_type_names_the_nearest() -> None:
     with pytest.raises(ConfigurationError, match="'latencyy'; did you mean 'latency'"):
         load().toxic("latencyy")
+
+
+def test_a_protocol_brings_its_faults() -> None:
+    registry = Registry([], [EntryPoint("redis", "seism.protocols.redis:Redis", PROTOCOLS)])
+    assert registry.failures == []
+    assert registry.protocol("redis", "here") is Redis
+    assert registry.protocol("", "here") is None
+    assert set(registry.toxics) == {fault.type for fault in Redis.faults}
+    with pytest.raises(ConfigurationError, match="here: protocol: 'reddis' is not allowed"):
+        registry.protocol("reddis", "here")
+
+
+class Named(Redis):
+    name = "named"
+
+
+class Slow(Latency):
+    protocol = "named"
+
+
+class NotAFault(Redis):
+    name = "named"
+    faults = (Slow,)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("latency", "seism.toxics.latency:Latency", "not a subclass of Codec"),
+        ("rediss", "seism.protocols.redis:Redis", "must have name = 'rediss'"),
+        ("named", f"{__name__}:Named", "must be a fault of protocol 'named'"),
+        ("named", f"{__name__}:NotAFault", "Slow must be a fault of protocol 'named'"),
+    ],
+)
+def test_a_protocol_that_fails_is_named_and_brings_nothing(
+    name: str, value: str, reason: str
+) -> None:
+    registry = Registry([], [EntryPoint(name, value, PROTOCOLS)])
+    (failure,) = registry.failures
+    assert (failure.group, failure.name) == (PROTOCOLS, name)
+    assert reason in failure.reason
+    assert (registry.toxics, registry.protocols) == ({}, {})

@@ -21,6 +21,7 @@ TOPICS: dict[str, frozenset[str]] = {
     "perturbations": frozenset({"perturbation.began", "perturbation.ended"}),
     "observations": frozenset({"request.ended"}),
     "links": frozenset({"link"}),
+    "opinions": frozenset({"opinion"}),
 }
 """The kinds of records that each topic has."""
 

@@ -18,9 +18,11 @@ from gevent.event import Event
 from gevent.queue import SimpleQueue
 from gevent.socket import socket as Socket
 
+from seism.bus.death import Watch
 from seism.bus.ring import Ring
 from seism.clock import Clock
 from seism.journal import Journal, Missing, WorkerLeft
+from seism.proxy.hold import Holds
 from seism_middleware import contract
 from seism_middleware.contract import (
     Census,
@@ -28,8 +30,11 @@ from seism_middleware.contract import (
     ContractError,
     Dropped,
     Goodbye,
+    Harm,
     Hello,
+    Hold,
     Link,
+    Looked,
     Proxied,
     Proxies,
     RequestBegun,
@@ -66,6 +71,8 @@ class Hub:
         self.clock = clock
         self.proxied = proxied
         self.published = published
+        self.holds: Holds | None = None
+        """Where workers ask to look before a toxic acts."""
         self._census = itertools.count(1)
         self._numbers: dict[str, int] = {}
 
@@ -127,6 +134,8 @@ class Worker:
         self.pid = 0
         self.in_flight: dict[str, RequestBegun] = {}
         self.orderly = False
+        self.watch: Watch | None = None
+        """Of its process, where it is one of this host."""
         self._skew = 0.0
         self._outbox: SimpleQueue = SimpleQueue()
         self._censuses: dict[str, Event] = {}
@@ -173,6 +182,8 @@ class Worker:
             # Another host or time namespace: as near as one message can tell.
             self._skew = clock.now() - record.clock.now
             log.warning("worker %s has a clock of its own, times are approximate", self.name)
+        else:
+            self.watch = Watch(self.pid)
         for what in record.blind:
             log.warning("worker %s: requests cannot be linked through %s", self.name, what)
         missing = self.hub.expected(self.name, number)
@@ -217,15 +228,29 @@ class Worker:
             self.in_flight[record.request] = record
         elif isinstance(record, RequestEnded):
             self.hub.observed += self.in_flight.pop(record.request, None) is not None
-        elif not isinstance(record, Link | Census):
+        elif isinstance(record, Hold | Looked):
+            if self.hub.holds is not None:
+                self._holds(record, self.hub.holds)
+            return
+        # A second hello: it patched more.
+        elif not isinstance(record, Link | Harm | Census | Hello):
             raise ContractError(f"{record.kind} is not for a worker to say")
         self.hub.record(record, self.name, number)
         if isinstance(record, Census):
             self._censuses.pop(record.census, Event()).set()
 
+    def _holds(self, record: Hold | Looked, holds: Holds) -> None:
+        if isinstance(record, Hold):
+            holds.ask(self, record.clients)
+        else:
+            holds.looked(self, record.perturbation)
+
     def _leave(self) -> None:
+        reason = self._reason()
         if self in self.hub.workers:
             self.hub.workers.remove(self)
+        if self.hub.holds is not None:
+            self.hub.holds.forget(self)
         now = self.hub.clock.now()
         for begun in self.in_flight.values():
             # The worker said that it began and can no longer say how it ended.
@@ -241,9 +266,15 @@ class Worker:
                 ),
                 self.name,
             )
-        self.hub.record(WorkerLeft(now, self.orderly, len(self.in_flight)), self.name)
+        self.hub.record(WorkerLeft(now, self.orderly, len(self.in_flight), reason), self.name)
         for event in self._censuses.values():
             event.set()
+
+    def _reason(self) -> str:
+        try:
+            return "" if self.orderly or self.watch is None else self.watch.cause(gevent.sleep)
+        except gevent.GreenletExit:
+            return ""  # the sidecar ends, too: what is left to say is said at once
 
     def _on_our_clock(self, record: Any) -> Any:
         if not self._skew:

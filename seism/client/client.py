@@ -48,7 +48,10 @@ class Client(Control):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        try:
+            self.release()
+        finally:
+            self.close()
 
     def proxy(self, name: str) -> Proxy:
         """The handle of a proxy, whether it is there or not."""

@@ -8,6 +8,7 @@ import select
 from typing import Any
 from urllib.parse import quote
 
+from seism.client.lease import HEADER, Lease
 from seism.errors import ConfigurationError, Conflict, NotFound, SeismError, Unavailable
 
 _ERRORS: dict[int, type[SeismError]] = {400: ConfigurationError, 404: NotFound, 409: Conflict}
@@ -31,6 +32,7 @@ class Control:
         self._keep_alive = keep_alive
         self._idle: list[http.client.HTTPConnection] = []
         self.headers = {"Content-Type": "application/json"}
+        self._lease: Lease | None = None
         if token:
             self.headers["Authorization"] = f"Bearer {token}"
 
@@ -58,8 +60,35 @@ class Control:
         except ValueError:
             raise Unavailable(f"what answers at {self.host}:{self.port} is no sidecar") from None
 
+    def lease(self, seconds: float) -> None:
+        """From now on toxics and outages are under a lease: should this process vanish, they
+        are undone within ``seconds``. A thread renews it until ``release``.
+        """
+        granted = self.call("POST", "/seism/leases", {"seconds": seconds})
+        self._lease = Lease(self, granted["lease"], seconds)
+        self.headers[HEADER] = self._lease.name
+
+    def release(self) -> None:
+        """Give the lease back, if there is one: what was done under it is undone."""
+        lease = self._stop_renewing()
+        if lease is not None:
+            try:
+                self.call("DELETE", f"/seism/leases/{lease.name}")
+            except NotFound:
+                pass  # it had run out, which undoes as much
+
+    def _stop_renewing(self) -> Lease | None:
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.end()
+            del self.headers[HEADER]
+        return lease
+
     def close(self) -> None:
-        """Close what ``keep_alive`` has kept; the next call connects again."""
+        """Close what ``keep_alive`` has kept, and stop renewing a lease; the next call
+        connects again.
+        """
+        self._stop_renewing()
         while self._idle:
             self._idle.pop().close()
 
@@ -97,6 +126,10 @@ class Control:
     def phase(self, phase: str, step: int | None = None, name: str = "") -> None:
         """Mark in the journal where a phase begins."""
         self.call("POST", "/seism/phase", {"phase": phase, "step": step, "name": name})
+
+    def plan(self, steps: list[dict[str, Any]]) -> None:
+        """Journal the plan, where it is not that of the sidecar's file."""
+        self.call("POST", "/seism/plan", {"steps": steps})
 
     def load_done(
         self, segment: str, requests: int, routes: dict[str, Any],

@@ -21,7 +21,8 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.command()
 @click.argument("file", type=FILE, default=Path("seism.toml"))
 @click.option("--json", "as_json", is_flag=True, help="JSON, for scripts.")
-def check(file: Path, as_json: bool) -> None:
+@click.option("--schema", is_flag=True, help="Print the JSON schema of seism.toml, for editors.")
+def check(file: Path, as_json: bool, schema: bool) -> None:
     """Check FILE (default: seism.toml) and say what it would do. Nothing is started.
 
     FILE is a seism.toml, or Toxiproxy's JSON.
@@ -35,6 +36,11 @@ def check(file: Path, as_json: bool) -> None:
     from seism.experiment.config import load
     from seism.experiment.plan import make
 
+    if schema:
+        from seism.experiment.schema import FILE as shipped
+
+        click.echo(shipped.read_text(encoding="utf-8"), nl=False)
+        return
     logging.basicConfig(format="seism: %(message)s")
     experiment = load(file)
     steps = (

@@ -74,7 +74,8 @@ def add(client: Client, as_json: bool, name: str, attributes: tuple[str, ...]) -
     """Add a proxy.
 
     \b
-    Keys: upstream (required), listen (a free port of 127.0.0.1), enabled (true).
+    Keys: upstream (required), listen (a free port of 127.0.0.1), enabled (true),
+    protocol (what the backend speaks, such as redis).
     Example:
       seism proxy add db upstream=127.0.0.1:5432 listen=127.0.0.1:15432
     """

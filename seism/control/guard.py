@@ -56,8 +56,11 @@ class Guard:
         self._any_host = _is_unspecified(host)
         self._token = token
 
-    def check(self, headers: Mapping[str, str]) -> None:
-        """``headers`` by lower-case name. Raises Forbidden or Unauthorized."""
+    def check(self, headers: Mapping[str, str], public: bool = False) -> None:
+        """``headers`` by lower-case name; what is ``public`` needs no token.
+
+        Raises Forbidden or Unauthorized.
+        """
         host = headers.get("host", "")
         if not self._ours(host):
             raise Forbidden(f"Host {host!r} is not served here")
@@ -66,10 +69,13 @@ class Guard:
             raise Forbidden(f"requests from {origin!r} are not allowed")
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             raise Forbidden("requests from other sites are not allowed")
-        own_page = origin is not None or headers.get("sec-fetch-site") is not None
-        if headers.get("user-agent", "").startswith("Mozilla/") and not own_page:
-            raise Forbidden("User agent not allowed")
-        if self._token:
+        if not self._token:
+            # A token cannot be sent by another site's page, so it is proof enough; and a
+            # browser says nothing of the site where the address is not this machine.
+            own_page = origin is not None or headers.get("sec-fetch-site") is not None
+            if headers.get("user-agent", "").startswith("Mozilla/") and not own_page:
+                raise Forbidden("User agent not allowed")
+        elif not public:
             scheme, _, given = headers.get("authorization", "").partition(" ")
             right = hmac.compare_digest(
                 given.strip().encode("latin-1", "replace"), self._token.encode()

@@ -16,7 +16,7 @@ from webob import Request, Response
 from seism.bus.feed import Feed
 from seism.bus.hub import Hub
 from seism.control.router import Route, Router
-from seism.journal import Journal
+from seism.journal import ChaosJudged, Journal
 from seism.proxy.collection import Collection
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM, PerturbationBegan
 
@@ -46,11 +46,14 @@ class Metrics:
         self._journal = journal
         self._feed = feed
         self._perturbations: Counter[tuple[str, str, str]] = Counter()
+        self._chaos: Counter[tuple[str, str]] = Counter()
 
     def count(self, record: Any) -> None:
         """Take one record of the proxies."""
         if isinstance(record, PerturbationBegan):
             self._perturbations[record.proxy, record.toxic, record.type] += 1
+        elif isinstance(record, ChaosJudged):
+            self._chaos[record.name, record.colour] += 1
 
     def routes(
         self, served: Callable[[], Router], refused: Callable[[], Counter[int]]
@@ -116,6 +119,14 @@ class Metrics:
             [
                 ({"proxy": proxy, "toxic": toxic, "type": kind}, count)
                 for (proxy, toxic, kind), count in sorted(self._perturbations.items())
+            ],
+        )  # fmt: skip
+
+        yield Metric(
+            "seism_chaos_total", "counter", "Perturbations of standing chaos, by their verdicts.",
+            [
+                ({"name": name, "colour": colour}, count)
+                for (name, colour), count in sorted(self._chaos.items())
             ],
         )  # fmt: skip
 

@@ -16,14 +16,15 @@ from seism.bus.hub import Hub
 from seism.clock import Clock
 from seism.control.router import Route, answer, empty, failure, read_json
 from seism.errors import Unavailable
-from seism.journal import Journal, LoadDone, Phase
+from seism.journal import Journal, LoadDone, Phase, Plan, Reached
 from seism.options import build, option
+from seism.proxy.collection import Collection
 from seism_middleware.contract import PROTOCOL, STREAM_PATH
 
 CENSUS_SECONDS = 5.0
 """How long the workers may take to list their connections."""
 DISK_SECONDS = 10.0
-PHASES = ("warmup", "steady", "during", "after", "end")
+PHASES = ("warmup", "steady", "during", "after", "control", "end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,13 @@ class PhaseAsked:
     phase: str = option(help="what begins", choices=PHASES)
     step: int | None = option(None, help="index of the planned perturbation", minimum=0)
     name: str = option("", help="its name")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanAsked:
+    """Body of ``POST /seism/plan``."""
+
+    steps: tuple[dict[str, Any], ...] = option(help="the planned perturbations, in order")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,7 @@ class CensusShown:
     answered: int
 
 
-def routes(hub: Hub, journal: Journal, clock: Clock) -> list[Route]:
+def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> list[Route]:
     """The routes, to be put into a Router."""
 
     def workers(_: Request) -> Response:
@@ -89,6 +97,11 @@ def routes(hub: Hub, journal: Journal, clock: Clock) -> list[Route]:
     def phase(request: Request) -> Response:
         asked = build(PhaseAsked, read_json(request), "body")
         journal.write(Phase(asked.phase, clock.now(), asked.step, asked.name))
+        journal.write(reached())
+        return synced(empty)
+
+    def plan(request: Request) -> Response:
+        journal.write(Plan(build(PlanAsked, read_json(request), "body").steps))
         return synced(empty)
 
     def load(request: Request) -> Response:
@@ -100,7 +113,18 @@ def routes(hub: Hub, journal: Journal, clock: Clock) -> list[Route]:
 
     def census(_: Request) -> Response:
         answered = hub.take_census(CENSUS_SECONDS)
+        journal.write(reached())
         return synced(lambda: answer({"answered": answered}))
+
+    def reached() -> Reached:
+        return Reached(
+            clock.now(),
+            {
+                proxy.name: {"connections": proxy.accepted, "bytes": proxy.traffic()[0].received}
+                for proxy in collection.list()
+                if proxy.enabled
+            },
+        )
 
     def synced(respond: Callable[[], Response]) -> Response:
         # The writing thread signals a native event: waiting for it must not stop the loop.
@@ -122,6 +146,10 @@ def routes(hub: Hub, journal: Journal, clock: Clock) -> list[Route]:
         Route(
             "POST", "/seism/phase", phase, "Journal that a phase begins",
             takes=PhaseAsked, status=204,
+        ),
+        Route(
+            "POST", "/seism/plan", plan, "Journal the plan, where it is not the file's",
+            takes=PlanAsked, status=204,
         ),
         Route(
             "POST", "/seism/load", load, "Journal what a load generator saw",

@@ -46,8 +46,11 @@ class ControlServer:
         *,
         token: str | None = None,
         upgrades: Mapping[str, Upgrade] | None = None,
+        public: Callable[[str, str], bool] = lambda method, path: False,
     ) -> None:
         """``upgrades`` maps paths to what runs a stream there; port 0 picks a free one.
+
+        ``public`` says of a method and a path whether no token is needed.
 
         Raises ConfigurationError if ``host`` needs a token, Unavailable if the address
         cannot be bound.
@@ -57,6 +60,7 @@ class ControlServer:
         self.refused: Counter[int] = Counter()
         """Requests that the guard has refused, by status."""
         self.upgrades = dict(upgrades or {})
+        self._public = public
         listener = _bind(host, port)
         self.address: tuple[str, int] = listener.getsockname()[:2]
         self._server = WSGIServer(
@@ -85,7 +89,8 @@ class ControlServer:
             for key, value in environ.items()
             if key.startswith("HTTP_")
         }
-        self._guard.check(headers)
+        public = self._public(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        self._guard.check(headers, public)
 
     def _guarded(
         self, environ: dict[str, Any], start_response: Callable[..., Any]

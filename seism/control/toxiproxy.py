@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from webob import Request, Response
 
+from seism.control.lease import Leases
 from seism.control.router import Handler, Route, answer, empty, failure, read_json
 from seism.control.schema import PARTIAL, SHOWN
 from seism.errors import ConfigurationError
@@ -40,6 +41,7 @@ _TOXIC_KEYS = (
     "match",
     "connections",
     "exchange",
+    "turn",
 )
 
 
@@ -64,9 +66,11 @@ _PROXY = Annotated[ProxyShown, SHOWN]
 _TOXIC = Annotated[ToxicSpec, SHOWN]
 
 
-def routes(collection: Collection, version: str = COMPATIBLE_VERSION) -> list[Route]:
-    """The rows for the router."""
-    api = _Api(collection, version)
+def routes(
+    collection: Collection, leases: Leases | None = None, version: str = COMPATIBLE_VERSION
+) -> list[Route]:
+    """The rows for the router; without ``leases`` nothing can be done under one."""
+    api = _Api(collection, leases, version)
     one, toxics, toxic = "/proxies/{proxy}", "/proxies/{proxy}/toxics", (
         "/proxies/{proxy}/toxics/{toxic}"
     )  # fmt: skip
@@ -137,12 +141,15 @@ def rule_values(rule: Rule) -> dict[str, Any]:
         values["connections"] = rule.connections
     if rule.exchange:
         values["exchange"] = dict(rule.exchange)
+    if rule.turn:
+        values["turn"] = rule.turn
     return values
 
 
 class _Api:
-    def __init__(self, collection: Collection, version: str) -> None:
+    def __init__(self, collection: Collection, leases: Leases | None, version: str) -> None:
         self._collection = collection
+        self._leases = leases
         self._version = version
 
     def version(self, request: Request) -> Response:
@@ -184,6 +191,7 @@ class _Api:
         return answer(proxy_values(self._collection.get(proxy)))
 
     def update(self, request: Request, proxy: str) -> Response:
+        self._check_lease(request)
         there = self._collection.get(proxy)
         warnings: list[str] = []
         given = _proxy_fields(read_json(request), warnings)
@@ -207,6 +215,8 @@ class _Api:
             warnings.append(
                 f"the protocol counts for new connections; {updated.connections} are open"
             )
+        if self._leases is not None and "enabled" in given:
+            self._leases.switched(request, proxy, updated.enabled)
         return answer(proxy_values(updated), warnings=warnings)
 
     def delete(self, request: Request, proxy: str) -> Response:
@@ -217,11 +227,15 @@ class _Api:
         return answer([rule_values(rule) for rule in self._collection.get(proxy).rules])
 
     def add_toxic(self, request: Request, proxy: str) -> Response:
+        self._check_lease(request)
         self._collection.get(proxy)
         warnings: list[str] = []
         given = _fields(read_json(request), _TOXIC_KEYS, warnings)
         spec = _toxic_spec(given, self._collection.registry, warnings)
-        return answer(rule_values(self._collection.add_toxic(proxy, spec)), warnings=warnings)
+        rule = self._collection.add_toxic(proxy, spec)
+        if self._leases is not None:
+            self._leases.toxic_added(request, proxy, rule)
+        return answer(rule_values(rule), warnings=warnings)
 
     def toxic(self, request: Request, proxy: str, toxic: str) -> Response:
         return answer(rule_values(self._collection.get(proxy).rule(toxic)))
@@ -230,7 +244,12 @@ class _Api:
         rule = self._collection.get(proxy).rule(toxic)
         warnings: list[str] = []
         given = _fields(read_json(request), _TOXIC_KEYS, warnings)
-        for key, now in (("name", rule.name), ("type", rule.type), ("stream", rule.stream)):
+        for key, now in (
+            ("name", rule.name),
+            ("type", rule.type),
+            ("stream", rule.stream),
+            ("turn", str(rule.turn)),
+        ):
             if str(given.pop(key, now)).lower() not in ("", now.lower()):
                 warnings.append(f"field {key!r} cannot be changed and is ignored")
         # The type is only there to make a whole spec of what is given.
@@ -249,6 +268,11 @@ class _Api:
     def remove_toxic(self, request: Request, proxy: str, toxic: str) -> Response:
         self._collection.remove_toxic(proxy, toxic)
         return empty()
+
+    def _check_lease(self, request: Request) -> None:
+        """Raises Conflict for a call under a lease that is over; nothing is changed then."""
+        if self._leases is not None:
+            self._leases.check(request)
 
     def _proxy_entry(
         self, values: Any, warnings: list[str], position: str = ""

@@ -18,7 +18,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -53,8 +53,10 @@ class Backends:
     addresses: dict[str, str]
     """Backend name (``cache``, ``db``) to ``host:port``."""
 
-    def __init__(self) -> None:
+    def __init__(self, schema: Sequence[str] = SCHEMA) -> None:
+        """``schema``: the statements that are run first; the demo's by default."""
         self.addresses = {}
+        self._schema = schema
         self._supervisor = Supervisor()
         self._folder: Path | None = None
 
@@ -71,13 +73,13 @@ class Backends:
         self.close()
 
     def start(self) -> None:
-        """Start both, and create the tables that the example apps use."""
+        """Start both, and run the statements of the schema."""
         valkey, postgres = valkey_server(), postgres_folder()
         try:
             self._folder = private_folder()
             self.addresses["cache"] = self._start_valkey(valkey, self._folder)
             self.addresses["db"] = self._start_postgres(postgres, self._folder)
-            _create_schema(self.addresses["db"])
+            _create_schema(self.addresses["db"], self._schema)
         except BaseException:
             self.close()
             raise
@@ -285,10 +287,10 @@ def _connect(port: int) -> Any:
     )
 
 
-def _create_schema(address: str) -> None:
+def _create_schema(address: str, schema: Sequence[str]) -> None:
     connection = _connect(int(address.rpartition(":")[2]))
     try:
-        for statement in SCHEMA:
+        for statement in schema:
             connection.run(statement)
     finally:
         connection.close()

@@ -76,4 +76,10 @@ def compare(planted: Planted, judgement: Judgement) -> Comparison:
         for cell in judgement.cells
         if cell.colour in (AMBER, RED) and (cell.route, cell.perturbation) not in explained
     ]
-    return Comparison(tuple(found), tuple(missed), (*blamed, *judgement.findings))
+    explained_by = {perturbation for _, perturbation in explained}
+    harms = [
+        f"{harm.perturbation}: {harm.kind}, {harm.what}"
+        for harm in judgement.harms
+        if harm.colour in (AMBER, RED) and harm.perturbation not in explained_by
+    ]
+    return Comparison(tuple(found), tuple(missed), (*blamed, *harms, *judgement.findings))

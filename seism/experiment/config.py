@@ -29,6 +29,7 @@ from seism.model import (
     REFUSED,
     REFUSED_HELP,
     TLS_HELP,
+    TURN_HELP,
     UPSTREAM_HELP,
     UPSTREAM_TLS_HELP,
     ClientTls,
@@ -55,14 +56,24 @@ _PLACEHOLDER = re.compile(r"\{([a-zA-Z0-9_.-]+)\}")
 class App:
     """``[app]``: how the application is started and reached."""
 
-    command: tuple[str, ...] = option(help="the program and its arguments")
-    url: str = option(help="where it answers, such as http://127.0.0.1:{port}")
+    command: tuple[str, ...] = option(
+        (), help="the program and its arguments; what follows -- on the command line goes first"
+    )
+    url: str = option("http://127.0.0.1:{port}", help="where it answers")
     ready: str = option("/", help="path that answers below 500 once the app is up")
     start_seconds: float = option(
         20, help="how long it may take to get ready", unit="s", minimum=0.1, maximum=3600
     )
     env: dict[str, str] = option({}, help="environment variables for it")
     cwd: str = option(".", help="the folder it runs in, relative to the file")
+    rewrite: bool = option(
+        True,
+        help="replace the backends' addresses by their proxies' in its environment and in .ini "
+        "files that its command names",
+    )
+    redirect: bool = option(
+        False, help="send the connects of a Python app's pure-Python clients to the proxies"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +195,10 @@ class Load:
     steady: int = option(40, help="requests per worker in the control run", minimum=1)
     during: int = option(16, help="requests per worker while a perturbation lasts", minimum=1)
     after: int = option(16, help="requests per worker after it: the aftershock", minimum=1)
+    again: int = option(
+        16, help="requests per worker in the control run that follows all perturbations, 0: none",
+        minimum=0,
+    )  # fmt: skip
     pause_ms: float = option(20, help="pause of a worker between requests", unit="ms", minimum=0)
     timeout_s: float = option(
         15, help="a client gives up after this", unit="s", minimum=0.1, maximum=600
@@ -213,6 +228,145 @@ class Planned:
         maximum=1_000_000,
     )  # fmt: skip
     exchange: dict[str, Any] = option({}, help="only exchanges that match, where it is a fault")
+    turn: int = option(0, help=TURN_HELP, minimum=0, maximum=1_000_000)
+    route: str = option(
+        "", help="only requests of this [[load.route]] are sent, one after the other: 'GET /path'"
+    )
+    occurrence: int = option(
+        1, help="with a route: which of them is perturbed; those before it are not",
+        minimum=1, maximum=1000,
+    )  # fmt: skip
+
+    @property
+    def toxic(self) -> str:
+        """The toxic's name, as perturbation records carry it; a slash would divide a URL."""
+        return DOWN if self.type == DOWN else self.name.replace("/", "|")
+
+    @property
+    def exact(self) -> bool:
+        """Triggered by route, occurrence and turn, not by chance or time."""
+        return bool(self.route)
+
+
+@dataclass(frozen=True, slots=True)
+class SweptToxic:
+    """``[[sweep.toxic]]``: what is tried on each exchange of each route."""
+
+    name: str = option(help="unique name, shown in reports")
+    type: str = option(help="a toxic's type, or down")
+    stream: str = option(
+        "upstream",
+        help="upstream: the request; downstream: its reply",
+        choices=("upstream", "downstream"),
+    )
+    attributes: dict[str, Any] = option({}, help="the attributes of the toxic's type")
+    exchange: dict[str, Any] = option(
+        {}, help="only exchanges that match, where it is a fault; nth is the sweep's"
+    )
+
+    def toxic(self) -> ToxicSpec:
+        """As it would be added to a proxy."""
+        attributes, exchange = dict(self.attributes), dict(self.exchange)
+        return ToxicSpec(self.type, "t", self.stream, 1.0, attributes, exchange=exchange)
+
+
+SWEPT = (
+    SweptToxic("slow", "latency", attributes={"latency": 3000}),
+    SweptToxic("reset", "reset_peer"),
+    SweptToxic("reply lost", "reset_peer", "downstream"),
+    SweptToxic("silent", "timeout", "downstream"),
+    SweptToxic("cut reply", "limit_data", "downstream", {"bytes": 1}),
+    SweptToxic("down", DOWN),
+)
+"""What a sweep tries where the file says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """``[sweep]``: how ``seism sweep`` explores."""
+
+    toxic: tuple[SweptToxic, ...] = option(
+        (), help="what is tried; default: slow, reset, reply lost, silent, cut reply, down"
+    )
+    exchanges: int = option(
+        4, help="at most so many exchanges of a request with one backend", minimum=1, maximum=100
+    )
+    learn: int = option(4, help="unperturbed requests of each route first", minimum=1)
+    repeat: int = option(3, help="perturbed requests for each probe", minimum=1, maximum=100)
+    after: int = option(8, help="requests after each probe: the aftershock", minimum=1)
+
+    def __post_init__(self) -> None:
+        _unique("toxic", [toxic.name for toxic in self.toxic])
+
+    def toxics(self) -> tuple[SweptToxic, ...]:
+        """What is tried."""
+        return self.toxic or SWEPT
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """``[[chaos.mix]]``: something that standing chaos may do."""
+
+    name: str = option(help="unique name, shown in verdicts")
+    backend: str = option(help="name of the backend")
+    type: str = option(help="a toxic's type, or down")
+    stream: str = option("upstream", help="which direction", choices=("upstream", "downstream"))
+    toxicity: float = option(
+        1.0, help="the chance that a connection is affected", minimum=0, maximum=1
+    )
+    attributes: dict[str, Any] = option({}, help="the attributes of the toxic's type")
+    match: Match | None = option(None, help="only clients that match; default: all")
+    exchange: dict[str, Any] = option({}, help="only exchanges that match, where it is a fault")
+    weight: int = option(1, help="how often, beside the others", minimum=1, maximum=1000)
+
+    def planned(self) -> Planned:
+        """What is done."""
+        return Planned(
+            self.name, self.backend, self.type, self.stream, self.toxicity,
+            dict(self.attributes), self.match, exchange=dict(self.exchange),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Chaos:
+    """``[chaos]``: what ``seism serve`` does to real traffic, at random times."""
+
+    per_hour: float = option(
+        6, help="perturbations per hour, on average", minimum=0.01, maximum=36_000
+    )
+    seconds: float = option(
+        30, help="how long each lasts on average; half as long at least, half as long again "
+        "at most", unit="s", minimum=0.1, maximum=3600,
+    )  # fmt: skip
+    at_most: int = option(1, help="so many at the same time", minimum=1, maximum=100)
+    hours: tuple[int, ...] = option(
+        (), help="[from, to): hours of the day, local time; default: all", minimum=0, maximum=24
+    )
+    days: tuple[int, ...] = option(
+        (), help="days of the week, 1 is Monday; default: all", minimum=1, maximum=7
+    )
+    budget_percent: float = option(
+        5, help="when more of all requests fail within the window, it stops for good",
+        unit="%", minimum=0, maximum=100,
+    )  # fmt: skip
+    window_s: float = option(
+        300, help="the window of the error budget", unit="s", minimum=1, maximum=86_400
+    )
+    mix: tuple[Mixed, ...] = option(
+        (), help="what is done; default: the file's perturbations, or slow, reset and down for "
+        "each backend",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if len(self.hours) not in (0, 2):
+            raise ConfigurationError(f"hours: {list(self.hours)} is not allowed, it must be two")
+        _unique("mix", [mixed.name for mixed in self.mix])
+
+    def open_at(self, weekday: int, hour: int) -> bool:
+        """Whether it may perturb; Monday is 0. From 22 to 6 goes over midnight."""
+        begin, end = self.hours or (0, 24)
+        within = begin <= hour < end if begin < end else hour >= begin or hour < end
+        return within and (not self.days or weekday + 1 in self.days)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +382,10 @@ class Experiment:
     )
     rules: Rules = field(
         default_factory=Rules, metadata=option({}, help="the rules of the verdict").metadata
+    )
+    chaos: Chaos | None = option(None, help="standing chaos of seism serve; default: none")
+    sweep: Sweep = field(
+        default_factory=Sweep, metadata=option({}, help="how seism sweep explores").metadata
     )
     seed: int = option(1, help="the root of all chance", minimum=0)
 
@@ -247,7 +405,17 @@ class Experiment:
             address(backend.listen, f"{where}: listen")
             known.protocol(backend.protocol, where)
             _check_toxics(where, backend.toxic, backend.protocol, known)
-        for planned in self.perturbation:
+        for toxic in self.sweep.toxic:
+            where = f"sweep: toxic {toxic.name!r}"
+            if toxic.type != DOWN:
+                declared = _declared(known, toxic.type, where)
+                build(declared, toxic.attributes, f"{where}: attributes")
+                if self.backend and not any(self.fits(toxic, each.name) for each in self.backend):
+                    raise ConfigurationError(
+                        f"{where}: {self.unfit(toxic, self.backend[0].name) or 'fits no backend'}"
+                    )
+        mixed = [each.planned() for each in self.chaos.mix] if self.chaos else []
+        for planned in (*self.perturbation, *mixed):
             where = f"perturbation {planned.name!r}"
             if planned.backend not in backends:
                 raise ConfigurationError(
@@ -263,8 +431,14 @@ class Experiment:
                 for toxic in owned
                 if name == planned.backend
             }
-            if planned.name in toxics:
+            if planned.toxic in toxics:
                 raise ConfigurationError(f"{where}: its backend has a toxic of that name")
+            routes = {f"{r.method} {r.path}" for r in self.load.route} if self.load else set()
+            if planned.route and planned.route not in routes:
+                raise ConfigurationError(
+                    f"{where}: there is no [[load.route]] {planned.route!r}"
+                    + nearest(planned.route, routes)
+                )
             if planned.type != DOWN:
                 protocols = {each.name: each.protocol for each in self.backend}
                 protocol = protocols.get(planned.backend, FRONT_PROTOCOL)
@@ -289,6 +463,27 @@ class Experiment:
         own = {} if self.front is None else asdict(self.front)
         return replace(self, front=build(Front, {**own, **given}, FRONT))
 
+    def fits(self, toxic: SweptToxic, backend: str) -> bool:
+        """Whether ``toxic`` can be tried on ``backend``: a fault is of one protocol."""
+        return not self.unfit(toxic, backend)
+
+    def unfit(self, toxic: SweptToxic, backend: str) -> str:
+        """Why it cannot; empty if it can."""
+        (found,) = (each for each in self.backend if each.name == backend)
+        if toxic.type == DOWN:
+            return ""
+        try:
+            _check_toxic(toxic.toxic(), found.protocol, registry.load(), f"backend {backend!r}")
+        except ConfigurationError as error:
+            return str(error)
+        return ""
+
+    def mix(self) -> list[tuple[Planned, int]]:
+        """What standing chaos may do, with weights."""
+        if self.chaos is not None and self.chaos.mix:
+            return [(mixed.planned(), mixed.weight) for mixed in self.chaos.mix]
+        return [(planned, 1) for planned in self.planned() if not planned.exact]
+
     def proxies(self) -> tuple[tuple[ProxySpec, tuple[ToxicSpec, ...]], ...]:
         """What the sidecar makes: each back proxy with its toxics."""
         return tuple((backend.proxy(), backend.toxic) for backend in self.backend)
@@ -300,16 +495,17 @@ class Experiment:
 
 
 def toxic_of(planned: Planned) -> ToxicSpec:
-    """The toxic that a planned perturbation adds; its name is the perturbation's."""
+    """The toxic that a planned perturbation adds."""
     return ToxicSpec(
         planned.type,
-        planned.name,
+        planned.toxic,
         planned.stream,
         planned.toxicity,
         dict(planned.attributes),
         planned.match,
         planned.connections,
         dict(planned.exchange),
+        planned.turn,
     )
 
 

@@ -9,7 +9,8 @@ It reads JSON, one object a line, from standard input. First what to do::
      "headers": {}, "body": ""}]}
 
 then, any number of times, ``{"segment": "steady", "requests": 16}``: each worker sends
-exactly that many requests. While it lasts, ``{"progress": 12, "of": 128}`` is written
+exactly that many requests; with ``"route": 2`` the first worker alone sends so many of that
+route, one after the other. While it lasts, ``{"progress": 12, "of": 128}`` is written
 to standard output at most ten times a second; at its end one line::
 
     {"segment": "steady", "requests": 128, "routes": {"GET /": {"count": 32,
@@ -281,10 +282,15 @@ class Load:
             client = Client(config["url"], timeout_s)
             threading.Thread(target=self._work, args=(client, hands), daemon=True).start()
 
-    def segment(self, name: str, requests: int) -> Iterator[dict[str, Any]]:
+    def segment(
+        self, name: str, requests: int, route: int | None = None
+    ) -> Iterator[dict[str, Any]]:
         """Run one segment; yields progress and at last its answer."""
-        total = requests * len(self._hands)
-        dealt = deal([route.weight for route in self._routes], requests, self._streams)
+        if route is None:
+            dealt = deal([each.weight for each in self._routes], requests, self._streams)
+        else:
+            dealt = [[route] * requests, *([] for _ in self._hands[1:])]
+        total = sum(map(len, dealt))
         for inbox, hand in zip(self._hands, dealt, strict=True):
             inbox.put(hand)
         outcomes: list[Outcome] = []
@@ -361,7 +367,7 @@ def main() -> None:
         for answer in (
             [load.check(order["check"])]
             if checks
-            else load.segment(order["segment"], order["requests"])
+            else load.segment(order["segment"], order["requests"], order.get("route"))
         ):
             sys.stdout.write(json.dumps(answer) + "\n")
             sys.stdout.flush()

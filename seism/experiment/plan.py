@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seism.experiment.config import Experiment, Planned
+from seism.experiment.config import Experiment, Load, Planned
 from seism.model import DOWN, FRONT
 from seism.rng import Seed
+
+EXACT_AFTER = 8
+"""Requests after one exact perturbation: more than may still fail by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class Step:
     @property
     def toxic(self) -> str:
         """The toxic's name on the proxy, as perturbation records carry it."""
-        return DOWN if self.planned.type == DOWN else self.planned.name
+        return self.planned.toxic
 
     def to_dict(self) -> dict[str, Any]:
         planned = self.planned
@@ -45,10 +49,11 @@ class Step:
             values["front"] = True
         if planned.match is not None:
             values["match"] = dataclasses.asdict(planned.match)
-        if planned.connections:
-            values["connections"] = planned.connections
-        if planned.exchange:
-            values["exchange"] = planned.exchange
+        for key in ("connections", "exchange", "turn", "route"):
+            if getattr(planned, key):
+                values[key] = getattr(planned, key)
+        if planned.route:
+            values["occurrence"] = planned.occurrence
         return values
 
 
@@ -56,13 +61,16 @@ def make(experiment: Experiment, seed: int) -> list[Step]:
     """The steps in order; the same for the same file and seed."""
     planned = list(experiment.planned())
     Seed(seed).stream("plan").shuffle(planned)
-    load = experiment.load
+    return in_order(planned, experiment.load, front=experiment.front is not None)
+
+
+def in_order(planned: Sequence[Planned], load: Load | None, *, front: bool = False) -> list[Step]:
+    """The steps of ``planned`` as they stand; ``front``: there is a proxy of that name."""
     workers = load.workers if load else 0
     during, after = (load.during, load.after) if load else (0, 0)
     return [
-        Step(
-            index, one, during * workers, after * workers,
-            experiment.front is not None and one.backend == FRONT,
-        )
+        Step(index, one, 1, EXACT_AFTER)
+        if one.exact
+        else Step(index, one, during * workers, after * workers, front and one.backend == FRONT)
         for index, one in enumerate(planned)
-    ]  # fmt: skip
+    ]

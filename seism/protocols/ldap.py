@@ -12,7 +12,9 @@ from typing import ClassVar
 
 from seism.errors import ProtocolError
 from seism.protocols.base import AUTH, COMMAND, HELD_LIMIT, SUMMARY_LIMIT, Exchange
+from seism.protocols.ldap_faults import FAULTS
 from seism.protocols.stream import Parser, Stream, StreamCodec, Wait, trace_of
+from seism.toxics.base import Toxic
 
 OPERATIONS = {
     0x60: "bind", 0x42: "unbind", 0x63: "search", 0x66: "modify", 0x68: "add",
@@ -43,6 +45,7 @@ class Ldap(StreamCodec):
     """An exchange is a request and all that carries its id: entries, references, result."""
 
     name: ClassVar[str] = "ldap"
+    faults: ClassVar[tuple[type[Toxic], ...]] = FAULTS
     ordered: ClassVar[bool] = False
     matches: ClassVar[dict[str, str]] = {
         "operation": ", ".join(OPERATIONS.values()),

@@ -20,7 +20,9 @@ from typing import ClassVar
 
 from seism.errors import ProtocolError
 from seism.protocols.base import AUTH, COMMAND, Exchange
+from seism.protocols.memcached_faults import FAULTS, QUIET
 from seism.protocols.stream import Parser, Stream, StreamCodec
+from seism.toxics.base import Toxic
 
 EOL = b"\r\n"
 STORES = {b"set": 4, b"add": 4, b"replace": 4, b"append": 4, b"prepend": 4, b"cas": 5}
@@ -64,11 +66,6 @@ OPCODES = {
     0x0E: "append", 0x0F: "prepend", 0x10: "stats", 0x1B: "verbosity", 0x1C: "touch",
     0x1D: "gat", 0x20: "sasl_list", 0x21: "sasl_auth", 0x22: "sasl_step", 0x23: "gatk",
 }  # fmt: skip
-QUIET = {
-    0x09: 0x00, 0x0D: 0x0C, 0x11: 0x01, 0x12: 0x02, 0x13: 0x03, 0x14: 0x04, 0x15: 0x05,
-    0x16: 0x06, 0x17: 0x07, 0x18: 0x08, 0x19: 0x0E, 0x1A: 0x0F, 0x1E: 0x1D, 0x24: 0x23,
-}  # fmt: skip
-"""Quiet opcodes -> the same with a reply, which is what memcached's replies to them carry."""
 STATS = 0x10
 
 
@@ -94,6 +91,7 @@ class Memcached(StreamCodec):
     """An exchange is a command with its data block, and all of its reply."""
 
     name: ClassVar[str] = "memcached"
+    faults: ClassVar[tuple[type[Toxic], ...]] = FAULTS
     matches: ClassVar[dict[str, str]] = {
         "command": "the command's word in lower case, such as get, mg or flush_all",
         "key": "the first key of the command",

@@ -14,6 +14,7 @@ Source: redis.io/docs/latest/develop/reference/protocol-spec.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import deque
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ _LONGEST_NUMBER = 32
 _MOST_ARGUMENTS = 1024 * 1024
 _LOOKED_AT = 512
 """Bytes of an argument; a longer one is no key that a rule could name."""
-_NUMBER = re.compile(rb"[+-]?[0-9]{1,19}")
+_NUMBER = re.compile(rb"([+-]?[0-9]{1,19})\r\n")
 _NAME = re.compile(r"[A-Z][A-Z0-9_.-]{0,31}")
 
 
@@ -363,16 +364,15 @@ _COUNTED = _BULKS | frozenset(b"*%~>|")
 
 def _line(data: bytes, at: int) -> tuple[int, int] | None:
     """The number at ``at`` and where its line ends; None: it is not there yet."""
-    end = data.find(b"\r\n", at, at + _LONGEST_NUMBER)
-    if end < 0:
-        if len(data) - at >= _LONGEST_NUMBER:
-            raise ProtocolError("a number that does not end")
-        return None
-    if not _NUMBER.fullmatch(data, at, end):
+    found = _NUMBER.match(data, at)
+    if found is not None:
+        return int(found[1]), found.end()
+    if b"\r\n" in data[at : at + _LONGEST_NUMBER] or len(data) - at >= _LONGEST_NUMBER:
         raise ProtocolError("a length that is no number")
-    return int(data[at:end]), end + 2
+    return None
 
 
+@functools.lru_cache(256)
 def _name(argument: bytes) -> str:
     """The command, if it looks like one: what else is there may be a value."""
     name = argument.decode("latin-1").upper()

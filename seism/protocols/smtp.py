@@ -13,10 +13,10 @@ from typing import ClassVar
 
 from seism.errors import ProtocolError
 from seism.protocols.base import AUTH, COMMAND, CONNECT, SUMMARY_LIMIT, Exchange
+from seism.protocols.smtp_faults import BANNER, CONTENT, CREDENTIALS, DATA, FAULTS
 from seism.protocols.stream import Parser, StreamCodec
+from seism.toxics.base import Toxic
 
-DATA = "data"
-BANNER, CREDENTIALS, CONTENT = "banner", "credentials", "content"
 VERBS = {
     "EHLO", "HELO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "EXPN", "HELP",
     "QUIT", "AUTH", "STARTTLS", "ETRN", "XCLIENT", "XFORWARD",
@@ -37,6 +37,7 @@ class Smtp(StreamCodec):
     """An exchange is a command and its reply; so is a message and the reply to its end."""
 
     name: ClassVar[str] = "smtp"
+    faults: ClassVar[tuple[type[Toxic], ...]] = FAULTS
     matches: ClassVar[dict[str, str]] = {
         "command": "the verb in upper case; banner, credentials (after AUTH), content (after DATA)",
         "sender": "the envelope's sender, an address",

@@ -12,6 +12,7 @@ from seism.clock import Clock
 from seism.errors import ConfigurationError, Conflict, NotFound, Unavailable
 from seism.model import ClientTls, Match, ProxySpec, ServerTls, ToxicSpec, unix_path
 from seism.proxy.follow import Follow
+from seism.proxy.hold import Holds
 from seism.proxy.perturbation import Account, Emit
 from seism.proxy.proxy import Proxy, Route
 from seism.proxy.relay import Relay
@@ -60,6 +61,12 @@ class Collection:
 
     # Proxies
 
+    def hold(self, limit: float) -> Holds:
+        """Let observers look before toxics act, for at most ``limit`` seconds each time."""
+        holds = Holds(self._relay.timers, self._relay.clock, limit)
+        self._relay.account.holds = holds
+        return holds
+
     def follow(self, follow: Follow) -> None:
         """Have ``follow`` observe the connections of the proxy in front of the app."""
         self._relay.follow = follow
@@ -82,7 +89,7 @@ class Collection:
         connection could be found.
         """
         return tuple(
-            Proxied(proxy.name, *proxy.address)
+            Proxied(proxy.name, *proxy.address, proxy.spec.tls is not None)
             for proxy in self.list()
             if proxy.address is not None
             and proxy.spec.front is None

@@ -218,6 +218,7 @@ class Connection:
         since: int | None,
         chance: float | None = None,
         exchange: Exchange | None = None,
+        trace: str = "",
     ) -> Perturbation:
         """Begin a perturbation of this connection, or of one exchange."""
         return self._relay.account.begin(
@@ -233,6 +234,7 @@ class Connection:
             connection=self.number,
             chance=chance,
             exchange=_told(exchange),
+            trace=trace,
         )
 
     def live(self) -> Live:

@@ -12,7 +12,7 @@ turn, and whatever its client is to get waits for it.
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -53,6 +53,7 @@ class Conversation:
         "_connection",
         "_cut",
         "_cut_by",
+        "_done",
         "_ending",
         "_eof",
         "_gone",
@@ -84,12 +85,15 @@ class Conversation:
         """The latest exchange that has begun while nothing was armed."""
         self._gone = {UPSTREAM: 0, DOWNSTREAM: 0}
         """Bytes that the codec holds and that have been passed on already."""
-        self._turns: dict[Exchange, Turn] = {}
+        # Many may be taken from its front, which costs a plain dict more each time.
+        self._turns: OrderedDict[Exchange, Turn] = OrderedDict()
         self._blocker: Turn | None = None
         self._waiting: deque[tuple[Turn | None, Piece, int] | Eof] = deque()
         """What came behind a request that blocks: turn, piece and its offset."""
         self._ending = False
         """The connection will end in some exchange's turn: nothing that comes now counts."""
+        self._done = False
+        """The client has, or has coming, the end of the connection: nothing follows it."""
         self._eof: Eof | None = None
         """The server's, until it may be passed on."""
         self._cut = False
@@ -381,32 +385,43 @@ class Conversation:
         self._advance(now)
         if self._connection.closed:
             return
-        quiet = not any(turn.reaction or turn.out for turn in self._turns.values())
-        idle = quiet and self._blocker is None and self._eof is None and not self._ending
-        if self._armed and not self._rules and idle:
+        if self._armed and not self._rules and self._idle:
             self._disarm()
         self._flush(now)
         head = next(iter(self._turns.values()), None)
-        if self._eof is not None and not (head is not None and head.waits):
+        if self._eof is not None and not self._done and not (head is not None and head.waits):
             eof, self._eof = self._eof, None
             self._connection.down.put_in(eof, now)
         if not self._connection.closed:
             self._connection.up.resume()
             self._connection.down.resume()
 
+    @property
+    def _idle(self) -> bool:
+        """Nothing is under way that a fault has begun."""
+        if self._blocker is not None or self._eof is not None or self._ending:
+            return False
+        return not any(turn.reaction or turn.out for turn in self._turns.values())
+
     def _advance(self, now: float) -> None:
+        if self._codec.ordered:
+            while self._turns and self._let_out(next(iter(self._turns.values())), now):
+                pass
+            return
         for turn in list(self._turns.values()):
-            self._deliver(turn, now)
-            if self._connection.closed:
-                return
-            if turn.over:
-                del self._turns[turn.exchange]
-                turn.close()
-            elif self._codec.ordered:
-                return
+            self._let_out(turn, now)
+
+    def _let_out(self, turn: Turn, now: float) -> bool:
+        """It is the turn's turn; whether it is over."""
+        self._deliver(turn, now)
+        if not turn.over or self._connection.closed:
+            return False
+        del self._turns[turn.exchange]
+        turn.close()
+        return True
 
     def _deliver(self, turn: Turn, now: float) -> None:
-        if not turn.out or (self._cut and self._cut_by is not turn):
+        if self._done or not turn.out or (self._cut and self._cut_by is not turn):
             return
         out, turn.out = turn.out, []
         for item in out:
@@ -419,6 +434,7 @@ class Conversation:
             if isinstance(item, Reset):
                 self._connection.abort()
             else:
+                self._done = True
                 self._connection.down.end(now)
             return
 
@@ -436,7 +452,7 @@ class Conversation:
         """Hand over what has been let out, in as few chunks as that takes."""
         self._flush_up(now)
         outbox = self._outbox[DOWNSTREAM]
-        if outbox and not self._connection.closed:
+        if outbox and not self._done and not self._connection.closed:
             self._outbox[DOWNSTREAM] = []
             down = self._connection.down
             down.put_in(Chunk(b"".join(outbox), down.received), now)
@@ -461,14 +477,16 @@ class Conversation:
             # The server has not got the beginning of what follows.
             self._connection.abort()
             return
-        self._blocker = None
-        self._catch_up(now)
         self._cut = False
-        for turn in self._turns.values():
+        for turn in list(self._turns.values()):
+            if turn.reaction is not None and not turn.answered:
+                self._run(turn, turn.reaction.removed(now), now)
             self._deliver(turn, now)
             if self._connection.closed:
                 return
             turn.close("" if turn.answered else LOST)
+        self._blocker = None
+        self._catch_up(now)
         self._turns.clear()
         for stream in self._gone:
             self._release(stream)

@@ -15,15 +15,19 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Callable
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from seism.proxy.end import Socket
+from seism.proxy.gate import Gate
 from seism.proxy.live import Traffic
 from seism.proxy.pump import Pump
 from seism.proxy.relay import Relay
 from seism.proxy.rule import Rule
 from seism.proxy.slot import Slot
+from seism.proxy.trace import trace_of
 from seism.toxics.base import (
+    CHANGED,
     LOST,
     PASSED,
     REMOVED,
@@ -35,6 +39,7 @@ from seism.toxics.base import (
     Eof,
     Forward,
     Reset,
+    Stage,
     Wake,
 )
 from seism_middleware.contract import UPSTREAM
@@ -71,9 +76,11 @@ class Link(Pump):
     __slots__ = (
         "_backlog",
         "_backlog_eof",
+        "_chunk",
         "_closes",
         "_connection",
         "_fd",
+        "_held",
         "_relay",
         "_sink",
         "_slots",
@@ -82,6 +89,7 @@ class Link(Pump):
         "_writer",
         "conversation",
         "finished",
+        "intact",
         "read_all",
         "reading",
         "stream",
@@ -103,6 +111,8 @@ class Link(Pump):
         """The sender's end of stream has been read."""
         self.finished = False
         """Nothing more will be sent: the end has been passed on, or the receiver is gone."""
+        self.intact = True
+        """All that was received comes out, or will, as it is."""
         self._connection = connection
         self._relay = relay
         self._slots: list[Slot] = []
@@ -110,6 +120,10 @@ class Link(Pump):
         """What the receiver does not take yet; None for nothing, as it mostly is."""
         self._backlog_eof = False
         self._closes = False
+        self._chunk: Chunk | None = None
+        """The last one that came, where it goes through a chain."""
+        self._held: deque[tuple[Slot, Commands]] | None = None
+        """While an observer looks who is hit: what is to be done once it has."""
         self._watch: Callable[[bytes], None] | None = None
         self._source: Any = None
         self._sink: Any = None
@@ -153,7 +167,7 @@ class Link(Pump):
         if self._writer is not None:
             self._writer.stop()
             self._writer.close()
-        self._writer = self._watch = self.conversation = None
+        self._writer = self._watch = self.conversation = self._chunk = self._held = None
         if self._backlog:
             self._forget_backlog()
         if self._slots:
@@ -168,6 +182,7 @@ class Link(Pump):
 
     def put(self, rule: Rule, position: int) -> None:
         """Put a stage for ``rule`` at ``position`` in the chain, or bring its stage up to date."""
+        self.release()
         slot = self._slot(rule.name)
         now = self._relay.clock.now()
         if slot is not None:
@@ -177,14 +192,24 @@ class Link(Pump):
             return  # nothing will ever reach it
         else:
             slot = Slot(rule, self._connection.rng(rule))
+            if rule.turn:
+                slot.stage = self._gate(slot.stage, rule)
             self._slots.insert(position, slot)
             self._choose()
             commands = slot.stage.started(now)
         self._run(slot, commands, now)
         self._regulate()
 
+    def _gate(self, stage: Stage, rule: Rule) -> Gate:
+        client = self if self.stream == UPSTREAM else self.other
+        gate = Gate(stage, rule.turn, rule.turns, lambda: client.since)
+        if client.received and not (self.stream == UPSTREAM and client.answered):
+            gate.skip(client.since)
+        return gate
+
     def take(self, name: str) -> None:
         """Remove the stage of the rule ``name``, if this link has one."""
+        self.release()
         slot = self._slot(name)
         if slot is None:
             return
@@ -252,6 +277,7 @@ class Link(Pump):
                     return
             self.received += size
             self.withheld += size
+            self._chunk = chunk
             self._arrived(chunk, self._relay.clock.now())
             self._regulate()
         except Exception as error:
@@ -287,12 +313,19 @@ class Link(Pump):
         if isinstance(item, Chunk):
             slot.reached = self._client_offset(item.end)
             self._run(slot, slot.stage.data(item, now), now)
+            if self.stream != UPSTREAM and self.intact:
+                # What has been said by now answers nothing that the client says later.
+                slot.noted(self.other.received, item.end)
         else:
             self._run(slot, slot.stage.eof(item, now), now)
 
     def _run(self, slot: Slot, commands: Commands, now: float) -> None:
         """Carry out what the stage in ``slot`` wants."""
+        commands = iter(commands)
         for command in commands:
+            if self._held is not None:
+                self._held.append((slot, chain((command,), commands)))
+                return
             match command:
                 case Forward(item):
                     if isinstance(item, Eof) and item.closes:
@@ -303,6 +336,10 @@ class Link(Pump):
                 case Began(offset):
                     self._began(slot, self.received if offset is None else offset)
                 case Ended(outcome):
+                    if outcome in (CHANGED, LOST):
+                        # The client counts other bytes than came from the backend.
+                        self.intact = False
+                        slot.forget()
                     slot.end(outcome)
                 case Close():
                     self._connection.close()
@@ -312,10 +349,34 @@ class Link(Pump):
                 return
 
     def _due(self, slot: Slot) -> None:
+        if self._held is not None:
+            self._held.append((slot, self._overdue(slot)))
+            return
         try:
             now = self._relay.clock.now()
             self._run(slot, slot.stage.due(now), now)
             self._regulate()
+        except Exception as error:
+            self._failed(error)
+
+    def _overdue(self, slot: Slot) -> Commands:
+        yield from slot.stage.due(self._relay.clock.now())
+
+    def release(self) -> None:
+        """Go on with what was held, if anything is; the order is what it would have been."""
+        held, self._held = self._held, None
+        if held is None or self._connection.closed:
+            return
+        try:
+            now = self._relay.clock.now()
+            while held and not self._connection.closed:
+                if self._held is not None:  # the next one is looked for
+                    self._held.extend(held)
+                    return
+                slot, commands = held.popleft()
+                self._run(slot, commands, now)
+            if not self._connection.closed:
+                self._regulate()
         except Exception as error:
             self._failed(error)
 
@@ -325,6 +386,8 @@ class Link(Pump):
         position = offset if upstream else client.received
         slot.reached = max(slot.reached, position)
         slot.end(LOST)  # of a stage that began twice
+        chunk = self._chunk
+        told = upstream and chunk is not None and chunk.offset <= offset < chunk.end
         slot.perturbation = self._connection.began(
             slot.rule.name,
             slot.rule.type,
@@ -332,7 +395,10 @@ class Link(Pump):
             offset=position,
             since=None if upstream else client.since,
             chance=self._connection.chance(slot.rule),
+            trace=trace_of(chunk.data) if told and chunk is not None else "",
         )
+        if slot.perturbation.wait(self.release):
+            self._held = deque()
 
     def _client_offset(self, offset: int) -> int:
         """Where in the client's stream one is, at ``offset`` of this link's."""
@@ -346,6 +412,9 @@ class Link(Pump):
             self._pass_end()
             return
         self.withheld -= len(item.data)
+        if self.stream == UPSTREAM and self.other.intact:
+            for slot in self._slots:
+                slot.noted(item.offset, self.other.received)
         if self._backlog:
             self._backlog.append(memoryview(item.data))
         else:
@@ -424,7 +493,8 @@ class Link(Pump):
         if self.conversation is not None and self.conversation.full():
             return True
         return (
-            any(slot.stage.full for slot in self._slots)
+            self._held is not None
+            or any(slot.stage.full for slot in self._slots)
             or sum(slot.stage.held for slot in self._slots) >= HELD_LIMIT
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from seism.clock import Clock
+from seism.proxy.hold import Holds
 from seism_middleware.contract import PerturbationBegan, PerturbationEnded, PerturbedExchange
 
 logger = logging.getLogger(__name__)
@@ -18,12 +19,27 @@ Emit = Callable[[PerturbationBegan | PerturbationEnded], None]
 class Perturbation:
     """One that has begun; the only way to end it is here, and a second end is ignored."""
 
-    __slots__ = ("_account", "id", "open")
+    __slots__ = ("_account", "_client", "_held", "id", "open")
 
-    def __init__(self, account: Account, id: str) -> None:
+    def __init__(self, account: Account, id: str, client: str = "") -> None:
         self._account = account
+        self._client = client
+        self._held = 0.0
         self.id = id
         self.open = True
+
+    def wait(self, go_on: Callable[[], None]) -> bool:
+        """Whether an observer looks first; then ``go_on`` is called once it has, or in time."""
+        holds = self._account.holds
+        if not self.open or holds is None or not holds.wanted(self._client):
+            return False
+
+        def release(held: float) -> None:
+            self._held = held
+            go_on()
+
+        holds.wait(self.id, self._client, release)
+        return True
 
     def end(
         self,
@@ -31,12 +47,28 @@ class Perturbation:
         offset: int | None = None,
         draws: int = 0,
         drawn: tuple[float, ...] = (),
+        asked: tuple[int, ...] = (),
+        answers: tuple[int, ...] = (),
         **exchange: Any,
     ) -> None:
         """The fields are those of ``PerturbationEnded``; ``exchange``: those of one exchange."""
         if self.open:
             self.open = False
-            self._account._ended(self.id, outcome, offset, draws, drawn, **exchange)
+            now = self._account.now()
+            self._account.ended(
+                PerturbationEnded(
+                    self.id,
+                    now,
+                    outcome,
+                    offset,
+                    draws,
+                    drawn,
+                    held=self._held,
+                    asked=asked,
+                    answers=answers,
+                    **exchange,
+                )
+            )
 
 
 class Account:
@@ -44,8 +76,10 @@ class Account:
 
     def __init__(self, emit: Emit, clock: Clock) -> None:
         self._emit = emit
-        self._clock = clock
+        self.now = clock.now
         self._count = 0
+        self.holds: Holds | None = None
+        """Who wants to look before a toxic acts; None: nobody may."""
 
     def begin(
         self,
@@ -62,17 +96,20 @@ class Account:
         connection: int | None = None,
         chance: float | None = None,
         exchange: PerturbedExchange | None = None,
+        trace: str = "",
     ) -> Perturbation:
         """Emits the begin; the fields are those of ``PerturbationBegan``."""
         self._count += 1
-        perturbation = Perturbation(self, f"p{self._count}")
+        perturbation = Perturbation(self, f"p{self._count}", client)
+        # A reset that nobody has asked for has no stage that could wait.
+        hold = self.holds.wanted(client) if self.holds is not None and stream else 0.0
         self._say(
             PerturbationBegan(
                 perturbation=perturbation.id,
                 proxy=proxy,
                 toxic=toxic,
                 type=type,
-                at=self._clock.now(),
+                at=self.now(),
                 stream=stream,
                 client=client,
                 listen=listen,
@@ -82,21 +119,15 @@ class Account:
                 connection=connection,
                 chance=chance,
                 exchange=exchange,
+                trace=trace,
+                hold=hold,
             )
         )
         return perturbation
 
-    def _ended(
-        self,
-        id: str,
-        outcome: str,
-        offset: int | None,
-        draws: int,
-        drawn: tuple[float, ...],
-        **exchange: Any,
-    ) -> None:
-        now = self._clock.now()
-        self._say(PerturbationEnded(id, now, outcome, offset, draws, drawn, **exchange))
+    def ended(self, record: PerturbationEnded) -> None:
+        """Emits the end."""
+        self._say(record)
 
     def _say(self, record: PerturbationBegan | PerturbationEnded) -> None:
         try:

@@ -42,6 +42,10 @@ class Rule:
     """Which exchanges; None for a toxic that acts on bytes."""
     taken: set[int] = field(default_factory=set, compare=False)
     """The connections counted for ``connections``, by their numbers; survives changes."""
+    turn: int = 0
+    """Only the connection with the n-th turn since then, see ``seism.proxy.gate``; 0: any."""
+    turns: list[int] = field(default_factory=list, compare=False)
+    """Where the turns began that were counted for ``turn``; survives changes."""
 
     @classmethod
     def of(
@@ -53,6 +57,10 @@ class Rule:
         """
         toxic = build(registry.toxic(spec.type), spec.attributes, _attributes(where))
         which = exchanges(toxic, spec.exchange, protocol, where)
+        if spec.turn and toxic.connecting:
+            raise ConfigurationError(f"{where}: turn: {toxic.type} acts before there is any")
+        if spec.turn and which is not None:
+            raise ConfigurationError(f"{where}: turn: a fault has exchange.nth for that")
         return cls(
             spec.name or f"{spec.type}_{spec.stream}",
             spec.stream,
@@ -61,9 +69,10 @@ class Rule:
             spec.match,
             spec.connections,
             _matcher(toxic, spec.match, where),
-            toxic.common(),
-            spec.exchange,
-            which,
+            common=toxic.common(),
+            exchange=spec.exchange,
+            which=which,
+            turn=spec.turn,
         )
 
     @property

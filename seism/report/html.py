@@ -135,6 +135,8 @@ def _environment() -> jinja2.Environment:
         count=count,
         hit=summary.hit,
         reason=summary.reason,
+        recovered=summary.recovered,
+        told=summary.told,
     )
     return environment
 

@@ -35,9 +35,12 @@ def render(judgement: Judgement, strict: bool = False) -> str:
         "cells": [dataclasses.asdict(cell) for cell in judgement.cells],
         "cases": [dataclasses.asdict(case) for case in judgement.cases],
         "findings": judgement.findings,
+        "harms": [dataclasses.asdict(harm) for harm in judgement.harms],
+        "pools": [dataclasses.asdict(pool) for pool in judgement.pools],
         "never_fired": judgement.never_fired,
         "dropped": judgement.dropped,
         "warnings": judgement.warnings,
+        "flaky": judgement.flaky,
     }
     return json.dumps(_finite(document), indent=2, allow_nan=False) + "\n"
 

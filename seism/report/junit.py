@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
-from seism.report.summary import answer, backend, cause, reason
+from seism.report.summary import answer, backend, cause, reason, recovered, told
 from seism.report.text import clean, count, seconds
-from seism.verdict import AMBER, NOT_COVERED, RED, Cell, Judgement
+from seism.verdict import AMBER, NOT_COVERED, RED, Cell, Harm, Judgement
 
 
 def render(judgement: Judgement, strict: bool = False) -> str:
@@ -25,6 +25,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
         for cell in judgement.cells:
             if cell.perturbation == name:
                 _cell(_case(suite, group, cell.route), cell, strict)
+        _harms(suite, group, judgement, name, strict)
         if name in judgement.never_fired:
             _wrong(_case(suite, group, "fired"), "error", "never fired: it had no effect at all")
     for suite in root:
@@ -56,6 +57,24 @@ def _run(suite: ET.Element, judgement: Judgement) -> None:
     if judgement.warnings:
         lines = [f"warning: {clean(warning)}" for warning in judgement.warnings]
         ET.SubElement(steady, "system-out").text = "\n".join(lines)
+
+
+def _harms(suite: ET.Element, group: str, judgement: Judgement, name: str, strict: bool) -> None:
+    """One test case per kind of harm, and one for the pools."""
+    found: dict[str, list[Harm]] = {}
+    for harm in judgement.harms:
+        if harm.perturbation == name:
+            found.setdefault(harm.kind, []).append(harm)
+    for kind, harms in found.items():
+        case = _case(suite, group, kind)
+        lines = [told(harm) for harm in harms]
+        if any(harm.colour == RED or (strict and harm.colour == AMBER) for harm in harms):
+            _wrong(case, "failure", lines[0], lines)
+        else:
+            ET.SubElement(case, "system-out").text = "\n".join(lines)
+    pools = [recovered(pool) for pool in judgement.pools if pool.perturbation == name]
+    if pools:
+        ET.SubElement(_case(suite, group, "pools"), "system-out").text = "\n".join(pools)
 
 
 def _cell(case: ET.Element, cell: Cell, strict: bool) -> None:

@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from seism.report.text import clean, count
-from seism.verdict import AMBER, EARLIER, GREEN, NOT_COVERED, RED, SEVERITY, Case, Cell, Judgement
+from seism.report.text import clean, count, seconds
+from seism.verdict import (
+    AMBER,
+    EARLIER,
+    GREEN,
+    NOT_COVERED,
+    RED,
+    SEVERITY,
+    Case,
+    Cell,
+    Harm,
+    Judgement,
+    Pool,
+)
 
 UNPROVEN = "unproven"
 """Beside the colours: no steady state, or something never fired or was dropped."""
@@ -35,7 +47,7 @@ def headline(judgement: Judgement) -> str:
     if result == RED:
         broken = {cell.route for cell in judgement.cells if cell.colour == RED}
         if not broken:
-            return f"Red: no route breaks, but {count(len(judgement.findings), 'worker finding')}."
+            return f"Red: no route breaks, but {_beside(judgement)}."
         hitters = {cell.perturbation for cell in judgement.cells if cell.colour == RED}
         among = f"{len(broken)} of {routes} {'breaks' if len(broken) == 1 else 'break'}"
         return (
@@ -52,6 +64,39 @@ def headline(judgement: Judgement) -> str:
             f"Green: {routes} {held} under {count(len(judgement.perturbations), 'perturbation')}."
         )
     return "No verdict: no perturbation touched any route."
+
+
+def _beside(judgement: Judgement) -> str:
+    found = count(len(judgement.findings), "worker finding")
+    harms = sum(harm.colour == RED for harm in judgement.harms)
+    if not harms:
+        return found
+    more = f" and {found}" if judgement.findings else ""
+    return f"{count(harms, 'harm')} stay{'s' if harms == 1 else ''} behind{more}"
+
+
+def told(harm: Harm) -> str:
+    """``lost under db down: ...``; what is only possible never reads as certain."""
+    sure = "exact" if harm.exact else "possible"
+    under = f" under {harm.perturbation}" if harm.perturbation else ""
+    return clean(f"{harm.kind}{under}: {harm.what} ({sure}, evidence: {harm.evidence})", 600)
+
+
+def recovered(pool: Pool) -> str:
+    """``worker w, db under db down: 4 connections before, 4 after, as before after 0.2 s``."""
+    if pool.seconds is None:
+        how = "not as before by the end"
+    else:
+        how = f"as before after {seconds(pool.seconds)} and {count(pool.requests or 0, 'request')}"
+    return clean(
+        f"worker {pool.worker}, {pool.backend} under {pool.perturbation}: "
+        f"{pool.before} connections before, {pool.after} after, {how}{_vitals(pool)}"
+    )
+
+
+def _vitals(pool: Pool) -> str:
+    memory = "" if pool.rss_slope is None else f"; memory {pool.rss_slope:+.1f} MB per 100 requests"
+    return memory if pool.cpu is None else f"{memory}; CPU {pool.cpu:.1f} times the control run's"
 
 
 def _gaps(judgement: Judgement) -> str:

@@ -24,7 +24,9 @@ from seism.report.summary import (
     headline,
     outcome,
     reason,
+    recovered,
     tally,
+    told,
     worst_cells,
 )
 from seism.report.text import clean, count, seconds
@@ -37,6 +39,7 @@ STYLES = {RED: "bold red", AMBER: "yellow", GREEN: "green", NOT_COVERED: "dim", 
 SYMBOLS = {RED: "✗", AMBER: "▲", GREEN: "✓", NOT_COVERED: "·", UNPROVEN: "?"}
 ASCII = {RED: "X", AMBER: "!", GREEN: "+", NOT_COVERED: "-", UNPROVEN: "?"}
 
+_HARMS = {RED: "Harmed", AMBER: "Harmed, a little", GREEN: "Seen, without proof of harm"}
 _ROUTE = 20
 """Columns that a route needs at least to be readable when it is folded."""
 _SHORT = {NOT_COVERED: "none"}
@@ -53,6 +56,11 @@ def show(
     if judgement.cells:
         _table(judgement, console)
     _worst(judgement, console)
+    for colour in (RED, AMBER, GREEN):
+        found = [told(harm) for harm in judgement.harms if harm.colour == colour]
+        _list(console, _HARMS[colour], found, STYLES[colour])
+    gone = [recovered(pool) for pool in judgement.pools if pool.seconds is None]
+    _list(console, "Pools that have not recovered", gone, "default")
     _list(console, "Findings about a worker", judgement.findings, STYLES[RED])
     _list(console, "Never fired", judgement.never_fired, STYLES[UNPROVEN])
     if judgement.dropped:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from seism.report import html, json, junit
+from seism.report import html, json, junit, markdown
 from seism.verdict import Judgement
 
 Render = Callable[[Judgement, bool], str]
@@ -15,6 +15,7 @@ REPORTS: dict[str, Render] = {
     "report.json": json.render,
     "junit.xml": junit.render,
     "report.html": html.render,
+    "summary.md": markdown.render,
 }
 """File name -> its view. A new report is one module and one line here."""
 

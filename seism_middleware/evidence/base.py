@@ -14,7 +14,7 @@ from seism_middleware.request import Request
 class Case:
     """One perturbation: what is known of it, and who has been linked to it."""
 
-    __slots__ = ("began", "connection", "due", "ended", "linked", "trap", "tries")
+    __slots__ = ("began", "connection", "due", "ended", "linked", "owned", "possible", "trap")
 
     def __init__(self, began: PerturbationBegan) -> None:
         self.began = began
@@ -24,8 +24,11 @@ class Case:
         self.linked: dict[str | None, str] = {}
         """Request's id -> role."""
         self.trap: Callable[[Claim], None] | None = None
-        self.tries = 0
-        self.due = 0.0
+        self.owned = False
+        """The connection is not known, but it is this process's."""
+        self.possible: Finding | None = None
+        """What is told of such a connection if nothing better becomes known until ``due``."""
+        self.due: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 
 from seism_middleware.contract import UPSTREAM
@@ -25,15 +26,20 @@ class ClaimsEvidence:
             return None
         claims = connection.history()
         if connection.opaque:
-            return self._by_time(case, claims)
+            return self._by_time(case, connection, claims)
         start = connection.sent if began.offset is None else began.offset
         if began.stream == UPSTREAM:
-            for claim in reversed(claims):
-                if claim.length and claim.offset <= start < claim.end:
-                    return self._finding([Found(claim.request, claim.sure, "bytes")])
+            covers = [c for c in claims if c.length and c.offset <= start < c.end]
+            if any(claim.unknown for claim in covers):
+                return None
+            if covers:
+                # Of several, as a connection is shared by threads, none is sure.
+                return self._finding(Found(c.request, c.sure, "bytes") for c in covers)
         since = start if began.since is None else began.since
         sent = [c for c in claims if c.length and c.offset < start]
         window = [c for c in sent if c.end > since]
+        if any(claim.unknown for claim in window or sent[-1:]):
+            return None
         if window:
             return self._waiters(case, connection, claims, window)
         return self._last(case, connection, claims, sent[-1]) if sent else None
@@ -48,7 +54,7 @@ class ClaimsEvidence:
         claims = [
             c
             for c in connection.history()
-            if c.length and c.offset < ended.offset and c.end > began.offset
+            if c.length and c.offset < ended.offset and c.end > began.offset and not c.unknown
         ]
         if began.stream == UPSTREAM:
             return self._finding(Found(c.request, c.sure, "bytes") for c in claims)
@@ -83,13 +89,20 @@ class ClaimsEvidence:
         exact = last.sure and not _others(claims, at, {request})
         return self._finding([Found(request, exact, "last")])
 
-    def _by_time(self, case: Case, claims: list[Claim]) -> Finding:
-        """Offsets mean nothing here: those in flight that had used the connection."""
+    def _by_time(self, case: Case, connection: Connection, claims: list[Claim]) -> Finding | None:
+        """Offsets mean nothing here: those in flight that had used the connection.
+
+        Of a connection of one user at a time it is the last one, if the replies of those
+        before it had come when it began to send.
+        """
         at = case.began.at
-        found = {
-            c.request: None for c in claims if c.at <= at and c.request and c.request.in_flight(at)
-        }
-        exact = len(found) == 1 and all(c.sure for c in claims if c.request in found)
+        sent = [c for c in claims if c.at <= at]
+        if sent and sent[-1].unknown:
+            return None
+        found = {c.request: None for c in sent if c.request and c.request.in_flight(at)}
+        if len(found) > 1 and not connection.shared and "h2" not in sys.modules:
+            found = {r: None for r in [sent[-1].request] if r}
+        exact = len(found) == 1 and all(c.sure for c in sent if c.request in found)
         return self._finding((Found(request, exact, "last") for request in found), not found)
 
     def _finding(self, found: Iterable[Found] = (), idle: bool = False) -> Finding:

@@ -16,9 +16,14 @@ class ConnectEvidence:
     def first(self, case: Case) -> Finding | None:
         if not case.began.client:
             return self._failed(case)
-        if case.connection is None:
+        connection, offset = case.connection, case.began.offset
+        if connection is None or connection.opaque:
             return None
-        opener = case.connection.opener
+        start = connection.sent if offset is None else offset
+        for claim in connection.history():
+            if claim.length and (claim.offset < start or (claim.unknown and claim.offset == start)):
+                return None
+        opener = connection.opener
         if opener is not None and opener.in_flight(case.began.at):
             return Finding(CONNECT, (Found(opener, True),))
         return Finding(CONNECT, (), idle=True)

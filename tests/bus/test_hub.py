@@ -13,7 +13,7 @@ from gevent.socket import socketpair
 
 from seism.bus.hub import Hub
 from seism.clock import MonotonicClock
-from seism.journal import SCHEMA, Journal, Manifest, Missing, WorkerLeft, read
+from seism.journal import BROKEN, SCHEMA, Journal, Manifest, Missing, WorkerLeft, read
 from seism_middleware import contract
 from seism_middleware.contract import (
     Census,
@@ -125,7 +125,7 @@ def test_a_worker_that_dies_leaves_no_response(hub: Hub, path: Path) -> None:
     ended = {r.request: r for r in records if isinstance(r, RequestEnded)}
     assert ended["w-1"] == ENDED
     assert (ended["w-2"].status, ended["w-2"].body, ended["w-2"].route) == (None, "none", "/slow")
-    assert records[-1] == WorkerLeft(records[-1].at, False, 1)
+    assert records[-1] == WorkerLeft(records[-1].at, False, 1, BROKEN)
 
 
 def test_perturbations_reach_every_worker(hub: Hub) -> None:

@@ -147,14 +147,14 @@ def test_wrong_usage(arguments: list[str]) -> None:
         )
         for command in commands.split()
     ]
-    + [["proxy"], ["toxic"], ["reset"], ["tail"], ["check"], ["serve"]],
+    + [["proxy"], ["toxic"], ["reset"], ["tail"], ["check"], ["serve"], ["new"]],
     ids=" ".join,
 )
 def test_help(path: list[str]) -> None:
     done = CliRunner().invoke(cli, [*path, "--help"])
     assert done.exit_code == 0
     assert all(len(line) <= 80 for line in done.output.splitlines())
-    if path[-1] in ("add", "update", "tail", "check", "proxy", "toxic"):
+    if path[-1] in ("add", "update", "tail", "check", "proxy", "toxic", "new"):
         assert "Example" in done.output
 
 

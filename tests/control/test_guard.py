@@ -71,3 +71,12 @@ def test_the_token() -> None:
     for wrong in ("", "sécret", "Bearer", "Bearer x", "Basic sécret", "Bearer sécret2"):
         with pytest.raises(Unauthorized):
             guard.check({"host": ME, "authorization": wrong})
+
+
+def test_what_is_public_needs_no_token_and_is_guarded_all_the_same() -> None:
+    guard = Guard("127.0.0.1", "secret")
+    guard.check({"host": ME, "user-agent": BROWSER}, public=True)
+    with pytest.raises(Forbidden):
+        guard.check({"host": ME, "origin": "http://evil.example"}, public=True)
+    with pytest.raises(Forbidden):
+        Guard("127.0.0.1", None).check({"host": ME, "user-agent": BROWSER}, public=True)

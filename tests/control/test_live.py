@@ -184,6 +184,19 @@ def test_perturbations_requests_and_refusals_are_counted(through: Through) -> No
     assert after['seism_records_dropped_total{from="journal"}'] == 0
 
 
+def test_connections_that_are_understood_no_more_are_counted_and_shown(through: Through) -> None:
+    control = through.control
+    control.call("PATCH", "/proxies/backend", {"protocol": "redis"})
+    client, server = through.pair()
+    client.sendall(b"MONITOR\r\n")
+    assert server.recv(100) == b"MONITOR\r\n"
+    name = 'seism_connections_opaque_total{proxy="backend",reason="MONITOR"}'
+    until(lambda: samples(control).get(name) == 1)
+    (shown,) = control.call("GET", "/seism/connections")["connections"]
+    assert (shown["protocol"], shown["opaque"]) == ("redis", "MONITOR")
+    assert through.shown["opaque"] == {"MONITOR": 1}
+
+
 def test_the_text_is_prometheus_own(through: Through) -> None:
     content_type, text = scrape(through.control)
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"

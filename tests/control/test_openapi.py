@@ -118,10 +118,16 @@ def test_every_route_succeeds_as_declared(served: Control, declared: Declared) -
     call("POST", "/reset", "/reset")
     call("POST", "/seism/phase", "/seism/phase", {"phase": "steady", "step": None, "name": "x"})
     call("POST", "/seism/load", "/seism/load", {"segment": "x", "requests": 0, "routes": {}})
+    call("POST", "/seism/plan", "/seism/plan", {"steps": [{"name": "x"}]})
+    call("POST", "/seism/leases", "/seism/leases", {"seconds": 60})
+    for method in ("PUT", "DELETE"):
+        call(method, "/seism/leases/lease-1", "/seism/leases/{lease}")
     call("POST", "/seism/census", "/seism/census", None)
     for path in ("/version", "/metrics", "/seism/workers", "/seism/connections?limit=1",
-                 "/seism/events?since=start", "/seism/openapi.json", "/seism/stream"):  # fmt: skip
+                 "/seism/events?since=start", "/seism/openapi.json", "/seism/stream",
+                 "/seism/"):  # fmt: skip
         call("GET", path, path.partition("?")[0])
+    call("GET", "/seism/assets/page.js", "/seism/assets/{name}")
     assert done == {
         (method, path) for path, methods in declared.operations.items() for method in methods
     }

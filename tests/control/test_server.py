@@ -87,8 +87,12 @@ def test_requests_are_guarded_too(api: Control) -> None:
     assert api("GET", "/version").headers["WWW-Authenticate"] == "Bearer"
     bearer = {"Authorization": "Bearer secret"}
     assert api("GET", "/version", headers=bearer).status == 200
-    browser = {**bearer, "User-Agent": "Mozilla/5.0"}
-    assert api("GET", "/version", headers=browser).status == 403
+    # A browser cannot send the token for another site's page: the token is proof enough.
+    browser = {"User-Agent": "Mozilla/5.0"}
+    assert api("GET", "/version", headers={**bearer, **browser}).status == 200
+    assert api("GET", "/version", headers=browser).status == 401
+    foreign = {**bearer, **browser, "Origin": "http://evil.example"}
+    assert api("GET", "/version", headers=foreign).status == 403
 
 
 def test_nothing_is_written_to_standard_error(

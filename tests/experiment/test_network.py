@@ -8,7 +8,7 @@ import pytest
 
 from seism.errors import ConfigurationError
 from seism.experiment.config import load
-from seism.experiment.runner import places
+from seism.experiment.session import placeholders
 from seism.model import ClientTls, ProxySpec, ServerTls
 
 CONFIG = """
@@ -55,5 +55,9 @@ def test_mistakes(tmp_path: Path, was: str, becomes: str, message: str) -> None:
 
 
 def test_placeholders() -> None:
-    assert places("db", "[::1]:80") == {"db.address": "[::1]:80", "db.host": "::1", "db.port": "80"}
-    assert places("db", "unix:/s") == {"db.address": "unix:/s", "db.path": "/s"}
+    assert placeholders("db", "[::1]:80") == {
+        "db.address": "[::1]:80",
+        "db.host": "::1",
+        "db.port": "80",
+    }
+    assert placeholders("db", "unix:/s") == {"db.address": "unix:/s", "db.path": "/s"}

@@ -30,6 +30,10 @@ async def empty(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
+async def status(request: web.Request) -> web.Response:
+    return web.Response(status=int(request.match_info["status"]))
+
+
 async def websocket(request: web.Request) -> web.WebSocketResponse:
     socket = web.WebSocketResponse()
     await socket.prepare(request)
@@ -44,6 +48,7 @@ def main(port: int) -> None:
     app.add_routes([web.get("/plain", plain), web.get("/stream", stream)])
     app.add_routes([web.get("/plain/{id}", plain), web.get("/websocket", websocket)])
     app.add_routes([web.delete("/items/{id}", empty), web.post("/echo", echo)])
+    app.router.add_get("/status/{status}", status)
     app.add_routes([web.put("/echo", echo)])
     web.run_app(app, host="127.0.0.1", port=port, print=None)
 

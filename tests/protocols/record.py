@@ -64,6 +64,7 @@ class Relay:
         self.port: int = self._listener.getsockname()[1]
         self.connections: list[Chunks] = []
         self._threads: list[threading.Thread] = []
+        self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
         self._spawn(self._accept)
 
@@ -78,6 +79,7 @@ class Relay:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(("127.0.0.1", self._backend), 10)
                 server.settimeout(None)
+                self._sockets += (client, server)
                 chunks: Chunks = []
                 self.connections.append(chunks)
                 self._spawn(self._pass, client, server, "upstream", chunks)
@@ -96,6 +98,8 @@ class Relay:
         self._listener.close()
         for thread in self._threads:
             thread.join(10)
+        for one in self._sockets:
+            one.close()
 
 
 @contextmanager

@@ -16,6 +16,15 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 
 class Handler:
+    def __init__(self) -> None:
+        self._messages = 0
+
+    async def handle_VRFY(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str
+    ) -> str:
+        """``VRFY count`` tells how many messages have been delivered."""
+        return f"252 {self._messages}" if address == "count" else "252 Cannot VRFY user"
+
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
@@ -25,6 +34,7 @@ class Handler:
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        self._messages += 1
         return "250 OK"
 
 
@@ -38,10 +48,10 @@ async def main(port: int) -> None:
     logging.getLogger("mail.log").setLevel(logging.ERROR)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
-    loop = asyncio.get_running_loop()
+    loop, handler = asyncio.get_running_loop(), Handler()
     server = await loop.create_server(
         lambda: SMTP(
-            Handler(),
+            handler,
             tls_context=context,
             authenticator=authenticate,
             auth_require_tls=False,

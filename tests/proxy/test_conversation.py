@@ -447,3 +447,27 @@ def test_only_the_first_connections(behind: Speaking) -> None:
     first[0].sendall(GET)
     assert read_exactly(first[0], len(LOADING)) == LOADING
     relayed(*second, GET)
+
+
+@pytest.mark.parametrize("end", [b"SUBSCRIBE news\r\n", b"*1\r\n+what\r\n"])
+def test_what_is_late_is_not_lost_when_the_codec_gives_up(behind: Speaking, end: bytes) -> None:
+    client, server = behind.pair()
+    behind.arm("exchange_delay", delay=60_000)
+    relayed(client, server, GET)
+    server.sendall(b"$1\r\nv\r\n")
+    eventually(lambda: behind.proxies.began)
+    relayed(client, server, end)
+    assert read_exactly(client, 7) == b"$1\r\nv\r\n"
+    assert behind.outcomes(1) == ["removed"]
+    relayed(server, client, b"whatever it is")
+
+
+def test_nothing_follows_the_end_of_a_connection(behind: Speaking) -> None:
+    """Not even the next reply, which has come with the one that was lost, to a slow client."""
+    client, server = behind.pair()
+    behind.arm("exchange_close", when="served")
+    behind.proxies.toxic("redis", "latency", latency=100)
+    client.sendall(PING + GET + PING)
+    assert read_exactly(server, len(PING + GET + PING)) == PING + GET + PING
+    server.sendall(PONG + b"$1\r\nv\r\n" + PONG)
+    assert read_all(client) == PONG

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from seism.errors import ConfigurationError
-from seism.model import ClientTls, ProxySpec, ServerTls
+from seism.model import ClientTls, ProxySpec, ServerTls, ToxicSpec
+from seism.protocols.redis_faults import RedisBusy
 from tests.proxy.ends import End, Listening, PlainEnd, Tls, TlsEnd, connect, listen, pair, raw, spec
 from tests.proxy.harness import Proxies, eventually
 
@@ -60,6 +61,22 @@ def test_toxics_see_plaintext_and_offsets_count_it(
     (began,) = proxies.began
     assert (began.offset, began.listen) == (5, proxy.listen)
     assert proxies.ended(1)[0].offset == 7
+    eventually(lambda: proxy.connections == 0)
+
+
+def test_faults_act_on_what_is_inside(
+    proxies: Proxies, server: Listening, tmp_path: Path, tls: Tls
+) -> None:
+    made = replace(spec("a", "tls", server, tmp_path, tls), protocol="redis")
+    proxy = proxies.create(made, [ToxicSpec("redis_busy", exchange={"kind": "GET"})])
+    with pair("tls", proxy.listen, server, tls) as (client, there):
+        client.sendall(b"PING\r\nGET k\r\nPING\r\n")
+        assert read(there, 12) == b"PING\r\n" * 2
+        there.sendall(b"+PONG\r\n" * 2)
+        told = b"+PONG\r\n-BUSY " + RedisBusy.text.encode() + b"\r\n+PONG\r\n"
+        assert read(client, len(told)) == told
+    (began,), (ended,) = proxies.began, proxies.ended(1)
+    assert (began.offset, ended.offset) == (6, 13)
     eventually(lambda: proxy.connections == 0)
 
 

@@ -13,7 +13,9 @@ from seism.verdict import (
     SEVERITY,
     Case,
     Cell,
+    Harm,
     Judgement,
+    Pool,
     Steady,
 )
 
@@ -154,6 +156,23 @@ def leaking() -> Judgement:
     return replace(green(), colour=RED, findings=(finding,))
 
 
+def harmed() -> Judgement:
+    """Every route holds, and a pool lost a connection; one request may have been harmed."""
+    lost = Harm(
+        "lost", "database-down", RED, "1 of the 4 connections of worker w1 was not opened again",
+        "census", True, "database", "w1",
+    )  # fmt: skip
+    possible = Harm(
+        "crosstalk", "cache-slow", GREEN, "w1-8 was possibly answered with a reply to w1-7",
+        "ledger", False, "cache", "w1", "127.0.0.1:4711", ("w1-8",), "p-3",
+    )  # fmt: skip
+    pools = (
+        Pool("database-down", "w1", "database", 4, 0, 3),
+        Pool("cache-slow", "w1", "cache", 4, 4, 4, 0.25, 3, 0.1, 1.2),
+    )
+    return replace(green(), colour=RED, harms=(lost, possible), pools=pools)
+
+
 def unsteady() -> Judgement:
     """An app that was broken before it began."""
     return replace(
@@ -197,6 +216,8 @@ def hostile(text: str) -> Judgement:
         ),
         cases=(case, exact),
         findings=(text,),
+        harms=(Harm(text, text, RED, text, text, True, text, text, text, (text,), text),),
+        pools=(Pool(text, text, text, 1, None, 0),),
         never_fired=(text, other),
         dropped=1,
         warnings=(text,),
@@ -207,6 +228,7 @@ ALL = {
     "green": green(),
     "mixed": mixed(),
     "leaking": leaking(),
+    "harmed": harmed(),
     "unsteady": unsteady(),
     "gappy": gappy(),
     **{f"hostile {number}": hostile(text) for number, text in enumerate(HOSTILE)},

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from seism.report.json import SCHEMA, render
-from seism.verdict import Case, Cell, Judgement, Steady
+from seism.verdict import Case, Cell, Harm, Judgement, Pool, Steady
 from tests.report import known
 from tests.report.test_text import ANYTHING
 
@@ -31,6 +31,11 @@ def again(document: dict[str, Any]) -> Judgement:
         cells=tuple(cells),
         cases=tuple(map(case, document["cases"])),
         findings=tuple(document["findings"]),
+        harms=tuple(
+            Harm(**{**values, "requests": tuple(values["requests"])})
+            for values in document["harms"]
+        ),
+        pools=tuple(Pool(**values) for values in document["pools"]),
         never_fired=tuple(document["never_fired"]),
         dropped=document["dropped"],
         warnings=tuple(document["warnings"]),

@@ -142,3 +142,13 @@ def test_no_red_file_passes() -> None:
     amber = replace(known.green().cells[0], colour=AMBER)
     judgement = replace(known.green(), colour=AMBER, cells=(amber,))
     assert check(render(judgement, strict=True)).attrib["failures"] == "1"
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_harm_fails_where_it_is_red(strict: bool) -> None:
+    found = results(known.harmed(), strict)
+    lost = found["seism.database.database-down", "lost"]
+    assert isinstance(lost, Failure)
+    assert "1 of the 4 connections of worker w1" in str(lost.message)
+    assert found["seism.cache.cache-slow", "crosstalk"] is None
+    assert found["seism.cache.cache-slow", "pools"] is None

@@ -90,6 +90,19 @@ def test_gaps_and_findings_are_named() -> None:
     assert "Steady state not met GET /session answers 500 to 31 of 96 requests" in unsteady
 
 
+def test_harm_is_named() -> None:
+    text = words(shown(known.harmed(), 120))
+    for part in (
+        "Harmed lost under database-down: 1 of the 4 connections of worker w1 was not opened",
+        "again (exact, evidence: census)",
+        "Seen, without proof of harm crosstalk under cache-slow: w1-8 was possibly answered",
+        "with a reply to w1-7 (possible, evidence: ledger)",
+        "worker w1, database under database-down: 4 connections before, 3 after, not as before",
+        "✗ Red: no route breaks, but 1 harm stays behind.",
+    ):
+        assert part in text, part
+
+
 def test_markup_is_text() -> None:
     text = words(shown(known.hostile("[red]x[/red][/]"), color_system="truecolor"))
     assert "[red]x[/red][/]" in text

@@ -127,3 +127,12 @@ def test_processes_of_one_host_share_a_clock() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == contract.clock_domain()
+
+
+def test_the_exchange_of_a_perturbation_comes_back() -> None:
+    exchange = contract.PerturbedExchange(3, "GET", "command", trace="0af7651916cd43dd")
+    record = contract.PerturbationBegan("p1", "cache", "f", "redis_nil", 1.0, exchange=exchange)
+    assert decode(encode(record)) == (record, None)
+    values = to_dict(record)
+    del values["exchange"]
+    assert from_dict(values).exchange is None

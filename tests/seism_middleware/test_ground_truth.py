@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -71,15 +73,18 @@ def began(offset: int, client: str, forwarder: Forwarder, stream: str, since: An
 def judge(ledger: Ledger, forwarder: Forwarder, shared: bool) -> None:
     """Ask for every identifier that was received; all answers exact, none wrong."""
     asked = replies = 0
+    sends: Counter[tuple[str, str]] = Counter()
     correlator = Correlator(ledger, lambda link: None)
     for client, sent in forwarder.sent.items():
         truth = [(m.start(), m[1].decode()) for m in IDENTIFIER.finditer(bytes(sent))]
         for offset, request in truth:
             asked += 1
             links = correlator.resolve(began(offset, client, forwarder, UPSTREAM, None))
-            assert links == [
+            assert [replace(link, send=0) for link in links] == [
                 Link(f"{client}/upstream/{offset}", request, "ledger", True, "hit", "bytes")
             ]
+            sends[client, request] += 1
+            assert links[0].send >= sends[client, request]
         for since, offset in [] if shared else forwarder.replies[client]:
             waiting = {request for at, request in truth if since <= at < offset}
             if len(waiting) == 1:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import socket
+import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from seism_middleware.contract import Proxied
-from seism_middleware.ledger import MAX_HISTORY, Connection, Ledger, address_text
+from seism_middleware.ledger import EXPECTED, MAX_HISTORY, Connection, Ledger, address_text
 from seism_middleware.request import Request, current
 
 SENDS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 100), st.integers(0, 100)))
@@ -57,7 +59,7 @@ def test_history_is_bounded() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         for _ in range(MAX_HISTORY + 10):
             connection = Connection("db", listener, 0.0, None)
-            ledger._add(connection)
+            ledger.add(connection)
         assert len(ledger) == 1
         assert len(ledger._closed) == MAX_HISTORY
         (known,) = ledger._by_local.values()
@@ -69,3 +71,55 @@ def test_address_text() -> None:
     assert address_text(("127.0.0.1", 1)) == "127.0.0.1:1"
     assert address_text(("::ffff:127.0.0.1", 1, 0, 0)) == "127.0.0.1:1"
     assert address_text(("::1", 1, 0, 0)) == "[::1]:1"
+
+
+def test_what_was_sent_before_the_proxies_were_known_is_claimed() -> None:
+    ledger, request = Ledger(), Request("r1", "GET", 0.0)
+    ledger.expect()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as proxy,
+        socket.create_server(("127.0.0.1", 0)) as other,
+        socket.create_connection(proxy.getsockname()) as proxied,
+        socket.create_connection(other.getsockname()) as elsewhere,
+    ):
+        token = current.set(request)
+        for sock in (proxied, elsewhere):
+            connection = ledger.adopt(sock)
+            assert connection is not None
+            ledger.claim(connection, 7, sock)
+        current.reset(token)
+        assert len(ledger) == 0
+        ledger.watch(1, [Proxied("db", *proxy.getsockname())])
+        found = ledger.find(address_text(proxied.getsockname()), "", 1e9)
+        assert found is not None
+        assert (found.backend, [(c.request, c.length) for c in found.claims]) == (
+            "db", [(request, 7)],
+        )  # fmt: skip
+        assert ledger.find(address_text(elsewhere.getsockname()), "", 1e9) is None
+        assert ledger.adopt(elsewhere) is None
+        assert len(ledger) == 1
+        assert [c.backend for c in request.exchanges if c.backend] == ["db"]
+
+
+def test_nobody_is_followed_for_long_where_no_sidecar_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ledger = Ledger()
+    ledger.expect()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        socket.create_connection(other.getsockname()) as sock,
+    ):
+        assert ledger.adopt(sock) is not None
+        end = time.monotonic() + EXPECTED
+        monkeypatch.setattr("seism_middleware.ledger._monotonic", lambda: end)
+        ledger.prune()
+        assert ledger.table == {sock.fileno(): None}
+        assert ledger.backend_of(other.getsockname()) is None
+
+
+def test_proxies_that_are_known_need_no_patience() -> None:
+    ledger = Ledger()
+    ledger.watch(1, [Proxied("db", "127.0.0.1", 10)])
+    ledger.expect()
+    assert ledger.backend_of(("127.0.0.1", 11)) is None

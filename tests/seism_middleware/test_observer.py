@@ -56,7 +56,7 @@ def test_the_whole_way_of_a_perturbation_and_a_census(peer: Peer) -> None:
                 address_text(address), "", 0,
             )
         )  # fmt: skip
-        assert peer.wait(Link) == [Link("p1", ended.request, "ledger", True, "hit", "bytes")]
+        assert peer.wait(Link) == [Link("p1", ended.request, "ledger", True, "hit", "bytes", 1)]
         peer.tell(CensusAsked("c1"))
         census = peer.wait(Census)[0]
         (row,) = census.connections

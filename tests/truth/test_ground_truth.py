@@ -7,50 +7,18 @@ the very bytes that were perturbed.
 
 from __future__ import annotations
 
-import http.client
 import random
-import re
 import subprocess
 import sys
-import threading
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from seism.client import Control
 from seism.demo.backends import Backends
-from seism.journal import read
-from seism_middleware.contract import Link, PerturbationBegan, PerturbationEnded
 from tests.processes import app, process, settled, sidecar
-
-REQUESTS = 2000
-AT_ONCE = 32
-KEY = re.compile(rb"<([0-9a-z]+-[0-9]+)>")
-
-
-@dataclass(frozen=True)
-class Perturbed:
-    """One perturbation: which requests the payload names, and which were linked."""
-
-    truth: frozenset[str]
-    links: tuple[Link, ...]
-
-
-def wrong(perturbed: list[Perturbed], renamed: Mapping[str, str] | None = None) -> int:
-    """How many perturbations are linked to other requests than the payload names.
-
-    ``renamed`` mixes up the ids of the truth, for the proof that this can fail.
-    """
-    renamed = renamed or {}
-    return sum(
-        {link.request for link in item.links} != {renamed.get(key, key) for key in item.truth}
-        for item in perturbed
-    )
+from tests.truth.measure import REQUESTS, collect, drive, wrong
 
 
 @pytest.fixture(scope="module")
@@ -100,77 +68,3 @@ def test_every_link_is_right(
     keys = sorted({key for item in perturbed for key in item.truth})
     shuffled = dict(zip(keys, random.Random(1).sample(keys, len(keys)), strict=True))
     assert wrong(perturbed, shuffled) > 0.9 * len(perturbed)
-
-
-def drive(port: int, control: Control) -> Counter[int]:
-    """Send the requests; meanwhile toxics come and go."""
-    statuses: Counter[int] = Counter()
-    left = iter(range(REQUESTS))
-    lock = threading.Lock()
-
-    def worker() -> None:
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
-            while True:
-                with lock:
-                    if next(left, None) is None:
-                        return
-                connection.request("GET", "/")
-                with connection.getresponse() as response:
-                    response.read()
-                with lock:
-                    statuses[response.status] += 1
-
-    workers = [threading.Thread(target=worker) for _ in range(AT_ONCE)]
-    for thread in workers:
-        thread.start()
-    rng = random.Random(7)
-    while any(thread.is_alive() for thread in workers):
-        toxic = {
-            "name": "toxic",
-            "type": "latency",
-            "stream": "upstream",
-            "toxicity": rng.choice([0.5, 1.0]),
-            "attributes": {"latency": rng.choice([5, 20]), "jitter": rng.choice([0, 5])},
-        }
-        if rng.random() < 0.2:
-            toxic |= {"type": "reset_peer", "attributes": {"timeout": 0}, "toxicity": 0.3}
-        control.add_toxic("backend", toxic)
-        for _ in range(rng.randint(1, 5)):
-            time.sleep(0.02)
-        control.remove_toxic("backend", "toxic")
-        time.sleep(0.015)
-    for thread in workers:
-        thread.join()
-    return statuses
-
-
-def collect(journal: Path, taps: Path) -> tuple[list[Perturbed], int]:
-    """Each perturbation whose bytes name a request, and how many there are without."""
-    began: dict[str, PerturbationBegan] = {}
-    ended: dict[str, PerturbationEnded] = {}
-    links: dict[str, list[Link]] = {}
-    for entry in read(journal):
-        if isinstance(entry.record, PerturbationBegan):
-            began[entry.record.perturbation] = entry.record
-        elif isinstance(entry.record, PerturbationEnded):
-            ended[entry.record.perturbation] = entry.record
-        elif isinstance(entry.record, Link):
-            links.setdefault(entry.record.perturbation, []).append(entry.record)
-    assert began.keys() == ended.keys()
-    found, blind = [], 0
-    for key, first in began.items():
-        last = ended[key].offset
-        assert first.offset is not None
-        assert last is not None
-        truth = named(taps / first.source, first.offset, last)
-        if truth:
-            found.append(Perturbed(truth, tuple(links.get(key, ()))))
-        else:
-            blind += 1
-    return found, blind
-
-
-def named(stream: Path, start: int, end: int) -> frozenset[str]:
-    """The ids in the bytes ``[start, end)`` of one connection."""
-    data = stream.read_bytes() if stream.exists() else b""
-    return frozenset(match[1].decode() for match in KEY.finditer(data[start:end]))

@@ -13,7 +13,7 @@ import pytest
 
 from seism.client import Control
 from seism.demo.backends import Backends
-from seism.journal import WorkerLeft, read
+from seism.journal import DIED, WorkerLeft, read
 from seism_middleware.contract import RequestBegun, RequestEnded
 from tests.processes import app, settled, sidecar, until
 
@@ -88,4 +88,6 @@ def test_sigkill_in_mid_request(kind: str, client: str, tmp_path: Path) -> None:
     assert begun == ended.keys()
     assert len(unanswered) >= 8
     assert unanswered.isdisjoint(received)
-    assert [(record.orderly, record.unanswered) for record in left] == [(False, len(unanswered))]
+    (record,) = left
+    assert (record.orderly, record.unanswered) == (False, len(unanswered))
+    assert record.reason == DIED

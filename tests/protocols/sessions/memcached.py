@@ -70,13 +70,14 @@ def _(port: int) -> None:
     client.disconnect_all()
 
 
-@SESSIONS.add("pylibmc-binary", "set getk getk getk noop incr delete getk append quit")
+@SESSIONS.add("pylibmc-binary", "set getk getk getk noop set incr delete getk append quit")
 def _(port: int) -> None:
     client = pylibmc.Client([f"127.0.0.1:{port}"], binary=True)
     client.set("p", "value")
     assert client.get("p") == "value"
     assert client.get_multi(["p", "q"]) == {"p": "value"}
-    assert client.incr("count") == 3
+    client.set("number", 2)
+    assert client.incr("number") == 3
     assert client.delete("p")
     assert client.get("p") is None
     assert not client.append("p", "more")

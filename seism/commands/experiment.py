@@ -1,0 +1,269 @@
+"""The commands that run an experiment: what they share, and ``run``, ``replay``, ``shrink``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seism.errors import Unavailable
+
+if TYPE_CHECKING:
+    from seism.experiment.config import Planned
+    from seism.verdict import Judgement
+
+SEED_HELP = "The root of all chance.  [default: the file's, else 1]"
+JOURNAL = "journal.jsonl"
+TIMELINE = "timeline.html"
+APP_COMMAND = "seism.app_command"
+EXISTING_FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def reports(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of the commands that run an experiment."""
+    for decorate in (
+        click.option("--seed", type=click.IntRange(0), help=SEED_HELP),
+        click.option(
+            "--report-dir", type=FOLDER, default=Path("seism-report"), show_default=True,
+            help="Where journal and reports go.",
+        ),
+        click.option("--strict", is_flag=True, help="Amber is a failure, too."),
+        click.option("--quiet", is_flag=True, help="No progress, only the result."),
+    ):  # fmt: skip
+        command = decorate(command)
+    return command
+
+
+@contextmanager
+def interruptible() -> Any:
+    """SIGTERM ends a run as Ctrl-C does: everything is undone and reaped."""
+    import signal
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def report(
+    judgement: Judgement, journal: Path, directory: Path, strict: bool,
+    shown: Judgement | None = None,
+) -> int:  # fmt: skip
+    """Write the reports, show the result (of ``shown``, if given); gives the exit code."""
+    from rich.console import Console
+
+    from seism.dashboard.standalone import render
+    from seism.journal import read
+    from seism.report import github
+    from seism.report.terminal import show
+    from seism.report.writer import write
+
+    try:
+        paths = write(judgement, directory, strict=strict)
+        paths[TIMELINE] = directory / TIMELINE
+        paths[TIMELINE].write_text(render(read(journal), judgement), encoding="utf-8")
+        for line in github.tell(judgement, strict, os.environ):
+            click.echo(line)
+    except OSError as error:
+        raise Unavailable(f"{directory}: {error.strerror}") from None
+    show(shown or judgement, Console(), paths=[journal, *paths.values()], strict=strict)
+    return judgement.exit_code(strict)
+
+
+class WithCommand(click.Command):
+    """Takes what follows ``--`` as the app's command, whatever it looks like."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        ctx.meta[APP_COMMAND] = tuple(args[end + 1 :])
+        return super().parse_args(ctx, args[:end])
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
+
+
+@click.command(cls=WithCommand)
+@click.argument("file", type=EXISTING_FILE, default=Path("seism.toml"))
+@click.option("--redirect", is_flag=True, help="Send connects of pure-Python clients to proxies.")
+@reports
+@click.pass_context
+def run(
+    context: click.Context, file: Path, redirect: bool, seed: int | None, report_dir: Path,
+    strict: bool, quiet: bool,
+) -> int:  # fmt: skip
+    """Run the experiment in FILE (default: seism.toml) and judge it.
+
+    What follows -- starts the app, instead of the command in FILE. The backends' addresses
+    in its environment and in .ini files that it names are replaced by their proxies'.
+    """
+    from rich.console import Console
+
+    from seism.experiment.config import load
+    from seism.experiment.runner import Run
+    from seism.report.progress import Progress
+
+    experiment = load(file)
+    seed = experiment.seed if seed is None else seed
+    with interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
+        judgement = Run(
+            experiment, file.resolve(), seed, report_dir.resolve(), progress,
+            command=context.meta[APP_COMMAND], redirect=redirect,
+        ).judge()  # fmt: skip
+    return report(judgement, report_dir / JOURNAL, report_dir, strict)
+
+
+@click.command(cls=WithCommand)
+@click.argument("file", type=EXISTING_FILE, default=Path("seism.toml"))
+@click.option("--redirect", is_flag=True, help="Send connects of pure-Python clients to proxies.")
+@click.option("--without", multiple=True, metavar="NAME", help="Do not try this toxic; repeatable.")
+@reports
+@click.pass_context
+def sweep(
+    context: click.Context, file: Path, redirect: bool, without: tuple[str, ...], seed: int | None,
+    report_dir: Path, strict: bool, quiet: bool,
+) -> int:  # fmt: skip
+    """Try every toxic on every exchange of every route of FILE's load, one at a time.
+
+    Learns first which exchanges there are. What was not tried is listed, with the reason.
+    """
+    from rich.console import Console
+
+    from seism.errors import ConfigurationError
+    from seism.experiment import sweep as sweeping
+    from seism.experiment.config import load
+    from seism.experiment.session import Session
+    from seism.options import nearest
+    from seism.report.progress import Progress
+
+    experiment = load(file)
+    known = [toxic.name for toxic in experiment.sweep.toxics()]
+    for name in without:
+        if name not in known:
+            raise ConfigurationError(f"--without: no toxic {name!r}{nearest(name, known)}")
+    seed = experiment.seed if seed is None else seed
+    with interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
+        with Session(
+            experiment, file.resolve(), seed, report_dir.resolve(), progress,
+            command=context.meta[APP_COMMAND], redirect=redirect,
+        ) as session:  # fmt: skip
+            swept = sweeping.run(session, without)
+    report(swept.judgement, report_dir / JOURNAL, report_dir, strict, shown=swept.collapsed())
+    for line in swept.lines():
+        click.echo(line)
+    sweeping.write_coverage(swept, report_dir / "coverage.json")
+    return swept.judgement.exit_code(strict)
+
+
+@click.command()
+@click.argument("journal", type=EXISTING_FILE)
+@click.option(
+    "--config", type=EXISTING_FILE, default=Path("seism.toml"), show_default=True,
+    help="The experiment's file: app, backends, load and rules.",
+)  # fmt: skip
+@click.option("--only", multiple=True, metavar="NAME", help="Only this perturbation; repeatable.")
+@click.option(
+    "--report-dir", type=FOLDER, default=Path("seism-replay"), show_default=True,
+    help="Where journal and reports go.",
+)  # fmt: skip
+@click.option("--strict", is_flag=True, help="Amber is a failure, too.")
+@click.option("--quiet", is_flag=True, help="No progress, only the result.")
+def replay(
+    journal: Path, config: Path, only: tuple[str, ...], report_dir: Path, strict: bool, quiet: bool
+) -> int:
+    """Run again what JOURNAL tells: the same perturbations, in the same order.
+
+    What chance decided then is triggered by route, occurrence and exchange now.
+    """
+    _, planned, again = _replayer(journal, config, quiet)
+    from seism.experiment.replay import only as chosen
+
+    judgement = again(chosen(planned, only), report_dir)
+    return report(judgement, report_dir / JOURNAL, report_dir, strict)
+
+
+@click.command()
+@click.argument("journal", type=EXISTING_FILE)
+@click.option(
+    "--config", type=EXISTING_FILE, default=Path("seism.toml"), show_default=True,
+    help="The experiment's file: app, backends, load and rules.",
+)  # fmt: skip
+@click.option("--route", default="", help="The red route.  [default: the first with an exact hit]")
+@click.option(
+    "--output", type=EXISTING_FILE, help="The pytest file.  [default: test_ROUTE_....py beside it]"
+)
+@click.option(
+    "--report-dir", type=FOLDER, default=Path("seism-shrink"), show_default=True,
+    help="Where the journals of the replays go.",
+)  # fmt: skip
+@click.option("--quiet", is_flag=True, help="No progress, only the result.")
+def shrink(
+    journal: Path, config: Path, route: str, output: Path | None, report_dir: Path, quiet: bool
+) -> int:
+    """Find the fewest perturbations that still break a route of JOURNAL, by replays.
+
+    Writes a pytest file that fails until the app is repaired; it uses Seism's plug-in.
+    """
+    from seism.experiment import shrink as shrinking
+    from seism.journal import read
+    from seism.judge import judge
+
+    seed, planned, again = _replayer(journal, config, quiet)
+    cell = shrinking.target(judge(read(journal)), route)
+    replays = 0
+
+    def fails(some: Sequence[Planned]) -> bool:
+        nonlocal replays
+        replays += 1
+        judgement = again(list(some), report_dir / f"{replays}")
+        red = shrinking.breaks(judgement, cell.route)
+        names = ", ".join(one.name for one in some)
+        click.echo(f"{replays}. {'red' if red else 'not red'}: {names}")
+        return red
+
+    suspect = next(one for one in planned if one.name.startswith(cell.perturbation))
+    found = shrinking.shrink(planned, fails, suspect)
+    path = output or config.absolute().parent / f"test_{shrinking.slug(cell)}.py"
+    file = os.path.relpath(config.absolute(), path.absolute().parent)
+    shrinking.write(path, shrinking.regression(found, cell, seed, file))
+    click.echo(
+        f"{cell.route} breaks under {', '.join(one.name for one in found)} alone "
+        f"({len(found)} of {len(planned)} perturbations, {replays} replays)"
+    )
+    click.echo(str(path))
+    return 0
+
+
+def _replayer(
+    journal: Path, config: Path, quiet: bool
+) -> tuple[int, list[Planned], Callable[[list[Planned], Path], Judgement]]:
+    """(seed, what was perturbed, what perturbs some of it again and judges)."""
+    from rich.console import Console
+
+    from seism.errors import ConfigurationError
+    from seism.experiment.config import load
+    from seism.experiment.replay import seed_and_plan
+    from seism.experiment.runner import Run
+    from seism.journal import read
+    from seism.report.progress import Progress
+
+    experiment = load(config)
+    if experiment.load is None:
+        raise ConfigurationError(f"{config}: a [[load.route]] is needed")
+    seed, planned = seed_and_plan(read(journal), experiment.load)
+
+    def again(some: list[Planned], folder: Path) -> Judgement:
+        with interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
+            return Run(
+                experiment, config.resolve(), seed, folder.resolve(), progress, planned=some
+            ).judge()
+
+    return seed, planned, again

@@ -1,0 +1,1 @@
+"""One page that shows what the app does while its backends misbehave."""

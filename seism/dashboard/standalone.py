@@ -1,0 +1,74 @@
+"""``timeline.html``: the dashboard of a run that is over, in one file that loads nothing.
+
+The same page and scripts, with the records in it. Its policy allows these scripts and styles by
+their hashes, and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from seism import options
+from seism.bus.feed import TOPICS
+from seism.dashboard.page import ASSETS, SCRIPTS, STYLES, read
+from seism.journal import Entry, Manifest
+from seism.opinion import Opinion, opinion
+from seism.rules import Rules
+from seism.verdict import Judgement
+from seism_middleware.contract import RequestEnded, to_dict
+
+_SHOWN = frozenset().union(*TOPICS.values())
+_LINK = re.compile(r' *<link rel="stylesheet"[^>]*>\n| *<link rel="icon"[^>]*>\n')
+_SCRIPT = re.compile(r' *<script src="' + ASSETS + r"[^>]*></script>\n")
+
+
+def render(entries: Iterable[Entry], judgement: Judgement) -> str:
+    """The page of one run. Requests have the verdict's colour where it names them."""
+    found = {
+        case.request: Opinion(case.request, case.colour, case.reason) for case in judgement.cases
+    }
+    records = json.dumps(list(_records(entries, found)), separators=(",", ":"))
+    scripts = [read(name) for name in SCRIPTS]
+    styles = [read(name) for name in STYLES]
+    policy = (
+        f"default-src 'none'; script-src {_hashes(scripts)}; style-src {_hashes(styles)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    head = f'<meta http-equiv="Content-Security-Policy" content="{html.escape(policy)}">\n'
+    head += "".join(f"<style>{text}</style>\n" for text in styles)
+    # As data, which no script can get out of: no tag can be in it.
+    body = f'<script type="application/json" id="records">{_harmless(records)}</script>\n'
+    body += "".join(f"<script>{text}</script>\n" for text in scripts)
+    page = _SCRIPT.sub("", _LINK.sub("", read("index.html")))
+    page = page.replace('<meta charset="utf-8">\n', '<meta charset="utf-8">\n' + head, 1)
+    return page.replace("</body>", body + "</body>", 1)
+
+
+def _records(entries: Iterable[Entry], found: Mapping[str, Opinion]) -> Iterator[dict[str, Any]]:
+    rules = Rules()
+    for entry in entries:
+        record = entry.record
+        if isinstance(record, Manifest) and record.rules:
+            rules = options.build(Rules, record.rules, "the manifest's rules")
+        if record.kind not in _SHOWN:
+            continue
+        yield to_dict(record)
+        if isinstance(record, RequestEnded):
+            yield to_dict(found.get(record.request) or opinion(record, rules))
+
+
+def _hashes(texts: Iterable[str]) -> str:
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in texts)
+    return " ".join(f"'sha256-{digest.decode()}'" for digest in digests)
+
+
+def _harmless(text: str) -> str:
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text

@@ -1,0 +1,463 @@
+"""What an experiment runs on: sidecar, app and load, as processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any, Protocol
+from urllib.parse import urlsplit
+
+from seism.client import Control
+from seism.errors import ConfigurationError, NotReady, SeismError, Unavailable
+from seism.experiment import rewrite
+from seism.experiment.config import App, Experiment, Load, fill, toxic_of
+from seism.experiment.plan import Step
+from seism.experiment.supervisor import Child, Supervisor
+from seism.model import DOWN, FRONT, address, show_address, unix_path
+from seism_middleware.contract import REDIRECT_VARIABLE, SIDECAR_VARIABLE, TOKEN_VARIABLE
+
+LOGS = ("sidecar.log", "app.log", "load.log")
+LEASE_SECONDS = 10.0
+"""What the runner has perturbed is undone this long after its last sign of life."""
+
+
+class Watcher(Protocol):
+    """Who is told how far the run is."""
+
+    def phase(self, text: str) -> None: ...
+
+    def step(self, index: int, total: int, name: str, phase: str) -> None: ...
+
+    def advance(self, done: int, of: int) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+class Silent:
+    """A watcher who tells nobody."""
+
+    def phase(self, text: str) -> None: ...
+
+    def step(self, index: int, total: int, name: str, phase: str) -> None: ...
+
+    def advance(self, done: int, of: int) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+class SidecarGone(SeismError):
+    """The sidecar died: what it did not journal is lost."""
+
+
+class Session:
+    """A context manager: all is up within it, and nothing is left of it afterwards.
+
+    Raises ConfigurationError if a part is missing, NotReady if the app does not come up,
+    SidecarGone if the sidecar dies.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        file: Path,
+        seed: int,
+        directory: Path,
+        progress: Watcher,
+        environ: dict[str, str] | None = None,
+        command: tuple[str, ...] = (),
+        redirect: bool = False,
+    ) -> None:
+        """``file`` is the experiment's, ``environ`` further environment variables of sidecar
+        and app; ``command`` and ``redirect`` go before what ``[app]`` says.
+        """
+        self.experiment = experiment
+        self.progress = progress
+        self._file = file
+        self._seed = seed
+        self._directory = directory
+        self._environ = environ or {}
+        self._token = secrets.token_urlsafe(24)
+        self._app, self.load = _parts(experiment, file, command)
+        self._redirect = redirect or self._app.redirect
+        self._children = Supervisor()
+        self._private: Path | None = None
+        self._driver: LoadDriver | None = None
+        self._port = str(free_port())
+        """The app's, if it asks for one and something stands in front of it."""
+        self.control: Control
+
+    @property
+    def journal(self) -> Path:
+        return self._directory / "journal.jsonl"
+
+    def __enter__(self) -> Session:
+        try:
+            self._check_upstreams()
+            self._prepare_directory()
+            self.control = self._start_sidecar()
+            self.control.lease(LEASE_SECONDS)
+            self.start_app()
+        except Unavailable as error:
+            self.close()
+            self.explain(error)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everything; repeatable."""
+        if hasattr(self, "control"):
+            self.control.close()
+        self._children.close()
+        if self._private is not None:
+            shutil.rmtree(self._private, ignore_errors=True)
+
+    def finish(self) -> None:
+        """End everything in order, so that the journal is complete."""
+        self._children.terminate("load")
+        self._children.terminate("app")
+        self.control.release()
+        if self._children.terminate("sidecar"):
+            raise SidecarGone(f"the sidecar did not end well: {self._last('sidecar')}")
+
+    def explain(self, error: Unavailable) -> None:
+        """Say which process is to blame for a call that found nobody."""
+        match self._children.exited():
+            case "sidecar", code:
+                raise SidecarGone(
+                    f"the sidecar ended with exit code {code}, what it did not journal is lost: "
+                    f"{self._last('sidecar')}"
+                ) from None
+        raise SidecarGone(str(error)) from None
+
+    def start_app(self) -> None:
+        """Start the app and the load, after ending those that run."""
+        if self._driver is not None:
+            self._children.terminate("load")
+            self._children.terminate("app")
+        self.progress.phase("starting the app")
+        url = self._start_app(self._app)
+        self._driver = self._start_load(url)
+
+    def send(self, name: str, requests: int, route: int | None = None) -> dict[str, Any]:
+        """Each worker sends ``requests`` of all routes, or one worker those of ``route`` alone.
+
+        What came of it is journalled, too.
+        """
+        driven = self.drive(name, requests, route)
+        self.settle(driven)
+        return driven
+
+    def drive(self, name: str, requests: int, route: int | None = None) -> dict[str, Any]:
+        """The same, and nothing is journalled."""
+        assert self._driver is not None
+        return self._driver.segment(name, requests, route)
+
+    def settle(self, driven: dict[str, Any]) -> None:
+        """Journal what came of ``driven``, and how often its actions were done.
+
+        The app is asked for that, which a perturbation could keep from answering.
+        """
+        assert self._driver is not None
+        self.control.load_done(**driven, actions=self._driver.check(driven["segment"]))
+
+    def route(self, step: Step) -> int | None:
+        """The index of the route that ``step`` is about alone; None: it is about all."""
+        names = [f"{route.method} {route.path}" for route in self.load.route]
+        return names.index(step.planned.route) if step.planned.exact else None
+
+    @contextmanager
+    def perturbed(self, step: Step) -> Iterator[None]:
+        """The perturbation lasts as long as the block does, whatever happens in it."""
+        proxy = step.planned.backend
+        if step.planned.type == DOWN:
+            self.control.enable(proxy, False)
+        else:
+            self.control.add_toxic(proxy, asdict(toxic_of(step.planned)))
+        try:
+            yield
+        finally:
+            if step.planned.type == DOWN:
+                self.control.enable(proxy, True)
+            else:
+                self.control.remove_toxic(proxy, step.toxic)
+
+    def _prepare_directory(self) -> None:
+        """Make the directory, without the logs of an earlier run: errors quote their last line."""
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            for log in LOGS:
+                (self._directory / log).unlink(missing_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"{self._directory}: {error.strerror}") from None
+
+    def _check_upstreams(self) -> None:
+        for backend in self.experiment.backend:
+            where = f"{self._file}: backend {backend.name!r}: upstream"
+            try:
+                _connect(*address(backend.upstream, where))
+            except OSError as error:
+                raise ConfigurationError(
+                    f"{where}: nothing answers at {backend.upstream} ({error.strerror or error})"
+                ) from None
+
+    def _start_sidecar(self) -> Control:
+        self.progress.phase("starting the sidecar")
+        sidecar = self._children.spawn(
+            "sidecar",
+            [
+                *(sys.executable, "-m", "seism", *(self._front() or ("serve",)), "--calm"),
+                *("--config", str(self._file)),
+                *("--seed", str(self._seed), "--port", "0", "--journal", str(self.journal)),
+            ],
+            env={**os.environ, **self._environ, TOKEN_VARIABLE: self._token},
+            pipes=True,
+            log=self._directory / "sidecar.log",
+        )
+        line = sidecar.stdout.readline().decode(errors="replace").strip()
+        if not line.startswith("http://"):
+            raise ConfigurationError(self._last("sidecar").removeprefix("seism: "))
+        host, port = address(line.removeprefix("http://"), "the sidecar")
+        return Control(host, port, self._token)
+
+    def _front(self) -> tuple[str, ...]:
+        """The command of a sidecar with a proxy in front of the app, which is not up yet."""
+        front = self.experiment.front
+        if front is None:
+            return ()
+        where = f"{self._file}: app.url"
+        return "front", "--app", front.app or fill(self._app.url, {"port": self._port}, where)
+
+    def _middleware(self) -> dict[str, str]:
+        """What has the middleware find the sidecar; with a front it is left alone."""
+        if self.experiment.front is not None:
+            return {SIDECAR_VARIABLE: ""}
+        return {
+            SIDECAR_VARIABLE: f"{self.control.host}:{self.control.port}",
+            TOKEN_VARIABLE: self._token,
+        }
+
+    def _through_front(self, url: str) -> str:
+        """Where clients find what is at ``url``."""
+        if self.experiment.front is None:
+            return url
+        return urlsplit(url)._replace(netloc=self.control.proxies()[FRONT]["listen"]).geturl()
+
+    def _start_app(self, app: App) -> str:
+        proxies = {name: shown["listen"] for name, shown in self.control.proxies().items()}
+        values = {"port": self._port if self.experiment.front is not None else str(free_port())}
+        for name, listen in proxies.items():
+            values |= placeholders(name, listen)
+        where = f"{self._file}: app"
+        cwd = self._file.parent / app.cwd
+        command = [fill(word, values, f"{where}.command") for word in app.command]
+        env = {key: fill(text, values, f"{where}.env") for key, text in app.env.items()}
+        env = {**os.environ, **self._environ, **env}
+        upstreams = {
+            backend.name: backend.upstream for backend in self.experiment.backend
+            if backend.name in proxies
+        }  # fmt: skip
+        there = rewrite.places(upstreams, proxies)
+        if app.rewrite:
+            command = self._rewritten(there, command, env, cwd)
+        if self._redirect:
+            self._redirected(there, env)
+        self._children.spawn(
+            "app",
+            command,
+            cwd=cwd,
+            env={**env, **self._middleware()},
+            log=self._directory / "app.log",
+        )
+        url = fill(app.url, values, f"{where}.url").rstrip("/")
+        self._wait_until_ready(url + app.ready, app.start_seconds)
+        return url
+
+    def _rewritten(
+        self, there: tuple[rewrite.Place, ...], command: list[str], env: dict[str, str], cwd: Path
+    ) -> list[str]:
+        rewriter = rewrite.Rewriter(there)
+        rewriter.settings(env, "environment")
+        if self._private is None:
+            self._private = Path(tempfile.mkdtemp(prefix="seism-"))
+        copies = rewrite.Copies(self._private, rewriter)
+        command = [copies.word(word, cwd) for word in command]
+        for done in rewriter.done:
+            self.progress.note(str(done))
+        return command
+
+    def _redirected(self, there: tuple[rewrite.Place, ...], env: dict[str, str]) -> None:
+        """``--redirect``: Python imports our ``sitecustomize`` before the app."""
+        where = {
+            show_address(host, place.port): place.proxy
+            for place in there
+            for host in _all_names(place)
+        }
+        where = {key.replace("[", "").replace("]", ""): proxy for key, proxy in where.items()}
+        spec = find_spec("seism_middleware.redirect")
+        assert spec is not None and spec.origin is not None
+        folder = str(Path(spec.origin).parent)
+        env[REDIRECT_VARIABLE] = json.dumps(where)
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, (folder, env.get("PYTHONPATH", ""))))
+        for name, proxy in sorted(where.items()):
+            self.progress.note(f"connects of Python's sockets to {name} go to {proxy}")
+
+    def _wait_until_ready(self, url: str, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not _answers(url):
+            said = f"{self._last('app')} (all of it: {self._directory / 'app.log'})"
+            match self._children.exited():
+                case "app", code:
+                    raise NotReady(f"the app ended with exit code {code} before it was up: {said}")
+            if time.monotonic() > end:
+                raise NotReady(f"the app did not answer at {url} within {seconds:g} s: {said}")
+            time.sleep(0.05)
+
+    def _start_load(self, url: str) -> LoadDriver:
+        child = self._children.spawn(
+            "load",
+            [sys.executable, "-m", "seism.experiment.load"],
+            pipes=True,
+            log=self._directory / "load.log",
+        )
+        actions = any(route.action for route in self.load.route)
+        driver = LoadDriver(child, self.progress, actions)
+        driver.tell(
+            {
+                "url": self._through_front(url),
+                "direct": url,
+                "seed": self._seed,
+                "workers": self.load.workers,
+                "pause_ms": self.load.pause_ms,
+                "timeout_s": self.load.timeout_s,
+                "routes": [asdict(route) for route in self.load.route],
+            }
+        )
+        return driver
+
+    def _last(self, name: str) -> str:
+        """The last thing that a child said."""
+        lines = [line for line in self._children.tail(name) if line.strip()]
+        return lines[-1] if lines else "it said nothing"
+
+
+class LoadDriver:
+    """Tells the load generator what to send and hears what came of it.
+
+    ``actions``: some of what it sends is to be done once.
+    """
+
+    def __init__(self, child: Child, progress: Watcher, actions: bool) -> None:
+        self._actions = actions
+        self._stdin: IO[bytes] = child.stdin
+        self._stdout: IO[bytes] = child.stdout
+        self._progress = progress
+
+    def tell(self, values: dict[str, Any]) -> None:
+        try:
+            self._stdin.write(json.dumps(values).encode() + b"\n")
+            self._stdin.flush()
+        except OSError:
+            raise SeismError("the load generator is gone") from None
+
+    def segment(self, name: str, requests: int, route: int | None = None) -> dict[str, Any]:
+        """The totals, as the journal takes them; see ``Session.send``."""
+        order: dict[str, Any] = {"segment": name, "requests": requests}
+        return self._ask(order if route is None else {**order, "route": route})
+
+    def check(self, name: str) -> dict[str, Any] | None:
+        """How often the actions since the last check were done; None where there are none."""
+        if not self._actions:
+            return None
+        found: dict[str, Any] = self._ask({"check": name})["actions"]
+        return found
+
+    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
+        self.tell(order)
+        for line in self._stdout:
+            answer: dict[str, Any] = json.loads(line)
+            if "progress" in answer:
+                self._progress.advance(answer["progress"], answer["of"])
+            else:
+                return answer
+        raise SeismError("the load generator is gone")
+
+
+def _parts(experiment: Experiment, file: Path, command: tuple[str, ...]) -> tuple[App, Load]:
+    app = experiment.app or (App() if command else None)
+    if command and app is not None:
+        app = replace(app, command=command)
+    if app is None or not app.command:
+        raise ConfigurationError(
+            f"{file}: an [app] with a command is needed, or seism run -- COMMAND"
+        )
+    if experiment.load is None:
+        raise ConfigurationError(f"{file}: a [[load.route]] is needed")
+    if not experiment.backend and experiment.front is None:
+        raise ConfigurationError(f"{file}: a [[backend]] is needed")
+    return app, experiment.load
+
+
+def placeholders(name: str, listen: str) -> dict[str, str]:
+    """The placeholders of the backend ``name`` whose proxy listens at ``listen``."""
+    host, port = address(listen, name)
+    if unix_path(host):
+        return {f"{name}.address": listen, f"{name}.path": unix_path(host)}
+    return {f"{name}.address": listen, f"{name}.host": host, f"{name}.port": str(port)}
+
+
+def _all_names(place: rewrite.Place) -> set[str]:
+    """The names of a backend's host, and the addresses that they stand for now."""
+    names = {host.lower() for host in place.hosts}
+    try:
+        found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+    except OSError:
+        found = []
+    return names | {str(info[4][0]) for info in found}
+
+
+def _connect(host: str, port: int) -> None:
+    """Raises OSError if nobody listens there."""
+    if not unix_path(host):
+        socket.create_connection((host, port), timeout=5).close()
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(5)
+        probe.connect(unix_path(host))
+
+
+def _answers(url: str) -> bool:
+    # The app is here: a proxy that the environment names has no part in it.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=2) as response:
+            return bool(response.status < 500)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code < 500
+    except (OSError, ValueError):
+        return False
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,344 @@
+"""Systematic, not random: each route x backend x exchange x toxic, one at a time.
+
+What there is to perturb is learnt from requests that nothing perturbs: which backends a
+route talks to, and in how many sends. Each probe then perturbs one exchange of one request
+of that route, a few times over, and looks at what follows. The journal is judged as any
+other one. What was not tried is listed with the reason, and is never green.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from seism.errors import NotReady, Unavailable
+from seism.experiment.config import Planned, SweptToxic
+from seism.experiment.plan import Step
+from seism.experiment.session import Session
+from seism.journal import read
+from seism.judge import judge
+from seism.model import DOWN
+from seism.protocols.fault import Fault
+from seism.registry import load
+from seism.timeline import Timeline, name
+from seism.timeline import build as timeline_of
+from seism.verdict import NOT_COVERED, SEVERITY, Cell, Judgement
+from seism_middleware.contract import RequestEnded
+
+WARM_UP = 2
+"""Requests of a route that fill its pools, and are not judged."""
+LONG_SECONDS = 5.0
+"""A request that took longer is not repeated: it would be no other verdict."""
+
+NO_USE = "it sends nothing to this backend"
+UNFIT = "not of this backend's protocol"
+OFF = "switched off"
+TWIN = "the same as {}: the same route and exchanges"
+MANY = "beyond the first {} exchanges"
+NEVER = "unreachable: that exchange never came, or nothing of it could be perturbed"
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What one [[load.route]] does when nothing is perturbed."""
+
+    sent: str
+    """``METHOD /path``, as the load sends it."""
+    route: str
+    """``METHOD /pattern``, as it is observed."""
+    sends: dict[str, int]
+    """Backend -> the most sends of one request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One thing that could be perturbed, and why it is not, if so."""
+
+    learnt: Learnt
+    backend: str
+    toxic: SweptToxic
+    turn: int
+    """Which exchange; 0: the backend as a whole."""
+    skipped: str = ""
+    fault: bool = False
+    """It acts on exchanges of the backend's protocol, which the proxy counts itself."""
+
+    @property
+    def column(self) -> str:
+        """The perturbation's name in reports."""
+        turn = f" #{self.turn}" if self.turn else ""
+        return f"{self.backend} {self.toxic.name}{turn}"
+
+    def planned(self) -> Planned:
+        """The perturbation that tries it."""
+        exchange = dict(self.toxic.exchange)
+        if self.fault:
+            exchange["nth"] = self.turn
+        return Planned(
+            f"{self.column}: {self.learnt.sent}", self.backend, self.toxic.type, self.toxic.stream,
+            attributes=dict(self.toxic.attributes), turn=0 if self.fault else self.turn,
+            route=self.learnt.sent, exchange=exchange,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep found."""
+
+    judgement: Judgement
+    """One cell for each point: route x perturbation of one exchange."""
+    grid: int
+    """How many probes it would take to try everything everywhere."""
+    tried: int
+    saved: dict[str, int]
+    """Reason -> how many probes it saved."""
+    unreachable: int
+
+    def collapsed(self) -> Judgement:
+        """The same by route x backend x toxic, the worst exchange of each."""
+        cells: dict[tuple[str, str], Cell] = {}
+        for cell in self.judgement.cells:
+            column = cell.perturbation.partition(" #")[0]
+            cell = replace(cell, perturbation=column)
+            before = cells.get((cell.route, column))
+            if before is None or SEVERITY[cell.colour] > SEVERITY[before.colour]:
+                cells[cell.route, column] = cell
+        columns = dict.fromkeys(column for _, column in cells)
+        return replace(self.judgement, cells=tuple(cells.values()), perturbations=tuple(columns))
+
+    def lines(self) -> Iterator[str]:
+        """Its coverage in words."""
+        reached = f", {self.unreachable} of them reached nothing" if self.unreachable else ""
+        yield f"{self.tried} of {self.grid} possible probes were made{reached}"
+        for reason, count in self.saved.items():
+            yield f"{count} saved: {reason}"
+
+
+def write_coverage(swept: Swept, path: Path) -> None:
+    """What was tried, and what was not, with the reasons: JSON, for scripts."""
+    values = {
+        "grid": swept.grid,
+        "tried": swept.tried,
+        "unreachable": swept.unreachable,
+        "saved": swept.saved,
+        "not_covered": [
+            {"route": cell.route, "perturbation": cell.perturbation, "why": cell.reasons[0]}
+            for cell in swept.judgement.cells
+            if cell.colour == NOT_COVERED
+        ],
+    }
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def run(session: Session, without: Sequence[str] = ()) -> Swept:
+    """Sweep; the session is finished afterwards. ``without``: names of toxics not to try.
+
+    Raises NotReady if there is no steady state, and what ``Session`` raises.
+    """
+    try:
+        learnt = _learn(session)
+        points = list(_points(session, learnt, without))
+        tried = [point for point in points if not point.skipped]
+        steps = [_step(session, index, point) for index, point in enumerate(tried)]
+        session.control.plan([step.to_dict() for step in steps])
+        for step in steps:
+            _probe(session, step, len(steps))
+        _renew(session, None)
+        session.control.phase("control")
+        for index in range(len(session.load.route)):
+            session.send("control", session.experiment.sweep.learn, index)
+        session.control.census()
+        session.control.phase("end")
+    except Unavailable as error:
+        session.explain(error)
+    session.finish()
+    return _result(judge(read(session.journal)), points, tried)
+
+
+def _learn(session: Session) -> list[Learnt]:
+    session.progress.phase("learning which exchanges each route makes")
+    options, routes = session.experiment.sweep, session.load.route
+    control = session.control
+    control.phase("warmup")
+    _warm_up(session)
+    control.phase("steady")
+    for index in range(len(routes)):
+        session.send("steady", options.learn, index)
+    control.census()
+    judgement = judge(read(session.journal))
+    if not judgement.steady.met:
+        raise NotReady(judgement.steady.reason)
+    sent = [f"{route.method} {route.path}" for route in routes]
+    return learnt_of(timeline_of(read(session.journal)), sent, options.learn)
+
+
+def learnt_of(timeline: Timeline, sent: Sequence[str], each: int) -> list[Learnt]:
+    """From a control run in which ``each`` requests of each of ``sent`` came in that order.
+
+    Raises NotReady if an observation is missing.
+    """
+    segment = timeline.find("steady")
+    requests = segment.requests if segment is not None else []
+    if len(requests) != each * len(sent):
+        raise NotReady(f"{each * len(sent)} requests were sent, {len(requests)} were observed")
+    return [
+        Learnt(route, name(requests[index * each]), _sends(requests[index * each :][:each]))
+        for index, route in enumerate(sent)
+    ]
+
+
+def _sends(requests: Iterable[RequestEnded]) -> dict[str, int]:
+    most: Counter[str] = Counter()
+    for request in requests:
+        sends: Counter[str] = Counter()
+        for exchange in request.exchanges:
+            sends[exchange.backend] += exchange.sends
+        most |= sends
+    return dict(sorted(most.items()))
+
+
+def _points(session: Session, learnt: list[Learnt], without: Sequence[str]) -> Iterator[Point]:
+    experiment, options = session.experiment, session.experiment.sweep
+    backends = [backend.name for backend in experiment.backend]
+    return points(
+        learnt, backends, options.toxics(), options.exchanges, without, experiment.fits, _is_fault
+    )
+
+
+def _is_fault(toxic: SweptToxic) -> bool:
+    return toxic.type != DOWN and issubclass(load().toxic(toxic.type), Fault)
+
+
+def points(
+    learnt: Sequence[Learnt],
+    backends: Sequence[str],
+    toxics: Sequence[SweptToxic],
+    exchanges: int,
+    without: Sequence[str] = (),
+    fits: Callable[[SweptToxic, str], bool] = lambda toxic, backend: True,
+    is_fault: Callable[[SweptToxic], bool] = lambda toxic: False,
+) -> Iterator[Point]:
+    """Everything that could be tried, in order; at most ``exchanges`` of each request."""
+    seen: dict[tuple[str, str], Learnt] = {}
+    for one in learnt:
+        twin = seen.setdefault((one.route, str(one.sends)), one)
+        for backend in backends:
+            sends = one.sends.get(backend, 0)
+            for toxic in toxics:
+                # One that is down is so for all exchanges.
+                last = max(sends, 1)
+                turns = [0] if toxic.type == DOWN else range(1, last + 1)
+                for turn in turns:
+                    skipped = (
+                        OFF if toxic.name in without
+                        else NO_USE if not sends
+                        else UNFIT if not fits(toxic, backend)
+                        else TWIN.format(twin.sent) if twin is not one
+                        else MANY.format(exchanges) if turn > exchanges
+                        else ""
+                    )  # fmt: skip
+                    yield Point(one, backend, toxic, turn, skipped, is_fault(toxic))
+
+
+def _step(session: Session, index: int, point: Point) -> Step:
+    options = session.experiment.sweep
+    return Step(index, point.planned(), options.repeat, options.after)
+
+
+def _probe(session: Session, step: Step, total: int) -> None:
+    label, route = step.planned.name, session.route(step)
+    # A probe of another route may have cut this one's pooled connections.
+    session.control.phase("warmup")
+    session.send(f"{label}: before", WARM_UP, route)
+    session.progress.step(step.index + 1, total, label, "perturbed")
+    session.control.phase("during", step.index, label)
+    for _ in range(step.during):
+        with session.perturbed(step):
+            answers = session.send(f"{label}: during", 1, route)
+        if any(each["max"] > LONG_SECONDS for each in answers["routes"].values()):
+            break
+    session.control.phase("after", step.index, label)
+    after = session.send(f"{label}: after", step.after, route)
+    session.control.census()
+    if _failures(after) and step.index + 1 < total:
+        # Whatever it has not recovered from must not be the next probe's.
+        _renew(session, step.index + 1)
+
+
+def _renew(session: Session, step: int | None) -> None:
+    """Start the app anew before ``step``."""
+    session.control.phase("warmup", step)
+    session.start_app()
+    _warm_up(session)
+
+
+def _warm_up(session: Session) -> None:
+    for index in range(len(session.load.route)):
+        session.send("warmup", WARM_UP, index)
+
+
+def _failures(driven: dict[str, Any]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for route in driven["routes"].values():
+        found["no response"] += route["no_response"] + route["truncated"]
+        for status, count in route["statuses"].items():
+            if status.startswith("5"):
+                found[status] += count
+    return +found
+
+
+def _result(judgement: Judgement, points: list[Point], tried: list[Point]) -> Swept:
+    names = [point.planned().name for point in tried]
+    by_name = {
+        each: cell
+        for each, point in zip(names, tried, strict=True)
+        if (cell := judgement.cell(point.learnt.route, each)) is not None
+    }
+    return swept(judgement, points, by_name)
+
+
+def swept(judgement: Judgement, points: Sequence[Point], found: Mapping[str, Cell]) -> Swept:
+    """The result from the cells that were ``found``, by the planned perturbation's name."""
+    cells: dict[tuple[str, str], Cell] = {}
+    unreachable = 0
+    names: dict[str, str] = {}
+    for point in points:
+        cell = None if point.skipped else found.get(point.planned().name)
+        if cell is None:
+            why = point.skipped or NEVER
+            cell = Cell(point.learnt.route, point.column, NOT_COVERED, (why,), 0, 0, 0)
+        elif cell.perturbation in judgement.never_fired:
+            unreachable += 1
+            cell = replace(cell, colour=NOT_COVERED, reasons=(NEVER,), worst=None)
+        names[cell.perturbation] = point.column
+        cell = replace(cell, perturbation=point.column)
+        key = cell.route, cell.perturbation
+        if key not in cells or SEVERITY[cell.colour] > SEVERITY[cells[key].colour]:
+            cells[key] = cell
+    saved = Counter(point.skipped.partition(":")[0] for point in points if point.skipped)
+    kept = {(route, column) for route, column in cells}
+    return Swept(
+        replace(
+            judgement,
+            cells=tuple(cells.values()),
+            cases=tuple(
+                replace(case, perturbation=names[case.perturbation])
+                for case in judgement.cases
+                if (case.route, names.get(case.perturbation)) in kept
+            ),
+            perturbations=tuple(dict.fromkeys(point.column for point in points)),
+            plan=[
+                {**step, "name": names.get(step["name"], step["name"])} for step in judgement.plan
+            ],
+            never_fired=(),
+            colour=max((c.colour for c in cells.values()), key=SEVERITY.__getitem__),
+        ),
+        grid=len(points),
+        tried=len(found),
+        saved=dict(saved),
+        unreachable=unreachable,
+    )

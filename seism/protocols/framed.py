@@ -1,0 +1,137 @@
+"""What codecs of length-prefixed messages share: cutting a stream, and who waits for a reply."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from seism.protocols.base import Codec, Exchange, Piece, ProtocolError
+
+__all__ = ["Frame", "Framed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message, or several that are alike, of which the beginning has been seen."""
+
+    size: int
+    """Bytes, at least 1, from where it begins; they may not all be there yet."""
+    exchange: Exchange | None = None
+    first: bool = False
+    last: bool = False
+
+
+E = TypeVar("E", bound=Exchange)
+
+
+class Framed(Codec, Generic[E]):
+    """A codec whose subclass says, where a message begins, how long it is and whose.
+
+    ``_request`` and ``_reply`` get bytes and the index at which a message begins, and return
+    its Frame, or how many bytes from there must have come before they can tell.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
+        self._waiting: deque[E] = deque()
+        self._cutters = {
+            "upstream": _Cutter(self, self._request, False),
+            "downstream": _Cutter(self, self._reply, True),
+        }
+
+    def _request(self, buffer: bytes, at: int) -> Frame | int:
+        raise NotImplementedError
+
+    def _reply(self, buffer: bytes, at: int) -> Frame | int:
+        raise NotImplementedError
+
+    def receive(self, stream: str, data: bytes) -> Iterator[Piece]:
+        return self._cutters[stream].feed(data)
+
+    def eof(self, stream: str) -> Iterator[Piece]:
+        return self._cutters[stream].flush()
+
+    def held(self, stream: str) -> bytes:
+        return bytes(self._cutters[stream].held)
+
+    def skip(self, exchange: Exchange) -> None:
+        if exchange in self._waiting:
+            self._waiting.remove(exchange)  # type: ignore[arg-type]
+
+
+class _Cutter:
+    """One stream: bytes in, pieces out; as few pieces as boundaries allow."""
+
+    def __init__(
+        self, codec: Codec, head: Callable[[bytes, int], Frame | int], replies: bool
+    ) -> None:
+        self._codec = codec
+        self._head = head
+        self._replies = replies
+        self.held = bytearray()
+        self._need = 0
+        self._frame = Frame(0)
+        self._left = 0
+        self._first = False
+
+    def feed(self, data: bytes) -> Iterator[Piece]:
+        if self.held:
+            self.held += data
+            if len(self.held) < self._need:
+                return
+            data = bytes(self.held)
+        # From ``begin`` to ``at``: known, all of one exchange, and not out yet.
+        begin = at = 0
+        try:
+            while at < len(data) and not self._codec.opaque:
+                if not self._left:
+                    frame = self._head(data, at)
+                    if isinstance(frame, int):
+                        self._need = frame
+                        break
+                    if at > begin and (frame.first or frame.exchange is not self._frame.exchange):
+                        begin, run = at, data[begin:at]
+                        yield self._piece(run)
+                    self._frame, self._left, self._first = (
+                        frame,
+                        frame.size,
+                        (frame.first or (self._first and at > begin)),
+                    )
+                size = min(self._left, len(data) - at)
+                self._left -= size
+                at += size
+                if self._frame.last and not self._left:
+                    begin, run = at, data[begin:at]
+                    yield self._piece(run, last=True)
+            if at > begin:
+                begin, run = at, data[begin:at]
+                yield self._piece(run)
+            if self._codec.opaque and at < len(data):
+                begin = len(data)
+                yield Piece(data[at:], None)
+        except ProtocolError:
+            if at > begin:
+                begin, run = at, data[begin:at]
+                yield self._piece(run)
+            raise
+        finally:
+            self.held = bytearray(data[begin:])
+
+    def _piece(self, data: bytes, last: bool = False) -> Piece:
+        exchange, first = self._frame.exchange, self._first
+        self._first = False
+        if exchange is not None:
+            if self._replies:
+                exchange.reply_size += len(data)
+                exchange.answered = exchange.answered or last
+            else:
+                exchange.request_size += len(data)
+        return Piece(data, exchange, first, last, cut=self._left > 0)
+
+    def flush(self) -> Iterator[Piece]:
+        held, self.held = bytes(self.held), bytearray()
+        if held:
+            yield Piece(held, None)

@@ -1,0 +1,321 @@
+"""What a PostgreSQL server can answer instead of the truth.
+
+A statement that fails is made to fail for the server, too: in its place the server gets one
+that it must refuse, and of its answer only the error is exchanged for ours. So the
+transaction is really aborted and ReadyForQuery really says so: what follows gets 25P02 from
+the server itself until ROLLBACK, and in the extended protocol it is the server that drops
+everything up to Sync. A COMMIT that fails has rolled back: the server gets ROLLBACK.
+
+What ends the session never reaches the server, whose side of the connection is closed: it
+rolls back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from seism.options import option
+from seism.protocols.base import COMMAND, CONNECT, Exchange, Piece
+from seism.protocols.fault import (
+    Answer,
+    Answered,
+    Began,
+    Close,
+    Commands,
+    Edit,
+    Fault,
+    Reaction,
+    Replace,
+    Reset,
+    ToClient,
+    ToServer,
+)
+from seism.toxics.base import CHANGED, PASSED, Rng, Toxic
+
+PREPARE = "prepare"
+"""Phase of an exchange that parses a statement and does not execute it."""
+COPY = "copy"
+"""Phase of the data that follows COPY FROM STDIN."""
+
+CODES = "https://www.postgresql.org/docs/current/errcodes-appendix.html"
+COMMITS = ("COMMIT", "END")
+WRITES = (
+    "ALTER", "COMMENT", "CREATE", "DELETE", "DROP", "GRANT", "INSERT", "MERGE", "REFRESH",
+    "REINDEX", "REVOKE", "TRUNCATE", "UPDATE",
+)  # fmt: skip
+"""Statements that a read-only server refuses."""
+SIMPLE = ("Q", "F")
+"""Messages that are answered by ReadyForQuery of their own."""
+UNDEFINED = b"\0C42703\0"
+"""What the server says of a column that there is not."""
+KEPT = b"NS"
+"""Of an answer that is exchanged: notices, and parameters that have really changed."""
+
+
+def message(code: str, body: bytes = b"") -> bytes:
+    """A message of either side."""
+    return code.encode() + (len(body) + 4).to_bytes(4) + body
+
+
+def error(severity: str, code: str, text: str, kind: str = "E") -> bytes:
+    """An ErrorResponse, or with ``kind`` ``N`` a NoticeResponse."""
+    fields = {"S": severity, "V": severity, "C": code, "M": text}
+    return message(kind, b"".join(f"{k}{v}\0".encode() for k, v in fields.items()) + b"\0")
+
+
+def _refused(code: str) -> bytes:
+    """A statement that no server takes; the code is for whoever reads the server's log.
+
+    There is no such column. A mere syntax error would be found before an aborted transaction.
+    """
+    return f"SELECT seism_injects_{code}\0".encode()
+
+
+def _parse(statement: bytes) -> bytes:
+    return message("P", b"\0" + statement + b"\0\0")
+
+
+ROLLBACK = _parse(b"ROLLBACK\0") + message("B", bytes(8)) + message("E", bytes(5))
+
+
+class _Fail(Reaction):
+    """The server gets a statement that fails in place of the client's; see above."""
+
+    outcome = CHANGED
+
+    def __init__(self, code: str, error: bytes, commit: bool) -> None:
+        self._code = code
+        self._error = error
+        self._commit = commit
+        self._simple = False
+        self._reply = bytearray()
+
+    def request(self, piece: Piece, now: float) -> Commands:
+        if piece.first:
+            yield Began()
+            self._simple = chr(piece.data[0]) in SIMPLE
+            refused = _refused(self._code)
+            if self._simple:
+                yield ToServer(message("Q", b"ROLLBACK\0" if self._commit else refused))
+            else:
+                yield ToServer((ROLLBACK if self._commit else b"") + _parse(refused))
+        if not self._simple:
+            # The server drops all of it up to Sync, or Flush, which it needs.
+            yield ToServer(piece.data)
+
+    def reply(self, piece: Piece, now: float) -> Commands:
+        self._reply += piece.data
+        self.held = len(self._reply)
+        if not piece.last:
+            return
+        ready = b""
+        at = 0
+        while at < len(self._reply):
+            size = int.from_bytes(self._reply[at + 1 : at + 5]) + 1
+            code, whole = self._reply[at], bytes(self._reply[at : at + size])
+            if code in KEPT:
+                yield ToClient(whole)
+            elif code == ord("Z"):
+                ready = whole
+            elif code == ord("E") and UNDEFINED not in whole:
+                # It has an error of its own, as in a transaction that is aborted already.
+                self._error, self.outcome = whole, PASSED
+            at += size
+        yield ToClient(self._error + ready)
+        yield Answered()
+
+
+class PostgreSQLError(Fault):
+    """Base of the faults that let one statement fail."""
+
+    __slots__ = ()
+
+    protocol: ClassVar[str] = "postgresql"
+    phases: ClassVar[tuple[str, ...]] = (COMMAND, PREPARE)
+    source: ClassVar[str] = CODES
+    text: ClassVar[str]
+    """The server's own words."""
+    kinds: ClassVar[tuple[str, ...]] = ()
+    """Only these meet it; empty: all."""
+
+    def fits(self, exchange: Exchange) -> bool:
+        # ROLLBACK does not fail; Sync and Close ask for nothing that could.
+        if exchange.kind in {"ROLLBACK", "Sync", "Close"}:
+            return False
+        if self.kinds and exchange.kind not in self.kinds:
+            return False
+        return Fault.fits(self, exchange)
+
+    def reaction(self, exchange: Exchange, rng: Rng) -> Reaction:
+        commit = exchange.kind in COMMITS and exchange.phase == COMMAND
+        return _Fail(self.code, error("ERROR", self.code, self.text), commit)
+
+
+@dataclass(frozen=True, slots=True)
+class PostgreSQLSerialization(PostgreSQLError):
+    """A serializable transaction meets another one's update, and must be tried again."""
+
+    type: ClassVar[str] = "postgresql_serialization_failure"
+    code: ClassVar[str] = "40001"
+    text: ClassVar[str] = "could not serialize access due to concurrent update"
+    source: ClassVar[str] = (
+        "https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PostgreSQLDeadlock(PostgreSQLError):
+    """The transaction is the one that a deadlock is resolved with."""
+
+    type: ClassVar[str] = "postgresql_deadlock"
+    code: ClassVar[str] = "40P01"
+    text: ClassVar[str] = "deadlock detected"
+    source: ClassVar[str] = (
+        "https://www.postgresql.org/docs/current/explicit-locking.html#LOCKING-DEADLOCKS"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PostgreSQLCanceled(PostgreSQLError):
+    """The statement takes longer than statement_timeout."""
+
+    type: ClassVar[str] = "postgresql_query_canceled"
+    code: ClassVar[str] = "57014"
+    text: ClassVar[str] = "canceling statement due to statement timeout"
+    source: ClassVar[str] = (
+        "https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-STATEMENT-TIMEOUT"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PostgreSQLReadOnly(PostgreSQLError):
+    """The server is a standby, as after a failover: statements that write are refused."""
+
+    type: ClassVar[str] = "postgresql_read_only"
+    code: ClassVar[str] = "25006"
+    text: ClassVar[str] = "cannot execute the statement in a read-only transaction"
+    kinds: ClassVar[tuple[str, ...]] = WRITES
+    source: ClassVar[str] = "https://www.postgresql.org/docs/current/hot-standby.html"
+
+
+@dataclass(frozen=True, slots=True)
+class PostgreSQLDiskFull(PostgreSQLError):
+    """The server has no space left for data, or for a sort's temporary file."""
+
+    type: ClassVar[str] = "postgresql_disk_full"
+    code: ClassVar[str] = "53100"
+    text: ClassVar[str] = "could not extend file: No space left on device"
+    source: ClassVar[str] = "https://www.postgresql.org/docs/current/disk-full.html"
+
+
+class PostgreSQLEnd(Fault):
+    """Base of the faults that end the session, with an error that says so."""
+
+    __slots__ = ()
+
+    protocol: ClassVar[str] = "postgresql"
+    source: ClassVar[str] = CODES
+    text: ClassVar[str]
+
+    def fits(self, exchange: Exchange) -> bool:
+        encryption = exchange.phase == CONNECT and exchange.kind != "startup"
+        return not encryption and Fault.fits(self, exchange)
+
+    def reaction(self, exchange: Exchange, rng: Rng) -> Reaction:
+        return Answer(error("FATAL", self.code, self.text), Close())
+
+
+@dataclass(frozen=True, slots=True)
+class PostgreSQLShutdown(PostgreSQLEnd):
+    """An administrator shuts the server down, or terminates the session."""
+
+    type: ClassVar[str] = "postgresql_admin_shutdown"
+    code: ClassVar[str] = "57P01"
+    phases: ClassVar[tuple[str, ...]] = (COMMAND, PREPARE)
+    text: ClassVar[str] = "terminating connection due to administrator command"
+    source: ClassVar[str] = "https://www.postgresql.org/docs/current/server-shutdown.html"
+
+
+@dataclass(frozen=True, slots=True)
+class PostgreSQLConnectionFailure(PostgreSQLEnd):
+    """A pooler in between, or the server itself, has lost its own connection."""
+
+    type: ClassVar[str] = "postgresql_connection_failure"
+    code: ClassVar[str] = "08006"
+    phases: ClassVar[tuple[str, ...]] = (COMMAND, PREPARE)
+    text: ClassVar[str] = "server closed the connection unexpectedly"
+
+
+@dataclass(frozen=True, slots=True)
+class PostgreSQLStartingUp(PostgreSQLEnd):
+    """The server has been restarted, and takes no sessions yet."""
+
+    type: ClassVar[str] = "postgresql_starting_up"
+    code: ClassVar[str] = "57P03"
+    phases: ClassVar[tuple[str, ...]] = (CONNECT,)
+    text: ClassVar[str] = "the database system is starting up"
+
+
+@dataclass(frozen=True, slots=True)
+class PostgreSQLTooManyConnections(PostgreSQLEnd):
+    """All sessions that max_connections allows are taken."""
+
+    type: ClassVar[str] = "postgresql_too_many_connections"
+    code: ClassVar[str] = "53300"
+    phases: ClassVar[tuple[str, ...]] = (CONNECT,)
+    text: ClassVar[str] = "sorry, too many clients already"
+    source: ClassVar[str] = (
+        "https://www.postgresql.org/docs/current/runtime-config-connection.html#GUC-MAX-CONNECTIONS"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PostgreSQLCommitLost(Fault):
+    """The server commits, and the connection is gone before it can say so."""
+
+    type: ClassVar[str] = "postgresql_commit_lost"
+    protocol: ClassVar[str] = "postgresql"
+    source: ClassVar[str] = "https://www.postgresql.org/docs/current/sql-commit.html"
+
+    reset: bool = option(False, help="by a reset (RST), not by an orderly end (FIN)")
+
+    def fits(self, exchange: Exchange) -> bool:
+        return exchange.kind in COMMITS and Fault.fits(self, exchange)
+
+    def reaction(self, exchange: Exchange, rng: Rng) -> Reaction:
+        return Replace(b"", Reset() if self.reset else Close())
+
+
+@dataclass(frozen=True, slots=True)
+class PostgreSQLNotice(Fault):
+    """The server warns before it answers."""
+
+    type: ClassVar[str] = "postgresql_notice"
+    protocol: ClassVar[str] = "postgresql"
+    phases: ClassVar[tuple[str, ...]] = (COMMAND, PREPARE)
+    code: ClassVar[str] = "01000"
+    source: ClassVar[str] = CODES
+
+    text: str = option("the server is about to restart", help="what it says")
+
+    def reaction(self, exchange: Exchange, rng: Rng) -> Reaction:
+        text = self.text.replace("\0", "")
+        return _Before(error("WARNING", self.code, text, "N"))
+
+
+class _Before(Edit):
+    """Something comes before the reply."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def edit(self, piece: Piece) -> bytes:
+        return self._data + piece.data if piece.first else piece.data
+
+
+FAULTS: tuple[type[Toxic], ...] = (
+    PostgreSQLSerialization, PostgreSQLDeadlock, PostgreSQLCanceled, PostgreSQLReadOnly,
+    PostgreSQLDiskFull, PostgreSQLShutdown, PostgreSQLConnectionFailure, PostgreSQLStartingUp,
+    PostgreSQLTooManyConnections, PostgreSQLCommitLost, PostgreSQLNotice,
+)  # fmt: skip

@@ -1,0 +1,122 @@
+"""The pytest plug-in. It does nothing in tests that use neither its fixtures nor its marker.
+
+Fixtures: ``seism_sidecar`` (of the session; with xdist of each worker), ``seism_proxy``
+(makes proxies that last as long as the test) and ``seism_experiment``. Marker::
+
+    @pytest.mark.seism(fired=["db"], quiet=["cache"])
+
+expects that something on ``db`` had an effect during the test, and nothing on ``cache``.
+A test that fails shows what the sidecar saw in its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from seism.client import Proxy
+    from seism.testing.sidecar import Running
+    from seism.verdict import Judgement
+
+MARKER = "seism"
+_KEYS = ("fired", "quiet")
+_SEEN = pytest.StashKey[tuple[Any, int]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "seism(fired=[proxy, ...], quiet=[proxy, ...]): what must, and must not, be perturbed",
+    )
+
+
+@pytest.fixture(scope="session")
+def seism_sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A sidecar of this session's (of this xdist worker's) own, as its client."""
+    from seism.testing.sidecar import sidecar
+
+    with sidecar(tmp_path_factory.mktemp("seism")) as running:
+        yield running
+
+
+@pytest.fixture
+def seism_proxy(
+    request: pytest.FixtureRequest, seism_sidecar: Running
+) -> Iterator[Callable[..., Proxy]]:
+    """``seism_proxy(name, upstream, **values)``: a proxy until the test ends."""
+    with ExitStack() as stack:
+
+        def make(name: str, upstream: str, **values: Any) -> Proxy:
+            return stack.enter_context(seism_sidecar.created(name, upstream, **values))
+
+        yield make
+
+
+@pytest.fixture
+def seism_experiment(tmp_path: Path) -> Callable[..., Judgement]:
+    """``seism_experiment(file, perturbations=(), seed=None, environ=None)``: runs the
+    experiment in ``file`` and gives its judgement; see ``seism.testing.experiment``.
+    """
+    from seism.testing.sidecar import experiment
+
+    def run(
+        file: Path | str,
+        perturbations: Iterable[Mapping[str, Any]] = (),
+        *,
+        seed: int | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Judgement:
+        return experiment(
+            file, perturbations, folder=tmp_path / "seism", seed=seed, environ=environ
+        )
+
+    return run
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    marker = item.get_closest_marker(MARKER)
+    if marker is not None and (marker.args or set(marker.kwargs) - set(_KEYS)):
+        raise pytest.UsageError(f"{item.nodeid}: the marker seism takes {' and '.join(_KEYS)}")
+    running = getattr(item, "funcargs", {}).get("seism_sidecar")
+    if running is None:
+        if marker is not None:
+            raise pytest.UsageError(
+                f"{item.nodeid}: the marker seism needs the fixture seism_sidecar or seism_proxy"
+            )
+        return (yield)
+    from seism.testing.assertion import assert_fired
+
+    records = running.records()
+    seen = records[-1].seq if records else 0
+    item.stash[_SEEN] = running, seen
+    result = yield
+    if marker is not None:
+        records = running.records(seen)
+        for key in _KEYS:
+            for proxy in marker.kwargs.get(key, ()):
+                assert_fired(records, proxy, fired=key == "fired")
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call" and report.failed and _SEEN in item.stash:
+        from seism.errors import SeismError
+        from seism.testing.assertion import timeline
+
+        running, seen = item.stash[_SEEN]
+        try:
+            lines = timeline(running.records(seen))
+        except SeismError as error:
+            lines = [str(error)]
+        report.sections.append(("seism timeline", "\n".join(lines) or "nothing was perturbed"))
+    return report

@@ -1,0 +1,77 @@
+"""psycopg 3, C and pure, blocking and asyncio: all that it sends, it sends in ``wait``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Iterator
+from typing import Any
+
+from seism_middleware.drivers.span import Patch, Spans, Track, track_of
+
+
+def patches(spans: Spans) -> Iterator[Patch]:
+    """``wait`` of both kinds of connections, and the generator that makes connections."""
+    module = sys.modules["psycopg"]
+
+    def wait(original: Any) -> Any:
+        def wait(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return spans.call(
+                track_of(self),
+                lambda: _socket(self.pgconn),
+                lambda: original(self, *args, **kwargs),
+            )
+
+        return wait
+
+    def wait_async(original: Any) -> Any:
+        async def wait(self: Any, *args: Any, **kwargs: Any) -> Any:
+            span = spans.enter(track_of(self), _socket(self.pgconn))
+            try:
+                return await original(self, *args, **kwargs)
+            finally:
+                if span is not None:
+                    spans.leave(span, _socket(self.pgconn))
+
+        return wait
+
+    def connect(original: Any) -> Any:
+        return lambda cls, *args, **kwargs: _connecting(spans, original(cls, *args, **kwargs))
+
+    yield module.Connection, "wait", wait
+    yield module.AsyncConnection, "wait", wait_async
+    yield module.Connection.__mro__[1], "_connect_gen", connect
+
+
+def _socket(pgconn: Any) -> int | None:
+    try:
+        return int(pgconn.socket)
+    except Exception:
+        return None  # closed
+
+
+def _connecting(spans: Spans, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """``steps``, which yield the descriptor that they wait for; it may be another in the end."""
+    track = Track()
+    span = spans.enter(track, None)
+    fd = None
+    try:
+        try:
+            wanted = next(steps)
+            while True:
+                if span is not None and wanted[0] != fd:
+                    fd = wanted[0]
+                    spans.tell(span, fd)
+                try:
+                    ready = yield wanted
+                except BaseException as error:
+                    wanted = steps.throw(error)
+                else:
+                    wanted = steps.send(ready)
+        except StopIteration as stop:
+            made = stop.value
+            made.__dict__["_seism"] = track
+            fd = _socket(made.pgconn)
+            return made
+    finally:
+        if span is not None:
+            spans.leave(span, fd)

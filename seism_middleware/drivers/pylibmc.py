@@ -1,0 +1,32 @@
+"""pylibmc, which never tells its descriptors; only clients of one server can be followed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from seism_middleware.drivers.span import Patch, Spans, track_of
+
+METHODS = (
+    "add", "add_multi", "append", "cas", "decr", "delete", "delete_multi", "flush_all", "get",
+    "get_multi", "get_stats", "gets", "incr", "incr_multi", "prepend", "replace", "set",
+    "set_multi", "touch",
+)  # fmt: skip
+
+
+def patches(spans: Spans) -> Iterator[Patch]:
+    """The methods that talk to the server."""
+    cls = sys.modules["pylibmc.client"].Client
+
+    def wrap(original: Any) -> Any:
+        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if len(getattr(self, "addresses", ())) != 1:
+                return original(self, *args, **kwargs)
+            return spans.call_blind(track_of(self), lambda: original(self, *args, **kwargs))
+
+        return method
+
+    for name in METHODS:
+        if hasattr(cls, name):
+            yield cls, name, wrap

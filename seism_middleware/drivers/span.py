@@ -1,0 +1,313 @@
+"""The time that a request spends inside a call of a driver written in C, as a claim.
+
+Such a driver writes past every patch. But the kernel counts the bytes that it wrote on its
+socket (``TCP_INFO``): read before and after the call, the counts say which bytes of the
+connection the call has written, and the call is made by a request. While it lasts, its
+claim has no end.
+
+Some drivers do not tell their descriptor. It is found by exclusion: of the sockets that lead
+to a proxy and that nobody is known to own, those are left whose counts have moved in every
+call of the driver that went well.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from seism_middleware.contract import DRIVER
+from seism_middleware.handle import Handle
+from seism_middleware.ledger import Claim, Connection, Ledger, received, written
+from seism_middleware.request import Request, current
+
+ENDLESS = 1 << 62
+"""The length of a claim that goes on."""
+MAX_SPANS = 64
+"""Calls remembered of a driver whose descriptor has not been found yet."""
+
+Patch = tuple[Any, str, Callable[[Any], Any]]
+"""(class or module, the name in it, original -> what is put there)."""
+
+Counts = dict[str, int]
+"""Local address of a socket -> bytes written on it."""
+
+
+class Track:
+    """What is known of the one connection of a driver's object."""
+
+    __slots__ = (
+        "candidates", "connection", "elsewhere", "handle", "proxies", "running", "spans",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.connection: Connection | None = None
+        self.handle: Handle | None = None
+        """Kept alive here: the ledger lets go of a connection whose socket nobody holds."""
+        self.elsewhere: Handle | None = None
+        """Its socket, if that leads to no proxy."""
+        self.proxies = 0
+        """When that was looked up, as a count of changes of the list of proxies."""
+        self.running: list[Span] = []
+        """The calls that have not returned: one, unless threads share the object."""
+        self.candidates: set[str] | None = None
+        """Local addresses that may be its own; None as long as it has not been used."""
+        self.spans: list[tuple[Span, Counts]] = []
+        """Calls so far and what had been written after each, until the socket is known."""
+
+
+class Span:
+    """One call; ``claim`` once its connection is known."""
+
+    __slots__ = ("answered", "at", "before", "claim", "request", "sure", "thread", "track")
+
+    def __init__(self, track: Track, request: Request | None) -> None:
+        self.track = track
+        self.request = request
+        self.thread = threading.get_ident()
+        self.at = time.monotonic()
+        self.claim: Claim | None = None
+        self.answered = 0
+        self.before: Counts = {}
+        self.sure = True
+
+
+class Spans:
+    """Turns calls of drivers into claims of ``ledger``."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def call(
+        self, track: Track, fileno: Callable[[], int | None], function: Callable[[], Any]
+    ) -> Any:
+        """What ``function()`` returns; ``fileno`` gives the descriptor, None if unknown yet."""
+        span = self.enter(track, fileno())
+        if span is None:
+            return function()
+        done = False
+        try:
+            result = function()
+            done = True
+            return result
+        finally:
+            self.leave(span, fileno(), done)
+
+    def call_blind(
+        self, track: Track, function: Callable[[], Any], fresh: bool = False, silent: bool = False
+    ) -> Any:
+        """The same for a driver that never tells its descriptor.
+
+        ``fresh``: the call makes a new connection; ``silent``: it may send nothing.
+        """
+        if fresh:
+            track.connection = track.handle = track.candidates = None
+            track.spans.clear()
+        connection = track.connection
+        if connection is not None:
+            if track.handle is not None and track.handle.fileno() == connection.fd:
+                return self.call(track, lambda: connection.fd, function)
+            self.ledger.closed(connection.fd, connection)
+            track.connection = track.handle = track.candidates = None
+        span = self._begin(track)
+        if span is None:
+            return function()
+        span.before = self._unowned()
+        done = False
+        try:
+            result = function()
+            done = True
+            return result
+        finally:
+            self._exclude(span, done and not silent)
+            self._end(span)
+
+    def enter(self, track: Track, fd: int | None) -> Span | None:
+        """A call begins; None if it is a part of one that is running."""
+        span = self._begin(track)
+        if span is not None and fd is not None and fd >= 0:
+            connection = self._known(track, fd, None)
+            if connection is not None:
+                self._claim(span, connection)
+        return span
+
+    def leave(self, span: Span, fd: int | None, done: bool = True) -> None:
+        """The call has ended, or the descriptor is known only now."""
+        track = span.track
+        if fd is not None and fd >= 0:
+            if track.connection is not None and track.connection.fd != fd:
+                self._close(span)  # the driver has connected anew
+                span.claim = None
+            self.tell(span, fd)
+        self._end(span)
+
+    def tell(self, span: Span, fd: int) -> None:
+        """The descriptor of the connection that ``span`` is making is known."""
+        if span.claim is None and fd >= 0:
+            self._known(span.track, fd, span)
+
+    # One call of a driver's object at a time; what is known of more is only possible.
+
+    def _begin(self, track: Track) -> Span | None:
+        request = current.get()
+        if request is not None and request.over is not None:
+            request = None
+        span = Span(track, request)
+        for other in list(track.running):
+            if other.thread == span.thread and other.request is request:
+                return None
+            span.sure = other.sure = False
+            if other.claim is not None:
+                other.claim.sure = False
+        track.running.append(span)
+        return span
+
+    def _end(self, span: Span) -> None:
+        track = span.track
+        track.running.remove(span)
+        self._close(span)
+
+    def _close(self, span: Span) -> None:
+        """Nothing more is written on the connection of ``span`` by its call."""
+        track = span.track
+        connection, claim, handle = track.connection, span.claim, track.handle
+        if connection is None or claim is None or handle is None:
+            return
+        alive = handle.fileno() == connection.fd
+        count = written(handle) if alive else None
+        if count is not None:
+            self._settle(connection, span, claim, count)
+        if not alive:
+            track.connection = track.handle = None
+            self.ledger.closed(connection.fd, connection)
+
+    def _known(self, track: Track, fd: int, opening: Span | None) -> Connection | None:
+        """The connection of ``fd``; one that is new was made by ``opening``, if by a call."""
+        handle = track.handle
+        if track.connection is not None and handle is not None:
+            if track.connection.fd == fd and handle.fileno() == fd:
+                return track.connection
+            track.connection = track.handle = None
+        if track.elsewhere is not None:
+            if track.elsewhere.fileno() == fd and track.proxies == self.ledger.changes:
+                return None
+            track.elsewhere = None
+        try:
+            handle = Handle(fd)
+            peer = handle.getpeername()
+        except OSError:
+            return None
+        backend = self.ledger.backend_of(peer)
+        if backend is None:
+            track.elsewhere, track.proxies = handle, self.ledger.changes
+            return None
+        return self._add(track, handle, backend, opening)
+
+    def _add(self, track: Track, handle: Handle, backend: str, opening: Span | None) -> Connection:
+        born = opening.at if opening else 0.0
+        opener = opening.request if opening else None
+        connection = self.ledger.connection(handle, backend, born, opener)
+        connection.source = DRIVER
+        track.connection, track.handle = connection, handle
+        if opening is not None:
+            self._claim(opening, connection, 0)
+            opening.claim.at = opening.at  # type: ignore[union-attr]
+        self.ledger.add(connection)
+        return connection
+
+    def _claim(self, span: Span, connection: Connection, start: int | None = None) -> None:
+        handle = span.track.handle
+        assert handle is not None
+        if start is None:
+            start = written(handle) or 0
+            if start > connection.sent:
+                # Written outside of every call that we see: nobody knows by whom.
+                unknown = Claim(connection.sent, start - connection.sent, None, span.at, False)
+                connection.claims.append(unknown)
+        span.answered = connection.answered
+        connection.sent = start
+        span.claim = claim = self.ledger.claim(connection, 0, handle)
+        claim.sure = claim.sure and span.sure
+        claim.length = ENDLESS
+
+    def _settle(self, connection: Connection, span: Span, claim: Claim, count: int) -> None:
+        claim.length = max(0, count - claim.offset)
+        connection.sent = max(connection.sent, count)
+        if claim.length:
+            if claim.request is not None and connection in claim.request.exchanges:
+                claim.request.exchanges[connection][1] += claim.length
+            return
+        # It wrote nothing, so it asked nothing: as if it had not been.
+        if connection.claims and connection.claims[-1] is claim:
+            connection.claims.pop()
+            connection.answered = span.answered
+        if claim.request is not None:
+            counted = claim.request.exchanges.get(connection)
+            if counted is not None:
+                counted[0] -= 1
+                if not counted[0]:
+                    del claim.request.exchanges[connection]
+
+    # A driver that does not tell its descriptor.
+
+    def _unowned(self) -> Counts:
+        """The sockets that lead to a proxy and that nobody is known to own."""
+        counts = {local: written(handle) for handle, local, _ in self.ledger.unowned()}
+        return {local: count for local, count in counts.items() if count is not None}
+
+    def _exclude(self, span: Span, sent: bool) -> None:
+        """Look which sockets the call of ``span`` may have used, surely did if it ``sent``."""
+        track, after = span.track, self._unowned()
+        track.spans.append((span, after))
+        known = after.keys() if track.candidates is None else track.candidates & after.keys()
+        moved = {local for local in known if after[local] != span.before.get(local)}
+        track.candidates = moved if sent else set(known)
+        if not track.candidates or len(track.spans) > MAX_SPANS:
+            track.spans.clear()  # it has connected anew, or cannot be told from others
+            track.candidates = None
+        elif sent and len(moved) == 1:
+            self._found(track, *moved)
+
+    def _found(self, track: Track, local: str) -> None:
+        """Claim what the calls so far have written, then tell of the connection."""
+        found = next((each for each in self.ledger.unowned() if each[1] == local), None)
+        if found is None:
+            return  # closed meanwhile
+        handle, _, backend = found
+        spans, track.spans = track.spans, []
+        first = next((s for s, after in spans if local in after and local not in s.before), None)
+        connection = self.ledger.connection(
+            handle, backend, first.at if first else 0.0, first.request if first else None
+        )
+        connection.source = DRIVER
+        connection.answered = received(handle)
+        for span, after in spans:
+            if local in after:
+                _replay(connection, span, span.before.get(local, 0), after[local])
+        track.connection, track.handle = connection, handle
+        self.ledger.add(connection)
+
+
+def _replay(connection: Connection, span: Span, start: int, end: int) -> None:
+    """Claim ``[start, end)`` for a call that is over."""
+    if start > connection.sent:
+        unknown = Claim(connection.sent, start - connection.sent, None, span.at, False)
+        connection.claims.append(unknown)
+    connection.sent = max(connection.sent, end)
+    if end == start:
+        return
+    request = span.request
+    connection.claims.append(Claim(start, end - start, request, span.at, span.sure))
+    if request is not None and request.over is None:
+        counted = request.exchanges.setdefault(connection, [0, 0])
+        counted[0] += 1
+        counted[1] += end - start
+
+
+def track_of(owner: Any) -> Track:
+    """The track of a driver's object, which has one from now on."""
+    track: Track | None = owner.__dict__.get("_seism")
+    if track is None:
+        track = owner.__dict__["_seism"] = Track()
+    return track

@@ -1,0 +1,1 @@
+"""A folder for ``PYTHONPATH``: its ``sitecustomize`` sends connects to the proxies."""

@@ -1,0 +1,63 @@
+"""The pictures of docs/dashboard.md, which ``make screenshots`` puts there."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from seism.dashboard.standalone import render
+from seism.journal import read
+from seism.verdict import Judgement, Steady
+from tests.browser import PACKAGE, page
+from tests.dashboard.conftest import Stage
+
+pytestmark = pytest.mark.debian(PACKAGE)
+
+FOLDER = "SEISM_SCREENSHOTS"
+"""Environment variable: where the pictures go."""
+
+
+def test_screenshots(stage: Stage, chromium: Browser, tmp_path: Path) -> None:
+    folder = Path(os.environ.get(FOLDER, tmp_path))
+    over = threading.Event()
+
+    def load() -> None:
+        while not over.wait(0.05):
+            for path in ("/", "/mute", "/weak", "/idle"):
+                stage.get(path)
+
+    loading = threading.Thread(target=load)
+    loading.start()
+    try:
+        with page(chromium, stage.url) as opened:
+            opened.wait_for_timeout(1500)
+            with stage.toxic("latency", latency=150):
+                opened.wait_for_timeout(2500)
+            opened.wait_for_timeout(1500)
+            with stage.toxic("reset_peer", timeout=0):
+                opened.wait_for_timeout(1500)
+            opened.wait_for_timeout(2500)
+            opened.screenshot(path=folder / "live.png")
+            opened.locator("#list button.red").first.click()
+            opened.evaluate("scrollTo(0, 0)")
+            opened.screenshot(path=folder / "red.png")
+        with page(chromium, stage.url, dark=True) as opened:
+            expect(opened.locator("#list button").first).to_be_visible()
+            opened.wait_for_timeout(500)
+            opened.screenshot(path=folder / "dark.png")
+    finally:
+        over.set()
+        loading.join()
+    judgement = Judgement(1, [], "red", Steady(True, "", 0), (), (), cells=(), cases=())
+    report = tmp_path / "timeline.html"
+    report.write_text(render(read(stage.journal), judgement))
+    with page(chromium, report.as_uri()) as opened:
+        opened.wait_for_function("() => Seism.page.timeline.marks > 0")
+        opened.wait_for_timeout(500)
+        opened.screenshot(path=folder / "report.png")
+    pictures = [folder / f"{name}.png" for name in ("live", "red", "dark", "report")]
+    assert all(picture.stat().st_size > 20_000 for picture in pictures)

@@ -1,0 +1,119 @@
+"""What a sweep would try, what it leaves out, and what becomes of what it found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from seism.errors import ConfigurationError, NotReady
+from seism.experiment.config import SWEPT, Experiment, Sweep, SweptToxic
+from seism.experiment.sweep import NEVER, NO_USE, OFF, UNFIT, Learnt, learnt_of, points, swept
+from seism.judge import judge
+from seism.options import build
+from seism.timeline import build as timeline_of
+from seism.verdict import GREEN, NOT_COVERED, RED, Cell
+from seism_middleware.contract import Exchanges
+from tests.story import Story
+
+SLOW, DOWN = SweptToxic("slow", "latency"), SweptToxic("down", "down")
+FRONT = Learnt("GET /", "GET /", {"cache": 1, "db": 2})
+ITEM = Learnt("GET /items/7", "GET /items/{id}", {"db": 1})
+OTHER = Learnt("GET /items/8", "GET /items/{id}", {"db": 1})
+
+
+def test_what_is_learnt_from_requests_that_nothing_perturbs() -> None:
+    story = Story()
+    story.phase("steady")
+    for sends in (1, 2):
+        on = [Exchanges("db", "a", sends, 9), Exchanges("db", "b", 1, 9), Exchanges("x", "c", 1, 9)]
+        story.request("GET /items/{id}", exchanges=tuple(on))
+    story.requests(2)
+    timeline = timeline_of(story.end())
+    assert learnt_of(timeline, ["GET /items/7", "GET /"], 2) == [
+        Learnt("GET /items/7", "GET /items/{id}", {"db": 3, "x": 1}), Learnt("GET /", "GET /", {}),
+    ]  # fmt: skip
+    with pytest.raises(NotReady, match="6 requests were sent, 4 were observed"):
+        learnt_of(timeline, ["GET /items/7", "GET /"], 3)
+
+
+def test_each_route_backend_exchange_and_toxic_once() -> None:
+    found = list(points([FRONT, ITEM, OTHER], ["cache", "db"], [SLOW, DOWN], 4))
+    tried = [(p.learnt.sent, p.column) for p in found if not p.skipped]
+    assert tried == [
+        ("GET /", "cache slow #1"),
+        ("GET /", "cache down"),
+        ("GET /", "db slow #1"),
+        ("GET /", "db slow #2"),
+        ("GET /", "db down"),
+        ("GET /items/7", "db slow #1"),
+        ("GET /items/7", "db down"),
+    ]
+    skipped = {(p.learnt.sent, p.column): p.skipped for p in found if p.skipped}
+    assert skipped["GET /items/7", "cache slow #1"] == NO_USE
+    assert "the same as GET /items/7" in skipped["GET /items/8", "db slow #1"]
+    assert len({p.planned().name for p in found}) == len(found)
+
+
+def test_what_is_switched_off_or_too_much_is_listed() -> None:
+    found = list(points([FRONT], ["db"], [SLOW, DOWN], 1, without=["down"]))
+    assert [(p.column, p.skipped) for p in found] == [
+        ("db slow #1", ""), ("db slow #2", "beyond the first 1 exchanges"), ("db down", OFF),
+    ]  # fmt: skip
+
+
+def test_the_result_covers_what_was_tried_and_nothing_else() -> None:
+    found = list(points([FRONT, ITEM], ["db"], [SLOW, DOWN], 4, without=["down"]))
+    first, second = [point.planned().name for point in found if point.learnt is FRONT][:2]
+    third = next(p.planned().name for p in found if p.learnt is ITEM)
+    judgement = judge(Story().end())
+    cells = {
+        first: Cell("GET /", first, GREEN, (), 3, 3, 0),
+        second: Cell("GET /", second, RED, ("500",), 3, 3, 0),
+        third: Cell("GET /items/{id}", third, NOT_COVERED, ("x",), 3, 0, 0),
+    }
+    result = swept(replace(judgement, never_fired=(third,)), found, cells)
+    assert (result.grid, result.tried, result.unreachable) == (5, 3, 1)
+    assert result.saved == {OFF: 2}
+    matrix = {(c.route, c.perturbation): (c.colour, c.reasons) for c in result.judgement.cells}
+    assert matrix == {
+        ("GET /", "db slow #1"): (GREEN, ()),
+        ("GET /", "db slow #2"): (RED, ("500",)),
+        ("GET /", "db down"): (NOT_COVERED, (OFF,)),
+        ("GET /items/{id}", "db slow #1"): (NOT_COVERED, (NEVER,)),
+        ("GET /items/{id}", "db down"): (NOT_COVERED, (OFF,)),
+    }
+    assert result.judgement.never_fired == ()
+    collapsed = {(c.route, c.perturbation): c.colour for c in result.collapsed().cells}
+    assert collapsed["GET /", "db slow"] == RED
+    assert result.collapsed().perturbations == ("db slow", "db down")
+    assert list(result.lines()) == [
+        "3 of 5 possible probes were made, 1 of them reached nothing", f"2 saved: {OFF}",
+    ]  # fmt: skip
+
+
+def test_faults_of_a_protocol_are_counted_by_the_protocol() -> None:
+    fault = SweptToxic("loading", "redis_loading", exchange={"kind": "get"})
+    found = points(
+        [FRONT], ["cache", "db"], [fault], 4,
+        fits=lambda toxic, backend: backend == "cache", is_fault=lambda toxic: True,
+    )  # fmt: skip
+    cache, *db = found
+    planned = cache.planned()
+    assert (planned.turn, planned.exchange) == (0, {"kind": "get", "nth": 1})
+    assert {point.skipped for point in db} == {UNFIT}
+
+
+def test_a_fault_that_fits_no_backend_is_refused() -> None:
+    file = {
+        "backend": [{"name": "a", "upstream": "127.0.0.1:1"}],
+        "sweep": {"toxic": [{"name": "loading", "type": "redis_loading"}]},
+    }
+    with pytest.raises(ConfigurationError, match=r"loading.*needs a proxy that knows its protocol"):
+        build(Experiment, file, "file")
+
+
+def test_the_toxics_that_are_tried_can_be_chosen() -> None:
+    assert Sweep().toxics() == SWEPT
+    mine = {"toxic": [{"name": "mine", "type": "noop"}], "exchanges": 1}
+    assert [toxic.name for toxic in build(Sweep, mine, "sweep").toxics()] == ["mine"]

@@ -1,0 +1,113 @@
+"""A small app on one backend under a real experiment: sidecar, app and load, then the verdict."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from seism.experiment.config import load
+from seism.experiment.runner import Run
+from seism.verdict import Harm, Judgement
+from tests.debian import unable
+from tests.processes import ROOT
+
+APPS = Path(__file__).parent
+INSTALL_SECONDS = 100.0
+WSGI = ("-m", "waitress", "--threads=8", "--listen=127.0.0.1:{port}")
+LOAD = "workers = 4\nsteady = 20\nduring = 8\nafter = 12\npause_ms = 10"
+ASGI = ("-m", "uvicorn", "--port={port}", "--log-level=warning")
+
+
+class Quiet:
+    """A watcher that looks away."""
+
+    def phase(self, text: str) -> None: ...
+
+    def step(self, index: int, total: int, name: str, phase: str) -> None: ...
+
+    def advance(self, done: int, of: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Lab:
+    """``module`` of this folder is the app; it finds the backend at ``$BACKEND``."""
+
+    module: str
+    upstream: str
+    perturbation: str
+    """The ``[[perturbation]]``, without its backend, which is ``store``."""
+    server: tuple[str, ...] = WSGI
+    path: tuple[Path, ...] = ()
+    """Folders with the packages of the app alone."""
+    env: dict[str, str] = field(default_factory=dict)
+    load: str = LOAD
+    routes: tuple[str, ...] = ("/item/1", "/item/2", "/item/3", "/item/4")
+    rules: str = ""
+
+    def judge(self, folder: Path) -> Judgement:
+        """One run, whose files are in ``folder``."""
+        shutil.copy(APPS / f"{self.module}.py", folder)
+        file = folder / "seism.toml"
+        file.write_text(self._config(), encoding="utf-8")
+        path = os.pathsep.join(map(str, (folder, *self.path, ROOT)))
+        environ = {
+            "PYTHONPATH": path,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "TRUTH": str(folder / "truth"),
+            **self.env,
+        }
+        return Run(load(file), file, 7, folder / "run", Quiet(), environ).judge()
+
+    def _config(self) -> str:
+        command = [sys.executable, *self.server, f"{self.module}:app"]
+        routes = "".join(f'[[load.route]]\npath = "{path}"\n' for path in self.routes)
+        return (
+            f"[app]\ncommand = {command}\n"
+            f'url = "http://127.0.0.1:{{port}}"\nenv = {{ BACKEND = "{{store.address}}" }}\n'
+            f'[[backend]]\nname = "store"\nupstream = "{self.upstream}"\n'
+            f'[[perturbation]]\nbackend = "store"\n{self.perturbation}\n'
+            f"[rules]\n{self.rules}\n[load]\n{self.load}\n{routes}"
+        )
+
+
+def wrong(folder: Path) -> set[str]:
+    """The requests that the app itself saw get wrong data: it wrote their ids to ``$TRUTH``."""
+    path = folder / "truth"
+    return set(path.read_text(encoding="utf-8").split()) if path.exists() else set()
+
+
+def accused(judgement: Judgement) -> set[str]:
+    """The requests that are said to have got wrong data for certain."""
+    return {case.request for case in judgement.cases if "wrong data" in case.reason}
+
+
+def named(judgement: Judgement, kind: str, exact: bool = True) -> list[Harm]:
+    """The harms of one kind that were found."""
+    return [harm for harm in judgement.harms if harm.kind == kind and harm.exact == exact]
+
+
+def blamed(judgement: Judgement) -> list[str]:
+    """All that a healthy app must not hear of."""
+    return [harm.what for harm in judgement.harms if harm.colour != "green"] + [
+        *judgement.findings,
+        *(f"{case.route} {case.reason}" for case in judgement.cases if case.colour == "red"),
+    ]
+
+
+def packages(folder: Path, *wanted: str) -> Path:
+    """``wanted``, installed into ``folder`` for one app alone; the folder."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target",
+               str(folder), *wanted]  # fmt: skip
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        unable(f"not done within {INSTALL_SECONDS:g} s: pip install {' '.join(wanted)}")
+    if done.returncode:
+        unable(f"pip install {' '.join(wanted)}: {done.stderr.strip().splitlines()[-1]}")
+    return folder

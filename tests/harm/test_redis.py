@@ -1,0 +1,65 @@
+"""redis-py's asyncio client: 4.5.3 hands a late reply to the next caller (CVE-2023-28858)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from seism.verdict import RED, Judgement
+from tests.harm.lab import ASGI, Lab, accused, blamed, named, packages, wrong
+from tests.servers import Valkey
+
+pytestmark = pytest.mark.timeout(240)
+
+SLOW = 'name = "slow"\ntype = "latency"\nattributes = { latency = 700 }\nstream = "{}"'
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[str]:
+    with Valkey() as server:
+        yield f"127.0.0.1:{server.port}"
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {
+        version: packages(
+            tmp_path_factory.mktemp("packages"), f"redis=={version}", "async-timeout>=4"
+        )
+        for version in ("4.5.3", "4.5.5")
+    }
+
+
+def run(folder: Path, valkey: str, package: Path, stream: str) -> Judgement:
+    lab = Lab("redis_app", valkey, SLOW.replace("{}", stream), ASGI, (package,))
+    return lab.judge(folder)
+
+
+@pytest.mark.parametrize("stream", ["upstream", "downstream"])
+def test_wrong_data_is_found(
+    tmp_path: Path, valkey: str, versions: dict[str, Path], stream: str
+) -> None:
+    judgement = run(tmp_path, valkey, versions["4.5.3"], stream)
+    assert judgement.colour == RED
+    found = named(judgement, "crosstalk")
+    assert found, judgement.harms
+    assert {harm.backend for harm in found} == {"store"}
+    assert all(harm.connection and harm.requests for harm in found)
+    assert named(judgement, "abandoned")
+    truth, said = wrong(tmp_path), accused(judgement)
+    assert truth
+    assert said - truth == set()
+    assert len(said) >= 0.9 * len(truth), truth - said
+    assert all(case.role == "harmed" for case in judgement.cases if case.request in said)
+
+
+@pytest.mark.parametrize("stream", ["upstream", "downstream"])
+def test_the_repaired_version_is_not_blamed(
+    tmp_path: Path, valkey: str, versions: dict[str, Path], stream: str
+) -> None:
+    judgement = run(tmp_path, valkey, versions["4.5.5"], stream)
+    assert blamed(judgement) == []
+    assert wrong(tmp_path) == set()
+    assert not judgement.never_fired

@@ -1,0 +1,124 @@
+"""Run the matrix and write it to ``docs/matrix.md``: ``python -m tests.matrix.run``.
+
+``--only WORD`` picks cells by a part of their name, ``--requests N`` makes them shorter;
+then nothing is written but to the terminal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.matrix.backends import Servers
+from tests.matrix.cell import Outcome, run
+from tests.matrix.clients import ASYNC, BACKEND, SYNC
+
+PAGE = Path(__file__).parents[2] / "docs" / "matrix.md"
+REQUESTS = 2000
+POSSIBLE = ("ldap3-reusable", "pycurl")
+"""Clients that may be linked as possible only: one with threads of its own, and one whose calls
+nobody follows, of which the kernel tells something once the proxy holds its bytes."""
+FEWEST = 5
+"""Perturbations without which a cell has shown nothing."""
+ENOUGH = 0.999
+
+WORKERS = (
+    ("psycopg2", "gunicorn sync x4"), ("sqlalchemy-psycopg2", "gunicorn sync x4"),
+    ("django", "gunicorn sync x4"), ("django", "gunicorn gthread x4"),
+    ("sqlalchemy-psycopg2", "gunicorn gthread x4"), ("mysqlclient", "gunicorn gthread x4"),
+    ("redis", "gunicorn gthread x4"), ("redis", "gunicorn gevent x4"),
+    ("mysqlclient", "gunicorn gevent x4"),
+    ("sqlalchemy-psycopg", "gunicorn gthread x4 --preload"),
+    ("redis", "gunicorn gthread x4 --preload"), ("redis-async", "uvicorn x4"),
+    ("asyncpg", "uvicorn x4"), ("psycopg-async", "granian ASGI x4"),
+    ("redis", "granian WSGI x4"), ("redis-async", "granian ASGI x4"),
+)  # fmt: skip
+
+
+def cells() -> list[tuple[str, str]]:
+    """Every client under every model that it can run in, then several workers."""
+    found = [(client, model) for client in SYNC for model in ("threads", "gevent", "asyncio")]
+    found = [cell for cell in found if cell != ("ldap3-reusable", "asyncio")]
+    found += [(client, "uvloop") for client in SYNC if client != "ldap3-reusable"]
+    found += [(client, model) for client in ASYNC for model in ("asyncio", "uvloop")]
+    return [*found, *WORKERS]
+
+
+def fails(outcome: Outcome) -> str:
+    """What is wrong with a cell, nothing if it is as it must be."""
+    count = len(outcome.perturbed)
+    if outcome.wrong:
+        return f"{outcome.wrong} wrong"
+    if count < FEWEST:
+        return f"only {count} perturbations"
+    if outcome.client in POSSIBLE:
+        return ""
+    if outcome.exact < ENOUGH * count:
+        return f"{count - outcome.exact} of {count} not linked exactly"
+    if outcome.shuffled < 0.9 * count:
+        return "a shuffled truth is not noticed"
+    return ""
+
+
+def row(outcome: Outcome) -> str:
+    """The cell's line in the table."""
+    evidence = ", ".join(f"{name} {count}" for name, count in outcome.evidence.most_common())
+    statuses = ", ".join(f"{status}: {n}" for status, n in sorted(outcome.statuses.items()))
+    cells = (
+        outcome.client, BACKEND[outcome.client], outcome.model, len(outcome.perturbed),
+        outcome.exact, outcome.wrong, outcome.shuffled, evidence, statuses,
+    )  # fmt: skip
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+HEAD = """\
+# The matrix: each client under each model of concurrency
+
+Made by `make matrix` on {date}, Python {python}, {machine}. Each row is a run of an app whose
+requests, {requests} of them and 32 at once, each send their own id through one client to a real
+server, over connections that they reuse, while toxics delay and reset them. Which request was hit
+is read from the payload, behind the proxy. *Exact*: perturbations that were linked exactly to
+all requests that they hit. *Wrong*: those with an exact link to any other; it must be 0.
+*Shuffled*: how many would be wrong if the payload's ids were mixed up, so that a 0 means
+something. A client that blocks runs in `asyncio.to_thread` under asyncio.
+
+| client | backend | model | perturbations | exact | wrong | shuffled | evidence | answers |
+|---|---|---|---|---|---|---|---|---|
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default="", help="cells whose name has this in it")
+    parser.add_argument("--requests", type=int, default=REQUESTS)
+    parser.add_argument("--keep", type=Path, help="a new folder for journals and logs")
+    asked = parser.parse_args()
+    wanted = [cell for cell in cells() if asked.only in f"{cell[0]} {cell[1]}"]
+    rows, failed = [], 0
+    with Servers() as servers, tempfile.TemporaryDirectory(prefix="seism-") as temporary:
+        for client, model in wanted:
+            began = time.monotonic()
+            folder = (asked.keep or Path(temporary)) / f"{client} {model}".replace(" ", "_")
+            outcome = run(servers, client, model, asked.requests, folder)
+            trouble = fails(outcome)
+            failed += bool(trouble)
+            rows.append(row(outcome))
+            print(rows[-1], trouble, f"{time.monotonic() - began:.1f} s", flush=True)
+    if not asked.only and asked.requests == REQUESTS:
+        head = HEAD.format(
+            date=time.strftime("%Y-%m-%d"), python=platform.python_version(),
+            machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
+            requests=f"{REQUESTS:,}",
+        )  # fmt: skip
+        PAGE.write_text(head + "".join(f"{line}\n" for line in rows))
+    print(f"{len(rows)} cells, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""The short form of the matrix: the cells in which the evidence differs. ``make matrix``: all."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from seism_middleware.evidence.kernel import readable
+from tests.debian import unable
+from tests.matrix.backends import Servers
+from tests.matrix.cell import MODELS, Outcome, run
+from tests.matrix.clients import ASYNC, BACKEND, SYNC
+from tests.matrix.run import cells, fails, row
+
+REQUESTS = 400
+SHORT = (
+    ("psycopg2", "threads", "psycopg2"),
+    ("mysql-connector", "threads", "_mysql_connector"),
+    ("pylibmc", "threads", "pylibmc"),
+    ("python-ldap", "threads", "ldap"),
+    ("ldap3-reusable", "threads", "ldap3"),
+    ("smtplib", "threads", "aiosmtpd"),
+    ("mysqlclient", "asyncio", "MySQLdb"),
+    ("psycopg", "gevent", "psycopg"),
+    ("pycurl", "gevent", "pycurl"),
+    ("psycopg-async", "uvloop", "psycopg"),
+    ("asyncpg", "uvloop", "uvloop"),
+    ("httpx-async-tls", "uvloop", "httpx"),
+    ("django", "gunicorn gthread x4", "gunicorn"),
+    ("sqlalchemy-psycopg2", "gunicorn gthread x4 --preload", "sqlalchemy"),
+    ("redis", "gunicorn gevent x4", "gunicorn"),
+    ("redis-async", "uvicorn x4", "uvloop"),
+    ("redis", "granian WSGI x4", "granian"),
+)
+"""Client, model, and a module of the extra ``matrix`` that the cell needs."""
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Servers]:
+    with Servers() as servers:
+        yield servers
+
+
+@pytest.mark.debian(
+    "mariadb-server-core", "mariadb-client-core", "memcached", "slapd",
+    # What the clients are compiled with.
+    "gcc", "pkg-config", "libmariadb-dev", "libldap2-dev", "libsasl2-dev",
+)  # fmt: skip
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("client", "model", "module"), SHORT)
+def test_every_exact_link_is_right(
+    client: str, model: str, module: str, servers: Servers, tmp_path: Path
+) -> None:
+    if importlib.util.find_spec(module) is None:
+        unable(f"{module} is missing: pip install '.[matrix]'")
+    if client == "pycurl" and not readable():
+        unable("this process may not look at itself in /proc")
+    outcome = run(servers, client, model, REQUESTS, tmp_path / "cell")
+    print(row(outcome))
+    assert not fails(outcome), (tmp_path / "cell" / "app.log").read_text()[-2000:]
+    assert outcome.shuffled > 0 or not outcome.exact
+
+
+def test_every_client_is_in_the_matrix() -> None:
+    assert {client for client, _ in cells()} == BACKEND.keys() == {*SYNC, *ASYNC}
+    assert {model for _, model in cells()} == MODELS.keys()
+    assert {cell[:2] for cell in SHORT} <= set(cells())
+
+
+def test_what_fails_a_cell() -> None:
+    from seism_middleware.contract import Link
+    from tests.truth.measure import Perturbed
+
+    def outcome(request: str, exact: bool = True, count: int = 40) -> Outcome:
+        perturbed = tuple(
+            Perturbed(
+                frozenset({f"w-{n}"}),
+                (Link("p", request.format(n), "ledger", exact),),
+            )
+            for n in range(count)
+        )
+        return Outcome("redis", "threads", perturbed, 0, {200: count})
+
+    assert fails(outcome("w-{}")) == ""
+    assert fails(outcome("w-1")) == "39 wrong"
+    assert fails(outcome("w-{}", exact=False)) == "40 of 40 not linked exactly"
+    assert fails(outcome("w-{}", count=1)) == "only 1 perturbations"
+    assert outcome("w-{}").shuffled == 40

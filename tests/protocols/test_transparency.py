@@ -1,0 +1,66 @@
+"""Through a proxy whose fault never matches, client and server say what they say without it.
+
+Both sides of the proxy are recorded; no byte may be another one, and none may be missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.debian import unable
+from tests.protocols.behind import behind
+from tests.protocols.record import Chunks, Sessions, recorded, relay
+
+NEEDS = {"http": "aiohttp", "memcached": "pylibmc", "ldap": "ldap", "smtp": "aiosmtpd"}
+"""Protocol -> the module that its sessions take and that may be missing."""
+MARKS = {
+    "memcached": [pytest.mark.debian("memcached")],
+    "ldap": [pytest.mark.debian("slapd")],
+}
+EVERY = [
+    pytest.param(
+        protocol, sample.name, id=f"{protocol}-{sample.name}", marks=MARKS.get(protocol, ())
+    )
+    for protocol in NEEDS
+    for sample in recorded(protocol)
+]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Callable[[str], tuple[int, Sessions]]]:
+    """The port of a running server of a protocol, and what clients do there."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def running(protocol: str) -> tuple[int, Sessions]:
+            if importlib.util.find_spec(NEEDS[protocol]) is None:
+                unable(f"missing: pip install {NEEDS[protocol]}")
+            module = importlib.import_module(f"tests.protocols.sessions.{protocol}")
+            return stack.enter_context(module.server()), module.SESSIONS
+
+        yield running
+
+
+@pytest.mark.parametrize(("protocol", "name"), EVERY)
+def test_a_fault_that_never_matches_alters_nothing(
+    server: Callable[[str], tuple[int, Sessions]], protocol: str, name: str
+) -> None:
+    port, sessions = server(protocol)
+    with relay(port) as inside:
+        with behind(protocol, inside.port) as proxy, relay(proxy.port) as outside:
+            proxy.fault("exchange_close", {"kind": "never"})
+            sessions[name].run(outside.port)
+            assert not proxy.proxies.began
+    (theirs,), (ours,) = inside.connections, outside.connections
+    for way in ("upstream", "downstream"):
+        assert stream(ours, way) == stream(theirs, way)
+
+
+def stream(chunks: Chunks, way: str) -> bytes:
+    return b"".join(data for to, data in chunks if to == way)

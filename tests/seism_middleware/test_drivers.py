@@ -1,0 +1,247 @@
+"""Drivers in C: patched once they are there, undone without a trace; the matrix has the rest."""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from seism_middleware.contract import DRIVER, UPSTREAM, PerturbationBegan, Proxied
+from seism_middleware.correlate import Correlator
+from seism_middleware.drivers import DRIVERS
+from seism_middleware.drivers.span import ENDLESS, Spans, Track
+from seism_middleware.handle import Handle
+from seism_middleware.ledger import Ledger, address_text
+from seism_middleware.request import Request, current
+from tests.debian import unable
+from tests.processes import ROOT
+
+PATCHED = {
+    "psycopg2": ["psycopg2._connect"],
+    "psycopg": ["psycopg.Connection.wait", "psycopg.AsyncConnection.wait"],
+    "MySQLdb.connections": ["MySQLdb.connections.Connection.query"],
+    "mysql.connector.connection_cext": [
+        "mysql.connector.connection_cext.CMySQLConnection.cmd_query"
+    ],
+    "pylibmc.client": ["pylibmc.client.Client.get"],
+    "ldap.ldapobject": ["ldap.ldapobject.SimpleLDAPObject._ldap_call"],
+    "uvloop": ["uvloop.Loop.create_connection"],
+}
+"""Module -> some of what must be patched once it has been imported."""
+
+
+def test_every_driver_is_looked_at_here() -> None:
+    assert PATCHED.keys() == DRIVERS.keys()
+
+
+@pytest.mark.parametrize("module", PATCHED)
+def test_patched_after_its_import_and_put_back(module: str) -> None:
+    """In a process of its own, in which nothing else has imported the driver."""
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        unable(f"{module} is missing: pip install '.[matrix]'")
+    script = f"""
+        import sys
+        from seism_middleware.ledger import Ledger
+        from seism_middleware.patches import Patches
+
+        patches = Patches(Ledger())
+        patches.install()
+        before = set(patches.names)
+        assert {module!r} not in sys.modules, "imported by us"
+        import {module}
+        assert patches.follow() and not patches.follow()
+        found = set(patches.names) - before
+        assert found >= set({PATCHED[module]!r}), found
+
+        def look(name):
+            owner, _, attribute = name.rpartition(".")
+            parts, top = owner.split("."), None
+            for count in range(len(parts), 0, -1):
+                top = sys.modules.get(".".join(parts[:count]))
+                if top is not None:
+                    break
+            for part in parts[count:]:
+                top = getattr(top, part)
+            return top.__dict__.get(attribute)
+
+        put = {{name: look(name) for name in found if look(name) is not None}}
+        assert put
+        patches.uninstall()
+        assert patches.names == ()
+        assert not [name for name, value in put.items() if look(name) is value]
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+class Driver:
+    """What a driver's object does to its socket, called as a wrapped method would be."""
+
+    def __init__(self, spans: Spans, port: int, tells: bool) -> None:
+        self.spans, self.tells = spans, tells
+        self.track = Track()
+        self.sock = socket.create_connection(("127.0.0.1", port))
+        self.handle = Handle(self.sock.fileno())
+
+    def call(self, request: Request | None, function: Callable[[], Any], **options: Any) -> Any:
+        token = current.set(request)
+        try:
+            if self.tells:
+                return self.spans.call(self.track, self.sock.fileno, function)
+            return self.spans.call_blind(self.track, function, **options)
+        finally:
+            current.reset(token)
+
+    def send(self, request: Request | None, size: int = 10) -> None:
+        self.call(request, lambda: self.sock.sendall(b"x" * size))
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        self.ledger = Ledger()
+        self.ledger.watch(0, [Proxied("db", "127.0.0.1", self.port)])
+        self.spans = Spans(self.ledger)
+        self.correlator = Correlator(self.ledger, lambda link: None)
+        self.drivers: list[Driver] = []
+
+    def driver(self, tells: bool = True) -> Driver:
+        self.drivers.append(Driver(self.spans, self.port, tells))
+        return self.drivers[-1]
+
+    def begin(self, name: str) -> Request:
+        return Request(name, "GET", time.monotonic())
+
+    def hit(self, driver: Driver, offset: int) -> set[tuple[str | None, bool]]:
+        began = PerturbationBegan(
+            f"p{time.monotonic()}", "db", "t", "latency", time.monotonic(), UPSTREAM,
+            address_text(driver.sock.getsockname()), f"127.0.0.1:{self.port}", offset=offset,
+        )  # fmt: skip
+        links = self.correlator.resolve(began)
+        assert {link.evidence for link in links} <= {DRIVER, "overlap"}
+        return {(link.request, link.exact) for link in links}
+
+
+@pytest.fixture
+def scene() -> Any:
+    scene = Scene()
+    yield scene
+    for driver in scene.drivers:
+        driver.sock.close()
+    scene.listener.close()
+
+
+def test_the_kernels_count_says_who_wrote_what(scene: Scene) -> None:
+    driver = scene.driver()
+    for name in ("a", "b", "a"):
+        driver.send(scene.begin(name))
+    assert [scene.hit(driver, at) for at in (0, 9, 10, 19, 20)] == [
+        {("a", True)}, {("a", True)}, {("b", True)}, {("b", True)}, {("a", True)},
+    ]  # fmt: skip
+
+
+def test_a_call_that_lasts_owns_what_it_writes(scene: Scene) -> None:
+    driver, request = scene.driver(), scene.begin("a")
+    driver.send(scene.begin("first"))
+
+    def during() -> None:
+        driver.sock.sendall(b"x" * 10)
+        connection = driver.track.connection
+        assert connection is not None and connection.claims[-1].length == ENDLESS
+        assert scene.hit(driver, 10) == {("a", True)}
+        driver.send(request)  # a part of the same call
+
+    driver.call(request, during)
+    assert driver.track.connection is not None
+    assert [c.length for c in driver.track.connection.claims] == [10, 20]
+    assert request.exchanges[driver.track.connection] == [1, 20]
+
+
+def test_what_was_written_between_calls_is_nobodys_for_certain(scene: Scene) -> None:
+    driver = scene.driver()
+    driver.send(scene.begin("a"))
+    driver.sock.sendall(b"past every call")
+    driver.send(scene.begin("b"))
+    assert scene.hit(driver, 9) == {("a", True)}
+    assert scene.hit(driver, 12) == set()
+    assert scene.hit(driver, 25) == {("b", True)}
+
+
+def test_an_object_shared_by_threads_is_possible_only(scene: Scene) -> None:
+    driver, one, two = scene.driver(), scene.begin("a"), scene.begin("b")
+
+    def first() -> None:
+        driver.send(two)
+        driver.sock.sendall(b"x" * 10)
+
+    driver.call(one, first)
+    assert scene.hit(driver, 5) == {("a", False), ("b", False)}
+
+
+def test_a_call_that_writes_nothing_leaves_nothing(scene: Scene) -> None:
+    driver, request = scene.driver(), scene.begin("a")
+    driver.send(scene.begin("first"))
+    driver.call(request, lambda: None)
+    assert driver.track.connection is not None
+    assert len(driver.track.connection.claims) == 1
+    assert not request.exchanges
+
+
+def test_a_socket_that_leads_elsewhere(scene: Scene) -> None:
+    scene.ledger.watch(0, [])
+    driver = scene.driver()
+    driver.send(scene.begin("a"))
+    assert driver.track.connection is None
+    scene.ledger.watch(0, [Proxied("db", "127.0.0.1", scene.port)])
+    driver.send(scene.begin("b"))
+    assert scene.hit(driver, 5) == set()
+    assert scene.hit(driver, 15) == {("b", True)}
+
+
+def test_a_driver_that_does_not_tell_is_found_by_exclusion(scene: Scene) -> None:
+    """Two that call at the same time are told apart by what they do alone."""
+    one, other = scene.driver(tells=False), scene.driver(tells=False)
+    a, b = scene.begin("a"), scene.begin("b")
+
+    def both() -> None:
+        one.sock.sendall(b"x" * 10)
+        other.sock.sendall(b"x" * 10)  # in a call that has not returned yet
+
+    one.call(a, both, fresh=True)
+    assert one.track.connection is None  # either socket has moved
+    assert scene.hit(one, 5) == set()
+    one.send(a)
+    assert scene.hit(one, 5) == scene.hit(one, 15) == {("a", True)}
+    other.send(b)
+    assert scene.hit(other, 15) == {("b", True)}
+
+
+def test_a_silent_call_excludes_nothing(scene: Scene) -> None:
+    one, other = scene.driver(tells=False), scene.driver(tells=False)
+    one.call(scene.begin("a"), lambda: other.sock.sendall(b"x"), silent=True)
+    assert one.track.connection is None
+    one.send(scene.begin("a"))
+    assert scene.hit(one, 5) == {("a", True)}
+
+
+def test_a_socket_that_was_exchanged_is_looked_for_again(scene: Scene) -> None:
+    driver = scene.driver(tells=False)
+    driver.send(scene.begin("a"))
+    first = driver.track.connection
+    assert first is not None
+    driver.sock.close()
+    driver.sock = socket.create_connection(("127.0.0.1", scene.port))
+    driver.send(scene.begin("b"))
+    assert driver.track.connection not in (None, first)
+    assert scene.hit(driver, 5) == {("b", True)}

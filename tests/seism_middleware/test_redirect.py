@@ -1,0 +1,114 @@
+"""``--redirect``: an unmodified process, whose connects go elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import seism_middleware.redirect
+from seism_middleware.contract import REDIRECT_VARIABLE
+from seism_middleware.redirect import sitecustomize
+
+FOLDER = str(Path(seism_middleware.redirect.__file__).parent)
+
+
+@pytest.fixture
+def there() -> Iterator[str]:
+    """The address of a server that says ``hello``, as often as it is asked."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.sendall(b"hello")
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+
+
+def run(code: str, where: dict[str, str], *path: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={
+            **os.environ,
+            REDIRECT_VARIABLE: json.dumps(where),
+            "PYTHONPATH": os.pathsep.join([FOLDER, *path]),
+        },
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+ASYNC = """
+import asyncio
+async def main():
+    reader, _ = await asyncio.open_connection("127.0.0.1", 1)
+    print(await reader.read(9))
+asyncio.run(main())
+"""
+SIX = "s = socket.socket(socket.AF_INET6); s.connect(('::1', 1)); print(s.recv(9))"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import socket; print(socket.create_connection(('127.0.0.1', 1)).recv(9))",
+        "import socket; s = socket.socket(); print(s.connect_ex(('127.0.0.1', 1)), s.recv(9))",
+        f"import socket; {SIX}",
+        ASYNC,
+    ],
+)
+def test_connects_go_to_the_proxy(there: str, code: str) -> None:
+    assert "b'hello'" in run(code, {"127.0.0.1:1": there, "::1:1": there})
+
+
+def test_other_addresses_stay_as_they_are(there: str) -> None:
+    host, _, port = there.partition(":")
+    code = f"import socket; print(socket.create_connection(({host!r}, {port})).recv(9))"
+    assert run(code, {"127.0.0.1:1": "127.0.0.1:2"}) == "b'hello'"
+
+
+def test_a_sitecustomize_that_was_there_runs_too(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import builtins\nbuiltins.was_here = 'yes'\n")
+    code = "import socket; print(was_here, hasattr(socket.socket.connect, '__wrapped__'))"
+    assert run(code, {}, str(tmp_path)) == "yes True"
+
+
+def test_what_is_patched_is_listed_and_undone() -> None:
+    before = dict(socket.socket.__dict__)
+    sitecustomize.install({})
+    try:
+        assert sitecustomize.names() == ("socket.socket.connect", "socket.socket.connect_ex")
+        assert socket.socket.connect is not before.get("connect")
+    finally:
+        sitecustomize.uninstall()
+    assert sitecustomize.names() == ()
+    assert dict(socket.socket.__dict__) == before
+
+
+def test_unix_sockets_and_what_is_no_address_stay() -> None:
+    where = {"a:1": "127.0.0.1:2"}
+    for family, address in (
+        (socket.AF_UNIX, "/a"), (socket.AF_INET, "a:1"), (socket.AF_INET, ("b", 1)),
+    ):  # fmt: skip
+        assert sitecustomize.target(address, family, where) is address
+    assert sitecustomize.target(("A", 1), socket.AF_INET, where) == ("127.0.0.1", 2)
+    assert sitecustomize.target(("a", 1, 0, 0), socket.AF_INET6, where) == (
+        "::ffff:127.0.0.1", 2, 0, 0,
+    )  # fmt: skip

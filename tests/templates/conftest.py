@@ -1,0 +1,100 @@
+"""A fresh environment with Seism as its users install it, and projects that it makes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.processes import ROOT
+
+OURS = ("SEISM", "MAKE", "MFLAGS", "ARGS", "VENV", "PYTHON", "DATABASE_", "CACHE_", "COLUMNS")
+"""What begins so is of the run of these tests, and none of a generated project's business."""
+
+
+def environ() -> dict[str, str]:
+    """The environment of somebody who begins."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(OURS)}
+    return {**kept, "NO_COLOR": "1", "COLUMNS": "200"}
+
+
+def run(
+    folder: Path, *argv: str | Path, code: int | None = 0, timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
+    """Run it there; ``code`` is how it must end, None: anyhow."""
+    done = subprocess.run(
+        [str(word) for word in argv], cwd=folder, env=environ(), stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=timeout, check=False,
+    )  # fmt: skip
+    assert code in (None, done.returncode), f"{argv}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@dataclass(frozen=True)
+class Project:
+    """A generated project, and the environment that it is built in."""
+
+    folder: Path
+    venv: Path
+
+    @property
+    def package(self) -> Path:
+        return self.folder / self.folder.name.replace("-", "_")
+
+    def make(self, *targets: str, code: int = 0) -> str:
+        """The output of ``make``."""
+        return run(self.folder, "make", *targets, f"VENV={self.venv}", code=code).stdout
+
+    def report(self) -> dict[str, Any]:
+        report: dict[str, Any] = json.loads(
+            (self.folder / "seism-report" / "report.json").read_text(encoding="utf-8")
+        )
+        return report
+
+    def edit(self, path: str, *replacements: tuple[str, str]) -> None:
+        """Replace each text, which must be there."""
+        file = self.folder / path
+        text = file.read_text(encoding="utf-8")
+        for old, new in replacements:
+            assert old in text, (path, old)
+            text = text.replace(old, new)
+        file.write_text(text, encoding="utf-8")
+
+
+New = Callable[..., Project]
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with nothing but Seism's wheel and what that depends on."""
+    folder = tmp_path_factory.mktemp("installed")
+    source = folder / "source"  # a build writes into its source
+    source.mkdir()
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("seism", "seism_middleware"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    run(folder, sys.executable, "-m", "venv", folder / "venv")
+    python = folder / "venv" / "bin" / "python"
+    run(folder, python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", source)
+    shutil.rmtree(source)
+    return folder / "venv"
+
+
+@pytest.fixture
+def new(installed: Path, tmp_path: Path) -> New:
+    """``seism new``, as installed, in a folder of the test's own."""
+
+    def make(name: str, *options: str) -> Project:
+        run(tmp_path, installed / "bin" / "seism", "new", name, *options)
+        return Project(tmp_path / name, installed)
+
+    return make

@@ -1,0 +1,130 @@
+"""A sweep as a user meets it: it gets no list of weaknesses, and finds them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seism.demo.backends import Backends
+from tests.processes import ROOT
+from tests.test_cli import Seism, cache, seism
+
+__all__ = ["cache", "seism"]
+
+pytestmark = pytest.mark.timeout(400)
+
+TWO = """\
+[sweep]
+repeat = 2
+after = 8
+[[sweep.toxic]]
+name = "reset"
+type = "reset_peer"
+[[sweep.toxic]]
+name = "down"
+type = "down"
+"""
+BUG = '        if path == "/weak":\n            raise\n'
+
+
+def matrix(folder: Path) -> dict[str, dict[str, str]]:
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    found: dict[str, dict[str, str]] = report["matrix"]
+    return found
+
+
+def test_what_is_weak_is_found_and_what_is_off_is_not_covered(seism: Seism, tmp_path: Path) -> None:
+    seism.experiment("/", "/weak", "/idle", more=TWO)
+    done = seism.run("sweep")
+    assert done.code == 1, done.err + done.out
+    assert matrix(tmp_path / "seism-report") == {
+        "GET /": {"cache reset #1": "green", "cache down": "green"},
+        "GET /weak": {"cache reset #1": "red", "cache down": "red"},
+        "GET /idle": {"cache reset #1": "not covered", "cache down": "not covered"},
+    }
+    assert "4 of 6 possible probes were made" in done.out
+    coverage = json.loads((tmp_path / "seism-report" / "coverage.json").read_text())
+    assert coverage["saved"] == {"it sends nothing to this backend": 2}
+    off = seism.run("sweep", "--without", "reset", "--report-dir", "off")
+    assert off.code == 1
+    assert matrix(tmp_path / "off")["GET /weak"] == {
+        "cache reset #1": "not covered", "cache down": "red",
+    }  # fmt: skip
+    wrong = seism.run("sweep", "--without", "rest")
+    assert (wrong.code, wrong.line()) == (
+        2, "seism: --without: no toxic 'rest'; did you mean 'reset'?",
+    )  # fmt: skip
+
+
+def test_faults_of_the_backend_s_protocol(seism: Seism, tmp_path: Path) -> None:
+    more = '[[sweep.toxic]]\nname = "loading"\ntype = "redis_loading"\n'
+    protocol = 'upstream = "${CACHE}"\nprotocol = "redis"'
+    seism.experiment("/", "/weak", more=more, **{'upstream = "${CACHE}"': protocol})
+    done = seism.run("sweep")
+    assert done.code == 1, done.err + done.out
+    assert matrix(tmp_path / "seism-report") == {
+        "GET /": {"cache loading #1": "green"}, "GET /weak": {"cache loading #1": "red"},
+    }  # fmt: skip
+    assert "redis_loading on cache" in done.out
+
+
+def test_the_repaired_app_is_green(seism: Seism, tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    app.mkdir()
+    source = (ROOT / "tests" / "experiment" / "small_app.py").read_text()
+    assert BUG in source
+    (app / "small_app.py").write_text(source.replace(BUG, ""))
+    seism.experiment("/", "/weak", more=TWO, **{"tests.experiment.small_app": "small_app"})
+    file = tmp_path / "seism.toml"
+    file.write_text(file.read_text().replace(f'cwd = "{ROOT}"', f'cwd = "{app}"'))
+    done = seism.run("sweep")
+    assert done.code == 0, done.err + done.out
+    colours = {
+        colour for row in matrix(tmp_path / "seism-report").values() for colour in row.values()
+    }
+    assert colours == {"green"}
+
+
+def test_without_a_steady_state_nothing_is_swept(seism: Seism) -> None:
+    seism.experiment("/", "/broken", more=TWO)
+    done = seism.run("sweep")
+    assert done.code == 3
+    assert "GET /broken: 500" in done.line()
+
+
+def test_the_example_s_weaknesses_are_found_and_one_more(tmp_path: Path) -> None:
+    """It knows the routes of the load, and nothing of what was planted."""
+    app = tmp_path / "wsgi"
+    ignored = shutil.ignore_patterns("planted.toml", "__pycache__")
+    shutil.copytree(ROOT / "seism" / "demo" / "wsgi", app, ignore=ignored)
+    example = app / "example.py"
+    text = example.read_text()
+    popular = 'return {"visits": int(self.cache.run("GET", "visits") or 0)}'
+    assert popular in text
+    more = popular.replace('self.cache.run("GET", "visits")', 'self.cache.client.get("visits")')
+    example.write_text(text.replace(popular, more))
+    with Backends() as backends:
+        addresses = {f"DEMO_{name.upper()}": at for name, at in backends.addresses.items()}
+        done = subprocess.run(
+            [sys.executable, "-m", "seism", "sweep", str(app / "seism.toml"),
+             "--report-dir", str(tmp_path / "out")],
+            env={**os.environ, **addresses, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
+            capture_output=True, text=True, timeout=360, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1, done.stderr + done.stdout
+    found = matrix(tmp_path / "out")
+    assert found["GET /stock"]["cache reset #1"] == "red"
+    assert found["GET /history"]["db slow #1"] == "amber"
+    assert found["GET /prices"]["db down"] == "red"
+    assert found["GET /export"]["db slow #1"] == "red"
+    assert found["GET /popular"]["cache reset #1"] == "red"
+    for well in ("GET /", "GET /items/{id}", "POST /orders"):
+        assert set(found[well].values()) <= {"green", "not covered"}, found[well]
+    assert "green" in found["GET /"].values()
