@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from seism.errors import ConfigurationError
 from seism.options import option
 
@@ -83,6 +81,8 @@ def make(answers: Answers, folder: Path) -> list[Path]:
 
 def render(answers: Answers) -> Iterator[tuple[Path, str]]:
     """Each file of the project with its text."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     source = TEMPLATES / "project"
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
