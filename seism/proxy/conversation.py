@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,7 @@ class Conversation:
         "_said_opaque",
         "_turns",
         "_waiting",
+        "_why",
         "opaque",
     )
 
@@ -77,6 +78,7 @@ class Conversation:
         self._relay = relay
         self._said_opaque = opaque
         self._codec.detail = False
+        self._why = ""
         self.opaque = ""
         """Why everything is passed on without being looked at; empty while it is."""
         self._rules: list[Rule] = []
@@ -162,22 +164,25 @@ class Conversation:
             self._link(stream).put_in(chunk, now)
         take = self._piece if self._armed else self._note
         offset = chunk.offset - len(self._codec.held(stream))
-        why = ""
-        try:
-            for piece in self._codec.receive(stream, chunk.data):
-                take(stream, piece, offset, now)
-                offset += len(piece.data)
-                if self._connection.closed:
-                    return
-        except ProtocolError as error:
-            why = f"protocol error: {error}"
-        except Exception:
-            logger.exception("the codec of %s failed", self._codec.name)
-            why = "the codec failed"
-        if why or self._codec.opaque:
-            self._give_up(why or self._codec.opaque, now)
+        for piece in self._understood(stream, chunk.data):
+            take(stream, piece, offset, now)
+            offset += len(piece.data)
+            if self._connection.closed:
+                return
+        if self._why or self._codec.opaque:
+            self._give_up(self._why or self._codec.opaque, now)
         if self._armed:
             self._settle(now)
+
+    def _understood(self, stream: str, data: bytes) -> Iterator[Piece]:
+        """The codec's pieces, up to where it fails; ``_why`` has the reason then."""
+        try:
+            yield from self._codec.receive(stream, data)
+        except ProtocolError as error:
+            self._why = f"protocol error: {error}"
+        except Exception:
+            logger.exception("the codec of %s failed", self._codec.name)
+            self._why = "the codec failed"
 
     def ended(self, stream: str, eof: Eof, now: float) -> None:
         """A stream has ended."""

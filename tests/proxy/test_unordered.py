@@ -63,6 +63,8 @@ class IdsLoud(Fault):
 
 class _Loud(Edit):
     def edit(self, piece: Piece) -> bytes:
+        if b"mistake" in piece.data:
+            raise ZeroDivisionError("a fault's own")
         return piece.data.upper()
 
 
@@ -96,6 +98,8 @@ class Ids(Codec):
 
     def receive(self, stream: str, data: bytes) -> Iterator[Piece]:
         self._held[stream] += data
+        if b"crash" in data:
+            raise ZeroDivisionError("the codec's own")
         while self._held[stream]:
             held = self._held[stream]
             first = False
@@ -273,3 +277,24 @@ def test_a_fault_that_comes_after_the_greeting_has_begun(behind: Speaking) -> No
     server.sendall(HELLO[4:])
     assert read_exactly(client, 4) == HELLO[4:]
     assert behind.proxies.began == []
+
+
+def test_a_codec_with_a_mistake_is_not_asked_again(behind: Speaking) -> None:
+    client, server = behind.greeted()
+    behind.arm("ids_busy")
+    for data in (frame(1, b"crash"), frame(2, b"two")):
+        client.sendall(data)
+        assert read_exactly(server, len(data)) == data
+    assert dict(behind.proxy.opaque) == {"the codec failed": 1}
+
+
+def test_a_fault_with_a_mistake_costs_its_connection_and_no_other(behind: Speaking) -> None:
+    client, server = behind.greeted()
+    behind.arm("ids_loud")
+    client.sendall(frame(1, b"one"))
+    assert read_exactly(server, 5) == frame(1, b"one")
+    server.sendall(frame(1, b"mistake."))
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    assert dict(behind.proxy.opaque) == {}
+    behind.greeted()
