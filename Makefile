@@ -12,7 +12,7 @@ NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get
 PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123]\.'); do \
 	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
-.PHONY: help demo test soak lint tox bench bench-observer bench-dashboard cpython matrix screenshots clean
+.PHONY: help demo test soak lint tox bench bench-observer bench-codecs bench-dashboard cpython matrix screenshots clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -65,6 +65,9 @@ SECONDS ?= $(if $(QUICK),0.3,0.5)
 
 bench: $(VENV)/.demo ## the proxies beside direct, HAProxy and others, under 5 minutes (QUICK=1: under one)
 	@$(BIN)/python -m bench.run --rounds $(ROUNDS) --seconds $(SECONDS) $(ARGS)
+
+bench-codecs: $(VENV)/.demo ## redis-benchmark and pgbench with a protocol tracked and armed, about 1 min
+	@$(BIN)/python -m bench.codecs --rounds $(ROUNDS) $(ARGS)
 	@$(BIN)/python -m bench.exchanges --rounds $(if $(QUICK),1,3)
 	@$(BIN)/python -m bench.statements --rounds $(if $(QUICK),1,3)
 
@@ -84,4 +87,4 @@ matrix: $(VENV)/.matrix ## each client under each model, written to docs/matrix.
 	$(BIN)/python -m tests.matrix.run $(ARGS)
 
 clean: ## remove what was made
-	rm -rf $(VENV) .tox build bench.json bench-observer.json bench-dashboard.json seism/proxy/_pump.c seism/proxy/_pump.*.so dist *.egg-info seism-report .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .tox build bench.json bench-observer.json bench-dashboard.json bench-codecs.json seism/proxy/_pump.c seism/proxy/_pump.*.so dist *.egg-info seism-report .pytest_cache .mypy_cache .ruff_cache .hypothesis

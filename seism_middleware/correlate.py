@@ -33,7 +33,7 @@ from seism_middleware.evidence.trace import TraceEvidence
 from seism_middleware.ledger import Claim, Connection, Ledger
 from seism_middleware.request import Request
 
-GRACE = 0.3
+GRACE = 1.0
 """Seconds after its end for which a perturbation of an unknown connection may become known: a
 driver may still be connecting."""
 MAX_CASES = 4096

@@ -30,6 +30,8 @@ from seism.model import DOWN, FRONT, address, show_address, unix_path
 from seism_middleware.contract import REDIRECT_VARIABLE, SIDECAR_VARIABLE, TOKEN_VARIABLE
 
 LOGS = ("sidecar.log", "app.log", "load.log")
+BLAME_SECONDS = 1.0
+"""How long an end of the sidecar may take to be noticed."""
 LEASE_SECONDS = 10.0
 """What the runner has perturbed is undone this long after its last sign of life."""
 
@@ -139,12 +141,16 @@ class Session:
 
     def explain(self, error: Unavailable) -> None:
         """Say which process is to blame for a call that found nobody."""
-        match self._children.exited():
-            case "sidecar", code:
-                raise SidecarGone(
-                    f"the sidecar ended with exit code {code}, what it did not journal is lost: "
-                    f"{self._last('sidecar')}"
-                ) from None
+        # Its connections end before it is known to have ended.
+        until = time.monotonic() + BLAME_SECONDS
+        while time.monotonic() < until:
+            match self._children.exited():
+                case "sidecar", code:
+                    raise SidecarGone(
+                        f"the sidecar ended with exit code {code}, what it did not journal is "
+                        f"lost: {self._last('sidecar')}"
+                    ) from None
+            time.sleep(0.02)
         raise SidecarGone(str(error)) from None
 
     def start_app(self) -> None:

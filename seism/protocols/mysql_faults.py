@@ -296,7 +296,9 @@ class MySQLLost(Fault):
     code: ClassVar[str] = "2013"
     source: ClassVar[str] = "https://dev.mysql.com/doc/refman/8.4/en/error-lost-connection.html"
 
-    after: int = option(0, help="how much of the reply still comes", unit="bytes", minimum=0)
+    after: int = option(
+        0, help="how much of the reply still comes", unit="bytes", minimum=0, maximum=1 << 40
+    )
 
     def reaction(self, exchange: Exchange, rng: Rng) -> Reaction:
         return Cut(Close(), self.after)

@@ -211,7 +211,7 @@ class Redis(Codec):
         self._count += 1
         exchange = Exchange(self._count, name, self._phase(name), fields={"resp": self._version})
         if self.detail:
-            exchange.summary = f"{name} ({count - 1} arguments)"
+            exchange.summary = f"{name}, {count - 1} argument{'s' * (count != 2)}"
             at = _KEY_AT.get(name, 1)
             if name not in _KEYLESS and at < len(arguments):
                 exchange.fields["key"] = arguments[at].decode("utf-8", "backslashreplace")

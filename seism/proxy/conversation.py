@@ -34,7 +34,7 @@ from seism.proxy.link import HELD_LIMIT, Link
 from seism.proxy.relay import Relay
 from seism.proxy.rule import Rule
 from seism.proxy.turn import Turn
-from seism.toxics.base import LOST, Chunk, Eof
+from seism.toxics.base import LOST, PASSED, Chunk, Eof
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class Conversation:
             self._release(stream)
         if stream == DOWNSTREAM:
             self._eof = eof
-        elif self._blocker is not None and self._blocker.waits:
+        elif self._blocker is not None and self._blocker.late:
             self._waiting.append(eof)
         else:
             # Of one that hangs for good, too: a client that gives up is seen to do so.
@@ -266,7 +266,7 @@ class Conversation:
             turn.end = offset + len(piece.data)
         if self._blocker is None:
             self._ask(turn, piece, offset, now)
-        elif self._blocker.waits:
+        elif self._blocker.late:
             self._waiting.append((turn, piece, offset))
 
     def _ask(self, turn: Turn | None, piece: Piece, offset: int, now: float) -> None:
@@ -363,15 +363,31 @@ class Conversation:
                 since=None,
                 chance=turn.chance,
                 exchange=turn.exchange,
+                trace=turn.exchange.trace,
             )
+            turn.looking = turn.perturbation.wait(lambda: self._looked(turn))
+            if turn.reaction is not None and turn.reaction.outcome != PASSED:
+                # The client counts other bytes than came from the backend.
+                self._connection.down.intact = False
+
+    def _looked(self, turn: Turn) -> None:
+        turn.looking = False
+        self._guarded(self._settle)
 
     def _due(self, turn: Turn) -> None:
-        try:
+        def due(now: float) -> None:
             turn.timer = None
             if turn.reaction is not None:
-                now = self._relay.clock.now()
                 self._run(turn, turn.reaction.due(now), now)
                 self._settle(now)
+
+        self._guarded(due)
+
+    def _guarded(self, act: Callable[[float], None]) -> None:
+        if self._connection.closed:
+            return
+        try:
+            act(self._relay.clock.now())
         except Exception:
             logger.exception("a fault failed, its connection is reset")
             self._connection.abort()
@@ -389,7 +405,11 @@ class Conversation:
             self._disarm()
         self._flush(now)
         head = next(iter(self._turns.values()), None)
-        if self._eof is not None and not self._done and not (head is not None and head.waits):
+        if (
+            self._eof is not None
+            and not self._done
+            and not (head is not None and (head.late or head.looking))
+        ):
             eof, self._eof = self._eof, None
             self._connection.down.put_in(eof, now)
         if not self._connection.closed:
@@ -421,7 +441,9 @@ class Conversation:
         return True
 
     def _deliver(self, turn: Turn, now: float) -> None:
-        if self._done or not turn.out or (self._cut and self._cut_by is not turn):
+        if self._done or turn.looking or not turn.out:
+            return
+        if self._cut and self._cut_by is not turn:
             return
         out, turn.out = turn.out, []
         for item in out:

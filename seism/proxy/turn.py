@@ -19,6 +19,7 @@ class Turn:
         "delivered",
         "end",
         "exchange",
+        "looking",
         "offset",
         "out",
         "perturbation",
@@ -47,6 +48,8 @@ class Turn:
         self.chance: float | None = None
         self.perturbation: Perturbation | None = None
         self.timer: Timer | None = None
+        self.looking = False
+        """An observer looks first: its client gets nothing until it has."""
         self.out: list[bytes | Close | Reset] = []
         """What waits for its turn."""
         self.delivered = 0
@@ -59,8 +62,8 @@ class Turn:
         return self.answered and self.requested and not self.out
 
     @property
-    def waits(self) -> bool:
-        """Something will come of it without the server."""
+    def late(self) -> bool:
+        """Its reaction will act by itself, in time."""
         return self.timer is not None and self.timer.active
 
     @property

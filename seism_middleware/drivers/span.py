@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 from seism_middleware.contract import DRIVER
 from seism_middleware.handle import Handle
@@ -38,6 +39,7 @@ class Track:
     """What is known of the one connection of a driver's object."""
 
     __slots__ = (
+        "__weakref__",
         "candidates", "connection", "elsewhere", "handle", "proxies", "running", "spans",
     )  # fmt: skip
 
@@ -78,6 +80,8 @@ class Spans:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
+        self._searching: WeakSet[Track] = WeakSet()
+        """Those whose socket is one of several."""
 
     def call(
         self, track: Track, fileno: Callable[[], int | None], function: Callable[[], Any]
@@ -120,7 +124,8 @@ class Spans:
             done = True
             return result
         finally:
-            self._exclude(span, done and not silent)
+            if span.claim is None:
+                self._exclude(span, done and not silent)
             self._end(span)
 
     def enter(self, track: Track, fd: int | None) -> Span | None:
@@ -266,8 +271,24 @@ class Spans:
         if not track.candidates or len(track.spans) > MAX_SPANS:
             track.spans.clear()  # it has connected anew, or cannot be told from others
             track.candidates = None
-        elif sent and len(moved) == 1:
-            self._found(track, *moved)
+        elif sent:
+            self._searching.add(track)
+        for searching in list(self._searching):
+            self._settle_on_one(searching)
+
+    def _settle_on_one(self, track: Track) -> None:
+        """What is found for one is no other's, so that these may have one left, too."""
+        candidates = track.candidates
+        if not candidates:
+            self._searching.discard(track)
+        elif len(candidates) == 1:
+            self._searching.discard(track)
+            (local,) = candidates
+            self._found(track, local)
+            for other in list(self._searching):
+                if other.candidates and local in other.candidates:
+                    other.candidates = other.candidates - {local}
+                    self._settle_on_one(other)
 
     def _found(self, track: Track, local: str) -> None:
         """Claim what the calls so far have written, then tell of the connection."""
@@ -285,24 +306,31 @@ class Spans:
         for span, after in spans:
             if local in after:
                 _replay(connection, span, span.before.get(local, 0), after[local])
+        over = [span for span, _ in spans]
+        for span in list(track.running):
+            if span not in over:  # it was found by what is another's
+                span.claim = _replay(connection, span, span.before.get(local, 0), ENDLESS)
         track.connection, track.handle = connection, handle
         self.ledger.add(connection)
 
 
-def _replay(connection: Connection, span: Span, start: int, end: int) -> None:
-    """Claim ``[start, end)`` for a call that is over."""
+def _replay(connection: Connection, span: Span, start: int, end: int) -> Claim | None:
+    """Claim ``[start, end)`` for a call that is over, or, if it is endless, is not."""
     if start > connection.sent:
         unknown = Claim(connection.sent, start - connection.sent, None, span.at, False)
         connection.claims.append(unknown)
-    connection.sent = max(connection.sent, end)
     if end == start:
-        return
+        return None
+    lasts = end == ENDLESS
+    connection.sent = start if lasts else max(connection.sent, end)
     request = span.request
-    connection.claims.append(Claim(start, end - start, request, span.at, span.sure))
+    claim = Claim(start, end - start, request, span.at, span.sure)
+    connection.claims.append(claim)
     if request is not None and request.over is None:
         counted = request.exchanges.setdefault(connection, [0, 0])
         counted[0] += 1
-        counted[1] += end - start
+        counted[1] += 0 if lasts else end - start
+    return claim
 
 
 def track_of(owner: Any) -> Track:

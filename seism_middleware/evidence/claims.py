@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
-from seism_middleware.contract import UPSTREAM
+from seism_middleware.contract import DRIVER, UPSTREAM
 from seism_middleware.evidence.base import Case, Finding, Found
 from seism_middleware.ledger import Claim, Connection
 from seism_middleware.request import Request
@@ -35,6 +35,8 @@ class ClaimsEvidence:
             if covers:
                 # Of several, as a connection is shared by threads, none is sure.
                 return self._finding(Found(c.request, c.sure, "bytes") for c in covers)
+            if self.source == DRIVER:
+                return None  # written in a call that is not known yet, or in none
         since = start if began.since is None else began.since
         sent = [c for c in claims if c.length and c.offset < start]
         window = [c for c in sent if c.end > since]

@@ -15,24 +15,21 @@ from tests.matrix.cell import MODELS, Outcome, run
 from tests.matrix.clients import ASYNC, BACKEND, SYNC
 from tests.matrix.run import cells, fails, row
 
-REQUESTS = 400
+REQUESTS = 300
 SHORT = (
     ("psycopg2", "threads", "psycopg2"),
     ("mysql-connector", "threads", "_mysql_connector"),
     ("pylibmc", "threads", "pylibmc"),
     ("python-ldap", "threads", "ldap"),
     ("ldap3-reusable", "threads", "ldap3"),
-    ("smtplib", "threads", "aiosmtpd"),
-    ("mysqlclient", "asyncio", "MySQLdb"),
+    ("mysqlclient", "uvloop", "MySQLdb"),
     ("psycopg", "gevent", "psycopg"),
     ("pycurl", "gevent", "pycurl"),
-    ("psycopg-async", "uvloop", "psycopg"),
+    ("psycopg-async", "asyncio", "psycopg"),
     ("asyncpg", "uvloop", "uvloop"),
-    ("httpx-async-tls", "uvloop", "httpx"),
     ("django", "gunicorn gthread x4", "gunicorn"),
-    ("sqlalchemy-psycopg2", "gunicorn gthread x4 --preload", "sqlalchemy"),
+    ("sqlalchemy-psycopg", "gunicorn gthread x4 --preload", "sqlalchemy"),
     ("redis", "gunicorn gevent x4", "gunicorn"),
-    ("redis-async", "uvicorn x4", "uvloop"),
     ("redis", "granian WSGI x4", "granian"),
 )
 """Client, model, and a module of the extra ``matrix`` that the cell needs."""

@@ -76,11 +76,11 @@ def _close(ends: tuple[socket.socket, ...]) -> None:
 
 def assert_transparent(
     port: int, protocol: str, never: ToxicSpec, talk: Callable[[int], None]
-) -> None:
+) -> list[Said]:
     """``talk``, given a port, has the same conversation through a proxy with ``never`` armed.
 
     Not one byte differs between the two sides of the proxy, and the client says what it
-    says directly. ``talk`` closes what it opens, and is deterministic.
+    says directly. ``talk`` closes what it opens, and is deterministic. Returns what was said.
     """
     with Tap(port) as direct:
         talk(direct.port)
@@ -95,3 +95,4 @@ def assert_transparent(
     assert before.said() == behind.said()
     assert [client for client, _ in before.said()] == [client for client, _ in direct.said()]
     assert any(server for _, server in before.said())
+    return before.said()

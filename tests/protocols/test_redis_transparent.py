@@ -11,6 +11,9 @@ import redis
 import redis.asyncio
 
 from seism.model import ToxicSpec
+from seism.protocols.redis import Redis
+from seism_middleware.contract import DOWNSTREAM, UPSTREAM
+from tests.protocols.conformance import cut, heard
 from tests.protocols.tap import assert_transparent
 from tests.servers import Valkey
 
@@ -29,7 +32,12 @@ def test_a_client_and_its_server_see_no_difference(
     valkey: Valkey, kind: str, protocol: int
 ) -> None:
     talk = partial(_sync, protocol) if kind == "sync" else partial(_asyncio, protocol)
-    assert_transparent(valkey.port, "redis", NEVER, talk)
+    for client, server in assert_transparent(valkey.port, "redis", NEVER, talk):
+        turns = [(UPSTREAM, client), (DOWNSTREAM, server)]
+        whole = heard(Redis, turns)
+        assert whole.error == ""
+        assert all(exchange.answered for exchange in whole.exchanges())
+        assert heard(Redis, list(cut(turns, [7, 1, 1460, 3]))).shape() == whole.shape()
 
 
 def _sync(protocol: int, port: int) -> None:

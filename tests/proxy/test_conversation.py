@@ -11,7 +11,7 @@ import pytest
 
 from seism.errors import ConfigurationError
 from seism.model import ProxySpec, ToxicSpec
-from tests.proxy.harness import Backend, Proxies, eventually, read_all, read_exactly
+from tests.proxy.harness import PATIENCE, Backend, Proxies, eventually, read_all, read_exactly
 from tests.timing import within
 
 PING, PONG = b"PING\r\n", b"+PONG\r\n"
@@ -471,3 +471,30 @@ def test_nothing_follows_the_end_of_a_connection(behind: Speaking) -> None:
     assert read_exactly(server, len(PING + GET + PING)) == PING + GET + PING
     server.sendall(PONG + b"$1\r\nv\r\n" + PONG)
     assert read_all(client) == PONG
+
+
+def test_an_observer_looks_before_a_client_sees_anything(behind: Speaking) -> None:
+    holds = behind.proxies.hold(PATIENCE)
+    client, server = behind.pair()
+    behind.proxies.thread.call(holds.ask, "worker", ["{}:{}".format(*client.getsockname())])
+    for fault in ("redis_loading", "exchange_close"):
+        behind.arm(fault, name=fault)
+        client.sendall(GET + PING)
+        eventually(
+            lambda name=fault: behind.proxies.began[-1:] and behind.proxies.began[-1].type == name
+        )
+        client.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        client.settimeout(PATIENCE)
+        began = behind.proxies.began[-1]
+        assert began.hold == PATIENCE
+        behind.proxies.thread.call(holds.looked, "worker", began.perturbation)
+        if fault == "exchange_close":
+            assert read_all(client) == b""
+            continue
+        assert read_exactly(server, len(PING)) == PING
+        assert read_exactly(client, len(LOADING)) == LOADING
+        relayed(server, client, PONG)
+        behind.disarm(fault)
+    assert all(ended.held > 0 for ended in behind.proxies.ended(2))
