@@ -33,15 +33,15 @@ class Behind:
         self.proxies.remove_toxic(self.protocol, "fault")
 
     def after(self, call: Callable[[], object]) -> str:
-        """What ``call`` goes through, after the one perturbation that there has been."""
-        (fault,) = self.proxies.began
+        """What ``call`` goes through, after the perturbations that there have been."""
+        faults = list(self.proxies.began)
         probe = ToxicSpec("exchange_delay", "probe", attributes={"delay": 0})
         self.proxies.add_toxic(self.protocol, probe)
         call()
         self.proxies.remove_toxic(self.protocol, "probe")
-        used = {record.connection for record in self.proxies.began[1:]}
+        used = {record.connection for record in self.proxies.began[len(faults) :]}
         assert used
-        return SAME if fault.connection in used else NEW
+        return SAME if {fault.connection for fault in faults} & used else NEW
 
 
 @contextmanager

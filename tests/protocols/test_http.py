@@ -19,8 +19,10 @@ HOST = b"Host: a\r\n"
 class TestHttp(Conformance):
     codec = Http
     samples = [
-        sample for sample in recorded("http", "secret", "17", "42") if sample.name != "http-1.0"
-    ]  # only the end of the connection ends its reply
+        sample
+        for sample in (*recorded("http", "secret", "17", "42"), *recorded("http_nginx"))
+        if sample.name != "http-1.0"  # only the end of the connection ends its reply
+    ]
 
 
 def both(*chunks: tuple[str, bytes]) -> Heard:

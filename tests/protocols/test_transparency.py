@@ -17,9 +17,16 @@ from tests.debian import unable
 from tests.protocols.behind import behind
 from tests.protocols.record import Chunks, Sessions, recorded, relay
 
-NEEDS = {"http": "aiohttp", "memcached": "pylibmc", "ldap": "ldap", "smtp": "aiosmtpd"}
-"""Protocol -> the module that its sessions take and that may be missing."""
+NEEDS = {
+    "http": "aiohttp",
+    "http_nginx": "requests",
+    "memcached": "pylibmc",
+    "ldap": "ldap",
+    "smtp": "aiosmtpd",
+}
+"""Recorded sessions, by their protocol's name -> the module that they need."""
 MARKS = {
+    "http_nginx": [pytest.mark.debian("nginx-light")],
     "memcached": [pytest.mark.debian("memcached")],
     "ldap": [pytest.mark.debian("slapd")],
 }
@@ -53,7 +60,7 @@ def test_a_fault_that_never_matches_alters_nothing(
 ) -> None:
     port, sessions = server(protocol)
     with relay(port) as inside:
-        with behind(protocol, inside.port) as proxy, relay(proxy.port) as outside:
+        with behind(protocol.partition("_")[0], inside.port) as proxy, relay(proxy.port) as outside:
             proxy.fault("exchange_close", {"kind": "never"})
             sessions[name].run(outside.port)
             assert not proxy.proxies.began

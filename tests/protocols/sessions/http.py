@@ -82,7 +82,7 @@ def _(port: int) -> None:
     asyncio.run(run())
 
 
-def _raw(port: int, *parts: bytes) -> bytes:
+def raw(port: int, *parts: bytes) -> bytes:
     """Sends the parts, and reads until the server ends."""
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
         connection.sendall(b"".join(parts))
@@ -94,7 +94,7 @@ def _raw(port: int, *parts: bytes) -> bytes:
 
 @SESSIONS.add("pipelined", "GET HEAD POST GET GET")
 def _(port: int) -> None:
-    answer = _raw(
+    answer = raw(
         port,
         b"GET /plain HTTP/1.1\r\nHost: a\r\n\r\n",
         b"HEAD /plain HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -108,4 +108,4 @@ def _(port: int) -> None:
 
 @SESSIONS.add("http-1.0", "GET")
 def _(port: int) -> None:
-    assert _raw(port, b"GET /stream HTTP/1.0\r\nHost: a\r\n\r\n").endswith(b"part 4\n")
+    assert raw(port, b"GET /stream HTTP/1.0\r\nHost: a\r\n\r\n").endswith(b"part 4\n")
