@@ -27,7 +27,7 @@ SCRIPT = """
 
     wrapped = SeismWSGI(app, sidecar=sys.argv[1])
     for path in ("/", "/blocks"):
-        wrapped({"REQUEST_METHOD": "GET", "PATH_INFO": path}, lambda *a: None).close()
+        wrapped({"REQUEST_METHOD": "GET", "PATH_INFO": path}, lambda *a: None)
 """
 
 
