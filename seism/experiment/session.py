@@ -30,6 +30,8 @@ from seism.model import DOWN, FRONT, address, show_address, unix_path
 from seism_middleware.contract import REDIRECT_VARIABLE, SIDECAR_VARIABLE, TOKEN_VARIABLE
 
 LOGS = ("sidecar.log", "app.log", "load.log")
+ENDED_S = 1.0
+"""Seconds for which a process that has gone away is waited for, to know how it ended."""
 LEASE_SECONDS = 10.0
 """What the runner has perturbed is undone this long after its last sign of life."""
 
@@ -139,6 +141,10 @@ class Session:
 
     def explain(self, error: Unavailable) -> None:
         """Say which process is to blame for a call that found nobody."""
+        # A connection breaks a moment before its process can be seen to have ended.
+        end = time.monotonic() + ENDED_S
+        while self._children.exited() is None and time.monotonic() < end:
+            time.sleep(0.01)
         match self._children.exited():
             case "sidecar", code:
                 raise SidecarGone(
