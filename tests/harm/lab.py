@@ -19,7 +19,8 @@ APPS = Path(__file__).parent
 INSTALL_SECONDS = 100.0
 WSGI = ("-m", "waitress", "--threads=8", "--listen=127.0.0.1:{port}")
 LOAD = "workers = 4\nsteady = 20\nduring = 8\nafter = 12\npause_ms = 10"
-ASGI = ("-m", "uvicorn", "--port={port}", "--log-level=warning")
+# Not uvloop, where what a transport holds cannot be seen (docs/harm.md).
+ASGI = ("-m", "uvicorn", "--port={port}", "--log-level=warning", "--loop=asyncio")
 
 
 class Quiet:
