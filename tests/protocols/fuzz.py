@@ -6,8 +6,8 @@ It begins with the samples that the tests have of a protocol, and looks for byte
 codec raises anything but ProtocolError, holds too much, or loses, doubles or moves a byte:
 ``conformance.Heard`` checks all that. What it finds is written to the current folder.
 
-An input is a list of chunks: a byte of flags (1: downstream, 2: the latest exchange is taken
-out first, 4 in the first one: without details), two of length, and the chunk.
+An input is a list of chunks: a byte of flags (1: downstream, 2: the first exchange that begins
+in it is taken out, 4 in the first one: without details), two of length, and the chunk.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from seism.errors import ProtocolError
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
 from tests.protocols.conformance import Conformance, Heard, Turns
 
@@ -64,13 +65,28 @@ def one(tests: type[Conformance], data: bytes) -> None:
     for number, (flags, chunk) in enumerate(decoded(data)):
         if not number and flags & 4:
             listener.codec.detail = False
-        if flags & 2 and not listener.error and not listener.codec.opaque:
-            waiting = [each for each in listener.exchanges() if each.replies and not each.answered]
-            if waiting and waiting[-1].phase == "command":
-                listener.codec.skip(waiting[-1])
-        listener.hear(DOWNSTREAM if flags & 1 else UPSTREAM, chunk)
+        if flags & 1:
+            listener.hear(DOWNSTREAM, chunk)
+        elif not flags & 2:
+            listener.hear(UPSTREAM, chunk)
+        elif not listener.error and not listener.codec.opaque:
+            _skip(listener, chunk)
     listener.end(UPSTREAM)
     listener.end(DOWNSTREAM)
+
+
+def _skip(listener: Heard, chunk: bytes) -> None:
+    """The first exchange that begins in ``chunk`` does not reach the server."""
+    skipped = False
+    try:
+        for piece in listener.feed(UPSTREAM, chunk):
+            exchange = piece.exchange
+            fits = exchange and exchange.replies and exchange.phase == "command"
+            if exchange and fits and piece.first and not skipped:
+                listener.codec.skip(exchange)
+                skipped = True
+    except ProtocolError as error:
+        listener.error = str(error)
 
 
 def work(protocol: str, corpus: str, seconds: int) -> None:
