@@ -80,7 +80,8 @@ def line(values: dict[str, Any], begun: dict[str, dict[str, Any]]) -> str:
         if "at" in who and "at" in values:
             parts.append(f"after {values['at'] - who['at']:.3f} s")
     else:
-        parts += [who.get("type", ""), who.get("stream", "")]
+        exchange = who.get("exchange")
+        parts += [who.get("type", ""), exchange["kind"] if exchange else who.get("stream", "")]
     parts.append(who.get("client", ""))
     if values.get("offset") is not None:
         parts.append(f"byte {values['offset']}")

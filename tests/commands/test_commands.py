@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from seism.cli import cli
 from seism.client import Client
+from seism.commands.tail import line
 from tests.client.sse import Events, began, ended, event, serving
 from tests.commands.conftest import Run, rows
 from tests.processes import free_port, heed_interrupts, process
@@ -249,3 +250,13 @@ def test_these_commands_load_no_gevent() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_the_tail_names_the_exchange_instead_of_the_direction() -> None:
+    began = {
+        "kind": "perturbation.began", "perturbation": "p1", "proxy": "cache", "toxic": "f",
+        "type": "redis_nil", "stream": "upstream", "client": "127.0.0.1:1", "offset": 7, "at": 1,
+    }  # fmt: skip
+    assert line(began, {}) == "began  cache  f  redis_nil  upstream  127.0.0.1:1  byte 7"
+    began["exchange"] = {"number": 2, "kind": "GET"}
+    assert line(began, {}) == "began  cache  f  redis_nil  GET  127.0.0.1:1  byte 7"
