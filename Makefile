@@ -12,7 +12,7 @@ NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get
 PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123]\.'); do \
 	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
-.PHONY: help demo test soak lint tox bench bench-observer bench-codecs bench-dashboard cpython matrix screenshots clean
+.PHONY: help demo test soak fuzz lint tox bench bench-observer bench-codecs bench-dashboard cpython matrix screenshots clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -49,6 +49,10 @@ test: $(VENV)/.test $(VENV)/.matrix ## the whole test suite (ARGS="-k ledger")
 
 soak: $(VENV)/.test ## every toxic at random under load, 10 minutes (SEISM_SOAK_SECONDS=3600 SEISM_SOAK_SEED=2)
 	SEISM_SOAK_SECONDS=$${SEISM_SOAK_SECONDS:-600} $(BIN)/python -m pytest -s tests/soak $(ARGS)
+
+fuzz: $(VENV)/.test ## every codec under a coverage-guided fuzzer, 2 minutes each (ARGS="--seconds 600 http")
+	@$(PIP) install 'atheris>=2.3'
+	$(BIN)/python -m tests.protocols.fuzz $(ARGS)
 
 lint: $(VENV)/.test ## ruff and mypy strict
 	$(BIN)/ruff check .

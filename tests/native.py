@@ -15,7 +15,10 @@ from types import ModuleType
 
 from tests.debian import missing, unable
 
-NATIVE = {"MySQLdb": ("mysqlclient>=2.2", ("libmariadb-dev", "pkg-config", "gcc"))}
+NATIVE = {
+    "MySQLdb": ("mysqlclient>=2.2", ("libmariadb-dev", "pkg-config", "gcc")),
+    "ldap": ("python-ldap>=3.4", ("libldap2-dev", "libsasl2-dev", "gcc")),
+}
 """Module -> what pip installs for it, and the Debian packages that building it needs."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from seism.errors import ConfigurationError
-from tests.debian import unable
+from tests import native
 from tests.protocols.behind import LEFT, Behind, behind, outcome
 from tests.protocols.outcome import check
 
@@ -122,8 +122,7 @@ def code(error: Any) -> object:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[int]:
-    if importlib.util.find_spec("ldap") is None:
-        unable("missing: pip install python-ldap")
+    native.module("ldap")
     with sessions.server() as port:
         yield port
 

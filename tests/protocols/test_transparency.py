@@ -8,33 +8,26 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-import importlib.util
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.debian import unable
+from tests import native
 from tests.protocols.behind import behind
 from tests.protocols.record import Chunks, Sessions, recorded, relay
 
-NEEDS = {
-    "http": "aiohttp",
-    "http_nginx": "requests",
-    "memcached": "pylibmc",
-    "ldap": "ldap",
-    "smtp": "aiosmtpd",
-}
-"""Recorded sessions, by their protocol's name -> the module that they need."""
+PROTOCOLS = ("http", "http_nginx", "memcached", "ldap", "smtp")
+"""Whose recorded sessions there are, by the names of their modules."""
 MARKS = {
     "http_nginx": [pytest.mark.debian("nginx-light")],
     "memcached": [pytest.mark.debian("memcached")],
-    "ldap": [pytest.mark.debian("slapd")],
+    "ldap": [pytest.mark.debian("slapd", "libldap2-dev", "libsasl2-dev")],
 }
 EVERY = [
     pytest.param(
         protocol, sample.name, id=f"{protocol}-{sample.name}", marks=MARKS.get(protocol, ())
     )
-    for protocol in NEEDS
+    for protocol in PROTOCOLS
     for sample in recorded(protocol)
 ]
 
@@ -46,8 +39,8 @@ def server() -> Iterator[Callable[[str], tuple[int, Sessions]]]:
 
         @functools.cache
         def running(protocol: str) -> tuple[int, Sessions]:
-            if importlib.util.find_spec(NEEDS[protocol]) is None:
-                unable(f"missing: pip install {NEEDS[protocol]}")
+            if protocol == "ldap":
+                native.module("ldap")
             module = importlib.import_module(f"tests.protocols.sessions.{protocol}")
             return stack.enter_context(module.server()), module.SESSIONS
 
