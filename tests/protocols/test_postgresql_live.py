@@ -340,7 +340,9 @@ def test_a_client_and_its_server_see_no_difference(name: str, server: PostgreSQL
         with connected(Psycopg, server.port) as direct:
             direct.run("DELETE FROM items WHERE id > 5")
 
-    assert_transparent(server.port, "postgresql", never, again)
+    # libpq flushes a pipeline when it can, and so says the same in one piece or in two.
+    ways = 8 if name == "psycopg_pipeline" else 1
+    assert_transparent(server.port, "postgresql", never, again, ways)
 
 
 def test_copy_both_goes_on_opaque(db: Behind) -> None:
