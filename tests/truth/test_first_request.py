@@ -29,7 +29,9 @@ def test_it_is_linked(client: str, kind: str, tmp_path: Path) -> None:
         with app(kind, f"tests.truth.{kind}_app", control, **environ) as (port, _):
             with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
                 (serving,) = (
-                    child for child in psutil.Process().children() if "serve" in child.cmdline()
+                    child
+                    for child in psutil.Process().children()
+                    if str(journal) in child.cmdline()
                 )
                 # Stopped, it lets the worker connect and send, and tells it nothing.
                 serving.suspend()
