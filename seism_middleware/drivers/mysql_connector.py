@@ -14,7 +14,10 @@ METHODS = (
     "commit", "consume_results", "get_row", "get_rows", "info_query", "is_connected",
     "next_result", "ping", "rollback", "set_character_set_name",
 )  # fmt: skip
-SILENT = ("cmd_stmt_close", "close", "consume_results", "get_row", "get_rows", "next_result")
+SILENT = (
+    "cmd_stmt_close", "close", "consume_results", "get_row", "get_rows", "is_connected",
+    "next_result", "ping",
+)  # fmt: skip
 """Those that may send nothing, so that a socket that did not move may be theirs all the same."""
 
 

@@ -125,6 +125,8 @@ class Spans:
             return result
         finally:
             if span.claim is None:
+                if not done:
+                    track.candidates = None  # whatever it had may be gone
                 self._exclude(span, done and not silent)
             self._end(span)
 
@@ -265,11 +267,15 @@ class Spans:
         """Look which sockets the call of ``span`` may have used, surely did if it ``sent``."""
         track, after = span.track, self._unowned()
         track.spans.append((span, after))
-        known = after.keys() if track.candidates is None else track.candidates & after.keys()
-        moved = {local for local in known if after[local] != span.before.get(local)}
-        track.candidates = moved if sent else set(known)
+        # A socket that is new may be the driver's, which connects anew when it likes.
+        new = after.keys() - span.before.keys()
+        old = after.keys() if track.candidates is None else track.candidates & after.keys()
+        if sent:
+            track.candidates = {x for x in old | new if after[x] != span.before.get(x)}
+        elif track.candidates is not None:
+            track.candidates = old | new
         if not track.candidates or len(track.spans) > MAX_SPANS:
-            track.spans.clear()  # it has connected anew, or cannot be told from others
+            track.spans.clear()  # it cannot be told from others
             track.candidates = None
         elif sent:
             self._searching.add(track)

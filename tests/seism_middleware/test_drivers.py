@@ -235,6 +235,42 @@ def test_a_silent_call_excludes_nothing(scene: Scene) -> None:
     assert scene.hit(one, 5) == {("a", True)}
 
 
+def test_a_socket_that_is_new_is_never_excluded(scene: Scene) -> None:
+    """A driver may connect anew within any call, while others are busy on what it had not."""
+    one, other = scene.driver(tells=False), scene.driver(tells=False)
+
+    def both() -> None:
+        one.sock.sendall(b"x" * 10)
+        other.sock.sendall(b"x" * 10)
+
+    one.call(scene.begin("a"), both)
+
+    def anew() -> None:
+        one.sock.close()
+        one.sock = socket.create_connection(("127.0.0.1", scene.port))
+        both()
+
+    one.call(scene.begin("b"), anew)
+    assert one.track.connection is None
+    one.send(scene.begin("c"))
+    assert scene.hit(one, 5) == {("b", True)}
+    assert scene.hit(one, 15) == {("c", True)}
+
+
+def test_a_call_that_failed_proves_nothing(scene: Scene) -> None:
+    one, other = scene.driver(tells=False), scene.driver(tells=False)
+
+    def fails() -> None:
+        other.sock.sendall(b"x" * 10)
+        raise OSError
+
+    with pytest.raises(OSError):
+        one.call(scene.begin("a"), fails)
+    assert one.track.connection is None
+    one.send(scene.begin("b"))
+    assert scene.hit(one, 5) == {("b", True)}
+
+
 def test_a_socket_that_was_exchanged_is_looked_for_again(scene: Scene) -> None:
     driver = scene.driver(tells=False)
     driver.send(scene.begin("a"))
