@@ -281,6 +281,12 @@ class _Step:
                     f"{self.name}: {when} it {unseen} requests got no response, "
                     "and no worker ever saw them"
                 )
+            late = _given_up(segment, unseen)
+            if late and not self.step.get("front"):
+                found.append(
+                    f"{self.name}: {when} it {late} requests got no response: their clients had "
+                    "given up when it came"
+                )
         return found
 
     def still_broken(self, before: Mapping[str, str]) -> dict[str, str]:
@@ -519,6 +525,14 @@ def _unseen(segment: Segment) -> int:
         return 0
     never_begun = segment.load.requests - len(segment.requests)
     return max(0, min(never_begun, _unanswered(segment.load.routes)))
+
+
+def _given_up(segment: Segment, unseen: int) -> int:
+    """Requests that were answered, and whose clients had gone by then."""
+    if segment.load is None:
+        return 0
+    known = sum(request.body in (BODY_NONE, BODY_TRUNCATED) for request in segment.requests)
+    return max(0, _unanswered(segment.load.routes) - unseen - known)
 
 
 def _actions(segment: Segment | None, when: str) -> Iterator[str]:

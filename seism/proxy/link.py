@@ -313,7 +313,7 @@ class Link(Pump):
         if isinstance(item, Chunk):
             slot.reached = self._client_offset(item.end)
             self._run(slot, slot.stage.data(item, now), now)
-            if self.stream != UPSTREAM and self.intact:
+            if self.stream != UPSTREAM and self.intact and not self._connection.closed:
                 # What has been said by now answers nothing that the client says later.
                 slot.noted(self.other.received, item.end)
         else:
