@@ -229,8 +229,7 @@ def shrink(
         click.echo(f"{replays}. {'red' if red else 'not red'}: {names}")
         return red
 
-    suspect = next(one for one in planned if one.name.startswith(cell.perturbation))
-    found = shrinking.shrink(planned, fails, suspect)
+    found = shrinking.shrink(planned, fails, shrinking.suspect(planned, cell))
     path = output or config.absolute().parent / f"test_{shrinking.slug(cell)}.py"
     file = os.path.relpath(config.absolute(), path.absolute().parent)
     shrinking.write(path, shrinking.regression(found, cell, seed, file))

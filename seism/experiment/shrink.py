@@ -31,6 +31,21 @@ def target(judgement: Judgement, route: str = "") -> Cell:
     return red[0]
 
 
+def suspect(planned: Sequence[Planned], cell: Cell) -> Planned:
+    """The perturbation of ``cell``, or the first exact one that it became in the replay.
+
+    Raises ConfigurationError if the replay has none of it.
+    """
+    names = (cell.perturbation, f"{cell.perturbation}: ")
+    for one in planned:
+        if one.name == names[0] or one.name.startswith(names[1]):
+            return one
+    raise ConfigurationError(
+        f"{cell.perturbation!r} was a matter of chance and hit no request exactly: "
+        "there is nothing to replay"
+    )
+
+
 def breaks(judgement: Judgement, route: str) -> bool:
     """Whether ``route`` is red under anything."""
     return any(cell.route == route and cell.colour == RED for cell in judgement.cells)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from seism.errors import ConfigurationError
 from seism.experiment.config import Planned
-from seism.experiment.shrink import breaks, regression, shrink, slug, target, values
+from seism.experiment.shrink import breaks, regression, shrink, slug, suspect, target, values
 from seism.model import Match
 from tests.report import known
 
@@ -57,6 +57,18 @@ def test_the_target_is_a_red_cell_with_an_exact_hit() -> None:
         target(judgement, "GET /health")
     with pytest.raises(ConfigurationError, match="nothing is red"):
         target(known.green())
+
+
+def test_the_suspect_is_the_cell_s_perturbation_or_what_chance_made_of_it() -> None:
+    cell = target(known.mixed())
+    name = cell.perturbation
+    others = [Planned(f"{name}er", "db", "down"), Planned("x", "db", "down")]
+    mine = Planned(name, "db", "down")
+    exact = Planned(f"{name}: GET / #1", "db", "down")
+    assert suspect([*others, mine], cell) is mine
+    assert suspect([*others, exact], cell) is exact
+    with pytest.raises(ConfigurationError, match="nothing to replay"):
+        suspect(others, cell)
 
 
 def test_what_is_written_is_the_whole_perturbation_and_no_more() -> None:
