@@ -406,7 +406,7 @@ class Ledger:
         claim = Claim(connection.sent, length, request, _monotonic(), sure)
         claim.arrived = arrived
         if claims and claims[-1].request is not request:
-            harm.handed_on(connection, claim, arrived, sock)
+            harm.handed_on(connection, claim, arrived, sock, received)
         connection.sent += length
         claims.append(claim)
         if request is not None:
