@@ -206,7 +206,7 @@ class Sidecar:
 
     def _perturbation(self, record: Any) -> None:
         self.journal.write(record)
-        self.hub.publish(record)
+        self.hub.perturbed(record)
         if self.front is not None:
             self.front.perturbation(record)
         self.metrics.count(record)

@@ -116,6 +116,8 @@ class Welcome:
     a goodbye, the sidecar takes the records with numbers that it has not seen from there."""
     ring_key: str = ""
     """What the file holds if it is the right one; empty without one."""
+    sidecar: str = ""
+    """Whose ids the perturbations have: another sidecar begins to count anew."""
 
 
 @dataclass(frozen=True, slots=True)

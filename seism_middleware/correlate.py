@@ -82,24 +82,42 @@ class Correlator:
         """By the client's address: whose connection has not been seen here."""
         self._down: dict[str, Case] = {}
 
+    def start_anew(self) -> None:
+        """Another sidecar has taken over, and gives the same ids to other perturbations."""
+        with self._lock:
+            for case in self._cases.values():
+                if case.connection is not None:
+                    self._disarm(case, case.connection)
+            for known in (self._cases, self._unknown, self._down):
+                known.clear()
+
     def close(self) -> None:
         """Stop listening to the ledger."""
         if self._refused in self._ledger.on_refusal:
             self._ledger.on_refusal.remove(self._refused)
             self._ledger.on_connection.remove(self._connected)
 
-    def began(self, record: PerturbationBegan) -> None:
-        """A perturbation began; ``record.at`` is in this process's clock."""
+    def began(self, record: PerturbationBegan) -> bool:
+        """A perturbation began; ``record.at`` is in this process's clock. Whether it is news:
+        a worker whose stream was opened anew is told again of what it may have missed.
+        """
+        if record.perturbation in self._cases:
+            return False
         self._handle(record, None)
+        return True
 
-    def ended(self, record: PerturbationEnded) -> None:
-        """A perturbation ended; ``record.at`` is in this process's clock."""
+    def ended(self, record: PerturbationEnded) -> bool:
+        """A perturbation ended; ``record.at`` is in this process's clock. Whether it is news."""
         case = self._cases.get(record.perturbation)
-        if case is not None:
-            self._handle(case.began, record)
-            if case.connection is not None:
-                for found in harm.perturbed(case.connection, case.began, record):
-                    self._say(found)
+        if case is None:
+            return True
+        if case.ended is not None:
+            return False
+        self._handle(case.began, record)
+        if case.connection is not None:
+            for found in harm.perturbed(case.connection, case.began, record):
+                self._say(found)
+        return True
 
     def _handle(self, began: PerturbationBegan, ended: PerturbationEnded | None) -> None:
         for link in self.resolve(began, ended):

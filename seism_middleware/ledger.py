@@ -34,8 +34,9 @@ MAX_ORDER = 256
 """Pairs of what perturbations have shown of the order of questions and replies kept of one."""
 MAX_HISTORY = 4096
 """Closed connections kept."""
-EXPECTED = 1.0
-"""Seconds from the start for which every connection may turn out to be one to a proxy."""
+EXPECTED = 5.0
+"""Seconds from the start for which every connection may turn out to be one to a proxy: as long
+as a first attempt to reach the sidecar may take."""
 UNNAMED = ""
 """The backend of such a connection, until the proxies are known."""
 MAX_REFUSALS = 1024

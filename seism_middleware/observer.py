@@ -132,6 +132,7 @@ class Observer:
         )
         self.stream = Stream(address, token, self._hello, self._receive, self.correlator.tick)
         self._domain = ""
+        self._sidecar = ""
         self._shift = 0.0
         self._metrics: Metrics | None = None
         self._telemetry: Telemetry | None = None
@@ -315,12 +316,16 @@ class Observer:
             self._shift = 0.0 if shared else time.monotonic() - record.clock.now
         if isinstance(record, Welcome | Proxies):
             self.ledger.watch(id(self), record.proxies)
+        if isinstance(record, Welcome):
+            if self._sidecar not in ("", record.sidecar):
+                self.correlator.start_anew()
+            self._sidecar = record.sidecar
         elif isinstance(record, PerturbationBegan):
-            self.correlator.began(replace(record, at=record.at + self._shift))
-            signals.send("perturbation_began", self, record)
+            if self.correlator.began(replace(record, at=record.at + self._shift)):
+                signals.send("perturbation_began", self, record)
         elif isinstance(record, PerturbationEnded):
-            self.correlator.ended(replace(record, at=record.at + self._shift))
-            signals.send("perturbation_ended", self, record)
+            if self.correlator.ended(replace(record, at=record.at + self._shift)):
+                signals.send("perturbation_ended", self, record)
         elif isinstance(record, CensusAsked):
             now = time.monotonic()
             rss = self._vitals.rss(now)

@@ -172,7 +172,8 @@ class KernelEvidence:
             return None  # of another process
         case.owned = True
         threads = blocked_on(found[0].fileno()) if readable() else []
-        requests = {request: None for request in map(request_of, threads) if request is not None}
+        waiting = map(request_of, threads)
+        requests = {each: None for each in waiting if each is not None and each.in_flight(began.at)}
         in_time = began.hold > 0 and time.monotonic() < began.at + began.hold
         if not requests:
             return None

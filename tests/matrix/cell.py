@@ -120,6 +120,7 @@ def run(servers: Servers, client: str, model: str, requests: int, folder: Path) 
         with served(model, client, control, env, folder / "app.log") as port:
             statuses = drive(port, control, requests)
             settled(lambda: journal.stat().st_size)
+            control.census()  # who answers has dealt with all that came before
     perturbed, nameless = collect(journal, taps)
     return Outcome(client, model, tuple(perturbed), nameless, dict(statuses))
 
