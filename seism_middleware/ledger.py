@@ -484,6 +484,10 @@ class Ledger:
             if known is None or known.local != local:
                 yield handle, local, backend
 
+    def owns(self, local: str) -> bool:
+        """Whether an open connection with this local address is known here."""
+        return any(each.died is None for each in tuple(self._by_local.get(local, ())))
+
     def prune(self) -> None:
         """Let go of connections whose socket was closed by the garbage collector."""
         with self._lock:

@@ -131,6 +131,7 @@ class Patches:
     def renew(self) -> None:
         """After a fork: the lock may have been held by a thread that is gone."""
         self._lock = threading.Lock()
+        self._spans.renew()
 
     def _patch(self, owner: Any, name: str, wrapper: Any) -> None:
         own = owner.__dict__.get(name)

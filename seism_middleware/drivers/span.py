@@ -7,7 +7,8 @@ claim has no end.
 
 Some drivers do not tell their descriptor. It is found by exclusion: of the sockets that lead
 to a proxy and that nobody is known to own, those are left whose counts have moved in every
-call of the driver that went well.
+call of the driver that went well. One that has been closed meanwhile may have been the driver's,
+too: as long as that is possible, none of the others is.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
 
+from seism_middleware import native
 from seism_middleware.contract import DRIVER
 from seism_middleware.handle import Handle
 from seism_middleware.ledger import Claim, Connection, Ledger, received, written
@@ -25,6 +27,8 @@ from seism_middleware.request import Request, current
 
 ENDLESS = 1 << 62
 """The length of a claim that goes on."""
+CLOSED = ""
+"""Stands among the candidates for a socket that is not there any more."""
 MAX_SPANS = 64
 """Calls remembered of a driver whose descriptor has not been found yet."""
 
@@ -54,7 +58,7 @@ class Track:
         self.running: list[Span] = []
         """The calls that have not returned: one, unless threads share the object."""
         self.candidates: set[str] | None = None
-        """Local addresses that may be its own; None as long as it has not been used."""
+        """Local addresses one of which is its own; None as long as nothing is known of it."""
         self.spans: list[tuple[Span, Counts]] = []
         """Calls so far and what had been written after each, until the socket is known."""
 
@@ -80,6 +84,11 @@ class Spans:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
+        self.renew()
+
+    def renew(self) -> None:
+        """Start anew, in a forked child as well."""
+        self._lock = native.rlock()
         self._searching: WeakSet[Track] = WeakSet()
         """Those whose socket is one of several."""
 
@@ -99,11 +108,13 @@ class Spans:
             self.leave(span, fileno(), done)
 
     def call_blind(
-        self, track: Track, function: Callable[[], Any], fresh: bool = False, silent: bool = False
-    ) -> Any:
+        self, track: Track, function: Callable[[], Any], fresh: bool = False, silent: bool = False,
+        connects: bool = False,
+    ) -> Any:  # fmt: skip
         """The same for a driver that never tells its descriptor.
 
-        ``fresh``: the call makes a new connection; ``silent``: it may send nothing.
+        ``fresh``: the call makes a new connection; ``connects``: it may, if it finds that the
+        driver has none; ``silent``: it may send nothing.
         """
         if fresh:
             track.connection = track.handle = track.candidates = None
@@ -127,7 +138,7 @@ class Spans:
             if span.claim is None:
                 if not done:
                     track.candidates = None  # whatever it had may be gone
-                self._exclude(span, done and not silent)
+                self._exclude(span, done and not silent, fresh or connects)
             self._end(span)
 
     def enter(self, track: Track, fd: int | None) -> Span | None:
@@ -263,44 +274,65 @@ class Spans:
         counts = {local: written(handle) for handle, local, _ in self.ledger.unowned()}
         return {local: count for local, count in counts.items() if count is not None}
 
-    def _exclude(self, span: Span, sent: bool) -> None:
+    def _exclude(self, span: Span, sent: bool, connects: bool) -> None:
         """Look which sockets the call of ``span`` may have used, surely did if it ``sent``."""
-        track, after = span.track, self._unowned()
-        track.spans.append((span, after))
+        after = self._unowned()
+        with self._lock:
+            track = span.track
+            if track.connection is None:
+                track.spans.append((span, after))
+                track.candidates = self._left(span, after, sent, connects)
+                if not track.candidates or len(track.spans) > MAX_SPANS:
+                    track.spans.clear()  # it cannot be told from others
+                    track.candidates = None
+                elif sent:
+                    self._searching.add(track)
+            for searching in list(self._searching):
+                self._settle_on_one(searching)
+
+    def _left(self, span: Span, after: Counts, sent: bool, connects: bool) -> set[str] | None:
+        """The candidates after a call; one of them is the driver's own, whatever happened."""
+        before, known = span.before, span.track.candidates
+        if known is None and not sent:
+            return None
         # A socket that is new may be the driver's, which connects anew when it likes.
-        new = after.keys() - span.before.keys()
-        old = after.keys() if track.candidates is None else track.candidates & after.keys()
+        new = after.keys() - before.keys()
+        old = before.keys() if known is None else known - {CLOSED}
+        gone = {x for x in old - after.keys() if not self.ledger.owns(x)}
         if sent:
-            track.candidates = {x for x in old | new if after[x] != span.before.get(x)}
-        elif track.candidates is not None:
-            track.candidates = old | new
-        if not track.candidates or len(track.spans) > MAX_SPANS:
-            track.spans.clear()  # it cannot be told from others
-            track.candidates = None
-        elif sent:
-            self._searching.add(track)
-        for searching in list(self._searching):
-            self._settle_on_one(searching)
+            left = {x for x in (old | new) & after.keys() if after[x] != before.get(x)}
+            # Nobody does well on what was closed before, unless by a new one, lost meanwhile.
+            closed = known is None or gone if connects else gone & before.keys()
+        else:
+            left = (old | new) & after.keys()
+            closed = gone or CLOSED in (known or ())
+        return left | {CLOSED} if closed else left
 
     def _settle_on_one(self, track: Track) -> None:
         """What is found for one is no other's, so that these may have one left, too."""
         candidates = track.candidates
-        if not candidates:
+        if not candidates or track.connection is not None:
             self._searching.discard(track)
         elif len(candidates) == 1:
             self._searching.discard(track)
             (local,) = candidates
-            self._found(track, local)
+            if not self._found(track, local):
+                track.candidates = None
+                track.spans.clear()
+                return
             for other in list(self._searching):
                 if other.candidates and local in other.candidates:
                     other.candidates = other.candidates - {local}
                     self._settle_on_one(other)
 
-    def _found(self, track: Track, local: str) -> None:
-        """Claim what the calls so far have written, then tell of the connection."""
+    def _found(self, track: Track, local: str) -> bool:
+        """Claim what the calls so far have written, then tell of the connection.
+
+        False if it has been closed meanwhile.
+        """
         found = next((each for each in self.ledger.unowned() if each[1] == local), None)
         if found is None:
-            return  # closed meanwhile
+            return False
         handle, _, backend = found
         spans, track.spans = track.spans, []
         first = next((s for s, after in spans if local in after and local not in s.before), None)
@@ -318,6 +350,7 @@ class Spans:
                 span.claim = _replay(connection, span, span.before.get(local, 0), ENDLESS)
         track.connection, track.handle = connection, handle
         self.ledger.add(connection)
+        return True
 
 
 def _replay(connection: Connection, span: Span, start: int, end: int) -> Claim | None:

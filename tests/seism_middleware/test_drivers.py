@@ -257,6 +257,40 @@ def test_a_socket_that_is_new_is_never_excluded(scene: Scene) -> None:
     assert scene.hit(one, 15) == {("c", True)}
 
 
+@pytest.mark.parametrize("silent", [True, False])
+def test_what_was_closed_may_have_been_its_own(scene: Scene, silent: bool) -> None:
+    """Lost in a call that tells only whether the connection is alive, or right after one."""
+    one, other = scene.driver(tells=False), scene.driver(tells=False)
+
+    def both() -> None:
+        one.sock.sendall(b"x" * 10)
+        other.sock.sendall(b"x" * 10)
+
+    def lost() -> None:
+        both()
+        one.sock.close()
+
+    one.call(scene.begin("a"), both, fresh=True)
+    one.call(scene.begin("a"), both)
+    one.call(scene.begin("a"), lost, silent=silent)
+    one.call(scene.begin("a"), lambda: None, silent=True)
+    assert one.track.connection is None
+    other.send(scene.begin("b"))
+    assert scene.hit(other, 35) == {("b", True)}
+    assert one.track.connection is None
+
+
+def test_who_has_just_connected_may_have_lost_it(scene: Scene) -> None:
+    """Another's socket is not its own because it is the only one that is left."""
+    one, other = scene.driver(tells=False), scene.driver(tells=False)
+    one.sock.close()
+    one.call(scene.begin("a"), lambda: other.sock.sendall(b"x" * 10), fresh=True)
+    one.call(scene.begin("a"), lambda: None, silent=True)
+    assert one.track.connection is None
+    other.send(scene.begin("b"))
+    assert scene.hit(other, 15) == {("b", True)}
+
+
 def test_a_call_that_failed_proves_nothing(scene: Scene) -> None:
     one, other = scene.driver(tells=False), scene.driver(tells=False)
 
