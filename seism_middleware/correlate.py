@@ -47,7 +47,8 @@ class Correlator:
     ``emit`` is called with each link once, from the thread of the stream or, where the
     connection or the request comes after the perturbation, from the request's own. ``say``
     takes other records for the sidecar, ``running`` gives the requests in flight, ``blind``
-    tells whether the process may have connections that the ledger does not see.
+    tells whether the process may have connections that the ledger does not see, ``look`` has
+    the drivers' connections looked for that are not known yet.
     """
 
     def __init__(
@@ -57,10 +58,12 @@ class Correlator:
         say: Callable[[Harm | Hold | Looked], None] = lambda record: None,
         running: Callable[[], Iterable[Request]] = tuple,
         blind: Callable[[], bool] = bool,
+        look: Callable[[], None] = lambda: None,
     ) -> None:
         self._ledger = ledger
         self._emit = emit
         self._say = say
+        self._look = look
         self._kernel = KernelEvidence(ledger, blind, lambda clients: say(Hold(tuple(clients))))
         self._evidence: tuple[Evidence, ...] = (
             TraceEvidence(running),
@@ -103,6 +106,8 @@ class Correlator:
         """
         if record.perturbation in self._cases:
             return False
+        if record.client and self._ledger.find(record.client, record.listen, record.at) is None:
+            self._look()  # whoever was hit may be waiting for the reply
         self._handle(record, None)
         return True
 

@@ -128,7 +128,7 @@ class Observer:
         self.routes = Routes()
         self._guesses = Routes()
         self.correlator = Correlator(
-            ledger, self._linked, self._say, self._in_flight, self._sees_less
+            ledger, self._linked, self._say, self._in_flight, self._sees_less, patches.look
         )
         self.stream = Stream(address, token, self._hello, self._receive, self.correlator.tick)
         self._domain = ""

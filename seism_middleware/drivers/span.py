@@ -5,8 +5,9 @@ socket (``TCP_INFO``): read before and after the call, the counts say which byte
 connection the call has written, and the call is made by a request. While it lasts, its
 claim has no end.
 
-Some drivers do not tell their descriptor. It is found by exclusion: of the sockets that lead
-to a proxy and that nobody is known to own, those are left whose counts have moved in every
+Some drivers do not tell their descriptor. A thread that is blocked on a socket in a call of the
+driver shows it, to whoever looks then. Otherwise it is found by exclusion: of the sockets that
+lead to a proxy and that nobody is known to own, those are left whose counts have moved in every
 call of the driver that went well. One that has been closed meanwhile may have been the driver's,
 too: as long as that is possible, none of the others is.
 """
@@ -16,10 +17,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 from weakref import WeakSet
 
 from seism_middleware import native
+from seism_middleware.blocked import frame_of, readable, system_call, threads, waited_for
 from seism_middleware.contract import DRIVER
 from seism_middleware.handle import Handle
 from seism_middleware.ledger import Claim, Connection, Ledger, received, written
@@ -29,6 +32,8 @@ ENDLESS = 1 << 62
 """The length of a claim that goes on."""
 CLOSED = ""
 """Stands among the candidates for a socket that is not there any more."""
+LOOK_EVERY = 0.002
+"""Seconds between looks at the threads, which take some 20 µs for each of them."""
 MAX_SPANS = 64
 """Calls remembered of a driver whose descriptor has not been found yet."""
 
@@ -91,6 +96,9 @@ class Spans:
         self._lock = native.rlock()
         self._searching: WeakSet[Track] = WeakSet()
         """Those whose socket is one of several."""
+        self._unknown: set[Span] = set()
+        """The calls that run now of drivers whose sockets are not known."""
+        self._looked = 0.0
 
     def call(
         self, track: Track, fileno: Callable[[], int | None], function: Callable[[], Any]
@@ -130,11 +138,13 @@ class Spans:
             return function()
         span.before = self._unowned()
         done = False
+        self._unknown.add(span)
         try:
             result = function()
             done = True
             return result
         finally:
+            self._unknown.discard(span)
             if span.claim is None:
                 if not done:
                     track.candidates = None  # whatever it had may be gone
@@ -289,6 +299,29 @@ class Spans:
                     self._searching.add(track)
             for searching in list(self._searching):
                 self._settle_on_one(searching)
+        if time.monotonic() > self._looked + LOOK_EVERY:
+            self.look()
+
+    def look(self) -> None:
+        """See which sockets the calls are blocked on whose own are not known: those are they."""
+        if not self._unknown or not readable():
+            return
+        with self._lock:
+            self._looked = time.monotonic()
+            unowned = {handle.fileno(): local for handle, local, _ in self.ledger.unowned()}
+            for thread in threads():
+                try:
+                    words = system_call(thread)
+                    own = [unowned[fd] for fd in waited_for(words) if fd in unowned]
+                    span = _innermost(frame_of(thread)) if len(own) == 1 else None
+                    # Blocked on it while that call ran: it runs still, and so did at both looks.
+                    if span is None or system_call(thread) != words or span not in self._unknown:
+                        continue
+                except OSError:
+                    continue  # the thread has ended, or is not blocked any more
+                if span.track.connection is None:
+                    span.track.candidates = set(own)
+                    self._settle_on_one(span.track)
 
     def _left(self, span: Span, after: Counts, sent: bool, connects: bool) -> set[str] | None:
         """The candidates after a call; one of them is the driver's own, whatever happened."""
@@ -302,10 +335,10 @@ class Spans:
         if sent:
             left = {x for x in (old | new) & after.keys() if after[x] != before.get(x)}
             # Nobody does well on what was closed before, unless by a new one, lost meanwhile.
-            closed = known is None or gone if connects else gone & before.keys()
+            closed = bool(gone) or known is None if connects else bool(gone & before.keys())
         else:
             left = (old | new) & after.keys()
-            closed = gone or CLOSED in (known or ())
+            closed = bool(gone) or CLOSED in (known or ())
         return left | {CLOSED} if closed else left
 
     def _settle_on_one(self, track: Track) -> None:
@@ -351,6 +384,17 @@ class Spans:
         track.connection, track.handle = connection, handle
         self.ledger.add(connection)
         return True
+
+
+def _innermost(frame: FrameType | None) -> Span | None:
+    """The call of a driver that the frame is in; of nested ones the inner one."""
+    while frame is not None:
+        if frame.f_globals.get("__name__") == __name__:
+            span = frame.f_locals.get("span")
+            if isinstance(span, Span):
+                return span
+        frame = frame.f_back
+    return None
 
 
 def _replay(connection: Connection, span: Span, start: int, end: int) -> Claim | None:
