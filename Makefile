@@ -12,7 +12,7 @@ NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get
 PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123]\.'); do \
 	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
-.PHONY: help demo test soak fuzz lint tox bench bench-observer bench-codecs bench-dashboard cpython matrix screenshots clean
+.PHONY: help demo test soak fuzz lint tox bench bench-observer bench-away bench-codecs bench-dashboard cpython matrix screenshots clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -75,8 +75,11 @@ bench-codecs: $(VENV)/.demo ## redis-benchmark and pgbench with a protocol track
 	@$(BIN)/python -m bench.exchanges --rounds $(if $(QUICK),1,3)
 	@$(BIN)/python -m bench.statements --rounds $(if $(QUICK),1,3)
 
-bench-observer: $(VENV)/.test ## what the middleware costs, about 3 min (ARGS="--calls 10000000")
+bench-observer: $(VENV)/.test ## what the middleware costs, about 3 min (ARGS="--only memory --calls 10000000")
 	$(BIN)/python -m bench.middleware $(ARGS)
+
+bench-away: $(VENV)/.test ## what a stopped, slow or killed sidecar costs, about 2 min (ARGS="--requests 5000")
+	$(BIN)/python -m bench.away $(ARGS)
 
 bench-dashboard: $(VENV)/.test ## the page with 100,000 requests in Chromium, about 20 s
 	$(BIN)/python -m bench.dashboard $(ARGS)

@@ -1,6 +1,6 @@
 """A sidecar that is stopped, slow, killed or restarted: what a request notices of it.
 
-``python -m bench.away`` (a part of ``make bench-observer``) prints, for each state of a real
+``make bench-away`` prints, for each state of a real
 ``seism serve``, how long the slowest thousandth of the requests takes, beside the same app
 without the observer, in turns; what was dropped, and whether that was counted; and whether
 anything came twice. It fails where the slowest thousandth takes ``LIMIT`` longer.

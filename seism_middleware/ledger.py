@@ -158,7 +158,8 @@ class Connection:
         self.source = LEDGER
         """Which evidence its claims are."""
         self.fd: int = sock.fileno()
-        self.sock = weakref.ref(sock)
+        self.sock: Callable[[], Any] = weakref.ref(sock)
+        """The socket, None once it is gone. Whoever nobody else holds has to be held here."""
         self.local = address_text(sock.getsockname())
         self.peer = ""
         self.born = born
@@ -361,6 +362,8 @@ class Ledger:
             fd = sock.fileno()
             connection = self.table.get(fd)
             if connection is not None and connection.sock() is not sock:
+                if isinstance(known := connection.sock(), Handle) and known.fileno() == fd:
+                    return  # borrowed for a moment, as uvloop does: it stays C's
                 try:
                     # wrap_socket() and detach() give the descriptor to another object.
                     if address_text(sock.getsockname()) == connection.local:
