@@ -48,7 +48,8 @@ class Correlator:
     connection or the request comes after the perturbation, from the request's own. ``say``
     takes other records for the sidecar, ``running`` gives the requests in flight, ``blind``
     tells whether the process may have connections that the ledger does not see, ``look`` has
-    the drivers' connections looked for that are not known yet.
+    the drivers' connections looked for that are not known yet, and ``unfollowed`` tells whether
+    there may be some that no driver's patch will ever tell of.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class Correlator:
         running: Callable[[], Iterable[Request]] = tuple,
         blind: Callable[[], bool] = bool,
         look: Callable[[], None] = lambda: None,
+        unfollowed: Callable[[], bool] = bool,
     ) -> None:
         self._ledger = ledger
         self._emit = emit
         self._say = say
         self._look = look
+        self._unfollowed = unfollowed
         self._kernel = KernelEvidence(ledger, blind, lambda clients: say(Hold(tuple(clients))))
         self._evidence: tuple[Evidence, ...] = (
             TraceEvidence(running),
@@ -184,6 +187,8 @@ class Correlator:
             return self._links(case, finding)
         if case.owned:
             case.possible = finding or self._overlap.first(case)
+            if not case.began.hold and self._unfollowed():
+                self._kernel.ask()  # what hits it next is seen while the proxy holds it
         return []
 
     def _known(self, case: Case) -> None:

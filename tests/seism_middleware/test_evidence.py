@@ -272,6 +272,19 @@ def test_what_is_unknown_to_the_end_is_told_and_the_next_is_held(scene: Scene) -
     assert scene.said[-1] == Looked("q")
 
 
+@pytest.mark.skipif(not readable(), reason="this process may not look at itself")
+def test_where_nothing_is_followed_the_next_is_held_at_once(scene: Scene) -> None:
+    sock = scene.connect()
+    scene.correlator._unfollowed = lambda: True
+    scene.ledger.forget()
+    scene.begin()
+    began = scene.perturb(sock)
+    scene.correlator.began(began)
+    assert scene.emitted == [] and scene.said == [Hold((began.client,))]
+    scene.correlator.began(replace(began, perturbation="q", hold=HOLD))
+    assert scene.said[-1] == Looked("q")
+
+
 def test_a_connection_of_another_process_is_not_ours(scene: Scene) -> None:
     scene.begin()
     scene.connect()
