@@ -161,6 +161,29 @@ def test_the_keyboard_is_enough(stage: Stage, chromium: Browser) -> None:
         expect(opened.locator("#live")).to_have_attribute("aria-pressed", "true")
 
 
+def test_a_filter_leaves_what_was_asked_for(stage: Stage, chromium: Browser) -> None:
+    with page(chromium, stage.url) as opened:
+        with stage.toxic("reset_peer", timeout=0):
+            for path in ("/weak", "/mute", "/idle"):
+                stage.get(path)
+        expect(opened.locator("#list button")).to_have_count(2)
+        opened.locator("#live").click()
+
+        def shown() -> set[str]:
+            opened.wait_for_timeout(400)
+            ids = {mark["id"] for mark in opened.evaluate(SEEN)}
+            route = "(id) => Seism.page.model.requests.get(id).route"
+            return {opened.evaluate(route, each) for each in ids}
+
+        assert shown() == {"GET /", "GET /weak", "GET /mute", "GET /idle"}
+        opened.locator("#filter").fill("WEAK")
+        assert shown() == {"GET /weak"}
+        expect(opened.locator("#list button")).to_have_count(1)
+        opened.locator("#filter").fill("")
+        opened.locator("#bad").check()
+        assert shown() == {"GET /weak", "GET /mute"}
+
+
 def test_a_sidecar_that_restarts_loses_nothing(tmp_path: Path, chromium: Browser) -> None:
     port = free_port()
     with contextlib.ExitStack() as first:
