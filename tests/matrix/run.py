@@ -68,8 +68,9 @@ def row(outcome: Outcome) -> str:
     """The cell's line in the table."""
     evidence = ", ".join(f"{name} {count}" for name, count in outcome.evidence.most_common())
     statuses = ", ".join(f"{status}: {n}" for status, n in sorted(outcome.statuses.items()))
+    client = outcome.client + " (possible only)" * (outcome.client in POSSIBLE)
     cells = (
-        outcome.client + " (possible only)" * (outcome.client in POSSIBLE), BACKEND[outcome.client], outcome.model, len(outcome.perturbed),
+        client, BACKEND[outcome.client], outcome.model, len(outcome.perturbed),
         outcome.exact, outcome.wrong, outcome.shuffled, evidence, statuses,
     )  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
@@ -87,9 +88,9 @@ all requests that they hit. *Wrong*: those with an exact link to any other; it m
 something. A client that blocks runs in `asyncio.to_thread` under asyncio.
 
 *Possible only*: `ldap3-reusable` asks from threads of its own, of which nobody can tell whom they
-work for, and pycurl's calls are C that nothing wraps. What hits them is linked to all requests that
-it may have hit, as possible, and never to a wrong one as exact. Where pycurl blocks alone, as under gevent, the
-kernel shows the request, exactly, once the proxy holds its bytes.
+work for, and pycurl's calls are C that nothing wraps. What hits them is linked to all requests
+that it may have hit, as possible, and never to a wrong one as exact. Where pycurl blocks alone, as
+under gevent, the kernel shows the request, exactly, once the proxy holds its bytes.
 
 | client | backend | model | perturbations | exact | wrong | shuffled | evidence | answers |
 |---|---|---|---|---|---|---|---|---|
