@@ -32,7 +32,7 @@ ENDLESS = 1 << 62
 """The length of a claim that goes on."""
 CLOSED = ""
 """Stands among the candidates for a socket that is not there any more."""
-LOOK_EVERY = 0.002
+LOOK_EVERY = 0.005
 """Seconds between looks at the threads, which take some 20 µs for each of them."""
 MAX_SPANS = 64
 """Calls remembered of a driver whose descriptor has not been found yet."""
@@ -195,6 +195,8 @@ class Spans:
         track = span.track
         track.running.remove(span)
         self._close(span)
+        if self._unknown and time.monotonic() > self._looked + LOOK_EVERY:
+            self.look()
 
     def _close(self, span: Span) -> None:
         """Nothing more is written on the connection of ``span`` by its call."""
@@ -299,8 +301,6 @@ class Spans:
                     self._searching.add(track)
             for searching in list(self._searching):
                 self._settle_on_one(searching)
-        if time.monotonic() > self._looked + LOOK_EVERY:
-            self.look()
 
     def look(self) -> None:
         """See which sockets the calls are blocked on whose own are not known: those are they."""
