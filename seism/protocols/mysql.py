@@ -97,6 +97,7 @@ class MySQL(Framed[_Command]):
 
     name = "mysql"
     faults = FAULTS
+    negotiates = True
     matches = {
         "verb": "first word of the statement: SELECT, INSERT, BEGIN, COMMIT (or SQL if unknown)",
         "table": "first table that the statement names, as database.table if so written",
@@ -175,10 +176,10 @@ class MySQL(Framed[_Command]):
         if length < 32 or not flags & PROTOCOL_41:
             raise ProtocolError("a login older than MySQL 4.1")
         if length == 32 and flags & SSL:
-            self.opaque = "TLS"
+            self.turn_to_tls()
             return Frame(36, self._silent("SSLRequest", CONNECT), True, True)
         self._can &= flags
-        self._expect = "auth"
+        self._expect, self.upgrades = "auth", False
         command = self._new("login", CONNECT, "auth")
         user, _, rest = packet[32:].partition(b"\0")
         command.fields["user"] = user.decode("utf-8", "replace")
