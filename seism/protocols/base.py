@@ -20,7 +20,7 @@ server, because something else answers it; ``upgraded`` where TLS has begun and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -99,6 +99,9 @@ class Codec:
     """Replies come in the order of the requests; False where they carry ids (LDAP)."""
     matches: ClassVar[dict[str, str]] = {}
     """The keys of ``Exchange.fields`` -> what each holds, for help and docs."""
+    expressions: ClassVar[dict[str, tuple[str, Callable[[str], str]]]] = {}
+    """Keys of rules that take regular expressions -> the key of ``Exchange.fields`` whose text
+    is searched, and what makes it short and free of values first. ``matches`` has them too."""
     phases: ClassVar[dict[str, str]] = {COMMAND: "a request and its reply"}
     """What ``Exchange.phase`` may be -> what that means."""
     faults: ClassVar[tuple[type[Toxic], ...]] = ()

@@ -13,6 +13,7 @@ Protocol" (https://mariadb.com/kb/en/clientserver-protocol/).
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from seism.protocols import sql
@@ -102,11 +103,13 @@ class MySQL(Framed[_Command]):
         "verb": "first word of the statement: SELECT, INSERT, BEGIN, COMMIT (or SQL if unknown)",
         "table": "first table that the statement names, as database.table if so written",
         "sql": "text of the statement, its first 4096 characters",
+        "regex": sql.REGEX_HELP,
         "command": "the protocol's command, such as COM_QUERY or COM_STMT_EXECUTE",
         "statement": "id of the prepared statement",
         "user": "user of the login",
         "database": "database of the login",
     }
+    expressions = {"regex": ("sql", functools.partial(sql.shape, dialect=sql.MYSQL))}
 
     phases = {
         CONNECT: "the server's greeting; the login",

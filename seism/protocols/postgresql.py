@@ -20,6 +20,7 @@ Source: PostgreSQL documentation, chapter "Frontend/Backend Protocol"
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from seism.protocols import sql
@@ -93,10 +94,12 @@ class PostgreSQL(Framed[_Unit]):
         "verb": "first word of the statement: SELECT, INSERT, BEGIN, COMMIT (or SQL if unknown)",
         "table": "first table that the statement names, as schema.table if so written",
         "sql": "text of the statement, its first 4096 characters",
+        "regex": sql.REGEX_HELP,
         "statement": "name of the prepared statement",
         "user": "user of the startup packet",
         "database": "database of the startup packet",
     }
+    expressions = {"regex": ("sql", functools.partial(sql.shape, dialect=sql.POSTGRESQL))}
 
     phases = {
         CONNECT: "the startup packet; a request for encryption or to cancel",

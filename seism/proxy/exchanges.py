@@ -12,21 +12,33 @@ from seism.model import PATTERN_LIMIT, Which
 from seism.options import build, describe, nearest
 from seism.protocols.base import Codec, Exchange
 from seism.protocols.fault import Fault
+from seism.proxy.expression import expression
 from seism.toxics.base import Toxic
 
 
 class Exchanges:
     """One ``Which``, compiled, and the keys of one protocol beside it.
 
-    Globs, as a regular expression could take exponential time and stop the loop.
+    Globs, as a regular expression could take exponential time and stop the loop; where a
+    protocol has expressions, see ``seism.proxy.expression``.
     """
 
-    def __init__(self, which: Which, fields: Mapping[str, str]) -> None:
+    def __init__(
+        self, which: Which, fields: Mapping[str, str], protocol: type[Codec], where: str
+    ) -> None:
+        """Raises ConfigurationError for an expression that can't be; ``where`` opens it."""
         self._which = which
         self._kind = re.compile(fnmatch.translate(which.kind or "*"), re.IGNORECASE)
         self._fields = {
-            key: re.compile(fnmatch.translate(pattern)) for key, pattern in fields.items()
+            key: re.compile(fnmatch.translate(pattern))
+            for key, pattern in fields.items()
+            if key not in protocol.expressions
         }
+        self._expressions = [
+            (*protocol.expressions[key], expression(pattern, f"{where}.{key}"))
+            for key, pattern in fields.items()
+            if key in protocol.expressions
+        ]
         self._matched = 0
         self._taken = 0
 
@@ -34,8 +46,14 @@ class Exchanges:
         """Whether ``exchange`` meets the conditions that are not about numbers."""
         if self._which.phase and exchange.phase != self._which.phase:
             return False
-        return bool(self._kind.fullmatch(exchange.kind)) and all(
-            pattern.fullmatch(exchange.fields.get(key, "")) for key, pattern in self._fields.items()
+        if not self._kind.fullmatch(exchange.kind):
+            return False
+        fields = exchange.fields
+        return all(
+            pattern.fullmatch(fields.get(key, "")) for key, pattern in self._fields.items()
+        ) and all(
+            key in fields and pattern.search(shape(fields[key]))
+            for key, shape, pattern in self._expressions
         )
 
     def counts(self) -> bool:
@@ -100,4 +118,4 @@ def exchanges(
             f"{where}.phase: {which.phase!r} is not allowed, {toxic.type} is for"
             f" {', '.join(phases)}"
         )
-    return Exchanges(which, own)
+    return Exchanges(which, own, protocol, where)
