@@ -284,6 +284,17 @@ def test_a_commit_is_carried_out_and_its_reply_is_lost(
 
 
 @CLIENTS
+def test_only_statements_of_a_shape(client: type[Client], db: Behind) -> None:
+    shape = {"regex": r"^update items set name = \? where"}
+    with db.fault("mysql_lock_wait_timeout", shape), connected(client, db.port) as one:
+        assert one.run("SELECT name FROM items WHERE id = 1") != []
+        assert one.fails("UPDATE items SET name = concat(name, 'secret') WHERE id = 17") == ""
+        assert one.fails('UPDATE items  SET name = "it\'s secret" WHERE id = 17') != ""
+    exchange, _ = db.one()
+    assert (exchange.kind, exchange.summary) == ("UPDATE", "UPDATE items")
+    assert "secret" not in repr(db.proxies.records)
+
+
 def test_a_deadlock_rolls_the_transaction_back(client: type[Client], db: Behind) -> None:
     with connected(client, db.port) as victim:
         victim.run("BEGIN")

@@ -211,6 +211,18 @@ def test_a_commit_is_carried_out_and_its_reply_is_lost(
 
 
 @CLIENTS
+def test_only_statements_of_a_shape(client: type[Client], db: Behind) -> None:
+    """Values are no part of it, whichever way they are sent, and no part of the record."""
+    shape = {"regex": r"^update items set name = \? where .* = \?$"}
+    with db.fault("postgresql_deadlock", shape), connected(client, db.port) as one:
+        assert one.run("SELECT name FROM items WHERE id = 1") != []
+        assert one.fails("UPDATE items SET name = 'update items' || name WHERE id = 1") == ""
+        assert one.fails("UPDATE  items SET name = 'it''s secret' /* x */ WHERE id = 17") != ""
+    exchange, _ = db.one()
+    assert (exchange.kind, exchange.summary) == ("UPDATE", "UPDATE items")
+    assert "secret" not in repr(db.proxies.records)
+
+
 def test_a_notice_disturbs_nobody(client: type[Client], db: Behind) -> None:
     with connected(client, db.port) as victim, db.fault("postgresql_notice", {"first": 2}):
         assert victim.run("SELECT name FROM items WHERE id = $1", 3) == [("item 3",)]
