@@ -178,15 +178,16 @@ class Conversation:
         if self.opaque:
             self._link(stream).put_in(chunk, now)
             return
-        if not self._armed:
+        if self._armed:
+            offset = chunk.offset - len(self._codec.held(stream))
+            for piece in self._understood(stream, chunk.data):
+                self._piece(stream, piece, offset, now)
+                offset += len(piece.data)
+                if self._connection.closed:
+                    return
+        else:
             self._link(stream).put_in(chunk, now)
-        take = self._piece if self._armed else self._note
-        offset = chunk.offset - len(self._codec.held(stream))
-        for piece in self._understood(stream, chunk.data):
-            take(stream, piece, offset, now)
-            offset += len(piece.data)
-            if self._connection.closed:
-                return
+            self._note(stream, self._understood(stream, chunk.data))
         if self._why or self._codec.opaque:
             self._give_up(self._why or self._codec.opaque, now)
         if self._codec.upgrading and stream == UPSTREAM:
@@ -242,11 +243,15 @@ class Conversation:
 
     # While nothing is armed.
 
-    def _note(self, stream: str, piece: Piece, offset: int, now: float) -> None:
-        if stream == DOWNSTREAM:
+    def _note(self, stream: str, pieces: Iterator[Piece]) -> None:
+        if stream == UPSTREAM:
+            for piece in pieces:
+                self._last = piece.exchange or self._last
+            return
+        for piece in pieces:
             self._cut = piece.cut
-        if piece.exchange is not None and (stream == UPSTREAM or not piece.exchange.number):
-            self._last = piece.exchange
+            if piece.exchange is not None and not piece.exchange.number:
+                self._last = piece.exchange
 
     def _arm(self) -> None:
         self._armed = self._codec.detail = True
@@ -339,8 +344,17 @@ class Conversation:
         if turn.reaction is not None:
             self._run(turn, turn.reaction.reply(piece, now), now)
         else:
-            turn.out.append(piece.data)
             turn.answered = turn.answered or piece.last
+            if self._codec.ordered and turn is next(iter(self._turns.values())) and not turn.out:
+                # The same, sooner: nearly all replies go this way.
+                self._outbox[DOWNSTREAM].append(piece.data)
+                if not turn.over:
+                    return
+                del self._turns[turn.exchange]
+                if not self._turns:
+                    return
+            else:
+                turn.out.append(piece.data)
         self._advance(now)
 
     def _turn(self, exchange: Exchange, offset: int, pristine: bool) -> Turn:

@@ -28,12 +28,12 @@ class Exchanges:
     ) -> None:
         """Raises ConfigurationError for an expression that can't be; ``where`` opens it."""
         self._which = which
-        self._kind = re.compile(fnmatch.translate(which.kind or "*"), re.IGNORECASE)
-        self._fields = {
-            key: re.compile(fnmatch.translate(pattern))
+        self._kind = which.kind and re.compile(fnmatch.translate(which.kind), re.IGNORECASE)
+        self._fields = [
+            (key, re.compile(fnmatch.translate(pattern)))
             for key, pattern in fields.items()
             if key not in protocol.expressions
-        }
+        ]
         self._expressions = [
             (*protocol.expressions[key], expression(pattern, f"{where}.{key}"))
             for key, pattern in fields.items()
@@ -46,15 +46,17 @@ class Exchanges:
         """Whether ``exchange`` meets the conditions that are not about numbers."""
         if self._which.phase and exchange.phase != self._which.phase:
             return False
-        if not self._kind.fullmatch(exchange.kind):
+        if self._kind and not self._kind.fullmatch(exchange.kind):
             return False
+        # Each exchange is asked about: loops are faster than what reads better.
         fields = exchange.fields
-        return all(
-            pattern.fullmatch(fields.get(key, "")) for key, pattern in self._fields.items()
-        ) and all(
-            key in fields and pattern.search(shape(fields[key]))
-            for key, shape, pattern in self._expressions
-        )
+        for key, pattern in self._fields:
+            if not pattern.fullmatch(fields.get(key, "")):
+                return False
+        for key, shape, pattern in self._expressions:
+            if key not in fields or not pattern.search(shape(fields[key])):
+                return False
+        return True
 
     def counts(self) -> bool:
         """Count one that matches; whether ``nth`` and ``every`` are about it."""

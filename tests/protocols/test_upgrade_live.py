@@ -21,7 +21,7 @@ from seism.model import ClientTls, ProxySpec, ServerTls, ToxicSpec
 from tests import native
 from tests.databases import MARIADB, MariaDB, PostgreSQL
 from tests.protocols.behind import outcome
-from tests.protocols.tap import Tap
+from tests.protocols.record import relay
 from tests.proxy.ends import Tls
 from tests.proxy.harness import Proxies, eventually
 
@@ -398,7 +398,7 @@ def test_a_postgresql_server_that_refuses(proxies: Proxies, ours: Tls, theirs: T
 
 def test_a_server_without_tls_has_it_by_the_proxy(proxies: Proxies, ours: Tls, theirs: Tls) -> None:
     """Inside of TLS are, byte for byte, the bytes that there are without it."""
-    with PostgreSQL() as server, Tap(server.port) as inside, Tap(server.port) as plain:
+    with PostgreSQL() as server, relay(server.port) as inside, relay(server.port) as plain:
         spec = wanted("postgresql", inside.port, CLIENTS, ours, theirs)
         never = ToxicSpec("exchange_close", exchange={"kind": "never"})
         proxy = proxies.create(spec, [never])
