@@ -67,13 +67,12 @@ tox: $(VENV)/.test ## the suite on each Python of 3.11-3.13 that is there (ARGS=
 ROUNDS ?= $(if $(QUICK),1,5)
 SECONDS ?= $(if $(QUICK),0.3,0.5)
 
-bench: $(VENV)/.demo ## the proxies beside direct, HAProxy and others, under 5 minutes (QUICK=1: under one)
+bench: $(VENV)/.demo ## the proxies beside direct, HAProxy and others, then bench-codecs, about 6 minutes (QUICK=1: 1)
 	@$(BIN)/python -m bench.run --rounds $(ROUNDS) --seconds $(SECONDS) $(ARGS)
+	@$(if $(ARGS),,echo; $(MAKE) --no-print-directory bench-codecs)
 
-bench-codecs: $(VENV)/.demo ## redis-benchmark and pgbench with a protocol tracked and armed, about 1 min
-	@$(BIN)/python -m bench.codecs --rounds $(ROUNDS) $(ARGS)
-	@$(BIN)/python -m bench.exchanges --rounds $(if $(QUICK),1,3)
-	@$(BIN)/python -m bench.statements --rounds $(if $(QUICK),1,3)
+bench-codecs: $(VENV)/.demo ## redis-benchmark and pgbench with a protocol tracked and armed, about 90 s
+	@$(BIN)/python -m bench.codecs --rounds $(if $(QUICK),1,3) $(ARGS)
 
 bench-observer: $(VENV)/.test ## what the middleware costs, about 3 min (ARGS="--only memory --calls 10000000")
 	$(BIN)/python -m bench.middleware $(ARGS)

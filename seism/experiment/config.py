@@ -98,7 +98,7 @@ class Backend:
 
         tls, upstream_tls = self.tls, self.upstream_tls
         if tls is not None:
-            tls = ServerTls(located(tls.certificate), located(tls.key))
+            tls = replace(tls, certificate=located(tls.certificate), key=located(tls.key))
         if upstream_tls is not None:
             upstream_tls = replace(upstream_tls, ca=located(upstream_tls.ca))
         return replace(self, tls=tls, upstream_tls=upstream_tls)
