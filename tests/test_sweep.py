@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,9 @@ from typing import Any
 import pytest
 
 from seism.demo.backends import Backends
+from seism.demo.planted import Weakness, load
+from seism.experiment.sweep import NEVER, NO_USE
+from tests.demo import repaired
 from tests.processes import ROOT
 from tests.test_cli import Seism, cache, seism
 
@@ -99,32 +101,61 @@ def test_without_a_steady_state_nothing_is_swept(seism: Seism) -> None:
     assert "GET /broken: 500" in done.line()
 
 
-def test_the_example_s_weaknesses_are_found_and_one_more(tmp_path: Path) -> None:
-    """It knows the routes of the load, and nothing of what was planted."""
-    app = tmp_path / "wsgi"
-    ignored = shutil.ignore_patterns("planted.toml", "__pycache__")
-    shutil.copytree(ROOT / "seism" / "demo" / "wsgi", app, ignore=ignored)
-    example = app / "example.py"
-    text = example.read_text()
-    popular = 'return {"visits": int(self.cache.run("GET", "visits") or 0)}'
-    assert popular in text
-    more = popular.replace('self.cache.run("GET", "visits")', 'self.cache.client.get("visits")')
-    example.write_text(text.replace(popular, more))
+def sweep_example(app: Path, out: Path, *arguments: str) -> tuple[int, str, dict[str, Any]]:
+    """The exit code, what was said, and the report. It is told the routes, and nothing else."""
+    assert not (app / "planted.toml").exists()
     with Backends() as backends:
         addresses = {f"DEMO_{name.upper()}": at for name, at in backends.addresses.items()}
         done = subprocess.run(
-            [sys.executable, "-m", "seism", "sweep", str(app / "seism.toml"),
-             "--report-dir", str(tmp_path / "out")],
+            [sys.executable, "-m", "seism", "sweep", str(app / "sweep.toml"),
+             "--report-dir", str(out), *arguments],
             env={**os.environ, **addresses, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
-            capture_output=True, text=True, timeout=360, check=False,
+            capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
-    assert done.returncode == 1, done.stderr + done.stdout
-    found = matrix(tmp_path / "out")
-    assert found["GET /stock"]["cache reset #1"] == "red"
-    assert found["GET /history"]["db slow #1"] == "amber"
-    assert found["GET /prices"]["db down"] == "red"
-    assert found["GET /export"]["db slow #1"] == "red"
-    assert found["GET /popular"]["cache reset #1"] == "red"
-    for well in ("GET /", "GET /items/{id}", "POST /orders"):
-        assert set(found[well].values()) <= {"green", "not covered"}, found[well]
-    assert "green" in found["GET /"].values()
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout, json.loads((out / "report.json").read_text())
+
+
+def test_the_example_s_weaknesses_are_found_and_one_more(tmp_path: Path) -> None:
+    new = Weakness("GET /popular", "cache reset", "red", "uncaught exception", "not caught")
+    through = 'self.cache.run("GET", "visits")'
+    app = repaired.copy(
+        tmp_path / "app", {"example.py": {through: 'self.cache.client.get("visits")'}}
+    )
+    code, said, report = sweep_example(app, tmp_path / "out")
+    assert code == 1, said
+    planted = (*load(repaired.SOURCE / "planted.toml").weakness, new)
+    assert {weakness.kind for weakness in planted} == set(repaired.KINDS)
+    assert len(planted) == 11
+    cells = report["cells"]
+    for weakness in planted:
+        reasons = [
+            (cell["colour"], reason) for cell in cells for reason in cell["reasons"]
+            if cell["route"] == weakness.route
+            and cell["perturbation"].partition(" #")[0] == weakness.perturbation
+        ]  # fmt: skip
+        assert any(
+            colour == weakness.colour and repaired.KINDS[weakness.kind] in reason
+            for colour, reason in reasons
+        ), (weakness, reasons)
+    weak = {weakness.route for weakness in planted}
+    for cell in cells:
+        fine = cell["route"] in weak or cell["colour"] in ("green", "not covered")
+        assert fine, cell
+    coverage = json.loads((tmp_path / "out" / "coverage.json").read_text())
+    assert sum(coverage["saved"].values()) == coverage["grid"] - coverage["tried"] > 50
+    for reason, count in coverage["saved"].items():
+        assert f"{count} saved: {reason}" in said
+
+
+def test_the_repaired_example_is_green(tmp_path: Path) -> None:
+    app = repaired.copy(tmp_path / "app", repaired.REPAIRS)
+    code, said, report = sweep_example(app, tmp_path / "out")
+    assert code == 0, said
+    assert not report["findings"]
+    assert report["colour"] == "green"
+    for cell in report["cells"]:
+        reasoned = cell["colour"] == "not covered" and cell["reasons"][0] in (NO_USE, NEVER)
+        assert cell["colour"] == "green" or reasoned, cell
+    swept = {cell["route"] for cell in report["cells"] if cell["colour"] == "green"}
+    assert len(swept) == 14

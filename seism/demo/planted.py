@@ -18,7 +18,12 @@ class Weakness:
     route: str = option(help="METHOD /pattern")
     perturbation: str = option(help="name of the perturbation that brings it out")
     colour: str = option(help="the verdict that it deserves", choices=(AMBER, RED))
+    kind: str = option(help="what kind of weakness it is, in a word or two")
     what: str = option(help="what is wrong, in one sentence")
+    found_by: str = option(
+        "demo", help="demo: the demo's load requests it; sweep: only that of sweep.toml does",
+        choices=("demo", "sweep"),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +60,12 @@ def load(path: Path) -> Planted:
 
 
 def compare(planted: Planted, judgement: Judgement) -> Comparison:
-    """Hold the verdicts of a run against what was planted."""
+    """Hold the verdicts of a run of the demo against what was planted for it."""
     found, missed = [], []
     explained = set()
     for weakness in planted.weakness:
+        if weakness.found_by != "demo":
+            continue
         cell = judgement.cell(weakness.route, weakness.perturbation)
         if cell is not None and cell.colour == weakness.colour:
             found.append(weakness)

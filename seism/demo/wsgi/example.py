@@ -2,7 +2,7 @@
 
 Backends fail. Here that is one exception, ``BackendError``, raised where a client
 library is called, and one view that makes it a 503. Configuration comes from the
-environment: DATABASE_URL and CACHE_URL.
+environment: DATABASE_URL, CACHE_URL and, in seconds, TIMEOUT_S.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from redis.retry import Retry
 
 log = logging.getLogger("example")
 
-TIMEOUT_S = 0.4
+TIMEOUT_S = float(os.environ.get("TIMEOUT_S", "0.4"))
 RETRY_AFTER_S = 30
 BREAK_S = 60.0
 KEPT_SESSIONS = 2
@@ -110,7 +110,7 @@ class Database:
     def run(self, sql: str, **values: Any) -> list[list[Any]]:
         """The rows of one statement. Raises BackendError."""
         try:
-            session = self._take() or self._open()
+            session = self._take() or self.open()
         except self.FAILURES as error:
             raise BackendError("db") from error
         try:
@@ -124,7 +124,8 @@ class Database:
         self._keep(session)
         return rows or []
 
-    def _open(self) -> Session:
+    def open(self) -> Session:
+        """A new session. Raises one of ``FAILURES``."""
         sock = self.connect()
         try:
             return Session(self.log_in(sock), sock)
@@ -234,9 +235,18 @@ class Shop:
     def order(self, request: Request) -> dict[str, Any]:
         """Order an item."""
         rows = self.db.run(
-            "INSERT INTO orders (item) VALUES (:item) RETURNING id", item=request.json_body["item"]
+            "INSERT INTO orders (item, key) VALUES (:item, :key) RETURNING id",
+            item=request.json_body["item"],
+            key=request.headers.get("Idempotency-Key"),
         )
         return {"order": rows[0][0]}
+
+    def ordered(self, request: Request) -> Response:
+        """How often an order was made."""
+        rows = self.db.run(
+            "SELECT count(*) FROM orders WHERE key = :key", key=request.matchdict["key"]
+        )
+        return Response(str(rows[0][0]), content_type="text/plain")
 
     def stock(self, request: Request) -> dict[str, Any]:
         """How many are left. A cache that is up and breaks off is a bug of ours: no 503 for it."""
@@ -311,8 +321,11 @@ def bug(error: Exception, request: Request) -> Response:
 
 def main(global_config: dict[str, str], **settings: str) -> Any:
     """The WSGI application, for PasteDeploy."""
+    import annex
+
     logging.basicConfig(level=logging.INFO)
-    shop = Shop(os.environ["DATABASE_URL"], os.environ["CACHE_URL"])
+    urls = os.environ["DATABASE_URL"], os.environ["CACHE_URL"]
+    shop = Shop(*urls)
     with Configurator(settings=settings) as config:
         for name, path, view in (
             ("alive", "/__lbheartbeat__", alive),
@@ -320,6 +333,7 @@ def main(global_config: dict[str, str], **settings: str) -> Any:
             ("item", r"/items/{id:\d+}", shop.item),
             ("popular", "/popular", shop.popular),
             ("order", "/orders", shop.order),
+            ("ordered", "/orders/{key}", shop.ordered),
             ("stock", "/stock", shop.stock),
             ("history", "/history", shop.history),
             ("prices", "/prices", shop.prices),
@@ -327,6 +341,7 @@ def main(global_config: dict[str, str], **settings: str) -> Any:
         ):
             config.add_route(name, path)
             config.add_view(view, route_name=name, renderer="json")
+        annex.include(config, shop, *urls)
         config.add_exception_view(backend_failed, context=BackendError)
         config.add_exception_view(bug, context=Exception)
         return config.make_wsgi_app()
