@@ -145,7 +145,7 @@ def sweep(
     from seism.report.progress import Progress
 
     experiment = load(file)
-    known = [toxic.name for toxic in experiment.sweep.toxics()]
+    known = [toxic.name for toxic in experiment.swept()]
     for name in without:
         if name not in known:
             raise ConfigurationError(f"--without: no toxic {name!r}{nearest(name, known)}")

@@ -205,13 +205,19 @@ def _sends(requests: Iterable[RequestEnded]) -> dict[str, int]:
 def _points(session: Session, learnt: list[Learnt], without: Sequence[str]) -> Iterator[Point]:
     experiment, options = session.experiment, session.experiment.sweep
     backends = [backend.name for backend in experiment.backend]
-    return points(
-        learnt, backends, options.toxics(), options.exchanges, without, experiment.fits, _is_fault
-    )
-
-
-def _is_fault(toxic: SweptToxic) -> bool:
-    return toxic.type != DOWN and issubclass(load().toxic(toxic.type), Fault)
+    known, toxics = load(), experiment.swept()
+    # Looking up what is installed takes its time: once, and not for each point.
+    fits = {(t.name, b): experiment.fits(t, b) for t in toxics for b in backends}
+    faults = {t.name for t in toxics if t.type != DOWN and issubclass(known.toxic(t.type), Fault)}
+    return (
+        point
+        for point in points(
+            learnt, backends, toxics, options.exchanges, without,
+            lambda toxic, backend: fits[toxic.name, backend], lambda toxic: toxic.name in faults,
+        )
+        # Nobody has asked for a fault of a protocol that another backend has.
+        if point.skipped != UNFIT or point.toxic in options.toxic
+    )  # fmt: skip
 
 
 def points(
@@ -235,9 +241,9 @@ def points(
                 turns = [0] if toxic.type == DOWN else range(1, last + 1)
                 for turn in turns:
                     skipped = (
-                        OFF if toxic.name in without
+                        UNFIT if not fits(toxic, backend)
+                        else OFF if toxic.name in without
                         else NO_USE if not sends
-                        else UNFIT if not fits(toxic, backend)
                         else TWIN.format(twin.sent) if twin is not one
                         else MANY.format(exchanges) if turn > exchanges
                         else ""

@@ -87,7 +87,8 @@ class Sessions:
         except queue.Empty as error:
             raise BackendError("db") from error
         try:
-            return session.driver.run(sql) or []
+            rows: list[list[Any]] = session.run(sql)
+            return rows
         except Database.FAILURES as error:
             raise BackendError("db") from error
         finally:

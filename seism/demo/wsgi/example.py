@@ -14,7 +14,8 @@ import struct
 import threading
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -62,7 +63,7 @@ class Cache:
         """The reply to one command. Raises BackendError."""
         try:
             return self.client.execute_command(*command)
-        except (redis.ConnectionError, redis.TimeoutError) as error:
+        except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as error:
             raise BackendError("cache") from error
 
     def reachable(self) -> bool:
@@ -74,12 +75,32 @@ class Cache:
         return True
 
 
+UNWELL = ("08", "40", "53", "57", "58")
+"""Classes of PostgreSQL's error codes that blame the server's state, and not the statement."""
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """A server that says that it is not well is as good as one that hangs up."""
+    try:
+        yield
+    except pg8000.exceptions.DatabaseError as error:
+        if not error.args[0].get("C", "").startswith(UNWELL):
+            raise
+        raise ConnectionAbortedError("the server is not well") from error
+
+
 @dataclass
 class Session:
     """A database session and the connection that it runs over."""
 
     driver: pg8000.native.Connection
-    sock: socket.socket
+    sock: Any
+
+    def run(self, sql: str, **values: Any) -> list[list[Any]]:
+        """The rows of one statement. Raises one of ``Database.FAILURES``."""
+        with reported():
+            return self.driver.run(sql, **values) or []
 
 
 class Database:
@@ -105,7 +126,10 @@ class Database:
 
     def log_in(self, sock: Any) -> pg8000.native.Connection:
         """The driver, in a new session over ``sock``; it closes ``sock`` if it gets none."""
-        return pg8000.native.Connection(self.user, database=self.name, sock=sock, ssl_context=False)
+        with reported():
+            return pg8000.native.Connection(
+                self.user, database=self.name, sock=sock, ssl_context=False
+            )
 
     def run(self, sql: str, **values: Any) -> list[list[Any]]:
         """The rows of one statement. Raises BackendError."""
@@ -114,7 +138,7 @@ class Database:
         except self.FAILURES as error:
             raise BackendError("db") from error
         try:
-            rows = session.driver.run(sql, **values)
+            rows = session.run(sql, **values)
         except self.FAILURES as error:
             self._discard(session)
             raise BackendError("db") from error
@@ -122,7 +146,7 @@ class Database:
             self._discard(session)
             raise
         self._keep(session)
-        return rows or []
+        return rows
 
     def open(self) -> Session:
         """A new session. Raises one of ``FAILURES``."""
@@ -277,9 +301,9 @@ class Shop:
             raise BackendError("db") from error
         self.transfers.add(transfer)
         try:
-            session = self.db.log_in(transfer)
+            session = Session(self.db.log_in(transfer), transfer)
             rows = session.run("SELECT id, name FROM items")
-            session.close()
+            session.driver.close()
         except (ConnectionError, pg8000.exceptions.InterfaceError) as error:
             self._finish(transfer)
             raise BackendError("db") from error
