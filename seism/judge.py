@@ -212,11 +212,14 @@ class _Step:
         self.after = after or _nothing()
         before = timeline.find("after", index - 1) if index else timeline.find("steady")
         self.before = before or _nothing()
+        # Two at the same time, in a pair of a sweep.
+        parts = [part for part in (step, step.get("partner")) if part]
+        self.parts = [(part["backend"], part["toxic"]) for part in parts]
         self.records = {
             record.perturbation: record
             for segment in (self.during, self.after)
             for record in segment.perturbations
-            if record.proxy == step["backend"] and record.toxic == step["toxic"]
+            if (record.proxy, record.toxic) in self.parts
         }
         self.pools = Pools(timeline, step, self.before, self.during, self.after)
         self._opinions = self._judge_requests()
@@ -226,10 +229,17 @@ class _Step:
     def fired(self) -> bool:
         """Whether it had an effect: on bytes, or, for a dead backend, on a connect."""
         linked = {link.perturbation for links in self.timeline.links.values() for link in links}
-        return any(
-            record.type != DOWN or record.client or record.perturbation in linked
+        had = {
+            (record.proxy, record.toxic)
             for record in self.records.values()
-        )
+            if record.type != DOWN or record.client or record.perturbation in linked
+        }
+        return had == set(self.parts)
+
+    @property
+    def _backend(self) -> str:
+        """Which one an error in the log should name; empty where there are two."""
+        return self.parts[0][0] if len(set(dict(self.parts))) == 1 else ""
 
     def cells(self, broken: Mapping[str, str]) -> list[Cell]:
         return [self._cell(route, broken.get(route)) for route in self.control.routes]
@@ -259,7 +269,7 @@ class _Step:
             for request, _, _ in self._opinions
             if (request.status or 0) >= 500 and self._exact(request)
         ]
-        return manners.told(failed, self.step["backend"], self.name)
+        return manners.told(failed, self._backend, self.name)
 
     def findings(self) -> list[str]:
         """What concerns whole workers, requests that no worker saw, or actions."""
@@ -318,12 +328,11 @@ class _Step:
         route = name(request)
         rules, deadline = self.control.rules[route], self.control.deadline[route]
         sees_logs = self.timeline.sees_logs
-        opinion = judged(request, rules, deadline, self.step["backend"], sees_logs=sees_logs)
-        storm = FINE
-        if self._links(request):
-            storm = self.control.storms.opinion(request, self.step["backend"])
-        if SEVERITY[storm[0]] > SEVERITY[opinion[0]]:
-            opinion = storm
+        opinion = judged(request, rules, deadline, self._backend, sees_logs=sees_logs)
+        for backend in {backend for backend, _ in self.parts} if self._links(request) else ():
+            storm = self.control.storms.opinion(request, backend)
+            if SEVERITY[storm[0]] > SEVERITY[opinion[0]]:
+                opinion = storm
         harm = self.control.harmed.reason(request.request)
         if opinion[0] == RED or harm:
             return RED, opinion[1] if opinion[0] == RED else harm

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from seism.judge import judge
 from seism.rules import RouteRules, Rules
 from seism.verdict import AMBER, EARLIER, GREEN, NOT_COVERED, RED, SEVERITY, Judgement
-from seism_middleware.contract import Clock, Hello
+from seism_middleware.contract import Clock, Hello, Link, PerturbationBegan
 from tests.story import Story
 
 SLOW = ("db slow", "db", "latency")
@@ -405,3 +405,26 @@ def test_a_cell_is_as_bad_as_its_worst_request(
         covered = any(linked for route, _, _, linked in seen if route == cell.route)
         expected = worst if cases or covered else SEVERITY[NOT_COVERED]
         assert SEVERITY[cell.colour] == expected
+
+
+def pair(*hit: str) -> Judgement:
+    """Two perturbations at once, of which ``hit`` had an effect."""
+    story = Story(SLOW)
+    story.plan[0]["partner"] = {"backend": "cache", "type": "latency", "toxic": "second"}
+    story.phase("steady")
+    story.requests(10)
+    story.phase("during", 0)
+    request = story.request(status=500)
+    for number, backend in enumerate(hit):
+        toxic = {"db": "db slow", "cache": "second"}[backend]
+        story.add(PerturbationBegan(f"q{number}", backend, toxic, "latency", story.now, client="c"))
+        story.add(Link(f"q{number}", request, "ledger", True))
+    story.phase("after", 0)
+    story.requests(10)
+    return judge(story.end())
+
+
+def test_a_pair_fires_as_one() -> None:
+    assert pair("db", "cache").never_fired == ()
+    assert pair("db", "cache").matrix == {"GET /": {"db slow": RED}}
+    assert pair("db").never_fired == pair("cache").never_fired == ("db slow",)

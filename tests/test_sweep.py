@@ -13,7 +13,7 @@ import pytest
 
 from seism.demo.backends import Backends
 from seism.demo.planted import Weakness, load
-from seism.experiment.sweep import NEVER, NO_USE
+from seism.experiment.point import NEVER, NO_USE
 from tests.demo import repaired
 from tests.processes import ROOT
 from tests.test_cli import Seism, cache, seism
@@ -159,3 +159,35 @@ def test_the_repaired_example_is_green(tmp_path: Path) -> None:
         assert cell["colour"] == "green" or reasoned, cell
     swept = {cell["route"] for cell in report["cells"] if cell["colour"] == "green"}
     assert len(swept) == 14
+
+
+def test_what_only_a_pair_breaks_is_found(tmp_path: Path) -> None:
+    """A second try that nobody catches: each perturbation alone is survived."""
+    once_more = """\
+        try:
+            rows = self.db.run(sql)
+        except BackendError:
+            rows = self.db.open().run(sql)
+        return {"items": dict(rows)}
+
+    def pay("""
+    app = repaired.copy(tmp_path / "app")
+    annex = app / "annex.py"
+    head, _, rest = annex.read_text().partition("        until = time.monotonic() + PATIENCE_S\n")
+    sql = '        sql = "SELECT id, name FROM items ORDER BY id DESC LIMIT 5"\n'
+    annex.write_text(head + sql + once_more + rest.partition("    def pay(")[2])
+    experiment = app / "sweep.toml"
+    file = experiment.read_text().partition("[[load.route]]")[0]
+    routes = "".join(f'[[load.route]]\npath = "{path}"\n' for path in ("/", "/bestsellers"))
+    experiment.write_text(f'{file}{routes}[[sweep.toxic]]\nname = "reset"\ntype = "reset_peer"\n')
+    code, said, report = sweep_example(app, tmp_path / "out")
+    assert code == 1, said
+    found = report["matrix"]["GET /bestsellers"]
+    assert found["db reset #1"] == "green"
+    assert found["db reset #1 + db reset #2"] == "red"
+    red = [cell for cell in report["cells"] if cell["colour"] == "red"]
+    assert {cell["route"] for cell in red} == {"GET /bestsellers"}
+    assert all(cell["exact"] and cell["reasons"][0].startswith("500") for cell in red)
+    pairs = json.loads((tmp_path / "out" / "coverage.json").read_text())["pairs"]
+    assert pairs["possible"] == pairs["tried"] + sum(pairs["saved"].values())
+    assert f"{pairs['tried']} of {pairs['possible']} possible pairs were tried" in said

@@ -297,6 +297,10 @@ class Sweep:
     learn: int = option(4, help="unperturbed requests of each route first", minimum=1)
     repeat: int = option(3, help="perturbed requests for each probe", minimum=1, maximum=100)
     after: int = option(8, help="requests after each probe: the aftershock", minimum=1)
+    pairs: int = option(
+        10, help="at most so many pairs of perturbations, after the single ones; 0: none",
+        minimum=0, maximum=10_000,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         _unique("toxic", [toxic.name for toxic in self.toxic])

@@ -3,86 +3,38 @@
 What there is to perturb is learnt from requests that nothing perturbs: which backends a
 route talks to, and in how many sends. Each probe then perturbs one exchange of one request
 of that route, a few times over, and looks at what follows. The journal is judged as any
-other one. What was not tried is listed with the reason, and is never green.
+other one. What was not tried is listed with the reason, and is never green. At last there
+are pairs of perturbations, as far as what was seen makes them worth it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from seism.errors import NotReady, Unavailable
-from seism.experiment.config import Planned, SweptToxic
+from seism.experiment.pairs import Chosen, Pair, choose
 from seism.experiment.plan import Step
+from seism.experiment.point import NEVER, UNFIT, Learnt, Point, learnt_of, points
 from seism.experiment.session import Session
 from seism.journal import read
 from seism.judge import judge
 from seism.model import DOWN
 from seism.protocols.fault import Fault
 from seism.registry import load
-from seism.timeline import Timeline, name
 from seism.timeline import build as timeline_of
-from seism.verdict import NOT_COVERED, SEVERITY, Cell, Judgement
-from seism_middleware.contract import RequestEnded
+from seism.verdict import GREEN, NOT_COVERED, RED, SEVERITY, Cell, Judgement
 
 WARM_UP = 2
 """Requests of a route that fill its pools, and are not judged."""
 LONG_SECONDS = 2.5
 """A request that took longer is not repeated: it would be no other verdict."""
-
-NO_USE = "it sends nothing to this backend"
-UNFIT = "not of this backend's protocol"
-OFF = "switched off"
-TWIN = "the same as {}: the same route and exchanges"
-MANY = "beyond the first {} exchanges"
-NEVER = "unreachable: that exchange never came, or nothing of it could be perturbed"
-
-
-@dataclass(frozen=True, slots=True)
-class Learnt:
-    """What one [[load.route]] does when nothing is perturbed."""
-
-    sent: str
-    """``METHOD /path``, as the load sends it."""
-    route: str
-    """``METHOD /pattern``, as it is observed."""
-    sends: dict[str, int]
-    """Backend -> the most sends of one request."""
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One thing that could be perturbed, and why it is not, if so."""
-
-    learnt: Learnt
-    backend: str
-    toxic: SweptToxic
-    turn: int
-    """Which exchange; 0: the backend as a whole."""
-    skipped: str = ""
-    fault: bool = False
-    """It acts on exchanges of the backend's protocol, which the proxy counts itself."""
-
-    @property
-    def column(self) -> str:
-        """The perturbation's name in reports."""
-        turn = f" #{self.turn}" if self.turn else ""
-        return f"{self.backend} {self.toxic.name}{turn}"
-
-    def planned(self) -> Planned:
-        """The perturbation that tries it."""
-        exchange = dict(self.toxic.exchange)
-        if self.fault:
-            exchange["nth"] = self.turn
-        return Planned(
-            f"{self.column}: {self.learnt.sent}", self.backend, self.toxic.type, self.toxic.stream,
-            attributes=dict(self.toxic.attributes), turn=0 if self.fault else self.turn,
-            route=self.learnt.sent, exchange=exchange,
-        )  # fmt: skip
+NO_PAIRS = Chosen((), 0, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +49,14 @@ class Swept:
     saved: dict[str, int]
     """Reason -> how many probes it saved."""
     unreachable: int
+    pairs: Chosen = NO_PAIRS
+    """Those that were tried, too, and what there might have been."""
 
     def collapsed(self) -> Judgement:
         """The same by route x backend x toxic, the worst exchange of each."""
         cells: dict[tuple[str, str], Cell] = {}
         for cell in self.judgement.cells:
-            column = cell.perturbation.partition(" #")[0]
+            column = re.sub(r" #\d+", "", cell.perturbation)
             cell = replace(cell, perturbation=column)
             before = cells.get((cell.route, column))
             if before is None or SEVERITY[cell.colour] > SEVERITY[before.colour]:
@@ -116,6 +70,10 @@ class Swept:
         yield f"{self.tried} of {self.grid} possible probes were made{reached}"
         for reason, count in self.saved.items():
             yield f"{count} saved: {reason}"
+        if self.pairs.possible:
+            yield f"{len(self.pairs.pairs)} of {self.pairs.possible} possible pairs were tried"
+        for reason, count in self.pairs.saved.items():
+            yield f"{count} pairs saved: {reason}"
 
 
 def write_coverage(swept: Swept, path: Path) -> None:
@@ -125,6 +83,11 @@ def write_coverage(swept: Swept, path: Path) -> None:
         "tried": swept.tried,
         "unreachable": swept.unreachable,
         "saved": swept.saved,
+        "pairs": {
+            "possible": swept.pairs.possible,
+            "tried": len(swept.pairs.pairs),
+            "saved": swept.pairs.saved,
+        },
         "not_covered": [
             {"route": cell.route, "perturbation": cell.perturbation, "why": cell.reasons[0]}
             for cell in swept.judgement.cells
@@ -144,9 +107,12 @@ def run(session: Session, without: Sequence[str] = ()) -> Swept:
         points = list(_points(session, learnt, without))
         tried = [point for point in points if not point.skipped]
         steps = [_step(session, index, point) for index, point in enumerate(tried)]
-        session.control.plan([step.to_dict() for step in steps])
-        for step in steps:
-            _probe(session, step, len(steps))
+        _probe_all(session, steps, 0)
+        chosen = _pairs(session, tried)
+        steps += [
+            _step(session, index, each) for index, each in enumerate(chosen.pairs, len(steps))
+        ]
+        _probe_all(session, steps, len(tried))
         _renew(session, None)
         session.control.phase("control")
         for index in range(len(session.load.route)):
@@ -156,7 +122,7 @@ def run(session: Session, without: Sequence[str] = ()) -> Swept:
     except Unavailable as error:
         session.explain(error)
     session.finish()
-    return _result(judge(read(session.journal)), points, tried)
+    return _result(judge(read(session.journal)), points, [*tried, *chosen.pairs], chosen)
 
 
 def _learn(session: Session) -> list[Learnt]:
@@ -177,31 +143,6 @@ def _learn(session: Session) -> list[Learnt]:
     return learnt_of(timeline_of(read(session.journal)), sent, options.learn)
 
 
-def learnt_of(timeline: Timeline, sent: Sequence[str], each: int) -> list[Learnt]:
-    """From a control run in which ``each`` requests of each of ``sent`` came in that order.
-
-    Raises NotReady if an observation is missing.
-    """
-    segment = timeline.find("steady")
-    requests = segment.requests if segment is not None else []
-    if len(requests) < each * len(sent):
-        raise NotReady(f"{each * len(sent)} requests were sent, {len(requests)} were observed")
-    return [
-        Learnt(route, name(requests[index * each]), _sends(requests[index * each :][:each]))
-        for index, route in enumerate(sent)
-    ]
-
-
-def _sends(requests: Iterable[RequestEnded]) -> dict[str, int]:
-    most: Counter[str] = Counter()
-    for request in requests:
-        sends: Counter[str] = Counter()
-        for exchange in request.exchanges:
-            sends[exchange.backend] += exchange.sends
-        most |= sends
-    return dict(sorted(most.items()))
-
-
 def _points(session: Session, learnt: list[Learnt], without: Sequence[str]) -> Iterator[Point]:
     experiment, options = session.experiment, session.experiment.sweep
     backends = [backend.name for backend in experiment.backend]
@@ -220,40 +161,26 @@ def _points(session: Session, learnt: list[Learnt], without: Sequence[str]) -> I
     )  # fmt: skip
 
 
-def points(
-    learnt: Sequence[Learnt],
-    backends: Sequence[str],
-    toxics: Sequence[SweptToxic],
-    exchanges: int,
-    without: Sequence[str] = (),
-    fits: Callable[[SweptToxic, str], bool] = lambda toxic, backend: True,
-    is_fault: Callable[[SweptToxic], bool] = lambda toxic: False,
-) -> Iterator[Point]:
-    """Everything that could be tried, in order; at most ``exchanges`` of each request."""
-    seen: dict[tuple[str, str], Learnt] = {}
-    for one in learnt:
-        twin = seen.setdefault((one.route, str(one.sends)), one)
-        for backend in backends:
-            sends = one.sends.get(backend, 0)
-            for toxic in toxics:
-                # One that is down is so for all exchanges.
-                last = max(sends, 1)
-                turns = [0] if toxic.type == DOWN else range(1, last + 1)
-                for turn in turns:
-                    skipped = (
-                        UNFIT if not fits(toxic, backend)
-                        else OFF if toxic.name in without
-                        else NO_USE if not sends
-                        else TWIN.format(twin.sent) if twin is not one
-                        else MANY.format(exchanges) if turn > exchanges
-                        else ""
-                    )  # fmt: skip
-                    yield Point(one, backend, toxic, turn, skipped, is_fault(toxic))
-
-
-def _step(session: Session, index: int, point: Point) -> Step:
+def _step(session: Session, index: int, point: Point | Pair) -> Step:
     options = session.experiment.sweep
-    return Step(index, point.planned(), options.repeat, options.after)
+    partner = point.partner() if isinstance(point, Pair) else None
+    return Step(index, point.planned(), options.repeat, options.after, partner=partner)
+
+
+def _pairs(session: Session, tried: Sequence[Point]) -> Chosen:
+    """What the probes, one for each point that was ``tried``, leave to be seen."""
+    options = session.experiment.sweep
+    if not options.pairs:
+        return NO_PAIRS
+    entries = list(read(session.journal))
+    return choose(timeline_of(entries), judge(entries), tried, options.pairs, options.exchanges)
+
+
+def _probe_all(session: Session, steps: Sequence[Step], first: int) -> None:
+    """Probe ``steps`` from the ``first`` on."""
+    session.control.plan([step.to_dict() for step in steps])
+    for step in steps[first:]:
+        _probe(session, step, len(steps))
 
 
 def _probe(session: Session, step: Step, total: int) -> None:
@@ -300,22 +227,30 @@ def _failures(driven: dict[str, Any]) -> Counter[str]:
     return +found
 
 
-def _result(judgement: Judgement, points: list[Point], tried: list[Point]) -> Swept:
+def _result(
+    judgement: Judgement, points: list[Point], tried: Sequence[Point | Pair], pairs: Chosen
+) -> Swept:
     names = [point.planned().name for point in tried]
     by_name = {
         each: cell
         for each, point in zip(names, tried, strict=True)
         if (cell := judgement.cell(point.learnt.route, each)) is not None
     }
-    return swept(judgement, points, by_name)
+    return swept(judgement, points, by_name, pairs)
 
 
-def swept(judgement: Judgement, points: Sequence[Point], found: Mapping[str, Cell]) -> Swept:
+def swept(
+    judgement: Judgement,
+    points: Sequence[Point],
+    found: Mapping[str, Cell],
+    pairs: Chosen = NO_PAIRS,
+) -> Swept:
     """The result from the cells that were ``found``, by the planned perturbation's name."""
     cells: dict[tuple[str, str], Cell] = {}
     unreachable = 0
     names: dict[str, str] = {}
-    for point in points:
+    both: list[Point | Pair] = [*points, *pairs.pairs]
+    for point in both:
         cell = None if point.skipped else found.get(point.planned().name)
         if cell is None:
             why = point.skipped or NEVER
@@ -330,6 +265,8 @@ def swept(judgement: Judgement, points: Sequence[Point], found: Mapping[str, Cel
             cells[key] = cell
     saved = Counter(point.skipped.partition(":")[0] for point in points if point.skipped)
     kept = {(route, column) for route, column in cells}
+    colours = [cell.colour for cell in cells.values()] + [RED] * bool(judgement.findings)
+    colours += [harm.colour for harm in judgement.harms if harm.colour != GREEN]
     return Swept(
         replace(
             judgement,
@@ -339,15 +276,20 @@ def swept(judgement: Judgement, points: Sequence[Point], found: Mapping[str, Cel
                 for case in judgement.cases
                 if (case.route, names.get(case.perturbation)) in kept
             ),
-            perturbations=tuple(dict.fromkeys(point.column for point in points)),
+            perturbations=tuple(dict.fromkeys(point.column for point in both)),
             plan=[
                 {**step, "name": names.get(step["name"], step["name"])} for step in judgement.plan
             ],
             never_fired=(),
-            colour=max((c.colour for c in cells.values()), key=SEVERITY.__getitem__),
+            harms=tuple(
+                replace(harm, perturbation=names.get(harm.perturbation, harm.perturbation))
+                for harm in judgement.harms
+            ),
+            colour=max(colours, key=SEVERITY.__getitem__),
         ),
         grid=len(points),
-        tried=len(found),
+        tried=len(found) - len(pairs.pairs),
         saved=dict(saved),
         unreachable=unreachable,
+        pairs=pairs,
     )

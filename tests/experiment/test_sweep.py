@@ -8,7 +8,8 @@ import pytest
 
 from seism.errors import ConfigurationError, NotReady
 from seism.experiment.config import SWEPT, Experiment, SweptToxic
-from seism.experiment.sweep import NEVER, NO_USE, OFF, UNFIT, Learnt, learnt_of, points, swept
+from seism.experiment.point import NEVER, NO_USE, OFF, UNFIT, Learnt, learnt_of, points
+from seism.experiment.sweep import swept
 from seism.judge import judge
 from seism.options import build
 from seism.protocols.fault import Fault
