@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -101,33 +103,66 @@ def test_without_a_steady_state_nothing_is_swept(seism: Seism) -> None:
     assert "GET /broken: 500" in done.line()
 
 
-def sweep_example(app: Path, out: Path, *arguments: str) -> tuple[int, str, dict[str, Any]]:
-    """The exit code, what was said, and the report. It is told the routes, and nothing else."""
+@dataclass(frozen=True)
+class Sweep:
+    """What came of the sweep of an example app."""
+
+    folder: Path
+    code: int
+    said: str
+
+    @property
+    def report(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "report.json").read_text())
+        return found
+
+    @property
+    def coverage(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "coverage.json").read_text())
+        return found
+
+
+def sweep_example(app: Path) -> Sweep:
+    """It is told the routes, and nothing else."""
     assert not (app / "planted.toml").exists()
+    out = app.parent / f"{app.name}-report"
     with Backends() as backends:
         addresses = {f"DEMO_{name.upper()}": at for name, at in backends.addresses.items()}
         done = subprocess.run(
             [sys.executable, "-m", "seism", "sweep", str(app / "sweep.toml"),
-             "--report-dir", str(out), *arguments],
+             "--report-dir", str(out)],
             env={**os.environ, **addresses, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
             capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
-    return done.returncode, done.stdout, json.loads((out / "report.json").read_text())
+    return Sweep(out, done.returncode, done.stdout)
 
 
-def test_the_example_s_weaknesses_are_found_and_one_more(tmp_path: Path) -> None:
-    new = Weakness("GET /popular", "cache reset", "red", "uncaught exception", "not caught")
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sweep]:
+    """Of the example with one weakness more, and of the repaired one: mostly waiting, so both
+    at once.
+    """
+    folder = tmp_path_factory.mktemp("sweeps")
     through = 'self.cache.run("GET", "visits")'
-    app = repaired.copy(
-        tmp_path / "app", {"example.py": {through: 'self.cache.client.get("visits")'}}
-    )
-    code, said, report = sweep_example(app, tmp_path / "out")
-    assert code == 1, said
+    more = {"example.py": {through: 'self.cache.client.get("visits")'}}
+    apps = [
+        repaired.copy(folder / "weak", more), repaired.copy(folder / "repaired", repaired.REPAIRS)
+    ]  # fmt: skip
+    with ThreadPoolExecutor(len(apps)) as pool:
+        return {
+            app.name: found for app, found in zip(apps, pool.map(sweep_example, apps), strict=True)
+        }
+
+
+def test_the_example_s_weaknesses_are_found_and_one_more(sweeps: dict[str, Sweep]) -> None:
+    new = Weakness("GET /popular", "cache reset", "red", "uncaught exception", "not caught")
+    swept = sweeps["weak"]
+    assert swept.code == 1, swept.said
     planted = (*load(repaired.SOURCE / "planted.toml").weakness, new)
     assert {weakness.kind for weakness in planted} == set(repaired.KINDS)
     assert len(planted) == 11
-    cells = report["cells"]
+    cells = swept.report["cells"]
     for weakness in planted:
         reasons = [
             (cell["colour"], reason) for cell in cells for reason in cell["reasons"]
@@ -142,23 +177,22 @@ def test_the_example_s_weaknesses_are_found_and_one_more(tmp_path: Path) -> None
     for cell in cells:
         fine = cell["route"] in weak or cell["colour"] in ("green", "not covered")
         assert fine, cell
-    coverage = json.loads((tmp_path / "out" / "coverage.json").read_text())
+    coverage = swept.coverage
     assert sum(coverage["saved"].values()) == coverage["grid"] - coverage["tried"] > 50
     for reason, count in coverage["saved"].items():
-        assert f"{count} saved: {reason}" in said
+        assert f"{count} saved: {reason}" in swept.said
 
 
-def test_the_repaired_example_is_green(tmp_path: Path) -> None:
-    app = repaired.copy(tmp_path / "app", repaired.REPAIRS)
-    code, said, report = sweep_example(app, tmp_path / "out")
-    assert code == 0, said
+def test_the_repaired_example_is_green(sweeps: dict[str, Sweep]) -> None:
+    swept = sweeps["repaired"]
+    assert swept.code == 0, swept.said
+    report = swept.report
     assert not report["findings"]
     assert report["colour"] == "green"
     for cell in report["cells"]:
         reasoned = cell["colour"] == "not covered" and cell["reasons"][0] in (NO_USE, NEVER)
         assert cell["colour"] == "green" or reasoned, cell
-    swept = {cell["route"] for cell in report["cells"] if cell["colour"] == "green"}
-    assert len(swept) == 14
+    assert len({cell["route"] for cell in report["cells"] if cell["colour"] == "green"}) == 14
 
 
 def test_what_only_a_pair_breaks_is_found(tmp_path: Path) -> None:
@@ -180,14 +214,14 @@ def test_what_only_a_pair_breaks_is_found(tmp_path: Path) -> None:
     file = experiment.read_text().partition("[[load.route]]")[0]
     routes = "".join(f'[[load.route]]\npath = "{path}"\n' for path in ("/", "/bestsellers"))
     experiment.write_text(f'{file}{routes}[[sweep.toxic]]\nname = "reset"\ntype = "reset_peer"\n')
-    code, said, report = sweep_example(app, tmp_path / "out")
-    assert code == 1, said
-    found = report["matrix"]["GET /bestsellers"]
+    swept = sweep_example(app)
+    assert swept.code == 1, swept.said
+    found = swept.report["matrix"]["GET /bestsellers"]
     assert found["db reset #1"] == "green"
     assert found["db reset #1 + db reset #2"] == "red"
-    red = [cell for cell in report["cells"] if cell["colour"] == "red"]
+    red = [cell for cell in swept.report["cells"] if cell["colour"] == "red"]
     assert {cell["route"] for cell in red} == {"GET /bestsellers"}
     assert all(cell["exact"] and cell["reasons"][0].startswith("500") for cell in red)
-    pairs = json.loads((tmp_path / "out" / "coverage.json").read_text())["pairs"]
+    pairs = swept.coverage["pairs"]
     assert pairs["possible"] == pairs["tried"] + sum(pairs["saved"].values())
-    assert f"{pairs['tried']} of {pairs['possible']} possible pairs were tried" in said
+    assert f"{pairs['tried']} of {pairs['possible']} possible pairs were tried" in swept.said

@@ -61,10 +61,15 @@ def copy(to: Path, changes: dict[str, dict[str, str]] | None = None) -> Path:
     """The example app with ``changes``, in a new folder, without what was planted in it."""
     ignored = shutil.ignore_patterns("planted.toml", "__pycache__")
     shutil.copytree(SOURCE, to, ignore=ignored)
-    for name, replaced in (changes or {}).items():
-        text = (to / name).read_text(encoding="utf-8")
+    change(to, changes or {})
+    return to
+
+
+def change(folder: Path, changes: dict[str, dict[str, str]]) -> None:
+    """Make ``changes`` there; what is to be changed must be there, once."""
+    for name, replaced in changes.items():
+        text = (folder / name).read_text(encoding="utf-8")
         for old, new in replaced.items():
             assert text.count(old) == 1, (name, old)
             text = text.replace(old, new)
-        (to / name).write_text(text, encoding="utf-8")
-    return to
+        (folder / name).write_text(text, encoding="utf-8")
