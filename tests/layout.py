@@ -40,6 +40,7 @@ LAYOUT = (
     "chaos",
     "sidecar",
     "report",
+    "watch",
     "testing",
     "pytest_plugin",
     "demo",
