@@ -200,7 +200,7 @@ def _probe(session: Session, step: Step, total: int) -> None:
     session.control.phase("after", step.index, label)
     after = session.send(f"{label}: after", step.after, route)
     session.control.census()
-    if _failures(after) and step.index + 1 < total:
+    if _failures(after):
         # Whatever it has not recovered from must not be the next probe's.
         _renew(session, step.index + 1)
 
@@ -256,7 +256,7 @@ def swept(
             why = point.skipped or NEVER
             cell = Cell(point.learnt.route, point.column, NOT_COVERED, (why,), 0, 0, 0)
         elif cell.perturbation in judgement.never_fired:
-            unreachable += 1
+            unreachable += isinstance(point, Point)
             cell = replace(cell, colour=NOT_COVERED, reasons=(NEVER,), worst=None)
         names[cell.perturbation] = point.column
         cell = replace(cell, perturbation=point.column)
@@ -281,10 +281,6 @@ def swept(
                 {**step, "name": names.get(step["name"], step["name"])} for step in judgement.plan
             ],
             never_fired=(),
-            harms=tuple(
-                replace(harm, perturbation=names.get(harm.perturbation, harm.perturbation))
-                for harm in judgement.harms
-            ),
             colour=max(colours, key=SEVERITY.__getitem__),
         ),
         grid=len(points),

@@ -82,3 +82,18 @@ def test_the_file(tmp_path: Path) -> None:
 def test_what_only_a_sweep_finds_is_not_missed() -> None:
     swept = replace(SLOW, found_by="sweep")
     assert compare(Planted((LEAK, swept)), verdicts(a=500)).exact
+
+
+def test_a_sweep_finds_all_and_explains_whatever_a_weak_route_does() -> None:
+    swept = replace(SLOW, found_by="sweep")
+    assert compare(Planted((LEAK, swept)), verdicts(a=500, b=200), swept=True).found == (
+        LEAK, swept,
+    )  # fmt: skip
+    missed = compare(Planted((LEAK, swept)), verdicts(a=500, b=503), swept=True)
+    assert (len(missed.missed), missed.blamed) == (1, ())
+    elsewhere = replace(LEAK, perturbation="db reset")
+    explained = compare(Planted((elsewhere,)), verdicts(a=500), swept=True)
+    assert (len(explained.missed), explained.blamed) == (1, ())
+    assert compare(Planted((LEAK,)), verdicts(a=500, b=500), swept=True).blamed == (
+        "GET /b under db slow: red, 500",
+    )
