@@ -171,6 +171,14 @@ class Exchanges:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """How often one request failed to connect to a backend."""
+
+    backend: str
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
 class RequestEnded:
     """Worker to sidecar: the observation of one request.
 
@@ -203,6 +211,7 @@ class RequestEnded:
     """Bytes, of the whole worker, sampled."""
     connections: int | None = None
     """Open connections of this worker to proxied backends."""
+    refused: tuple[Refused, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,6 +441,7 @@ _NESTED: dict[tuple[type[Any], str], tuple[type[Any], bool]] = {
     (PerturbationBegan, "exchange"): (PerturbedExchange, False),
     (RequestEnded, "errors"): (LoggedError, True),
     (RequestEnded, "exchanges"): (Exchanges, True),
+    (RequestEnded, "refused"): (Refused, True),
     (Census, "connections"): (OpenConnection, True),
 }
 

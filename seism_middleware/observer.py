@@ -28,6 +28,7 @@ from seism_middleware.contract import (
     PerturbationBegan,
     PerturbationEnded,
     Proxies,
+    Refused,
     RequestBegun,
     RequestEnded,
     Welcome,
@@ -286,6 +287,7 @@ class Observer:
             cpu=cpu,
             rss=self._vitals.rss(now),
             connections=len(self.ledger),
+            refused=tuple(Refused(*item) for item in (request.refused or {}).items()),
         )
 
     def _linked(self, link: Link) -> None:
