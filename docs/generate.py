@@ -131,7 +131,7 @@ def protocols() -> str:
         "",
     ]
     for name, codec in sorted(registry.load().protocols.items()):
-        lines += [f"## {name}", ""]
+        lines += [f"## `{name}`", ""]
         lines += [inspect.cleandoc(sys.modules[codec.__module__].__doc__ or ""), ""]
         lines += ["Conditions of `exchange`, beside those of every protocol:", ""]
         lines += [f"- `{key}`: {text}" for key, text in codec.matches.items()]

@@ -37,7 +37,7 @@ def api(document: dict[str, Any]) -> str:
         "# The control API: every call",
         "",
         "Made by `python docs/generate.py` from the OpenAPI document that a sidecar serves at",
-        "`/seism/openapi.json`; do not edit. [The control API](control-api.md) shows how it is used.",
+        "`/seism/openapi.json`; do not edit. [Here](control-api.md) it is in use.",
         "",
         document["info"]["description"],
         "",
