@@ -70,8 +70,8 @@ def row(outcome: Outcome) -> str:
     evidence = ", ".join(f"{name} {count}" for name, count in outcome.evidence.most_common())
     statuses = ", ".join(f"{status}: {n}" for status, n in sorted(outcome.statuses.items()))
     cells = (
-        outcome.client, BACKEND[outcome.client], outcome.model, len(outcome.perturbed),
-        outcome.exact, outcome.wrong, outcome.shuffled, evidence, statuses,
+        f"`{outcome.client}`", f"`{BACKEND[outcome.client]}`", outcome.model,
+        len(outcome.perturbed), outcome.exact, outcome.wrong, outcome.shuffled, evidence, statuses,
     )  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
 
