@@ -28,6 +28,12 @@ PATIENCE = 100.0
 FLUSH_MS = 2000
 """Twice Graphite's second, so that no flush ever overwrites another one's."""
 
+STATSD_CONFIG = {
+    "backends": ["./backends/graphite"], "deleteIdleStats": True,
+    "graphite": {"legacyNamespace": False},
+}  # fmt: skip
+"""What docs/howto/statsd.md tells its readers to have."""
+
 CARBON = """
 [cache]
 STORAGE_DIR = {folder}
@@ -168,9 +174,8 @@ def graphite(folder: Path) -> Iterator[Graphite]:
     (folder / "storage-schemas.conf").write_text(SCHEMA)
     statsd = {
         "address": "127.0.0.1", "port": udp, "mgmt_address": "127.0.0.1",
-        "mgmt_port": management, "flushInterval": FLUSH_MS, "deleteIdleStats": True,
-        "graphiteHost": "127.0.0.1", "graphitePort": line, "backends": ["./backends/graphite"],
-        "graphite": {"legacyNamespace": False},
+        "mgmt_port": management, "flushInterval": FLUSH_MS,
+        "graphiteHost": "127.0.0.1", "graphitePort": line, **STATSD_CONFIG,
     }  # fmt: skip
     (folder / "statsd.js").write_text(json.dumps(statsd))
     log = (folder / "graphite.log").open("wb")

@@ -51,7 +51,8 @@ class Change:
     """Of a diff: ``-`` goes, ``+`` comes, what begins with a blank stays."""
     proof: tuple[str, ...]
     """The page's tables, or its command."""
-    seen: str
+    seen: tuple[str, ...]
+    """Each is in a line of the output, however it is aligned there."""
 
 
 def blocks(page: Path) -> Iterator[Block]:
@@ -65,12 +66,20 @@ def blocks(page: Path) -> Iterator[Block]:
 def changes(page: Path) -> Iterator[Change]:
     """Each diff of the page with what comes after it, and the proof before it."""
     found = list(blocks(page))
-    proof = tuple(block.text for block in found if block.language in ("toml", "sh"))
+    proof = [block.text for block in found if block.language in ("toml", "sh")]
     for block, after in pairwise(found):
         if block.language == "diff":
             assert after.language == "text", (page, "a diff is followed by what is seen")
             lines = tuple(block.text.splitlines())
-            yield Change(page.name, block.file, lines, proof, after.text.strip())
+            seen = tuple(after.text.strip().splitlines())
+            yield Change(page.name, block.file, lines, needed(proof, after.text), seen)
+
+
+def needed(proof: list[str], seen: str) -> tuple[str, ...]:
+    """Of the page's tables those that are named in what is seen, or else all."""
+    tables = re.findall(r"\[\[perturbation]].*?(?=\n\[|\Z)", "\n".join(proof), re.DOTALL)
+    named = [table for table in tables if re.findall('"(.+?)"', table)[0] in seen]
+    return tuple(named or proof)
 
 
 def holds(whole: str, part: str) -> bool:
@@ -112,8 +121,9 @@ class Shop:
         egg.mkdir()
         (egg / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: shop\nVersion: 0.1.0\n")
         db, cache = backends.addresses["db"], backends.addresses["cache"]
+        patience = re.findall(r"TIMEOUT_S=(\S+)", (GUIDE / "index.md").read_text("utf-8"))
         self.env = {
-            **environ(), "PYTHONPATH": str(folder),
+            **environ(), "TIMEOUT_S": patience[0], "PYTHONPATH": str(folder),
             "PATH": f"{Path(sys.executable).parent}:{environ()['PATH']}",
             "DATABASE_URL": f"postgresql://seism@{db}/postgres", "CACHE_URL": f"redis://{cache}/0",
             "DATABASE_ADDRESS": db, "DATABASE_LOGIN": "seism@", "DATABASE_PATH": "/postgres",
