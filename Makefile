@@ -52,14 +52,13 @@ test: $(VENV)/.test $(VENV)/.matrix ## the whole test suite (ARGS="-k ledger")
 	@$(BIN)/python -m tests.native
 	$(BIN)/python -m pytest $(ARGS)
 
-# PDF= leaves out the PDF, which takes most of the time.
-PDF ?= build/docs/seism.pdf
-SPHINX = $(BIN)/sphinx-build --quiet --fail-on-warning --jobs auto -d build/docs/doctrees
+DOCS ?= build/docs
+SPHINX = $(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -d $(DOCS)/doctrees
 
-docs: $(VENV)/.docs ## the manual in build/docs: HTML, and seism.pdf, about 30 s
-	$(SPHINX) -b html docs build/docs/html
-	$(if $(PDF),$(SPHINX) -b singlehtml -D html_theme=basic -D html_permalinks=0 docs build/docs/single)
-	$(if $(PDF),$(BIN)/python docs/pdf.py build/docs/single/index.html $(PDF))
+docs: $(VENV)/.docs ## the manual in build/docs: html/, and seism.pdf, about 30 s
+	$(SPHINX) -b html docs $(DOCS)/html
+	$(SPHINX) -b singlehtml -D html_theme=basic -D html_permalinks=0 docs $(DOCS)/single
+	$(BIN)/python docs/pdf.py $(DOCS)/single/index.html $(DOCS)/seism.pdf
 
 soak: $(VENV)/.test ## every toxic at random under load, 10 minutes (SEISM_SOAK_SECONDS=3600 SEISM_SOAK_SEED=2)
 	SEISM_SOAK_SECONDS=$${SEISM_SOAK_SECONDS:-600} $(BIN)/python -m pytest -s tests/soak $(ARGS)

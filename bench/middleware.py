@@ -15,8 +15,10 @@ import http.client
 import json
 import os
 import platform
+import resource
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -307,6 +309,32 @@ def memory(app: Any, calls: int, looks: int = 20) -> list[int]:
     return seen
 
 
+IMPORTED = ("seism_middleware", "seism_middleware.wsgi", "seism_middleware.asgi")
+
+
+def importing(rounds: int) -> dict[str, Any]:
+    """CPU of an interpreter that imports the middleware, beside one that does nothing."""
+
+    def spent() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    def measured(program: str) -> Callable[[], float]:
+        def measure() -> float:
+            start = spent()
+            subprocess.run([sys.executable, "-c", program], check=True)
+            return (spent() - start) * 1e3
+
+        return measure
+
+    return {
+        f"import {name}, ms CPU of the interpreter": in_turns(
+            rounds, measured("pass"), measured(f"import {name}")
+        )
+        for name in IMPORTED
+    }
+
+
 def machine() -> str:
     """What the figures are from."""
     model = platform.processor() or platform.machine()
@@ -344,7 +372,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=200_000, help="of the memory run")
     parser.add_argument("--json", type=Path, default=Path("bench-observer.json"))
     options = parser.parse_args()
-    found = per_send(options.rounds, 5000)
+    found = importing(options.rounds) | per_send(options.rounds, 5000)
     with tempfile.TemporaryDirectory() as folder, sidecar(Path(folder) / "journal") as control:
         os.environ["SEISM_SIDECAR"] = f"{control.host}:{control.port}"
         found |= per_request(options.rounds, options.requests)
