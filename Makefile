@@ -95,7 +95,7 @@ bench-dashboard: $(VENV)/.test ## the page with 100,000 requests in Chromium, ab
 	$(BIN)/python -m bench.dashboard $(ARGS)
 
 screenshots: $(VENV)/.test ## the pictures of docs/dashboard.md
-	SEISM_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/dashboard/test_screenshots.py
+	SEISM_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/dashboard/test_screenshots.py tests/dashboard/test_tried.py
 
 cpython: $(VENV)/.test ## CPython's own tests with and without the patches (ARGS="test.test_ssl")
 	$(BIN)/python -m tests.cpython.run $(ARGS)

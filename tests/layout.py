@@ -39,6 +39,7 @@ LAYOUT = (
     "chaos",
     "sidecar",
     "report",
+    "watch",
     "testing",
     "pytest_plugin",
     "demo",

@@ -64,13 +64,15 @@ def report(
     from seism.dashboard.standalone import render
     from seism.journal import read
     from seism.report import github
+    from seism.report.summary import headline
     from seism.report.terminal import show
     from seism.report.writer import write
 
     try:
         paths = write(judgement, directory, strict=strict)
         paths[TIMELINE] = directory / TIMELINE
-        paths[TIMELINE].write_text(render(read(journal), judgement), encoding="utf-8")
+        page = render(read(journal), judgement, headline(judgement))
+        paths[TIMELINE].write_text(page, encoding="utf-8")
         for line in github.tell(judgement, strict, os.environ):
             click.echo(line)
     except OSError as error:

@@ -28,12 +28,16 @@ _LINK = re.compile(r' *<link rel="stylesheet"[^>]*>\n| *<link rel="icon"[^>]*>\n
 _SCRIPT = re.compile(r' *<script src="' + ASSETS + r"[^>]*></script>\n")
 
 
-def render(entries: Iterable[Entry], judgement: Judgement) -> str:
-    """The page of one run. Requests have the verdict's colour where it names them."""
+def render(entries: Iterable[Entry], judgement: Judgement, headline: str = "") -> str:
+    """The page of one run. Requests have the verdict's colour where it names them.
+
+    ``headline``: the verdict as one sentence; without one the page makes its own.
+    """
     found = {
         case.request: Opinion(case.request, case.colour, case.reason) for case in judgement.cases
     }
-    records = json.dumps(list(_records(entries, found)), separators=(",", ":"))
+    shown = [*_records(entries, found), *_verdict(judgement, headline)]
+    records = json.dumps(shown, separators=(",", ":"))
     scripts = [read(name) for name in SCRIPTS]
     styles = [read(name) for name in STYLES]
     policy = (
@@ -61,6 +65,17 @@ def _records(entries: Iterable[Entry], found: Mapping[str, Opinion]) -> Iterator
         yield to_dict(record)
         if isinstance(record, RequestEnded):
             yield to_dict(found.get(record.request) or opinion(record, rules))
+
+
+def _verdict(judgement: Judgement, headline: str) -> Iterator[dict[str, Any]]:
+    if headline:
+        yield {"kind": "verdict", "colour": judgement.colour, "headline": headline}
+    for cell in judgement.cells:
+        yield {
+            "kind": "cell", "route": cell.route, "perturbation": cell.perturbation,
+            "colour": cell.colour, "requests": cell.requests, "exact": cell.exact,
+            "reasons": cell.reasons[:3], "request": cell.worst.request if cell.worst else "",
+        }  # fmt: skip
 
 
 def _hashes(texts: Iterable[str]) -> str:

@@ -21,10 +21,12 @@ Seism.Model = class {
     this.last = -Infinity;
     this.version = 0;
     this.vitals = []; // {t, rss, cpu, connections}
+    this.verdict = null; // of a run that is over: {colour, headline}
+    this.cells = []; // of a run that is over, in its order
   }
 
   add(kind, record) {
-    const take = this[kind.replace(".", "_")];
+    const take = this[kind === "verdict" ? "verdict_of" : kind.replace(".", "_")];
     if (take) {
       take.call(this, record);
       this.version++;
@@ -100,6 +102,24 @@ Seism.Model = class {
     request.links.push(link);
     const perturbation = this.perturbations.get(link.perturbation);
     if (perturbation) perturbation.links.push(request);
+  }
+
+  verdict_of(r) { this.verdict = r; }
+
+  cell(r) { this.cells.push(r); }
+
+  /* What was tried: route -> "backend toxic" -> its cells, one per exchange in a sweep. */
+  tried() {
+    const columns = new Set(), rows = new Map();
+    for (const cell of this.cells) {
+      const [, column, exchange] = /^(.*?)(?: #(\d+))?$/s.exec(cell.perturbation);
+      columns.add(column);
+      if (!rows.has(cell.route)) rows.set(cell.route, new Map());
+      const row = rows.get(cell.route);
+      if (!row.has(column)) row.set(column, []);
+      row.get(column).push({ ...cell, exchange: exchange || "" });
+    }
+    return { columns: [...columns], rows: [...rows] };
   }
 
   see(from, to) {

@@ -10,6 +10,7 @@
     return element;
   };
   const SHAPES = ["·", "●", "▲", "✗"];
+  const SIGNS = { green: "●", amber: "▲", red: "✗", "not covered": "–" };
   const shaped = (colour) => make("span", `${SHAPES[colour]} `, { class: "shape", "aria-hidden": "true" });
 
   const model = new Seism.Model();
@@ -65,11 +66,60 @@
       green: "● survives", "": "waiting for requests",
     };
     const verdict = $("verdict");
-    if (verdict.textContent.trim() !== words[colour]) verdict.firstElementChild.textContent = words[colour];
-    verdict.dataset.colour = colour;
+    const word = model.verdict ? `${SIGNS[model.verdict.colour] || "·"} ${model.verdict.headline}` : words[colour];
+    if (verdict.textContent.trim() !== word) verdict.firstElementChild.textContent = word;
+    verdict.dataset.colour = model.verdict ? model.verdict.colour : colour;
     if (model.missed) $("connection").title = `${model.missed} records were missed`;
     matrix();
+    tried();
     list();
+  };
+
+  /* The verdict's own table, of a run that is over: a button for each cell, its reasons in words. */
+  const tried = () => {
+    $("verdicts").hidden = !model.cells.length;
+    if (!model.cells.length || $("tried").firstChild) return;
+    const { columns, rows } = model.tried();
+    const table = make("table"), head = make("tr");
+    head.append(make("th", "route", { scope: "col" }), ...columns.map((c) => make("th", c, { scope: "col" })));
+    table.append(head);
+    for (const [route, cells] of rows) {
+      const line = make("tr");
+      line.append(make("th", route, { scope: "row" }));
+      for (const column of columns) {
+        const td = make("td");
+        for (const cell of cells.get(column) || []) td.append(cellButton(cell));
+        line.append(td);
+      }
+      table.append(line);
+    }
+    $("tried").replaceChildren(table);
+  };
+
+  const cellButton = (cell) => {
+    const button = make("button", undefined, {
+      type: "button", class: `cell ${cell.colour.replace(" ", "-")}`, "data-cell": cell.perturbation,
+      title: cell.reasons.join("; ") || cell.colour,
+    });
+    const exchange = cell.exchange && `exchange ${cell.exchange}: `;
+    button.append(make("span", SIGNS[cell.colour] || "–", { class: "shape", "aria-hidden": "true" }));
+    if (cell.exchange) button.append(make("sub", cell.exchange, { "aria-hidden": "true" }));
+    button.append(make("span", `${exchange}${cell.colour}`, { class: cell.exchange ? "hidden" : "word" }));
+    button.addEventListener("click", () => chooseCell(cell));
+    return button;
+  };
+
+  const chooseCell = (cell) => {
+    const request = model.requests.get(cell.request);
+    if (request) choose(request);
+    else $("detail").replaceChildren();
+    const title = make("h2", undefined, { class: cell.colour });
+    title.append(make("span", `${SIGNS[cell.colour] || "–"} `, { class: "shape", "aria-hidden": "true" }),
+      `${cell.route} under ${cell.perturbation}`);
+    const reasons = make("ul");
+    for (const reason of cell.reasons) reasons.append(make("li", reason));
+    const hit = `${cell.requests} requests were touched, ${cell.exact} of them linked exactly.`;
+    $("detail").prepend(title, make("p", `${cell.colour}. ${cell.requests ? hit : ""}`), reasons);
   };
 
   const matrix = () => {
