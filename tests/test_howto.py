@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from seism.new import TEMPLATES
+from tests.docs import pages
 from tests.graphite import STATSD_CONFIG
 from tests.ports import free_port
 from tests.processes import ROOT, process, sidecar, until, wait_for
@@ -31,11 +32,8 @@ ENV = {
 
 def blocks(page: str) -> Iterator[tuple[str, str]]:
     """Language and text of each fenced block, in order."""
-    text = (HOWTO / page).read_text(encoding="utf-8")
-    for indent, language, body in re.findall(
-        r"^( *)```(\w+)\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL
-    ):
-        yield language, re.sub(f"^{indent}", "", body, flags=re.MULTILINE)
+    for block in pages.blocks((HOWTO / page).read_text(encoding="utf-8")):
+        yield block.language, block.text
 
 
 def written(page: str, folder: Path, **replaced: str) -> list[Path]:

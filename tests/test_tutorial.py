@@ -12,18 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.pages import blocks
 from tests.processes import ROOT
 from tests.servers import Valkey
 
 PAGE = ROOT / "docs" / "tutorial.md"
 THEIRS = "127.0.0.1:6379"
 """The reader's own cache; the tests have one on another port."""
-
-
-def blocks() -> Iterator[tuple[str, str]]:
-    """Language and text of each fenced block, in order."""
-    text = PAGE.read_text(encoding="utf-8")
-    yield from re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def steps(console: str) -> Iterator[tuple[str, str]]:
@@ -49,14 +44,15 @@ def test_from_an_app_to_its_first_red_and_to_green(tmp_path: Path) -> None:
     codes = []
     with Valkey() as valkey:
         ours = f"127.0.0.1:{valkey.port}"
-        for language, text in blocks():
+        for block in blocks(PAGE.read_text(encoding="utf-8")):
+            text = block.text
             named = re.match(r"# (file|more of): (\S+)\n", text)
             if named:
                 with (tmp_path / named[2]).open("w" if named[1] == "file" else "a") as file:
                     file.write(text.replace(THEIRS, ours))
             else:
-                assert language in ("sh", "console"), "each block is a step"
-            for command, shown in steps(text) if language == "console" else ():
+                assert block.not_run or block.language == "console", "each block is a step"
+            for command, shown in steps(text) if block.language == "console" else ():
                 program, *words = shlex.split(command)
                 assert program == "seism"
                 done = subprocess.run(

@@ -15,6 +15,7 @@ from typing import Any
 
 from seism.demo.backends import Backends
 from seism.new import Answers, make
+from tests.docs import pages
 from tests.processes import ROOT
 from tests.templates.conftest import environ
 
@@ -24,11 +25,11 @@ LOAD = """
 [load]
 workers = 8
 steady = 6
-during = 5
+during = 3
 after = 8
 again = 0
 pause_ms = 5
-timeout_s = 3
+timeout_s = 2
 """
 
 
@@ -57,10 +58,9 @@ class Change:
 
 def blocks(page: Path) -> Iterator[Block]:
     """In their order."""
-    text = page.read_text(encoding="utf-8")
-    for language, body in re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        named = re.match(r"# file: (\S+)\n", body)
-        yield Block(language, body[named.end() :] if named else body, named[1] if named else "")
+    for block in pages.blocks(page.read_text(encoding="utf-8")):
+        file, text = re.fullmatch(r"(?:# file: (\S+)\n)?(.*)", block.text, re.DOTALL).groups()
+        yield Block(block.language, text, file or "")
 
 
 def changes(page: Path) -> Iterator[Change]:

@@ -85,7 +85,7 @@ def hangs_only(project: Project) -> None:
         "seism.toml",
         ("workers = 8", "workers = 12"),
         ("steady = 20", "steady = 10"),
-        ("during = 8", "during = 6"),
+        ("during = 8", "during = 4"),
         ("timeout_s = 3", "timeout_s = 1.5"),
     )
 
