@@ -32,11 +32,11 @@ from seism.experiment.config import Experiment, load
 from seism.experiment.plan import make
 from seism.journal import SCHEMA, Journal, Manifest
 from seism.model import FRONT, show_address
-from seism.opinion import opinion
+from seism.opinion import Opinions
 from seism.protocols.http import Http
 from seism.proxy.collection import Collection
 from seism.rng import Seed
-from seism_middleware.contract import STREAM_PATH, RequestEnded
+from seism_middleware.contract import STREAM_PATH
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class Sidecar:
         )
         self.hub.holds = self.proxies.hold(hold_ms / 1000)
         self.feed = Feed(f"{os.getpid():x}{round(clock.now() * 1000):x}")
-        self._rules = experiment.rules
+        self._opinions = Opinions(experiment.rules)
         self.chaos: StandingChaos | None = None
         self.front = Front(self.hub, Http) if experiment.front else None
         if self.front is not None:
@@ -216,6 +216,6 @@ class Sidecar:
         if self.chaos is not None:
             self.chaos.observe(record)
         self.feed.publish(record)
-        if isinstance(record, RequestEnded):
-            self.feed.publish(opinion(record, self._rules))
+        for opinion in self._opinions.of(record):
+            self.feed.publish(opinion)
         signals.send(self, record)

@@ -22,6 +22,7 @@ TOPICS: dict[str, frozenset[str]] = {
     "observations": frozenset({"request.ended"}),
     "links": frozenset({"link"}),
     "opinions": frozenset({"opinion"}),
+    "harms": frozenset({"harm"}),
 }
 """The kinds of records that each topic has."""
 

@@ -22,7 +22,7 @@ Seism.Model = class {
     this.greeted = false;
     this.earlier = 0; // requests that the sidecar no longer had when the page came
     this.forgotten = 0; // requests that are counted, and not shown any more
-    this.orphans = new Map(); // request -> links that came before it
+    this.orphans = new Map(); // request -> links and harms that came before it
     this.missed = 0;
     this.first = Infinity; // of all that was ever seen: where the clock begins
     this.oldest = Infinity; // of what is shown
@@ -50,8 +50,10 @@ Seism.Model = class {
     }
     const route = `${r.method} ${r.route}`;
     const request = Object.assign(
-      { id: r.request, route, end, colour: 0, reason: "", links: [] }, Seism.observed(r));
-    for (const link of this.orphans.get(r.request) || []) this.join(link, request);
+      { id: r.request, route, end, colour: 0, reason: "", links: [], harms: [] }, Seism.observed(r));
+    for (const early of this.orphans.get(r.request) || [])
+      if (early.kind === "harm") request.harms.push(early);
+      else this.join(early, request);
     this.orphans.delete(r.request);
     this.requests.set(request.id, request);
     if (!this.routes.has(route)) this.routes.set(route, []);
@@ -130,10 +132,19 @@ Seism.Model = class {
     const link = { ...r, perturbation: this.key(r.perturbation) };
     const request = this.requests.get(r.request);
     if (request) this.join(link, request);
-    else {
-      this.orphans.set(r.request, [...(this.orphans.get(r.request) || []), link]);
-      if (this.orphans.size > 10000) this.orphans.delete(this.orphans.keys().next().value);
-    }
+    else this.keep(link);
+  }
+
+  harm(r) {
+    const request = this.requests.get(r.request);
+    if (request) request.harms.push(r);
+    else this.keep(r);
+  }
+
+  /* Until its request comes. */
+  keep(record) {
+    this.orphans.set(record.request, [...(this.orphans.get(record.request) || []), record]);
+    if (this.orphans.size > 10000) this.orphans.delete(this.orphans.keys().next().value);
   }
 
   join(link, request) {

@@ -199,11 +199,17 @@
     return dl;
   };
 
+  const HARMS = {
+    abandoned: (h) => `it went away before the reply of ${h.backend} had come, and left the connection ${h.local} open`,
+    crosstalk: (h) => `it was answered with a reply to the question of ${h.other || "another user of the connection"}, on the connection ${h.local} to ${h.backend}`,
+    sentinel: (h) => `it got a value that the app had marked as that of ${h.other}`,
+  };
+
   const show = (state, draw) => { page.shown = { state, draw, was: state() }; };
 
   const choose = (request) => {
     page.chosen = request;
-    show(() => `${request.colour} ${request.reason} ${request.links.length}`, () => choose(request));
+    show(() => `${request.colour} ${request.reason} ${request.links.length} ${request.harms.length}`, () => choose(request));
     const colour = Seism.COLOURS[request.colour];
     const title = make("h2", undefined, { class: colour });
     title.append(shaped(request.colour), request.route);
@@ -216,6 +222,9 @@
       if (!link.exact) item.className = "possible";
       hits.append(item);
     }
+    const harms = make("ul");
+    for (const h of request.harms)
+      harms.append(make("li", `${h.what}: ${(HARMS[h.what] || (() => ""))(h)} (${h.exact ? "exact" : "only possible"})`, h.exact ? {} : { class: "possible" }));
     const log = make("ul");
     for (const e of request.errors)
       log.append(make("li", [e.logger, e.where, e.exception, e.message].filter(Boolean).join(" ")));
@@ -230,6 +239,7 @@
         ["request", request.id],
       ]),
       ...part("What hit it", hits, "Nothing that is known."),
+      ...(request.harms.length ? part("What was left to it by others", harms, "") : []),
       ...part("What the app logged", log, "No error."),
       ...part("Its exchanges with backends", exchanges, "None was seen."),
     );
