@@ -23,6 +23,7 @@ TOPICS: dict[str, frozenset[str]] = {
     "links": frozenset({"link"}),
     "opinions": frozenset({"opinion"}),
     "harms": frozenset({"harm"}),
+    "changes": frozenset({"toxic.changed"}),
 }
 """The kinds of records that each topic has."""
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seism.bus.feed import TOPICS, Feed
+from seism.journal import ToxicChanged
 from seism.opinion import Opinion
 from seism_middleware import contract
 from seism_middleware.contract import Goodbye, Harm, Link, PerturbationEnded, RequestEnded
@@ -18,6 +19,7 @@ MAKERS = {
     "links": lambda n: Link("p1", f"r{n}", "ledger", exact=True),
     "opinions": lambda n: Opinion(f"r{n}", "green"),
     "harms": lambda n: Harm("crosstalk", f"r{n}", exact=True),
+    "changes": lambda n: ToxicChanged("db", "down", float(n), "api"),
 }
 
 topics = st.sampled_from(sorted(TOPICS))
@@ -96,7 +98,7 @@ def test_who_comes_late_is_told_how_much_is_gone() -> None:
 def test_what_has_no_topic_is_not_kept() -> None:
     feed = Feed("run")
     feed.publish(Goodbye())
-    assert feed.end() == (0, 0, 0, 0, 0)
+    assert feed.end() == (0, 0, 0, 0, 0, 0)
 
 
 @given(st.text(max_size=30))
@@ -109,10 +111,10 @@ def test_any_text_is_a_place_of_this_run_or_none(text: str) -> None:
 
 def test_places_that_cannot_be() -> None:
     feed = Feed("run")
-    assert feed.find("run-0-0-0-0-0") == (0, 0, 0, 0, 0)
-    for text in ("", "run", "run-0-0-0-0", "run-0-0-0-0-0-0", "other-0-0-0-0-0", "run-1-0-0-0-0",
-                 "run--1-0-0-0-0", "run-x-0-0-0-0", "run-²-0-0-0-0",
-                 f"run-{'9' * 5000}-0-0-0-0"):  # fmt: skip
+    assert feed.find("run-0-0-0-0-0-0") == (0, 0, 0, 0, 0, 0)
+    for text in ("", "run", "run-0-0-0-0-0", "run-0-0-0-0-0-0-0", "other-0-0-0-0-0-0",
+                 "run-1-0-0-0-0-0", "run--1-0-0-0-0-0", "run-x-0-0-0-0-0", "run-²-0-0-0-0-0",
+                 f"run-{'9' * 5000}-0-0-0-0-0"):  # fmt: skip
         assert feed.find(text) is None
 
 

@@ -315,3 +315,22 @@ def test_dark_or_light_by_the_button(control: Control, chromium: Browser) -> Non
         expect(opened.locator("#theme")).to_have_attribute("aria-pressed", "true")
         opened.locator("#theme").click()
         assert opened.evaluate(ground) == light
+
+
+def test_what_was_in_force_and_who_did_it(control: Control, chromium: Browser) -> None:
+    control.call("POST", "/proxies", {"name": "cache", "upstream": "127.0.0.1:9"})
+    with page(chromium, url(control)) as opened:
+        control.add_toxic("cache", {"type": "latency", "name": "t", "attributes": {"latency": 9}})
+        until(lambda: opened.evaluate("Seism.page.timeline.hits.some((hit) => hit.rule)"))
+        opened.locator("#live").click()
+        drawn(opened)
+        bar = opened.evaluate("Seism.page.timeline.hits.find((hit) => hit.rule)")
+        opened.locator("#canvas").click(position={"x": (bar["x"] + bar["to"]) / 2, "y": bar["y"]})
+        detail = opened.locator("#detail")
+        expect(detail).to_contain_text("latency was in force on cache")
+        expect(detail).to_contain_text("latency=9")
+        expect(detail).to_contain_text("a call of the API")
+        expect(detail).to_contain_text("it still is")
+        opened.keyboard.press("k")
+        expect(detail).to_contain_text("undone by")
+        expect(detail).not_to_contain_text("it still is")

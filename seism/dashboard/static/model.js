@@ -15,6 +15,7 @@ Seism.Model = class {
     this.backends = new Map(); // name -> its perturbations, by the time of their begin
     this.counts = [0, 0, 0, 0];
     this.notGreen = []; // by the time of their end
+    this.rules = new Map(); // backend -> what was in force on it, by the time of its begin
     this.active = new Set();
     this.touched = new Map(); // route -> "backend type" -> {requests, colour and count of those forgotten}
     this.effects = new Set(); // each "backend type" that there was
@@ -97,6 +98,22 @@ Seism.Model = class {
       perturbation.outcome = "unknown: the sidecar went away";
     }
     this.active.clear();
+    for (const list of this.rules.values())
+      for (const rule of list) if (rule.end === null) Object.assign(rule, { end: this.last, until: "the sidecar's end" });
+  }
+
+  /* A toxic, or that the proxy is down, is in force from one change to the next. */
+  toxic_changed(r) {
+    if (!this.backends.has(r.proxy)) this.backends.set(r.proxy, []);
+    if (!this.rules.has(r.proxy)) this.rules.set(r.proxy, []);
+    const list = this.rules.get(r.proxy), name = r.toxic ? r.toxic.name : "";
+    for (const rule of list)
+      if (rule.name === name && rule.end === null) Object.assign(rule, { end: r.at, until: r.by });
+    if (!["removed", "up"].includes(r.change))
+      Seism.insert(list, { name, type: r.toxic ? r.toxic.type : "down", at: r.at, end: null, by: r.by, until: "",
+        proxy: r.proxy, toxic: r.toxic }, (x) => x.at);
+    if (list.length > Seism.EFFECTS) this.rules.set(r.proxy, list.slice(Seism.EFFECTS / 10));
+    this.see(r.at, r.at);
   }
 
   key(id) { return this.run ? `${this.run}/${id}` : id; }

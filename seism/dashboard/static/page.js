@@ -268,6 +268,26 @@
     touch();
   };
 
+  const WHO = { api: "a call of the API", file: "the sidecar's file", chaos: "standing chaos", "": "" };
+  const actor = (by) => WHO[by] ?? (by.startsWith("lease-") ? `an experiment (${by})` : by);
+
+  const chooseRule = (rule) => {
+    page.chosen = null;
+    show(() => `${rule.end}`, () => chooseRule(rule));
+    const { attributes = {}, stream = "", toxicity } = rule.toxic || {};
+    $("detail").replaceChildren(
+      make("h2", `${rule.type} was in force on ${rule.proxy}`),
+      facts([
+        ["toxic", rule.name], ["stream", stream],
+        ["attributes", Object.entries(attributes).map(([k, v]) => `${k}=${v}`).join(" ")],
+        ["toxicity", toxicity], ["from", Seism.clock(rule.at - model.first, 0.001)], ["by", actor(rule.by)],
+        ["until", rule.end === null ? "it still is" : Seism.clock(rule.end - model.first, 0.001)],
+        ["undone by", actor(rule.until)],
+      ]),
+    );
+    touch();
+  };
+
   // Pointer and keys.
   const canvas = $("canvas");
   let drag = null;
@@ -284,6 +304,7 @@
     if (drag && !drag.far) {
       const hit = timeline.at(e.offsetX, e.offsetY);
       if (hit && hit.request) choose(hit.request);
+      else if (hit && hit.rule) chooseRule(hit.rule);
       else if (hit) chooseEvent(hit.perturbation);
     }
     drag = null;

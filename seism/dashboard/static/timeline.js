@@ -100,7 +100,10 @@ Seism.Timeline = class {
       c.fillStyle = this.palette.text;
       c.fillText(Seism.fit(c, (lane.route ? "" : "≈ ") + lane.name, this.gutter - 14), 6, y + this.row / 2);
       if (lane.route) this.requests(c, this.view.model.routes.get(lane.name), y);
-      else this.perturbations(c, this.view.model.backends.get(lane.name), y);
+      else {
+        this.perturbations(c, this.view.model.backends.get(lane.name), y);
+        this.rules(c, this.view.model.rules.get(lane.name) || [], y);
+      }
     });
     if (!lanes.length) {
       c.fillStyle = this.palette.faint;
@@ -167,6 +170,17 @@ Seism.Timeline = class {
         c.fillStyle = this.palette.back;
         c.fillText(Seism.fit(c, p.type, right - left - 6), left + 3, y + this.row / 2);
       }
+    }
+  }
+
+  /* What is in force lies under what it does. */
+  rules(c, list, y) {
+    c.fillStyle = this.palette.faint;
+    for (const rule of this.visible(list)) {
+      const left = Math.max(this.gutter, this.x(rule.at));
+      const right = Math.min(this.width, Math.max(left + 2, this.x(rule.end ?? this.view.to)));
+      c.fillRect(left, y + this.row - 4, right - left, 2);
+      this.hits.push({ x: left, to: right, y: y + this.row / 2, rule });
     }
   }
 
