@@ -35,6 +35,7 @@ def seed_and_plan(entries: Iterable[Entry], load: Load) -> tuple[int, list[Plann
     for index, step in enumerate(plan):
         one = _planned(step)
         planned += _exact(timeline, index, one, load) if _by_chance(one) else [one]
+    planned.sort(key=lambda one: one.at is not None)  # those of the mixed load are the last
     return timeline.manifest.seed, planned
 
 
@@ -83,6 +84,7 @@ def _exact(timeline: Timeline, index: int, planned: Planned, load: Load) -> list
                     replace(
                         planned, name=f"{planned.name}: {sent} #{turn}", toxicity=1.0,
                         connections=0, route=sent, turn=turn, occurrence=min(occurrence, 1000),
+                        at=None, lasting=0,
                     ),
                 )  # fmt: skip
     return list(found.values())
