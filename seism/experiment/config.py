@@ -510,7 +510,9 @@ class Chaos:
 class Experiment:
     """The whole file."""
 
-    version: int = option(VERSION, help="the version of this format")
+    version: int = option(
+        VERSION, help="the version of this format", minimum=VERSION, maximum=VERSION
+    )
     app: App | None = option(None, help="the application; seism run needs it")
     backend: tuple[Backend, ...] = option((), help="the backends")
     front: Front | None = option(None, help="observe in front of the app, without a middleware")
