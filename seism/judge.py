@@ -471,6 +471,7 @@ class _Step:
             exact=link.exact if link else False,
             errors=tuple(_shown(error) for error in request.errors),
             exception=request.exception,
+            frames=_traceback(request),
         )
 
     def _overlap(self, request: RequestEnded) -> Link | None:
@@ -499,6 +500,14 @@ def _not_blamed(cell: Cell, flaky: steadiness.Flaky | None) -> Cell:
     if flaky is None or cell.colour not in (AMBER, RED) or cell.certain:
         return cell
     return replace(cell, colour=NOT_COVERED, reasons=(str(flaky),), worst=None)
+
+
+def _traceback(request: RequestEnded) -> tuple[str, ...]:
+    """Of the exception that left the app, of one that it logged, or where it logged an error."""
+    if request.frames:
+        return request.frames
+    logged = sorted(request.errors, key=lambda error: not error.exception)
+    return next((error.frames for error in logged if error.frames), ())
 
 
 def _described(record: PerturbationBegan) -> str:

@@ -154,6 +154,9 @@ class LoggedError:
     """The proxies whose name or address a reader of the record would find in it."""
     credentials: bool = False
     """Whether the record held what looks like a password or a token."""
+    frames: tuple[str, ...] = ()
+    """Of the exception, or else of the call that logged: ``app/views.py:41 checkout`` each,
+    outermost first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +195,8 @@ class RequestEnded:
     """Whether the response had a Retry-After header."""
     exception: str = ""
     """Dotted name of the type of an exception that left the app."""
+    frames: tuple[str, ...] = ()
+    """Where it came from: ``app/views.py:41 checkout`` each, outermost first."""
     errors: tuple[LoggedError, ...] = ()
     exchanges: tuple[Exchanges, ...] = ()
     cpu: float | None = None

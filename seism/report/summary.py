@@ -143,6 +143,13 @@ def hit(case: Case) -> str:
     return f"{how} by {what}" if case.exact else f"possibly {how} by {what}"
 
 
+def story(case: Case) -> list[str]:
+    """What the app said of it: the exception, its log's lines, the traceback; no values."""
+    lines = [f"exception: {clean(case.exception)}"] if case.exception else []
+    lines += [f"logged: {clean(error)}" for error in case.errors]
+    return lines + [f"  at {clean(frame)}" for frame in case.frames]
+
+
 def answer(case: Case) -> str:
     """What the client saw of it."""
     return "no response" if case.status is None else f"status {case.status}"
