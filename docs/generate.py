@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from seism import errors, journal, registry
+from seism.control.statsd import COUNTERS
 from seism.experiment import schema
 from seism.experiment.config import (
     Action,
@@ -94,6 +95,12 @@ def reference() -> str:
     lines += ["", "### StatsD", "", "Below `statsd_prefix` (`seism`):", ""]
     lines += ["| metric | type | what |", "|---|---|---|"]
     lines += [f"| `{each.name}` | {each.type} | {each.help} |" for each in METRICS]
+    lines += [
+        "",
+        "Of standing chaos, by `seism serve` below its own `statsd_prefix`, all counters:",
+    ]
+    lines += ["", "| metric | what |", "|---|---|"]
+    lines += [f"| `{name}` | {what} |" for name, what in COUNTERS]
     lines += ["", "## Toxics", "", "### Every toxic", "", summary(ToxicSpec), ""]
     lines += [*options(ToxicSpec), "", "### `match`", "", summary(Match), "", *options(Match), ""]
     lines += ["### `exchange`", "", summary(Which), "", *options(Which), ""]

@@ -39,6 +39,7 @@ from seism.commands.new import new
 from seism.commands.proxy import proxy
 from seism.commands.tail import reset, tail
 from seism.commands.toxic import toxic
+from seism.commands.translate import import_
 from seism.errors import SeismError
 
 
@@ -50,7 +51,7 @@ def cli() -> None:
     """Prove that a web application survives its backends."""
 
 
-for command in (run, sweep, replay, shrink, proxy, toxic, reset, tail, check, new):
+for command in (run, sweep, replay, shrink, proxy, toxic, reset, tail, check, new, import_):
     cli.add_command(command)
 
 

@@ -128,6 +128,18 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True)
+class ChaosBegan:
+    """A perturbation of standing chaos begins."""
+
+    kind: ClassVar[str] = "chaos.began"
+    name: str
+    backend: str
+    at: float
+    seconds: float
+    """How long it is to last."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChaosJudged:
     """The verdict on one perturbation of standing chaos, by the requests that it hit."""
 
@@ -180,6 +192,7 @@ KINDS: dict[str, type[Any]] = contract.KINDS | {
         Stopped,
         Reached,
         LeaseEnded,
+        ChaosBegan,
         ChaosJudged,
         ChaosStopped,
         WorkerLeft,

@@ -138,6 +138,11 @@ class RequestBegun:
     """As far as it is known before the app runs: the path without what looks like an id."""
 
 
+LIBRARIES = ("site-packages", "dist-packages")
+ELSEWHERE = "..."
+"""How the path of a frame begins that is not in the app's folder."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedError:
     """One log record of level ERROR or above made while the request ran.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from types import TracebackType
 
+from seism_middleware.contract import ELSEWHERE, LIBRARIES
+
 MOST = 8
 """Frames kept of a traceback: the innermost, after the first."""
 LONGEST = 100
 """Characters kept of a file's path, its end."""
 OURS = os.path.dirname(__file__) + os.sep
-LIBRARIES = ("site-packages", "dist-packages")
 
 
 def frames(traceback: TracebackType | None) -> tuple[str, ...]:
@@ -48,15 +49,5 @@ def shown(path: str) -> str:
     if folder and path.startswith(folder):
         return path[len(folder) :].replace(os.sep, "/")[-LONGEST:]
     if os.path.isabs(path):
-        return "/".join(["...", *parts[-2:]])[-LONGEST:]
+        return "/".join([ELSEWHERE, *parts[-2:]])[-LONGEST:]
     return path[-LONGEST:]
-
-
-def of_app(frames: tuple[str, ...]) -> tuple[str, int] | None:
-    """File and line of the innermost frame that is in the app's folder, None if none is."""
-    for each in reversed(frames):
-        place = each.rpartition(" ")[0]
-        path, _, line = place.rpartition(":")
-        if path and not path.startswith((*LIBRARIES, "...", "<")) and line.isdigit():
-            return path, int(line)
-    return None

@@ -22,6 +22,7 @@ TOPICS: dict[str, frozenset[str]] = {
     "observations": frozenset({"request.ended"}),
     "links": frozenset({"link"}),
     "opinions": frozenset({"opinion"}),
+    "chaos": frozenset({"chaos.began", "chaos.judged", "chaos.stopped"}),
 }
 """The kinds of records that each topic has."""
 

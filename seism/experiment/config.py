@@ -489,6 +489,10 @@ class Chaos:
     window_s: float = option(
         300, help="the window of the error budget", unit="s", minimum=1, maximum=86_400
     )
+    statsd: str = option(
+        "", help="host:port of a statsd server that gets what is done and the verdicts"
+    )
+    statsd_prefix: str = option("seism", help="what the names there begin with")
     mix: tuple[Mixed, ...] = option(
         (), help="what is done; default: the file's perturbations, or slow, reset and down for "
         "each backend",
@@ -497,6 +501,8 @@ class Chaos:
     def __post_init__(self) -> None:
         if len(self.hours) not in (0, 2):
             raise ConfigurationError(f"hours: {list(self.hours)} is not allowed, it must be two")
+        if self.statsd:
+            address(self.statsd, "statsd")
         _unique("mix", [mixed.name for mixed in self.mix])
 
     def open_at(self, weekday: int, hour: int) -> bool:

@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from seism.report import markdown
-from seism.report.summary import cause, reason, story, worst_cells
+from seism.report.summary import cause, place, reason, story, worst_cells
 from seism.report.text import clean
 from seism.verdict import AMBER, RED, Judgement
-from seism_middleware.frames import of_app
 
 MOST = 10
 """GitHub shows no more annotations of one kind in a step."""
@@ -21,10 +20,10 @@ MOST = 10
 def commands(judgement: Judgement, strict: bool = False) -> Iterator[str]:
     """One workflow command a line; with ``strict`` amber is an error, too."""
     told: dict[str, int] = {"error": 0, "warning": 0}
-    for kind, place, title, text in _told(judgement, strict):
+    for kind, where, title, text in _told(judgement, strict):
         told[kind] += 1
         if told[kind] <= MOST:
-            yield f"::{kind} {place}title={_property(title)}::{_data(text)}"
+            yield f"::{kind} {where}title={_property(title)}::{_data(text)}"
 
 
 def tell(judgement: Judgement, strict: bool, environ: Mapping[str, str]) -> Iterator[str]:
@@ -41,7 +40,7 @@ def tell(judgement: Judgement, strict: bool, environ: Mapping[str, str]) -> Iter
 
 
 def _told(judgement: Judgement, strict: bool) -> Iterator[tuple[str, str, str, str]]:
-    """(kind, place, title, text) of each annotation, the worst first."""
+    """(kind, where, title, text) of each annotation, the worst first."""
     if not judgement.steady.met:
         yield "error", "", "no steady state", judgement.steady.reason
     for finding in judgement.findings:
@@ -55,15 +54,15 @@ def _told(judgement: Judgement, strict: bool) -> Iterator[tuple[str, str, str, s
             text += f"\n{cause(cell.worst)}"
             text += "".join(f"\n{line}" for line in story(cell.worst))
         title = f"{cell.colour}: {cell.route} under {cell.perturbation}"
-        place = _place(cell.worst.frames) if cell.worst is not None else ""
-        yield "error" if wrong else "warning", place, title, text
+        where = _place(cell.worst.frames) if cell.worst is not None else ""
+        yield "error" if wrong else "warning", where, title, text
     for warning in judgement.warnings:
         yield "warning", "", "seism", warning
 
 
 def _place(frames: tuple[str, ...]) -> str:
     """``file=...,line=...,`` of the innermost frame of the app's own code, empty without one."""
-    found = of_app(frames)
+    found = place(frames)
     return f"file={_property(found[0])},line={found[1]}," if found else ""
 
 

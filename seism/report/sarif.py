@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 import seism
 from seism.report.summary import backend, cause, reason, story, worst_cells
+from seism.report.summary import place as app_frame
 from seism.report.text import clean
 from seism.verdict import RED, Cell, Judgement
-from seism_middleware.frames import of_app
 
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -74,7 +74,7 @@ def _result(cell: Cell, names: list[str], strict: bool) -> dict[str, Any]:
     place: dict[str, Any] = {
         "logicalLocations": [{"fullyQualifiedName": clean(cell.route), "kind": "resource"}]
     }
-    found = of_app(frames)
+    found = app_frame(frames)
     if found is not None:
         path, line = found
         place["physicalLocation"] = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from seism_middleware.frames import LONGEST, MOST, frames, of_app, shown
+from seism_middleware.frames import LONGEST, MOST, frames, shown
 from seism_middleware.logs import logged_error
 
 
@@ -36,7 +36,6 @@ def test_files_lines_and_functions_without_values() -> None:
     line = deep.__code__.co_firstlineno
     assert found[1:] == (f"{path}:{line + 2} deep", f"{path}:{line + 3} deep")
     assert "s3cret" not in json.dumps(found)
-    assert of_app(found) == (path, line + 3)
 
 
 def test_a_deep_one_keeps_its_ends() -> None:
@@ -48,7 +47,6 @@ def test_a_deep_one_keeps_its_ends() -> None:
 
 def test_none() -> None:
     assert frames(None) == ()
-    assert of_app(()) is None
 
 
 @pytest.mark.parametrize(
@@ -68,13 +66,6 @@ def test_none() -> None:
 )
 def test_paths_tell_nothing_of_the_machine(path: str, told: str) -> None:
     assert shown(path.format(cwd=Path.cwd())) == told
-
-
-def test_only_the_apps_own_frames_are_a_place() -> None:
-    library = ("site-packages/redis/client.py:559 execute", ".../python3.11/socket.py:12 recv")
-    assert of_app(library) is None
-    assert of_app(("<string>:1 <module>",)) is None
-    assert of_app(("app.py:3 main", *library)) == ("app.py", 3)
 
 
 def record(exc_info: bool) -> logging.LogRecord:
