@@ -11,6 +11,7 @@ chaostoolkit-toxiproxy's own signatures.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -93,7 +94,7 @@ class _Perturbed:
 class _Translation:
     def __init__(self, experiment: Mapping[str, Any]) -> None:
         self._experiment = experiment
-        self._configuration = experiment.get("configuration") or {}
+        self._configuration = _object(experiment.get("configuration"))
         self._notes: list[str] = []
         self._routes: dict[tuple[str, str], dict[str, Any]] = {}
         self._allow: dict[str, list[int]] = {}
@@ -104,7 +105,7 @@ class _Translation:
         self._timeout = 0.0
 
     def done(self) -> Imported:
-        hypothesis = self._experiment.get("steady-state-hypothesis") or {}
+        hypothesis = _object(self._experiment.get("steady-state-hypothesis"))
         for place, probe in self._each(hypothesis.get("probes"), "steady-state-hypothesis.probes"):
             self._probe(place, probe)
         for place, activity in self._each(self._experiment["method"], "method"):
@@ -158,7 +159,7 @@ class _Translation:
 
     def _each(self, values: Any, where: str) -> list[tuple[str, Mapping[str, Any]]]:
         found = []
-        for number, value in enumerate(values or [], 1):
+        for number, value in enumerate(values if isinstance(values, list) else [], 1):
             if isinstance(value, Mapping):
                 name = value.get("name") or value.get("ref") or ""
                 found.append((f"{where}[{number}] {name!r}", value))
@@ -167,7 +168,7 @@ class _Translation:
         return found
 
     def _paused(self, activity: Mapping[str, Any], when: str, place: str) -> None:
-        pause = (activity.get("pauses") or {}).get(when)
+        pause = _object(activity.get("pauses")).get(when)
         if pause is None:
             return
         seconds = _number(self._resolved(pause))
@@ -176,12 +177,12 @@ class _Translation:
         else:
             self._now += seconds
 
-    def _called(self, activity: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    def _called(self, activity: Mapping[str, Any]) -> tuple[str, str, Mapping[str, Any]]:
         """Module, function and arguments of a Python provider; empty for another one."""
-        provider = activity.get("provider") or {}
+        provider = _object(activity.get("provider"))
         if provider.get("type") != "python":
             return "", "", {}
-        arguments = self._resolved(provider.get("arguments") or {})
+        arguments = _object(self._resolved(provider.get("arguments")))
         return str(provider.get("module", "")), str(provider.get("func", "")), arguments
 
     def _activity(self, place: str, activity: Mapping[str, Any]) -> None:
@@ -195,21 +196,23 @@ class _Translation:
         elif activity.get("type") == "probe":
             self._probe(place, activity)
         else:
-            provider = activity.get("provider") or {}
+            provider = _object(activity.get("provider"))
             what = " ".join(filter(None, (str(provider.get("type", "")), module, name)))
             self._note(place, f"left out: Seism has no {what or 'such'} action")
 
-    def _toxic(self, place: str, name: str, given: dict[str, Any]) -> None:
+    def _toxic(self, place: str, name: str, given: Mapping[str, Any]) -> None:
         proxy, toxic = str(given.get("for_proxy", "")), str(given.get("toxic_name", ""))
         if name == "delete_toxic":
             self._over((proxy, toxic), place)
             return
         table: dict[str, Any] = {"name": toxic or "toxic", "backend": proxy}
         if name == "create_toxic":
-            table |= {"type": given.get("toxic_type"), "stream": given.get("stream", "downstream")}
-            if given.get("toxicity", 1.0) != 1.0:
-                table["toxicity"] = given["toxicity"]
-            attributes = given.get("attributes") or {}
+            type_, stream = given.get("toxic_type", ""), given.get("stream") or "downstream"
+            table |= {"type": str(type_), "stream": str(stream)}
+            toxicity = _number(given.get("toxicity", 1.0))
+            if toxicity not in (None, 1):
+                table["toxicity"] = toxicity
+            attributes = _object(given.get("attributes"))
         elif name in CREATED:
             type_, keys = CREATED[name]
             table |= {"type": type_, "stream": "downstream"}
@@ -219,12 +222,13 @@ class _Translation:
             return
         if attributes:
             table["attributes"] = {
-                key: value if (number := _number(value)) is None else number
+                key: str(value) if (number := _number(value)) is None else number
                 for key, value in attributes.items()
+                if value is not None
             }
         self._begin((proxy, toxic), table)
 
-    def _proxy(self, place: str, name: str, given: dict[str, Any]) -> None:
+    def _proxy(self, place: str, name: str, given: Mapping[str, Any]) -> None:
         proxy = str(given.get("proxy_name", ""))
         enabled = given.get("enabled")
         if name == "create_proxy":
@@ -268,7 +272,7 @@ class _Translation:
             perturbed.end = self._now
 
     def _probe(self, place: str, probe: Mapping[str, Any]) -> None:
-        provider = probe.get("provider") or {}
+        provider = _object(probe.get("provider"))
         if provider.get("type") != "http":
             module = str(provider.get("module", ""))
             why = (
@@ -278,14 +282,19 @@ class _Translation:
             )
             self._note(place, f"left out: {why}")
             return
-        url = urlsplit(str(self._resolved(provider.get("url", ""))))
+        given = str(self._resolved(provider.get("url", "")))
+        try:
+            url = urlsplit(given)
+        except ValueError as error:
+            self._note(place, f"left out: {given!r} is no address: {error}")
+            return
         method = str(provider.get("method", "GET")).upper()
         self._base(place, f"{url.scheme}://{url.netloc}")
         path = (url.path or "/") + (f"?{url.query}" if url.query else "")
         route: dict[str, Any] = {"path": path}
         if method != "GET":
             route["method"] = method
-        if headers := self._resolved(provider.get("headers") or {}):
+        if headers := _object(self._resolved(provider.get("headers"))):
             route["headers"] = {key: str(value) for key, value in headers.items()}
         if body := self._resolved(provider.get("arguments")):
             route["body"] = body if isinstance(body, str) else json.dumps(body)
@@ -299,15 +308,19 @@ class _Translation:
         if self._url in ("", url):
             self._url = url
         else:
-            self._note(place, f"only one app is asked, {self._url}: its path is kept, not {url}")
+            self._note(place, f"only {self._url} is asked, not {url}: the path is kept")
 
     def _tolerated(self, place: str, route: str, tolerance: Any) -> None:
         if tolerance is None:
             return
         statuses = tolerance if isinstance(tolerance, list) else [tolerance]
         if isinstance(tolerance, Mapping) and tolerance.get("type") == "range":
-            low, high = (tolerance.get("range") or (0, -1))[:2]
-            statuses = [each for each in (500, 502, 503, 504) if low <= each <= high]
+            bounds = tolerance.get("range")
+            low, high = bounds if isinstance(bounds, list) and len(bounds) == 2 else (0, -1)
+            statuses = [
+                each for each in (500, 502, 504)
+                if (_number(low) or 0) <= each <= (_number(high) or 0)
+            ]  # fmt: skip
         elif isinstance(tolerance, Mapping) or not all(type(s) is int for s in statuses):
             self._note(place, "its tolerance is left out: statuses are judged, not contents")
             return
@@ -343,12 +356,19 @@ class _Translation:
         self._notes.append(f"{where}: {why}")
 
 
+def _object(value: Any) -> Mapping[str, Any]:
+    """``value``, or an empty one if it is none."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
+        return None
+    if not math.isfinite(number):
         return None
     return int(number) if number == int(number) else number
 

@@ -31,12 +31,13 @@ def _table(values: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
 def _is_table(value: Any, path: tuple[str, ...]) -> bool:
     """A table of its own; what is deeper than two stands in one line."""
     if isinstance(value, Mapping):
-        return len(path) < 1
-    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
+        return not path
+    tables = isinstance(value, list) and bool(value)
+    return tables and all(isinstance(each, Mapping) for each in value)
 
 
 def _key(key: str) -> str:
-    return key if _BARE.fullmatch(key) else json.dumps(key)
+    return key if _BARE.fullmatch(key) else _string(key)
 
 
 def _value(value: Any) -> str:
@@ -45,5 +46,10 @@ def _value(value: Any) -> str:
         return f"{{ {pairs} }}" if pairs else "{}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_value, value))}]"
-    # A string of JSON is one of TOML, but for DEL, which TOML wants escaped.
-    return json.dumps(value).replace("\x7f", "\\u007f")
+    return _string(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _string(text: str) -> str:
+    """As a string of JSON, which is one of TOML but for DEL, and for halves of characters."""
+    whole = text.encode("utf-8", "replace").decode()
+    return json.dumps(whole, ensure_ascii=False).replace("\x7f", "\\u007f")

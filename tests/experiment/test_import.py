@@ -115,8 +115,8 @@ def test_what_it_becomes(seism: Seism, tmp_path: Path, ending: str) -> None:
     file.write_text(write(experiment()))
     done = seism.run("import", str(file), "--output", "seism.toml")
     assert done.code == 0, done.err
-    assert done.err == f"{file}: rollbacks[1] 'enable_proxy': enable_proxy: not needed, what is " \
-        "perturbed is always undone\n"  # fmt: skip
+    said = "not needed, what is perturbed is always undone"
+    assert done.err == f"{file}: rollbacks[1] 'enable_proxy': enable_proxy: {said}\n"
     made = load(tmp_path / "seism.toml", {})
     assert made.app is not None and made.app.url == "http://127.0.0.1:8080"
     assert made.load is not None and made.load.timeout_s == 3
@@ -157,8 +157,9 @@ def test_it_runs_as_seisms_own(seism: Seism, tmp_path: Path) -> None:
     done = seism.run("run", "--", *command)
     assert done.code == 1, done.err + done.out
     report = json.loads((tmp_path / "seism-report" / "report.json").read_text())
-    assert report["matrix"]["GET /weak"] == {"slow": "green", "silent": "red", "cache down": "red"}
-    assert report["matrix"]["GET /"]["cache down"] == "green"
+    weak = report["matrix"]["GET /weak"]
+    assert (weak["silent"], weak["cache down"]) == ("red", "red")
+    assert set(report["matrix"]["GET /"].values()) == {"green"}
 
 
 def notes(**changes: Any) -> list[str]:
@@ -176,9 +177,8 @@ def notes(**changes: Any) -> list[str]:
          "method[1] 'delete_toxic': left out: nothing of that name has begun before"),
         ([{**page("/"), "tolerance": {"type": "jsonpath", "path": "$.a"}}],
          "method[1] '/': its tolerance is left out: statuses are judged, not contents"),
-        ([page("/x", url="http://other:9/x")],
-         "method[1] '/x': only one app is asked, http://127.0.0.1:8080: its path is kept, "
-         "not http://other:9"),
+        ([page("/x", url="http://o:9/x")],
+         "method[1] '/x': only http://127.0.0.1:8080 is asked, not http://o:9: the path is kept"),
         ([{**toxic("create_timeout_toxic", for_proxy="db", toxic_name="t", timeout=1),
            "pauses": {"after": "${later}"}}],
          "method[1] 'create_timeout_toxic': the pause '${later}' is not known before it runs"),
@@ -221,7 +221,7 @@ def test_toxiproxys_configuration(seism: Seism, tmp_path: Path) -> None:
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["type", "provider", "arguments", "func", "module", "pauses", "name", "url"]),
+        st.sampled_from(["type", "provider", "arguments", "module", "pauses", "name", "url"]),
         inner, max_size=4),
     max_leaves=12,
 )  # fmt: skip
@@ -237,15 +237,16 @@ def test_any_experiment_is_translated_or_refused(method: list[Any], configuratio
     tomllib.loads(toml.write(made.document))
 
 
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 VALUES = st.recursive(
     st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    | TEXT,
     lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), inner, max_size=3),
+    | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=10,
 )  # fmt: skip
 
 
-@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), VALUES))
+@given(st.dictionaries(TEXT, VALUES))
 def test_what_is_written_as_toml_is_read_back(document: dict[str, Any]) -> None:
     assert tomllib.loads(toml.write(document)) == document
