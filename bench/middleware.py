@@ -15,8 +15,10 @@ import http.client
 import json
 import os
 import platform
+import resource
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -41,7 +43,7 @@ HEADERS = [("Content-Type", "text/plain"), ("Content-Length", str(len(BODY)))]
 ENVIRON = {"REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": "/items/42"}
 SCOPE = {"type": "http", "method": "GET", "path": "/items/42", "headers": []}
 MICRO = 1e6
-PARTS = ("send", "request", "throughput", "memory")
+PARTS = ("import", "send", "request", "throughput", "memory")
 
 
 def wsgi_app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -308,6 +310,40 @@ def memory(app: Any, calls: int, looks: int = 20) -> list[int]:
     return seen
 
 
+IMPORTED = ("seism_middleware", "seism_middleware.wsgi", "seism_middleware.asgi")
+
+
+def importing(rounds: int) -> dict[str, Any]:
+    """CPU of an interpreter that imports the middleware, beside one that does nothing.
+
+    Both find their bytecode in a folder that a first round fills, as an installed package has
+    its own: where none may be written, it would be the compiler that is measured.
+    """
+    folder = tempfile.TemporaryDirectory()
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": folder.name}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+
+    def spent() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    def measured(program: str) -> Callable[[], float]:
+        def measure() -> float:
+            start = spent()
+            subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+            return (spent() - start) * 1e3
+
+        return measure
+
+    found = {}
+    with folder:
+        for name in IMPORTED:
+            bare, whole = measured("pass"), measured(f"import {name}")
+            bare(), whole()
+            found[f"import {name}, ms CPU of the interpreter"] = in_turns(rounds, bare, whole)
+    return found
+
+
 def machine() -> str:
     """What the figures are from."""
     model = platform.processor() or platform.machine()
@@ -347,7 +383,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("bench-observer.json"))
     options = parser.parse_args()
     wanted = options.only or PARTS
-    found = per_send(options.rounds, 5000) if "send" in wanted else {}
+    found = importing(options.rounds) if "import" in wanted else {}
+    if "send" in wanted:
+        found |= per_send(options.rounds, 5000)
     rss: list[int] = []
     with tempfile.TemporaryDirectory() as folder, sidecar(Path(folder) / "journal") as control:
         os.environ["SEISM_SIDECAR"] = f"{control.host}:{control.port}"

@@ -454,6 +454,9 @@ class Ledger:
         request = current.get()
         if request is None or request.over is not None or backend == UNNAMED:
             return
+        if request.refused is None:
+            request.refused = {}
+        request.refused[backend] = request.refused.get(backend, 0) + 1
         at = time.monotonic()
         self.refusals.append((at, backend, request))
         for told in list(self.on_refusal):

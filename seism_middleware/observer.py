@@ -28,6 +28,7 @@ from seism_middleware.contract import (
     PerturbationBegan,
     PerturbationEnded,
     Proxies,
+    Refused,
     RequestBegun,
     RequestEnded,
     Welcome,
@@ -244,6 +245,7 @@ class Observer:
                 status=request.status,
                 body=request.body,
                 exception=request.exception,
+                frames=request.frames,
                 retry_after=request.retry_after,
                 errors=tuple(request.errors),
                 exchanges=exchanges,
@@ -284,11 +286,13 @@ class Observer:
             body=request.body,
             retry_after=request.retry_after,
             exception=request.exception,
+            frames=request.frames,
             errors=tuple(request.errors),
             exchanges=_exchanges(request),
             cpu=cpu,
             rss=self._vitals.rss(now),
             connections=len(self.ledger),
+            refused=tuple(Refused(*item) for item in (request.refused or {}).items()),
         )
 
     def _linked(self, link: Link) -> None:

@@ -68,10 +68,10 @@ def row(outcome: Outcome) -> str:
     """The cell's line in the table."""
     evidence = ", ".join(f"{name} {count}" for name, count in outcome.evidence.most_common())
     statuses = ", ".join(f"{status}: {n}" for status, n in sorted(outcome.statuses.items()))
-    client = outcome.client + " (possible only)" * (outcome.client in POSSIBLE)
+    client = f"`{outcome.client}`" + " (possible only)" * (outcome.client in POSSIBLE)
     cells = (
-        client, BACKEND[outcome.client], outcome.model, len(outcome.perturbed),
-        outcome.exact, outcome.wrong, outcome.shuffled, evidence, statuses,
+        client, f"`{BACKEND[outcome.client]}`", outcome.model,
+        len(outcome.perturbed), outcome.exact, outcome.wrong, outcome.shuffled, evidence, statuses,
     )  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
 
