@@ -106,6 +106,7 @@ class LdapBusy(LdapFault):
     """The directory has too much to do."""
 
     type: ClassVar[str] = "ldap_busy"
+    swept: ClassVar[str] = "busy"
     code: ClassVar[str] = "51"
     number: ClassVar[int] = 51
     text: ClassVar[str] = "the server is busy"
@@ -116,6 +117,7 @@ class LdapUnavailable(LdapFault):
     """The directory is shutting down, or a part of it is offline."""
 
     type: ClassVar[str] = "ldap_unavailable"
+    swept: ClassVar[str] = "unavailable"
     code: ClassVar[str] = "52"
     number: ClassVar[int] = 52
     text: ClassVar[str] = "the server is shutting down"

@@ -150,6 +150,7 @@ class MySQLDeadlock(MySQLError):
     """The transaction is the one that a deadlock is resolved with: all of it is rolled back."""
 
     type: ClassVar[str] = "mysql_deadlock"
+    swept: ClassVar[str] = "1213"
     code: ClassVar[str] = "1213"
     state: ClassVar[str] = "40001"
     text: ClassVar[str] = "Deadlock found when trying to get lock; try restarting transaction"
@@ -264,6 +265,7 @@ class MySQLShutdown(MySQLEnd):
     """
 
     type: ClassVar[str] = "mysql_shutdown"
+    swept: ClassVar[str] = "1053"
     code: ClassVar[str] = "1053"
     state: ClassVar[str] = "08S01"
     text: ClassVar[str] = "Server shutdown in progress"
