@@ -52,7 +52,7 @@ def test_tls_that_can_not_be_negotiated_is_found_before_anything_runs(tmp_path: 
     file = tmp_path / "seism.toml"
     tls = 'tls = { certificate = "a.pem", negotiated = true }'
     file.write_text(CONFIG.replace('protocol = "redis"', f'protocol = "redis"\n{tls}'))
-    with pytest.raises(ConfigurationError, match="backend 'cache': tls.negotiated: .* redis is"):
+    with pytest.raises(ConfigurationError, match=r"backend 'cache': tls\.negotiated: .* redis is"):
         load(file)
 
 
