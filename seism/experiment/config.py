@@ -44,6 +44,7 @@ from seism.model import (
 from seism.options import build, nearest, option
 from seism.protocols.fault import Fault
 from seism.proxy.exchanges import exchanges
+from seism.proxy.upgrade import check
 from seism.rules import Rules
 from seism.toxics.base import Toxic
 
@@ -558,7 +559,7 @@ class Experiment:
             where = f"backend {backend.name!r}"
             address(backend.upstream, f"{where}: upstream")
             address(backend.listen, f"{where}: listen")
-            known.protocol(backend.protocol, where)
+            check(backend.proxy(), known.protocol(backend.protocol, where), where)
             _check_toxics(where, backend.toxic, backend.protocol, known)
         for toxic in self.sweep.toxic:
             where = f"sweep: toxic {toxic.name!r}"
