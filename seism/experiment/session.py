@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from seism.client import Control
 from seism.errors import ConfigurationError, NotReady, SeismError, Unavailable
 from seism.experiment import rewrite
-from seism.experiment.config import REQUESTS, App, Experiment, Load, fill, toxic_of
+from seism.experiment.config import REQUESTS, App, Experiment, Load, Planned, fill, toxic_of
 from seism.experiment.driver import LoadDriver
 from seism.experiment.limit import Guarded
 from seism.experiment.locust import STOP_SECONDS, LocustDriver
@@ -214,26 +214,35 @@ class Session:
     @contextmanager
     def perturbed(self, step: Step) -> Iterator[None]:
         """The perturbation lasts as long as the block does, whatever happens in it."""
-        self.begin(step)
+        with self._perturbed(step.planned):
+            if step.partner is None:
+                yield
+                return
+            with self._perturbed(step.partner):
+                yield
+
+    @contextmanager
+    def _perturbed(self, planned: Planned) -> Iterator[None]:
+        self.begin(planned)
         try:
             yield
         finally:
-            self.undo(step)
+            self.undo(planned)
 
-    def begin(self, step: Step) -> None:
+    def begin(self, planned: Planned) -> None:
         """Perturb, until ``undo``; the lease would undo it, too."""
         self.guarded.perturbing()
-        if step.planned.type == DOWN:
-            self.control.enable(step.planned.backend, False)
+        if planned.type == DOWN:
+            self.control.enable(planned.backend, False)
         else:
-            self.control.add_toxic(step.planned.backend, asdict(toxic_of(step.planned)))
+            self.control.add_toxic(planned.backend, asdict(toxic_of(planned)))
 
-    def undo(self, step: Step) -> None:
+    def undo(self, planned: Planned) -> None:
         """Perturb no more."""
-        if step.planned.type == DOWN:
-            self.control.enable(step.planned.backend, True)
+        if planned.type == DOWN:
+            self.control.enable(planned.backend, True)
         else:
-            self.control.remove_toxic(step.planned.backend, step.toxic)
+            self.control.remove_toxic(planned.backend, planned.toxic)
 
     def _prepare_directory(self) -> None:
         """Make the directory, without the logs of an earlier run: errors quote their last line."""

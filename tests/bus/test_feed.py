@@ -8,16 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seism.bus.feed import TOPICS, Feed
-from seism.journal import ChaosStopped
+from seism.journal import ChaosStopped, ToxicChanged
 from seism.opinion import Opinion
 from seism_middleware import contract
-from seism_middleware.contract import Goodbye, Link, PerturbationEnded, RequestEnded
+from seism_middleware.contract import Goodbye, Harm, Link, PerturbationEnded, RequestEnded
 
 MAKERS = {
     "perturbations": lambda n: PerturbationEnded(f"p{n}", float(n), "passed"),
     "observations": lambda n: RequestEnded(f"r{n}", "GET", "/", float(n), 0.1, 200, "complete"),
     "links": lambda n: Link("p1", f"r{n}", "ledger", exact=True),
     "opinions": lambda n: Opinion(f"r{n}", "green"),
+    "harms": lambda n: Harm("crosstalk", f"r{n}", exact=True),
+    "changes": lambda n: ToxicChanged("db", "down", float(n), "api"),
     "chaos": lambda n: ChaosStopped(float(n), "asked to"),
 }
 
@@ -83,6 +85,15 @@ def test_observations_do_not_push_perturbations_out() -> None:
     ((kept, _),) = batch.records
     assert json.loads(kept.json) == contract.to_dict(kept.record)
     assert batch.missed == {}
+
+
+def test_who_comes_late_is_told_how_much_is_gone() -> None:
+    feed = Feed("run", 2)
+    for n in range(5):
+        feed.publish(MAKERS["observations"](n))
+    feed.publish(MAKERS["links"](1))
+    assert feed.earlier(["observations", "links"]) == {"observations": 3}
+    assert feed.earlier(["links"]) == {}
 
 
 def test_what_has_no_topic_is_not_kept() -> None:
