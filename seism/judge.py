@@ -103,6 +103,11 @@ def judge(entries: Iterable[Entry]) -> Judgement:
             broken = judged.still_broken(broken)
     flaky = steadiness.flaky(timeline, failure, broken)
     findings += steadiness.damaged(timeline, failure, broken)
+    if steady.met:
+        findings += (
+            f"after all perturbations {unmet}"
+            for unmet in steadiness.unmet(timeline.find("control"), rules)
+        )
     cells = [_not_blamed(cell, flaky.get(cell.route)) for cell in cells]
     unsure = {(c.route, c.perturbation) for c in cells if c.route in flaky and not c.worst}
     cases = [case for case in cases if (case.route, case.perturbation) not in unsure]
@@ -145,6 +150,7 @@ class _Control:
     def __init__(self, timeline: Timeline, rules: Rules, harmed: Harmed) -> None:
         self.harmed = harmed
         self.timeline = timeline
+        self.given = rules
         self.storms = Storms(timeline, rules)
         self.segment = timeline.find("steady")
         requests = self.segment.by_route() if self.segment else {}
@@ -189,7 +195,8 @@ class _Control:
             and (failed := failure(request) or self.harmed.reason(request.request))
         )
         if not bad:
-            return self._unreached()
+            unmet = next(steadiness.unmet(self.segment, self.given), "")
+            return unmet or self._unreached()
         worst, count = bad.most_common(1)[0]
         more = f", and {len(bad) - 1} more kinds of failure" if len(bad) > 1 else ""
         return f"without any perturbation {worst} ({count} times{more})"

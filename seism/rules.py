@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from seism.errors import ConfigurationError
 from seism.options import option
 
+P50_HELP = "half of the answers of a route in the control runs come within this; default: any time"
+P99_HELP = "99 of 100 answers of a route in the control runs come within this; default: any time"
+
 
 @dataclass(frozen=True, slots=True)
 class RouteRules:
@@ -23,6 +26,12 @@ class RouteRules:
     )
     retry_after: bool | None = option(None, help="a 503 must have Retry-After")
     error_log: bool | None = option(None, help="a 503 must have logged an error")
+    statuses: tuple[int, ...] = option(
+        (), help="the statuses that it has in the control runs; default: any below 500",
+        minimum=100, maximum=599,
+    )  # fmt: skip
+    p50_ms: float | None = option(None, help=P50_HELP, unit="ms", minimum=1)
+    p99_ms: float | None = option(None, help=P99_HELP, unit="ms", minimum=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +88,8 @@ class Rules:
     memory_growth_mb: float = option(
         64, help="growth of a worker's memory over one perturbation", unit="MB", minimum=1
     )
+    p50_ms: float | None = option(None, help=P50_HELP, unit="ms", minimum=1)
+    p99_ms: float | None = option(None, help=P99_HELP, unit="ms", minimum=1)
     route: dict[str, RouteRules] = option({}, help="per route: 'METHOD /pattern'")
 
     def __post_init__(self) -> None:
@@ -88,6 +99,12 @@ class Rules:
                 raise ConfigurationError(
                     f"route {name!r} is not allowed, it must be like 'GET /items/{{id}}'"
                 )
+
+    def quantiles(self, route: str) -> dict[float, float]:
+        """Share of the answers in the control runs -> seconds within which they must come."""
+        own = self.route.get(route, RouteRules())
+        limits = {0.5: own.p50_ms or self.p50_ms, 0.99: own.p99_ms or self.p99_ms}
+        return {share: ms / 1000 for share, ms in limits.items() if ms is not None}
 
     def of(self, route: str) -> Applied:
         """The rules that hold for ``route``."""

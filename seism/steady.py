@@ -6,9 +6,11 @@ perturbation, ``control`` after the last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from seism.rules import Rules
 from seism.timeline import Segment, Timeline
 from seism_middleware.contract import RequestEnded
 
@@ -62,6 +64,26 @@ def damaged(timeline: Timeline, failure: Failure, broken: Iterable[str] = ()) ->
         for route, run in sorted(_by_route(timeline.find("control")).items())
         if route not in set(broken) and _mostly(run, failure)
     ]
+
+
+def unmet(segment: Segment | None, rules: Rules) -> Iterator[str]:
+    """What of the hypothesis does not hold in a control run: statuses, quantiles of times."""
+    for route, run in sorted(_by_route(segment).items()):
+        wanted = rules.route[route].statuses if route in rules.route else ()
+        other = [each for each in run if wanted and each.status not in wanted]
+        if other:
+            yield (
+                f"{route}: {len(other)} of {len(run)} answers had another status than "
+                f"{' or '.join(map(str, wanted))}: {other[0].status}"
+            )
+        times = sorted(each.duration for each in run)
+        for share, limit in rules.quantiles(route).items():
+            took = times[max(0, math.ceil(share * len(times)) - 1)]
+            if took > limit:
+                yield (
+                    f"{route}: its p{100 * share:g} is {took * 1000:.0f} ms, "
+                    f"{limit * 1000:g} ms are allowed"
+                )
 
 
 def _mostly(run: list[RequestEnded], failure: Failure) -> bool:

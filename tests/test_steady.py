@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from seism.journal import Reached
 from seism.judge import judge
+from seism.options import build
+from seism.rules import Rules
 from seism.verdict import AMBER, GREEN, NOT_COVERED, RED, Judgement
 from tests.story import Story
 
@@ -103,3 +107,49 @@ def test_a_backend_that_is_never_reached_is_no_steady_state(sent: int, met: bool
     else:
         assert judgement.exit_code() == 3
         assert "nothing was sent to cache in the control run" in judgement.steady.reason
+
+
+def hypothesis(*, control: float = 0.01, **rules: Any) -> Judgement:
+    """/x takes 100 ms in the control run before, and ``control`` seconds in the one after."""
+    story = Story(SLOW, rules=build(Rules, rules, "rules"))
+    story.phase("steady")
+    for number in range(40):
+        story.request("GET /x", duration=0.1 if number % 4 else 0.5)
+    story.phase("during", 0)
+    story.perturb(0, story.request("GET /x"))
+    story.phase("after", 0)
+    story.requests(10, "GET /x")
+    story.phase("control")
+    for _ in range(40):
+        story.request("GET /x", duration=control)
+    return judge(story.end())
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ({"p50_ms": 50}, "GET /x: its p50 is 100 ms, 50 ms are allowed"),
+        ({"p99_ms": 400}, "GET /x: its p99 is 500 ms, 400 ms are allowed"),
+        ({"p99_ms": 600, "route": {"GET /x": {"p99_ms": 300}}}, "its p99 is 500 ms, 300 ms"),
+        (
+            {"route": {"GET /x": {"statuses": [204, 404]}}},
+            "GET /x: 40 of 40 answers had another status than 204 or 404: 200",
+        ),
+    ],
+)
+def test_a_hypothesis_that_does_not_hold_is_no_steady_state(
+    rules: dict[str, Any], said: str
+) -> None:
+    judgement = hypothesis(**rules)
+    assert said in judgement.steady.reason
+    assert judgement.exit_code() == 3
+
+
+def test_a_hypothesis_that_holds_before_and_not_after_is_red() -> None:
+    wide = {"p50_ms": 200, "p99_ms": 600, "route": {"GET /x": {"statuses": [200]}}}
+    assert hypothesis(**wide).exit_code() == 0
+    judgement = hypothesis(control=0.3, **wide)
+    assert judgement.exit_code() == 1
+    assert judgement.findings == (
+        "after all perturbations GET /x: its p50 is 300 ms, 200 ms are allowed",
+    )

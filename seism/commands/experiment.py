@@ -148,6 +148,10 @@ def sweep(
     from seism.report.progress import Progress
 
     experiment = load(file)
+    if experiment.load is not None and experiment.load.locust is not None:
+        raise ConfigurationError(
+            f"{file}: a sweep sends its own requests: [[load.route]] is needed"
+        )
     known = [toxic.name for toxic in experiment.swept()]
     for name in without:
         if name not in known:

@@ -125,6 +125,13 @@ def test_what_it_cannot_start_is_one_line(seism: Seism, tmp_path: Path) -> None:
     assert "Locust ended with exit code" in done.line()
 
 
+def test_a_sweep_needs_routes(seism: Seism) -> None:
+    driven(seism)
+    done = seism.run("sweep")
+    assert done.code == 2
+    assert done.line().endswith("a sweep sends its own requests: [[load.route]] is needed")
+
+
 @pytest.mark.parametrize(
     ("load", "more", "said"),
     [

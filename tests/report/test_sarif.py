@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,11 +77,3 @@ def test_levels_and_the_state_of_the_run() -> None:
     (invocation,) = run_of(known.unsteady())["invocations"]
     assert invocation["executionSuccessful"] is False
     assert "no steady state" in invocation["toolExecutionNotifications"][0]["message"]["text"]
-
-
-def test_no_absolute_path(tmp_path: Path) -> None:
-    assert str(tmp_path) not in render(known.mixed())
-    for result in run_of(known.mixed())["results"]:
-        for place in result["locations"]:
-            uri = place.get("physicalLocation", {}).get("artifactLocation", {}).get("uri", "")
-            assert not uri.startswith("/")
