@@ -12,7 +12,7 @@ NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get
 PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123]\.'); do \
 	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
-.PHONY: help demo test soak fuzz lint tox bench bench-observer bench-codecs bench-dashboard cpython matrix screenshots clean
+.PHONY: help demo test docs soak fuzz lint tox bench bench-observer bench-away bench-codecs bench-dashboard cpython matrix screenshots clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -30,7 +30,12 @@ $(VENV)/.demo: pyproject.toml setup.py seism/proxy/_pump.pyx | $(BIN)/python
 $(VENV)/.test: pyproject.toml setup.py seism/proxy/_pump.pyx | $(BIN)/python
 	@echo "Installing into $(VENV), which takes a minute the first time"
 	@$(PIP) install --editable '.[test,lint]'
-	@touch $(VENV)/.demo $@
+	@touch $(VENV)/.demo $(VENV)/.docs $@
+
+$(VENV)/.docs: pyproject.toml setup.py seism/proxy/_pump.pyx | $(BIN)/python
+	@echo "Installing into $(VENV), which takes a minute the first time"
+	@$(PIP) install --editable '.[docs]'
+	@touch $@
 
 # After the Debian packages: some of the matrix's clients are compiled. A client that cannot be
 # had is left to its tests to report.
@@ -46,6 +51,14 @@ test: $(VENV)/.test $(VENV)/.matrix ## the whole test suite (ARGS="-k ledger")
 	@$(BIN)/python -m tests.debian
 	@$(BIN)/python -m tests.native
 	$(BIN)/python -m pytest $(ARGS)
+
+DOCS ?= build/docs
+SPHINX = $(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -d $(DOCS)/doctrees
+
+docs: $(VENV)/.docs ## the manual in build/docs: html/, and seism.pdf, about 30 s
+	$(SPHINX) -b html docs $(DOCS)/html
+	$(SPHINX) -b singlehtml -D html_theme=basic -D html_permalinks=0 docs $(DOCS)/single
+	$(BIN)/python docs/pdf.py $(DOCS)/single/index.html $(DOCS)/seism.pdf
 
 soak: $(VENV)/.test ## every toxic at random under load, 10 minutes (SEISM_SOAK_SECONDS=3600 SEISM_SOAK_SEED=2)
 	SEISM_SOAK_SECONDS=$${SEISM_SOAK_SECONDS:-600} $(BIN)/python -m pytest -s tests/soak $(ARGS)
@@ -67,16 +80,18 @@ tox: $(VENV)/.test ## the suite on each Python of 3.11-3.13 that is there (ARGS=
 ROUNDS ?= $(if $(QUICK),1,5)
 SECONDS ?= $(if $(QUICK),0.3,0.5)
 
-bench: $(VENV)/.demo ## the proxies beside direct, HAProxy and others, under 5 minutes (QUICK=1: under one)
+bench: $(VENV)/.demo ## the proxies beside direct, HAProxy and others, then bench-codecs, about 6 minutes (QUICK=1: 1)
 	@$(BIN)/python -m bench.run --rounds $(ROUNDS) --seconds $(SECONDS) $(ARGS)
+	@$(if $(ARGS),,echo; $(MAKE) --no-print-directory bench-codecs)
 
-bench-codecs: $(VENV)/.demo ## redis-benchmark and pgbench with a protocol tracked and armed, about 1 min
-	@$(BIN)/python -m bench.codecs --rounds $(ROUNDS) $(ARGS)
-	@$(BIN)/python -m bench.exchanges --rounds $(if $(QUICK),1,3)
-	@$(BIN)/python -m bench.statements --rounds $(if $(QUICK),1,3)
+bench-codecs: $(VENV)/.demo ## redis-benchmark and pgbench with a protocol tracked and armed, about 90 s
+	@$(BIN)/python -m bench.codecs --rounds $(if $(QUICK),1,3) $(ARGS)
 
-bench-observer: $(VENV)/.test ## what the middleware costs, about 3 min (ARGS="--calls 10000000")
+bench-observer: $(VENV)/.test ## what the middleware costs, about 3 min (ARGS="--only memory --calls 10000000")
 	$(BIN)/python -m bench.middleware $(ARGS)
+
+bench-away: $(VENV)/.test ## what a stopped, slow or killed sidecar costs, about 2 min (ARGS="--requests 5000")
+	$(BIN)/python -m bench.away $(ARGS)
 
 bench-dashboard: $(VENV)/.test ## the page with 100,000 requests in Chromium, about 20 s
 	$(BIN)/python -m bench.dashboard $(ARGS)

@@ -1,4 +1,4 @@
-"""Writes docs/reference.md, docs/protocols.md and the JSON schema of seism.toml:
+"""Writes docs/reference.md, protocols.md, commands.md, api.md and the JSON schema of seism.toml:
 ``python docs/generate.py``.
 
 The declarations in the code are what they are made from, and, for what clients make of each
@@ -13,12 +13,17 @@ import inspect
 import json
 import re
 import sys
+import tempfile
 import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from seism import errors, journal, registry
+from of_commands import commands
+from of_sidecar import api, asked, metrics
+
+from seism import cli, errors, journal, registry, signals
+from seism.control.statsd import COUNTERS
 from seism.experiment import schema
 from seism.experiment.config import (
     Action,
@@ -27,9 +32,12 @@ from seism.experiment.config import (
     Chaos,
     Experiment,
     Front,
+    Limits,
     Load,
+    Locust,
     Mixed,
     Planned,
+    Random,
     Route,
     Sweep,
     SweptToxic,
@@ -38,6 +46,7 @@ from seism.model import ClientTls, Match, ServerTls, ToxicSpec, Which
 from seism.options import Described, describe
 from seism.protocols.fault import Fault
 from seism.rules import RouteRules, Rules
+from seism_middleware import signals as app_signals
 from seism_middleware.metrics import METRICS
 from seism_middleware.settings import Settings, help_texts
 
@@ -52,9 +61,13 @@ TABLES = (
     ("backend.tls", ServerTls),
     ("backend.upstream_tls", ClientTls),
     ("[load]", Load),
+    ("[load.locust]", Locust),
     ("[[load.route]]", Route),
     ("load.route.action", Action),
     ("[[perturbation]]", Planned),
+    ("[random]", Random),
+    ("[[random.mix]]", Mixed),
+    ("[limits]", Limits),
     ("[chaos]", Chaos),
     ("[[chaos.mix]]", Mixed),
     ("[sweep]", Sweep),
@@ -64,8 +77,8 @@ TABLES = (
 )
 
 
-def reference() -> str:
-    """The whole page."""
+def reference(prometheus: str) -> str:
+    """The whole page; ``prometheus`` is what a sidecar answers at ``/metrics``."""
     lines = [
         "# Reference",
         "",
@@ -87,12 +100,34 @@ def reference() -> str:
     lines += ["", "### StatsD", "", "Below `statsd_prefix` (`seism`):", ""]
     lines += ["| metric | type | what |", "|---|---|---|"]
     lines += [f"| `{each.name}` | {each.type} | {each.help} |" for each in METRICS]
+    lines += ["", "### Signals of the app", "", first_paragraphs(app_signals.__doc__), ""]
+    lines += [f"- `{name}`: {text}" for name, text in app_signals.DECLARED.items()]
+    lines += [
+        "",
+        "Of standing chaos, by `seism serve` below its own `statsd_prefix`, all counters:",
+    ]
+    lines += ["", "| metric | what |", "|---|---|"]
+    lines += [f"| `{name}` | {what} |" for name, what in COUNTERS]
     lines += ["", "## Toxics", "", "### Every toxic", "", summary(ToxicSpec), ""]
     lines += [*options(ToxicSpec), "", "### `match`", "", summary(Match), "", *options(Match), ""]
     lines += ["### `exchange`", "", summary(Which), "", *options(Which), ""]
     for name, toxic in sorted(registry.load().toxics.items()):
         lines += [f"### `{name}`", "", summary(toxic), "", *options(toxic), ""]
-    lines += ["## Exit codes and errors", "", "```", *errors_table(), "```", ""]
+    lines += ["## Exit codes and errors", "", inspect.cleandoc(cli.__doc__ or "").split("\n\n")[2]]
+    lines += ["", "```text", *errors_table(), "```", ""]
+    lines += [
+        "## Metrics",
+        "",
+        "What `GET /metrics` of a sidecar answers, in Prometheus' format:",
+        "",
+    ]
+    lines += [*metrics(prometheus), "", "## Signals", "", first_paragraphs(signals.__doc__), ""]
+    lines += [
+        f"- `{name}`: {inspect.getdoc(signal)}"
+        for name, signal in vars(signals).items()
+        if signal in signals.BY_KIND.values()
+    ]
+    lines += [""]
     lines += ["## Journal", "", first_paragraphs(journal.__doc__), ""]
     for kind, record in sorted(journal.KINDS.items()):
         lines += [f"### `{kind}`", "", summary(record), "", *fields(record), ""]
@@ -110,7 +145,7 @@ def protocols() -> str:
         "",
     ]
     for name, codec in sorted(registry.load().protocols.items()):
-        lines += [f"## {name}", ""]
+        lines += [f"## `{name}`", ""]
         lines += [inspect.cleandoc(sys.modules[codec.__module__].__doc__ or ""), ""]
         lines += ["Conditions of `exchange`, beside those of every protocol:", ""]
         lines += [f"- `{key}`: {text}" for key, text in codec.matches.items()]
@@ -196,8 +231,12 @@ def errors_table() -> list[str]:
 
 
 def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        document, prometheus = asked(Path(folder))
     made = {
-        FOLDER / "reference.md": reference(),
+        FOLDER / "reference.md": reference(prometheus),
+        FOLDER / "api.md": api(document),
+        FOLDER / "commands.md": commands(),
         FOLDER / "protocols.md": protocols(),
         schema.FILE: json.dumps(schema.document(), indent=2, sort_keys=True) + "\n",
     }

@@ -3,12 +3,12 @@
 ::
 
     SeismError                HTTP 500  exit 4
-    ├── ConfigurationError    HTTP 400  exit 2  what a user gave is wrong: file, option, attribute
+    ├── ConfigurationError    HTTP 400  exit 2  what a user gave is wrong
     ├── NotFound              HTTP 404  exit 2  no such proxy, toxic, connection
     ├── Conflict              HTTP 409  exit 2  the name or the address is taken
-    ├── Unavailable           HTTP 500  exit 2  the machine says no: an address cannot be bound
-    ├── NotReady              HTTP 503  exit 3  the steady state is not there before the start
-    └── ProtocolError         HTTP 502  exit 4  bytes of a peer that are not what they should be
+    ├── Unavailable           HTTP 500  exit 2  the machine says no, or nobody answers
+    ├── NotReady              HTTP 503  exit 3  no steady state before the start
+    └── ProtocolError         HTTP 502  exit 4  a peer's bytes are not as they should be
 
 Each class carries the HTTP status that the control API answers with and the exit code
 of a command that ends with it. An injected fault is never a SeismError.

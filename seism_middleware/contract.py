@@ -116,6 +116,8 @@ class Welcome:
     a goodbye, the sidecar takes the records with numbers that it has not seen from there."""
     ring_key: str = ""
     """What the file holds if it is the right one; empty without one."""
+    sidecar: str = ""
+    """Whose ids the perturbations have: another sidecar begins to count anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,11 @@ class RequestBegun:
     """As far as it is known before the app runs: the path without what looks like an id."""
 
 
+LIBRARIES = ("site-packages", "dist-packages")
+ELSEWHERE = "..."
+"""How the path of a frame begins that is not in the app's folder."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedError:
     """One log record of level ERROR or above made while the request ran.
@@ -154,6 +161,9 @@ class LoggedError:
     """The proxies whose name or address a reader of the record would find in it."""
     credentials: bool = False
     """Whether the record held what looks like a password or a token."""
+    frames: tuple[str, ...] = ()
+    """Of the exception, or else of the call that logged: ``app/views.py:41 checkout`` each,
+    outermost first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +176,14 @@ class Exchanges:
     sends: int
     sent: int
     """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """How often one request failed to connect to a backend."""
+
+    backend: str
+    times: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +210,8 @@ class RequestEnded:
     """Whether the response had a Retry-After header."""
     exception: str = ""
     """Dotted name of the type of an exception that left the app."""
+    frames: tuple[str, ...] = ()
+    """Where it came from: ``app/views.py:41 checkout`` each, outermost first."""
     errors: tuple[LoggedError, ...] = ()
     exchanges: tuple[Exchanges, ...] = ()
     cpu: float | None = None
@@ -201,6 +221,7 @@ class RequestEnded:
     """Bytes, of the whole worker, sampled."""
     connections: int | None = None
     """Open connections of this worker to proxied backends."""
+    refused: tuple[Refused, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,6 +451,7 @@ _NESTED: dict[tuple[type[Any], str], tuple[type[Any], bool]] = {
     (PerturbationBegan, "exchange"): (PerturbedExchange, False),
     (RequestEnded, "errors"): (LoggedError, True),
     (RequestEnded, "exchanges"): (Exchanges, True),
+    (RequestEnded, "refused"): (Refused, True),
     (Census, "connections"): (OpenConnection, True),
 }
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.pages import PAGES, name
 from tests.processes import ROOT
-
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
 
 def test_the_reference_is_up_to_date() -> None:
@@ -25,7 +24,7 @@ def test_the_reference_is_up_to_date() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)#]+)", text)

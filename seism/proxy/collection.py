@@ -19,6 +19,7 @@ from seism.proxy.perturbation import Account, Emit
 from seism.proxy.proxy import Proxy, Route
 from seism.proxy.relay import Relay
 from seism.proxy.rule import Rule
+from seism.proxy.upgrade import check
 from seism.registry import Registry, load
 from seism.rng import Seed
 from seism_middleware.contract import Proxied
@@ -109,7 +110,7 @@ class Collection:
         """
         self._refuse_taken(spec.name)
         rules = self._rules(spec, toxics)
-        route = Route.of(spec)
+        route = self._route(spec)
         self._refuse_taken(spec.name)
         proxy = self._make(spec, route, rules)
         self._tell()
@@ -133,8 +134,9 @@ class Collection:
         Raises NotFound, ConfigurationError, Unavailable; the proxy is as before then.
         """
         proxy = self.get(name)
-        codec = self.registry.protocol(protocol or "", f"proxy {name}")
         was = proxy.spec
+        wanted = was.protocol if protocol is None else protocol
+        codec = self.registry.protocol(wanted, f"proxy {name}")
         spec = replace(
             was,
             listen=listen or was.listen,
@@ -142,13 +144,14 @@ class Collection:
             tls=tls or was.tls,
             upstream_tls=upstream_tls or was.upstream_tls,
         )
+        check(spec, codec, f"proxy {name}")
         if not proxy.same_route(spec):
-            route = Route.of(spec)
+            route = Route.of(spec, codec)
             proxy = self.get(name)
             proxy.reroute(route)
         if refused is not None:
             proxy.refused = refused
-        if protocol is not None and codec is not proxy.protocol:
+        if codec is not proxy.protocol:
             for rule in proxy.rules:
                 if rule.per_exchange:
                     raise ConfigurationError(
@@ -204,7 +207,7 @@ class Collection:
         for name in names:
             if names.count(name) > 1:
                 raise Conflict(f"proxy already exists: {name} is given {names.count(name)} times")
-        ready = [(spec, self._rules(spec, toxics), Route.of(spec)) for spec, toxics in entries]
+        ready = [(spec, self._rules(spec, toxics), self._route(spec)) for spec, toxics in entries]
         done: list[Proxy] = []
         try:
             for spec, rules, route in ready:
@@ -289,6 +292,9 @@ class Collection:
                 raise ConfigurationError(f"{where}: there are two toxics of that name")
             rules.append(rule)
         return tuple(rules)
+
+    def _route(self, spec: ProxySpec) -> Route:
+        return Route.of(spec, self.registry.protocol(spec.protocol, f"proxy {spec.name}"))
 
     def _make(self, spec: ProxySpec, route: Route, rules: Sequence[Rule]) -> Proxy:
         protocol = self.registry.protocol(spec.protocol, f"proxy {spec.name}")
