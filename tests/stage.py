@@ -73,9 +73,13 @@ def staged(journal: Path) -> Iterator[Stage]:
         )["listen"]
         with app("wsgi", "tests.experiment.small_app", control, CACHE=cache) as (port, _):
             stage = Stage(control, port, journal)
-            # A worker's first request can come before it knows the proxies.
-            assert stage.get("/") == 200
-            until(lambda: stage.seen == 1)
-            assert stage.get("/") == 200
-            until(lambda: b'"exchanges"' in journal.read_bytes())
+
+            def followed() -> bool:
+                """Whether the worker knows the proxies: its first requests can come before."""
+                seen = stage.seen
+                assert stage.get("/") == 200
+                until(lambda: stage.seen > seen)
+                return b'"exchanges"' in journal.read_bytes()
+
+            until(followed)
             yield stage

@@ -72,7 +72,9 @@ def report(
     try:
         paths = write(judgement, directory, strict=strict)
         paths[TIMELINE] = directory / TIMELINE
-        page = render(read(journal), judgement, headline(judgement))
+        # Without a plan nothing was to be judged: the page says what it thinks of the requests.
+        said = headline(judgement) if judgement.plan else ""
+        page = render(read(journal), judgement, said)
         paths[TIMELINE].write_text(page, encoding="utf-8")
         for line in github.tell(judgement, strict, os.environ):
             click.echo(line)

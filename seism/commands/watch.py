@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seism.commands.option import sidecar
-from seism.errors import SeismError
+from seism.errors import NotFound, SeismError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -137,6 +137,8 @@ def _picture(client: Client, console: Console, reader: _Reader, pressed: Callabl
 
 def _undo(client: Client) -> str:
     try:
+        with contextlib.suppress(NotFound):  # it has no standing chaos, which would begin anew
+            client.call("DELETE", "/seism/chaos")
         client.reset()
     except SeismError as error:
         return f"not undone: {error}"

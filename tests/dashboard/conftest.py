@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from tests import npm
 from tests.browser import browser
 from tests.stage import Stage, staged
 
@@ -16,6 +17,13 @@ from tests.stage import Stage, staged
 def stage(tmp_path: Path) -> Iterator[Stage]:
     with staged(tmp_path / "journal.jsonl") as stage:
         yield stage
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script that finds faults of accessibility."""
+    modules = npm.install(tmp_path_factory.mktemp("axe"), "axe-core@4.10.3")
+    return (modules / "axe-core" / "axe.min.js").read_text()
 
 
 @pytest.fixture(scope="module")

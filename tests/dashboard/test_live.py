@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -304,6 +305,23 @@ def test_no_value_and_no_credential_is_shown(stage: Stage, chromium: Browser) ->
         )
     assert "GET /weak" in everything
     assert not [each for each in secrets if each in everything]
+
+
+def test_a_session_of_serve_can_be_looked_at_again(
+    stage: Stage, chromium: Browser, tmp_path: Path
+) -> None:
+    with stage.toxic("reset_peer", timeout=0):
+        assert stage.get("/weak") == 500
+    stage.journalled(stage.seen)
+    until(lambda: stage.journal.read_text().count('"toxic.changed"') == 2)
+    command = [sys.executable, "-m", "seism", "report", str(stage.journal)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 3, done.stderr  # no control phase: no verdict over the run
+    with page(chromium, (stage.journal.parent / "timeline.html").as_uri()) as opened:
+        expect(opened.locator("#verdict")).to_have_text("✗ does not survive: 1 red")
+        expect(opened.locator("#detail")).to_contain_text("hit by reset_peer on cache")
+        seen = "[...Seism.page.model.rules.get('cache')].map((rule) => [rule.type, rule.by])"
+        assert opened.evaluate(seen) == [["reset_peer", "api"]]
 
 
 def test_dark_or_light_by_the_button(control: Control, chromium: Browser) -> None:

@@ -27,6 +27,8 @@ def folder(otherwise: Path) -> Path:
 
 def test_screenshots(stage: Stage, chromium: Browser, tmp_path: Path) -> None:
     pictures = folder(tmp_path)
+    # Somebody who looks at them wants to see a while.
+    scale = 1.0 if FOLDER in os.environ else 0.3
     over = threading.Event()
 
     def load() -> None:
@@ -38,13 +40,13 @@ def test_screenshots(stage: Stage, chromium: Browser, tmp_path: Path) -> None:
     loading.start()
     try:
         with page(chromium, stage.url) as opened:
-            opened.wait_for_timeout(1500)
+            opened.wait_for_timeout(1500 * scale)
             with stage.toxic("latency", latency=150):
-                opened.wait_for_timeout(2500)
-            opened.wait_for_timeout(1500)
+                opened.wait_for_timeout(2500 * scale)
+            opened.wait_for_timeout(1500 * scale)
             with stage.toxic("reset_peer", timeout=0):
-                opened.wait_for_timeout(1500)
-            opened.wait_for_timeout(2500)
+                opened.wait_for_timeout(1500 * scale)
+            opened.wait_for_timeout(2500 * scale)
             opened.screenshot(path=pictures / "live.png")
             opened.locator("#list button.red").first.click()
             opened.evaluate("scrollTo(0, 0)")

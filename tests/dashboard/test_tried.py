@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests import npm
 from tests.browser import PACKAGE, page
+from tests.dashboard.test_page import serious
 from tests.dashboard.test_screenshots import folder
 from tests.test_cli import Seism, cache, seism
 
@@ -34,14 +34,11 @@ type = "down"
 """
 
 
-def test_the_matrix_of_a_sweep(
-    seism: Seism, tmp_path: Path, chromium: Browser, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_the_matrix_of_a_sweep(seism: Seism, tmp_path: Path, chromium: Browser, axe: str) -> None:
     seism.experiment("/", "/weak", "/mute", "/idle", more=SWEEP)
     done = seism.run("sweep", "--without", "slow")
     assert done.code == 1, done.err
     reports = tmp_path / "seism-report"
-    axe = npm.install(tmp_path_factory.mktemp("axe"), "axe-core@4.10.3")
     verdicts = json.loads((reports / "report.json").read_text())["matrix"]
     with page(chromium, (reports / "timeline.html").as_uri()) as opened:
         expect(opened.locator("#verdict")).to_contain_text("Red: 1 of 4 routes breaks")
@@ -68,6 +65,4 @@ def test_the_matrix_of_a_sweep(
         opened.screenshot(path=folder(tmp_path) / "sweep.png")
         opened.locator('#tried .cell[data-cell="cache slow #1"]').first.click()
         expect(detail).to_contain_text("GET / under cache slow #1not covered")
-        opened.evaluate((axe / "axe-core" / "axe.min.js").read_text())
-        found = opened.evaluate("async () => (await axe.run()).violations")
-    assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
+        assert serious(opened, axe) == []

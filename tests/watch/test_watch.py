@@ -16,6 +16,7 @@ from tests.ports import free_port
 from tests.processes import app, process, sidecar, until
 from tests.stage import Stage, staged
 from tests.terminal import Terminal, terminal
+from tests.test_chaos import FILE as CHAOS
 
 
 @pytest.fixture
@@ -80,6 +81,17 @@ def test_undo_everything_and_stand_still(stage: Stage) -> None:
         before = seen.screen.display[0]
         seen.press("-")
         until(lambda: seen.look()[0].split()[-2:] != before.split()[-2:])
+
+
+def test_undo_everything_stops_standing_chaos(tmp_path: Path) -> None:
+    file = tmp_path / "seism.toml"
+    file.write_text(CHAOS.format(cache="127.0.0.1:9", budget=100))
+    with sidecar(tmp_path / "journal.jsonl", "--config", str(file)) as control:
+        with terminal(*watching(control)) as seen:
+            seen.until("live")
+            seen.press("k")
+            seen.until("everything was undone")
+        assert control.call("GET", "/seism/chaos")["running"] is False
 
 
 def test_it_waits_for_a_sidecar_that_went_away(tmp_path: Path) -> None:

@@ -48,11 +48,14 @@
       drawn = model.version;
     }
     if (at - slowAt > 250 && (moved || model.version !== slow || (view.live && offset !== null))) {
-      charts.draw();
-      if (model.version !== slow) tables();
-      slow = model.version;
       slowAt = at;
       moved = false;
+      // A task of its own, so that none is long.
+      setTimeout(() => {
+        charts.draw();
+        if (model.version !== slow) tables();
+        slow = model.version;
+      });
     }
     requestAnimationFrame(frame);
   };
