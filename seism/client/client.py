@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
+from urllib.parse import urlencode
 
 from seism.client.control import Control
 from seism.client.events import Feed
@@ -115,3 +116,21 @@ class Client(Control):
         sidecar could not keep that long, the feed counts as ``missed`` or ``lost``.
         """
         return Feed(self, timeout=timeout, after=after, patience=patience)
+
+    def events(
+        self,
+        topics: Iterable[str],
+        *,
+        since: str = "now",
+        timeout: float | None = None,
+        after: str = "",
+        patience: float = 10,
+    ) -> Feed:
+        """All records of some topics (``perturbations``, ``observations``, ``links``,
+        ``opinions``, ``harms``, ``changes``), to be read with ``next_values``; the rest is as
+        for ``perturbations``.
+
+        ``since``: ``now``, or ``start`` for what the sidecar still has as well.
+        """
+        query = urlencode({"topics": ",".join(topics), "since": since})
+        return Feed(self, timeout=timeout, after=after, patience=patience, query=query)

@@ -100,19 +100,28 @@ class Parser:
 
 
 class Feed:
-    """The sidecar's perturbations, as an iterator. Connected from its making on.
+    """The sidecar's records, as an iterator. Connected from its making on.
 
     Close it, or use it in a ``with`` block. One thread at a time may iterate; another
     may close it, which ends the iteration.
     """
 
     def __init__(
-        self, control: Control, *, timeout: float | None, after: str, patience: float
+        self,
+        control: Control,
+        *,
+        timeout: float | None,
+        after: str,
+        patience: float,
+        query: str = "",
     ) -> None:
-        """``Client.perturbations`` makes one. Raises Unavailable if the sidecar is away."""
+        """``Client.perturbations`` and ``Client.events`` make one. Raises Unavailable if the
+        sidecar is away.
+        """
         self._control = control
         self._timeout = timeout
         self._patience = patience
+        self._path = f"{EVENTS_PATH}?{query}" if query else EVENTS_PATH
         self.last_id = after
         """The id of the last event that was seen."""
         self.missed = 0
@@ -125,6 +134,11 @@ class Feed:
         self._socket: socket.socket | None = None
         self._response: http.client.HTTPResponse | None = None
         self._connect()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the stream is open now; otherwise it is being connected anew, or closed."""
+        return self._socket is not None
 
     def __iter__(self) -> Self:
         return self
@@ -237,7 +251,7 @@ class Feed:
             self._control.host, self._control.port, timeout=CONNECT_SECONDS
         )
         try:
-            connection.request("GET", EVENTS_PATH, headers=headers)
+            connection.request("GET", self._path, headers=headers)
             # Kept here, as the connection forgets it where the answer ends with its close.
             sock = connection.sock
             response = connection.getresponse()

@@ -18,22 +18,26 @@ from seism import options
 from seism.bus.feed import TOPICS
 from seism.dashboard.page import ASSETS, SCRIPTS, STYLES, read
 from seism.journal import Entry, Manifest
-from seism.opinion import Opinion, opinion
+from seism.opinion import Opinion, Opinions
 from seism.rules import Rules
 from seism.verdict import Judgement
-from seism_middleware.contract import RequestEnded, to_dict
+from seism_middleware.contract import to_dict
 
 _SHOWN = frozenset().union(*TOPICS.values())
 _LINK = re.compile(r' *<link rel="stylesheet"[^>]*>\n| *<link rel="icon"[^>]*>\n')
 _SCRIPT = re.compile(r' *<script src="' + ASSETS + r"[^>]*></script>\n")
 
 
-def render(entries: Iterable[Entry], judgement: Judgement) -> str:
-    """The page of one run. Requests have the verdict's colour where it names them."""
+def render(entries: Iterable[Entry], judgement: Judgement, headline: str = "") -> str:
+    """The page of one run. Requests have the verdict's colour where it names them.
+
+    ``headline``: the verdict as one sentence; without one the page makes its own.
+    """
     found = {
         case.request: Opinion(case.request, case.colour, case.reason) for case in judgement.cases
     }
-    records = json.dumps(list(_records(entries, found)), separators=(",", ":"))
+    shown = [*_records(entries, found), *_verdict(judgement, headline)]
+    records = json.dumps(shown, separators=(",", ":"))
     scripts = [read(name) for name in SCRIPTS]
     styles = [read(name) for name in STYLES]
     policy = (
@@ -51,16 +55,27 @@ def render(entries: Iterable[Entry], judgement: Judgement) -> str:
 
 
 def _records(entries: Iterable[Entry], found: Mapping[str, Opinion]) -> Iterator[dict[str, Any]]:
-    rules = Rules()
+    opinions = Opinions(Rules())
     for entry in entries:
         record = entry.record
         if isinstance(record, Manifest) and record.rules:
-            rules = options.build(Rules, record.rules, "the manifest's rules")
+            opinions = Opinions(options.build(Rules, record.rules, "the manifest's rules"))
         if record.kind not in _SHOWN:
             continue
         yield to_dict(record)
-        if isinstance(record, RequestEnded):
-            yield to_dict(found.get(record.request) or opinion(record, rules))
+        for opinion in opinions.of(record):
+            yield to_dict(found.get(opinion.request, opinion))
+
+
+def _verdict(judgement: Judgement, headline: str) -> Iterator[dict[str, Any]]:
+    if headline:
+        yield {"kind": "verdict", "colour": judgement.colour, "headline": headline}
+    for cell in judgement.cells:
+        yield {
+            "kind": "cell", "route": cell.route, "perturbation": cell.perturbation,
+            "colour": cell.colour, "requests": cell.requests, "exact": cell.exact,
+            "reasons": cell.reasons[:3], "request": cell.worst.request if cell.worst else "",
+        }  # fmt: skip
 
 
 def _hashes(texts: Iterable[str]) -> str:

@@ -1,88 +1,21 @@
-"""A sidecar, an app behind its proxy, and a browser that looks at them."""
+"""A browser that looks at a stage."""
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
-from seism.client import Control
-from seism.journal import read
-from seism.opinion import Opinion, opinion
-from seism.rules import Rules
-from seism_middleware.contract import RequestEnded
 from tests.browser import browser
-from tests.processes import app, sidecar, until
-from tests.servers import Valkey
-
-
-@dataclass(frozen=True)
-class Stage:
-    control: Control
-    port: int
-    """The app's."""
-    journal: Path
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.control.host}:{self.control.port}/seism/"
-
-    def get(self, path: str) -> int | None:
-        """The status of the app's answer, None for none."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        with contextlib.closing(connection):
-            try:
-                connection.request("GET", path)
-                return connection.getresponse().status
-            except (OSError, http.client.HTTPException):
-                return None
-
-    @property
-    def seen(self) -> int:
-        """How many requests the sidecar has observed."""
-        return int(self.control.call("GET", "/seism/workers")["observed"])
-
-    def opinions(self) -> dict[str, Opinion]:
-        """What the journal's requests deserve, by their ids."""
-        records = (entry.record for entry in read(self.journal))
-        return {r.request: opinion(r, Rules()) for r in records if isinstance(r, RequestEnded)}
-
-    def journalled(self, count: int) -> dict[str, Opinion]:
-        """The same, once there are ``count`` of them."""
-        until(lambda: len(self.opinions()) >= count)
-        return self.opinions()
-
-    @contextlib.contextmanager
-    def toxic(self, type: str, **attributes: object) -> Iterator[None]:
-        """The cache is perturbed until the block ends."""
-        wanted = {"type": type, "name": "t", "stream": "upstream", "attributes": attributes}
-        self.control.add_toxic("cache", wanted)
-        try:
-            yield
-        finally:
-            self.control.remove_toxic("cache", "t")
+from tests.stage import Stage, staged
 
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    journal = tmp_path / "journal.jsonl"
-    with Valkey() as valkey, sidecar(journal) as control:
-        cache = control.call(
-            "POST", "/proxies", {"name": "cache", "upstream": f"127.0.0.1:{valkey.port}"}
-        )["listen"]
-        with app("wsgi", "tests.experiment.small_app", control, CACHE=cache) as (port, _):
-            stage = Stage(control, port, journal)
-            # A worker's first request can come before it knows the proxies.
-            assert stage.get("/") == 200
-            until(lambda: stage.seen == 1)
-            assert stage.get("/") == 200
-            until(lambda: b'"exchanges"' in journal.read_bytes())
-            yield stage
+    with staged(tmp_path / "journal.jsonl") as stage:
+        yield stage
 
 
 @pytest.fixture(scope="module")

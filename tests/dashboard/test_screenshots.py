@@ -13,7 +13,7 @@ from seism.dashboard.standalone import render
 from seism.journal import read
 from seism.verdict import Judgement, Steady
 from tests.browser import PACKAGE, page
-from tests.dashboard.conftest import Stage
+from tests.stage import Stage
 
 pytestmark = pytest.mark.debian(PACKAGE)
 
@@ -21,8 +21,12 @@ FOLDER = "SEISM_SCREENSHOTS"
 """Environment variable: where the pictures go."""
 
 
+def folder(otherwise: Path) -> Path:
+    return Path(os.environ.get(FOLDER, otherwise))
+
+
 def test_screenshots(stage: Stage, chromium: Browser, tmp_path: Path) -> None:
-    folder = Path(os.environ.get(FOLDER, tmp_path))
+    pictures = folder(tmp_path)
     over = threading.Event()
 
     def load() -> None:
@@ -41,14 +45,14 @@ def test_screenshots(stage: Stage, chromium: Browser, tmp_path: Path) -> None:
             with stage.toxic("reset_peer", timeout=0):
                 opened.wait_for_timeout(1500)
             opened.wait_for_timeout(2500)
-            opened.screenshot(path=folder / "live.png")
+            opened.screenshot(path=pictures / "live.png")
             opened.locator("#list button.red").first.click()
             opened.evaluate("scrollTo(0, 0)")
-            opened.screenshot(path=folder / "red.png")
+            opened.screenshot(path=pictures / "red.png")
         with page(chromium, stage.url, dark=True) as opened:
             expect(opened.locator("#list button").first).to_be_visible()
             opened.wait_for_timeout(500)
-            opened.screenshot(path=folder / "dark.png")
+            opened.screenshot(path=pictures / "dark.png")
     finally:
         over.set()
         loading.join()
@@ -58,6 +62,6 @@ def test_screenshots(stage: Stage, chromium: Browser, tmp_path: Path) -> None:
     with page(chromium, report.as_uri()) as opened:
         opened.wait_for_function("() => Seism.page.timeline.marks > 0")
         opened.wait_for_timeout(500)
-        opened.screenshot(path=folder / "report.png")
-    pictures = [folder / f"{name}.png" for name in ("live", "red", "dark", "report")]
-    assert all(picture.stat().st_size > 20_000 for picture in pictures)
+        opened.screenshot(path=pictures / "report.png")
+    for name in ("live", "red", "dark", "report"):
+        assert (pictures / f"{name}.png").stat().st_size > 20_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import socketserver
 import subprocess
@@ -17,16 +16,14 @@ import pytest
 from seism.errors import ConfigurationError
 from seism.protocols.base import Codec
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
+from tests.outside import PACKAGE, code, install
 from tests.processes import ROOT, sidecar
 from tests.protocols.conformance import Conformance, Sample
 from tests.proxy.harness import read_exactly
 
-PAGE = (ROOT / "docs" / "exchanges.md").read_text(encoding="utf-8")
-(SOURCE,) = (
-    code for code in re.findall(r"```python\n(.*?)```", PAGE, re.S) if "class Lines" in code
-)
-(ENTRY,) = re.findall(r'```toml\n(\[project\.entry-points\."seism\.protocols".*?)```', PAGE, re.S)
-_package: Any = sys.modules.setdefault("your_package", types.ModuleType("your_package"))
+SOURCE = code("exchanges.md", "class Lines")
+ENTRY = code("exchanges.md", '[project.entry-points."seism.protocols"]')
+_package: Any = sys.modules.setdefault(PACKAGE, types.ModuleType(PACKAGE))
 exec(SOURCE, _package.__dict__)
 Lines: type[Codec] = _package.Lines
 
@@ -51,12 +48,7 @@ class TestLines(Conformance):
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the package, as an installer would leave it."""
     folder = tmp_path_factory.mktemp("outside")
-    (folder / "your_package.py").write_text(SOURCE, encoding="utf-8")
-    metadata = folder / "your_package-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: your_package\nVersion: 1.0\n")
-    points = ENTRY.replace('[project.entry-points."seism.protocols"]', "[seism.protocols]")
-    (metadata / "entry_points.txt").write_text(points.replace('"', ""), encoding="utf-8")
+    install(folder, SOURCE, ENTRY)
     return folder
 
 

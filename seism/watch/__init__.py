@@ -1,0 +1,1 @@
+"""``seism watch``: the dashboard for those on ssh."""
