@@ -16,9 +16,12 @@ from pypdf import PdfReader
 from tests.docs.pages import PAGES, blocks, name
 from tests.processes import ROOT
 
-pytestmark = pytest.mark.debian(
-    "libpango-1.0-0", "libpangoft2-1.0-0", "libharfbuzz-subset0", "fonts-dejavu-core"
-)
+pytestmark = [
+    pytest.mark.debian(
+        "libpango-1.0-0", "libpangoft2-1.0-0", "libharfbuzz-subset0", "fonts-dejavu-core"
+    ),
+    pytest.mark.timeout(300),  # the first one builds the manual, which is half a minute's work
+]
 COLUMNS = 88
 
 
