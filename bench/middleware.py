@@ -43,6 +43,7 @@ HEADERS = [("Content-Type", "text/plain"), ("Content-Length", str(len(BODY)))]
 ENVIRON = {"REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": "/items/42"}
 SCOPE = {"type": "http", "method": "GET", "path": "/items/42", "headers": []}
 MICRO = 1e6
+PARTS = ("import", "send", "request", "throughput", "memory")
 
 
 def wsgi_app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -378,28 +379,39 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=2000, help="per round")
     parser.add_argument("--seconds", type=float, default=2.0, help="of load per round")
     parser.add_argument("--calls", type=int, default=200_000, help="of the memory run")
+    parser.add_argument("--only", choices=PARTS, action="append", help="may be given again")
     parser.add_argument("--json", type=Path, default=Path("bench-observer.json"))
     options = parser.parse_args()
-    found = importing(options.rounds) | per_send(options.rounds, 5000)
+    wanted = options.only or PARTS
+    found = importing(options.rounds) if "import" in wanted else {}
+    if "send" in wanted:
+        found |= per_send(options.rounds, 5000)
+    rss: list[int] = []
     with tempfile.TemporaryDirectory() as folder, sidecar(Path(folder) / "journal") as control:
         os.environ["SEISM_SIDECAR"] = f"{control.host}:{control.port}"
-        found |= per_request(options.rounds, options.requests)
-        for kind in ("wsgi", "asgi"):
+        if "request" in wanted:
+            found |= per_request(options.rounds, options.requests)
+        for kind in ("wsgi", "asgi") if "throughput" in wanted else ():
             name = f"{kind.upper()} requests/s, 16 connections"
             found[name] = throughput(kind, 5, options.seconds, control)
-        rss = memory(observed_wsgi, options.calls)
+        start = time.monotonic()
+        if "memory" in wanted:
+            rss = memory(observed_wsgi, options.calls)
+        took = time.monotonic() - start
         dropped = observed_wsgi._observer.stream.dropped if observed_wsgi._observer else 0
         for known in list(observer._observers.values()):
             known.close()
     when, where = datetime.now(UTC).isoformat(timespec="seconds"), machine()
-    print(f"{when}, {where}\n\nMedians, and the middle half of the rounds.\n")
-    print(*table(found), sep="\n")
-    flat = (rss[-1] - rss[len(rss) // 2]) / 1e6
-    print(
-        f"\n{options.calls:,} observed calls: RSS {rss[0] / 1e6:.1f} MB after the first "
-        f"twentieth, {rss[-1] / 1e6:.1f} MB at the end, {flat:+.2f} MB in the second half; "
-        f"{dropped:,} records dropped, as the loop is faster than any sidecar"
-    )
+    print(f"{when}, {where}\n")
+    if found:
+        print("Medians, and the middle half of the rounds.\n", *table(found), "", sep="\n")
+    if rss:
+        flat = (rss[-1] - rss[len(rss) // 2]) / 1e6
+        print(
+            f"{options.calls:,} observed calls in {took:.0f} s: RSS {rss[0] / 1e6:.1f} MB after "
+            f"the first twentieth, {rss[-1] / 1e6:.1f} MB at the end, {flat:+.2f} MB in the second "
+            f"half; {dropped:,} records dropped, as the loop is faster than any sidecar"
+        )
     values = {"when": when, "machine": where, "results": found, "rss": rss, "calls": options.calls}
     options.json.write_text(json.dumps(values | {"dropped": dropped}, indent=1) + "\n")
 

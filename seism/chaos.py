@@ -24,6 +24,7 @@ from seism.experiment.config import Chaos, Planned, toxic_of
 from seism.journal import ChaosJudged, ChaosStopped
 from seism.model import DOWN
 from seism.opinion import opinion
+from seism.proxy.change import CHAOS, acting
 from seism.proxy.collection import Collection
 from seism.rng import Seed
 from seism.rules import Rules
@@ -173,12 +174,13 @@ class StandingChaos:
         active = _Active(planned, self._clock.now())
         self._active.append(active)  # before the toxic: what it does at once is its own
         try:
-            if planned.type == DOWN:
-                if not self._collection.get(planned.backend).enabled:
-                    raise Conflict(f"{planned.backend} is down already")
-                self._collection.update(planned.backend, enabled=False)
-            else:
-                self._collection.add_toxic(planned.backend, toxic_of(planned))
+            with acting(CHAOS):
+                if planned.type == DOWN:
+                    if not self._collection.get(planned.backend).enabled:
+                        raise Conflict(f"{planned.backend} is down already")
+                    self._collection.update(planned.backend, enabled=False)
+                else:
+                    self._collection.add_toxic(planned.backend, toxic_of(planned))
         except SeismError as error:
             self._active.remove(active)
             logger.warning("chaos: %s: %s", planned.name, error)
@@ -193,10 +195,11 @@ class StandingChaos:
         active.over = True
         planned = active.planned
         try:
-            if planned.type == DOWN:
-                self._collection.update(planned.backend, enabled=True)
-            else:
-                self._collection.remove_toxic(planned.backend, planned.toxic)
+            with acting(CHAOS):
+                if planned.type == DOWN:
+                    self._collection.update(planned.backend, enabled=True)
+                else:
+                    self._collection.remove_toxic(planned.backend, planned.toxic)
         except NotFound:
             pass  # somebody else has undone it
         except SeismError as error:

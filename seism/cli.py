@@ -31,6 +31,7 @@ from seism.commands.experiment import (
     replay,
     reports,
     run,
+    show_sweep,
     shrink,
     sweep,
 )
@@ -171,9 +172,11 @@ def _serve(
     help="Pyramid under waitress, or FastAPI under uvicorn.",
 )  # fmt: skip
 @click.option("--app-source", type=FOLDER, help="A changed copy of the example app's folder.")
+@click.option("--sweep", is_flag=True, help="Sweep it: more weaknesses, over a minute. wsgi only.")
 def demo(
-    app: str, app_source: Path | None, seed: int | None, report_dir: Path, strict: bool, quiet: bool
-) -> int:
+    app: str, app_source: Path | None, sweep: bool, seed: int | None, report_dir: Path,
+    strict: bool, quiet: bool,
+) -> int:  # fmt: skip
     """Show the whole loop: real backends, an example app with planted weaknesses.
 
     Ends with 0 if exactly the planted weaknesses were found, else with 1.
@@ -183,12 +186,20 @@ def demo(
     from seism.demo import runner
     from seism.report.progress import Progress
 
+    if sweep and app != "wsgi":
+        raise click.UsageError("--sweep is for --app wsgi.")
     with interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
-        judgement = runner.judge(app, app_source, seed, report_dir.resolve(), progress)
-    code = show_report(judgement, report_dir / JOURNAL, report_dir, strict)
+        if sweep:
+            swept = runner.sweep(app, app_source, seed, report_dir.resolve(), progress)
+        else:
+            judgement = runner.judge(app, app_source, seed, report_dir.resolve(), progress)
+    if sweep:
+        code, judgement = show_sweep(swept, report_dir, strict), swept.collapsed()
+    else:
+        code = show_report(judgement, report_dir / JOURNAL, report_dir, strict)
     if code in (3, 4):
         return code
-    return runner.compare(app, app_source, judgement, Console())
+    return runner.compare(app, app_source, judgement, Console(), swept=sweep)
 
 
 @cli.command()

@@ -54,7 +54,7 @@ class Harmed:
     def reason(self, request: str) -> str:
         """Why ``request`` got wrong data for certain, one line; empty if it did not."""
         harm = self._of.get(request)
-        return _told(harm) if harm is not None and harm.exact else ""
+        return told(harm) if harm is not None and harm.exact else ""
 
     def link(self, request: str, records: Mapping[str, object]) -> Link | None:
         """To the perturbation, one of ``records``, that the wrong reply can be traced back to.
@@ -105,7 +105,8 @@ class Harmed:
             )
 
 
-def _told(harm: contract.Harm) -> str:
+def told(harm: contract.Harm) -> str:
+    """Why its request got wrong data, one line; of a harm that is not an abandoned reply."""
     of = f"of request {harm.other}" if harm.other else "of another user of the connection"
     if harm.what == "sentinel":
         return f"wrong data: a value came back that the app had marked as that {of}"

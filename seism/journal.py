@@ -88,6 +88,24 @@ class LoadDone:
 
 
 @dataclass(frozen=True, slots=True)
+class ToxicChanged:
+    """What perturbs a backend is another one from now on.
+
+    ``change``: ``added``, ``changed``, ``removed`` for a toxic; ``down``, ``up`` for the proxy.
+    ``by``: ``file`` (the sidecar's, at its start), ``api``, the name of the lease under which
+    it was called, or ``chaos``.
+    """
+
+    kind: ClassVar[str] = "toxic.changed"
+    proxy: str
+    change: str
+    at: float
+    by: str
+    toxic: dict[str, Any] | None = None
+    """The toxic as the API shows it."""
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseEnded:
     """A runner's lease is over. ``why``: ``released`` or ``expired``; ``undone`` are the toxics
     and outages, as ``name on proxy``, that were still there.
@@ -162,6 +180,7 @@ KINDS: dict[str, type[Any]] = contract.KINDS | {
         Phase,
         LoadDone,
         Reached,
+        ToxicChanged,
         LeaseEnded,
         ChaosJudged,
         ChaosStopped,

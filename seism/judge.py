@@ -6,9 +6,10 @@ red    no response; a truncated body; wrong data: a reply to another request's q
        or another 5xx than 503 that is not allowed; a 4xx that the control run never gave;
        after the perturbation ended and ``recover_within`` requests passed: anything that is
        not as in the control run; connections or memory that stay behind, connections that
-       are lost, requests that hang (``seism.harm``)
+       are lost, requests that hang (``seism.harm``); an action that was done twice or never
 amber  503 without Retry-After, or with a log that does not tell of it as it should
-       (``seism.manners``); slower than the deadline
+       (``seism.manners``); slower than the deadline; a retry storm, which from some size on
+       is red (``seism.storm``)
 green  everything else
 
 A cell is not covered where no perturbation touched the route (a link says so), and
@@ -30,7 +31,8 @@ from seism.journal import Entry, Phase
 from seism.model import DOWN
 from seism.opinion import failure, judged
 from seism.rules import Rules
-from seism.timeline import Segment, Timeline, build, name
+from seism.storm import Storms
+from seism.timeline import Segment, Timeline, build, load_route, name
 from seism.verdict import (
     AMBER,
     EARLIER,
@@ -58,6 +60,7 @@ from seism_middleware.contract import (
 Opinion = tuple[str, str]
 """(colour, reason) of one request."""
 FINE: Opinion = (GREEN, "")
+UNKNOWN = "unknown"
 CERTAIN = 3
 """So many requests that were hit, all of them wrong, are no coincidence."""
 
@@ -133,6 +136,7 @@ class _Control:
     def __init__(self, timeline: Timeline, rules: Rules, harmed: Harmed) -> None:
         self.harmed = harmed
         self.timeline = timeline
+        self.storms = Storms(timeline, rules)
         self.segment = timeline.find("steady")
         requests = self.segment.by_route() if self.segment else {}
         judged = [s for s in timeline.segments if s.phase.phase in ("steady", "during", "after")]
@@ -208,11 +212,14 @@ class _Step:
         self.after = after or _nothing()
         before = timeline.find("after", index - 1) if index else timeline.find("steady")
         self.before = before or _nothing()
+        # Two at the same time, in a pair of a sweep.
+        parts = [part for part in (step, step.get("partner")) if part]
+        self.parts = [(part["backend"], part["toxic"]) for part in parts]
         self.records = {
             record.perturbation: record
             for segment in (self.during, self.after)
             for record in segment.perturbations
-            if record.proxy == step["backend"] and record.toxic == step["toxic"]
+            if (record.proxy, record.toxic) in self.parts
         }
         self.pools = Pools(timeline, step, self.before, self.during, self.after)
         self._opinions = self._judge_requests()
@@ -222,10 +229,17 @@ class _Step:
     def fired(self) -> bool:
         """Whether it had an effect: on bytes, or, for a dead backend, on a connect."""
         linked = {link.perturbation for links in self.timeline.links.values() for link in links}
-        return any(
-            record.type != DOWN or record.client or record.perturbation in linked
+        had = {
+            (record.proxy, record.toxic)
             for record in self.records.values()
-        )
+            if record.type != DOWN or record.client or record.perturbation in linked
+        }
+        return had == set(self.parts)
+
+    @property
+    def _backend(self) -> str:
+        """Which one an error in the log should name; empty where there are two."""
+        return self.parts[0][0] if len(set(dict(self.parts))) == 1 else ""
 
     def cells(self, broken: Mapping[str, str]) -> list[Cell]:
         return [self._cell(route, broken.get(route)) for route in self.control.routes]
@@ -255,7 +269,7 @@ class _Step:
             for request, _, _ in self._opinions
             if (request.status or 0) >= 500 and self._exact(request)
         ]
-        return manners.told(failed, self.step["backend"], self.name)
+        return manners.told(failed, self._backend, self.name)
 
     def findings(self) -> list[str]:
         """What concerns whole workers, requests that no worker saw, or actions."""
@@ -314,7 +328,11 @@ class _Step:
         route = name(request)
         rules, deadline = self.control.rules[route], self.control.deadline[route]
         sees_logs = self.timeline.sees_logs
-        opinion = judged(request, rules, deadline, self.step["backend"], sees_logs=sees_logs)
+        opinion = judged(request, rules, deadline, self._backend, sees_logs=sees_logs)
+        for backend in {backend for backend, _ in self.parts} if self._links(request) else ():
+            storm = self.control.storms.opinion(request, backend)
+            if SEVERITY[storm[0]] > SEVERITY[opinion[0]]:
+                opinion = storm
         harm = self.control.harmed.reason(request.request)
         if opinion[0] == RED or harm:
             return RED, opinion[1] if opinion[0] == RED else harm
@@ -399,9 +417,19 @@ class _Step:
             worst = self._case(leaked[0][0], "during", (RED, reasons[0]))
         if not mine:
             return NOT_COVERED, ("no request of it was observed",), None
+        wrong = [*self._wrong_actions(route, self.during), *self._wrong_actions(route, self.after)]
+        if wrong:
+            colour, reasons = RED, [*wrong, *reasons]
+            hit = next((item[0] for item in mine if self._exact(item[0])), mine[0][0])
+            worst = self._case(hit, "during", (RED, wrong[0]))
         if colour == GREEN and not covered:
             return NOT_COVERED, ("the perturbation did not touch it",), None
         return colour, tuple(reasons), worst
+
+    def _wrong_actions(self, route: str, segment: Segment) -> list[str]:
+        actions = (segment.load.actions if segment.load else None) or {}
+        sent = load_route(route, actions)
+        return [what for key, what in _miscounted(actions[sent]) if key != UNKNOWN] if sent else []
 
     def _left_behind(self, allowed: int) -> Iterator[Harm]:
         for route, leaked in self._leaks.items():
@@ -539,13 +567,18 @@ def _actions(segment: Segment | None, when: str) -> Iterator[str]:
     """Actions that were not done exactly as often as their clients were told."""
     load = segment.load if segment else None
     for route, tally in (load.actions or {} if load else {}).items():
-        for key, what in (
-            ("twice", "were done more than once"),
-            ("lost", "were acknowledged and never done"),
-            ("unknown", "are in doubt: the app did not say how often they were done"),
-        ):
-            if tally.get(key):
-                yield f"{when} {tally[key]} of {tally['sent']} actions {route} {what}"
+        for _, what in _miscounted(tally, f"actions {route}"):
+            yield f"{when} {what}"
+
+
+def _miscounted(tally: Mapping[str, int], actions: str = "actions") -> Iterator[tuple[str, str]]:
+    for key, what in (
+        ("twice", "were done more than once"),
+        ("lost", "were acknowledged and never done"),
+        (UNKNOWN, "are in doubt: the app did not say how often they were done"),
+    ):
+        if tally.get(key):
+            yield key, f"{tally[key]} of {tally['sent']} {actions} {what}"
 
 
 def _dropped(timeline: Timeline) -> int:

@@ -66,12 +66,19 @@ def _check_path(path: str, where: str) -> None:
         )
 
 
+NEGOTIATED_HELP = (
+    "true: TLS begins where the protocol agrees on it (STARTTLS, SSLRequest, CLIENT_SSL), not at "
+    "once; needs a protocol that has that"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ServerTls:
     """What the proxy shows to clients, which speak TLS to it then."""
 
     certificate: str = option(help="PEM file: the proxy's certificate and those that lead to a CA")
     key: str = option("", help="PEM file of its private key; default: the certificate's file")
+    negotiated: bool = option(False, help=NEGOTIATED_HELP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,9 @@ class ClientTls:
     ca: str = option("", help="PEM file of the CAs to believe; default: the system's")
     name: str = option("", help="the backend's name in its certificate; default: upstream's host")
     verify: bool = option(True, help="false: believe any certificate")
+    negotiated: bool = option(
+        False, help="true: it begins when the clients' does; needs tls.negotiated, too"
+    )
 
 
 REFUSED = ("reset", "close", "refuse")

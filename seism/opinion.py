@@ -6,14 +6,18 @@ when there is no control run yet to compare with.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from seism import manners
+from seism.harm import told
 from seism.rules import Applied, Rules
 from seism.verdict import AMBER, GREEN, RED
-from seism_middleware.contract import BODY_NONE, BODY_TRUNCATED, RequestEnded
+from seism_middleware.contract import BODY_NONE, BODY_TRUNCATED, Harm, RequestEnded
+
+REMEMBERED = 10_000
+"""Requests with wrong data that may still end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,25 @@ def opinion(request: RequestEnded, rules: Rules) -> Opinion:
     """By ``rules`` alone: statuses, Retry-After, the error log, the deadline."""
     applied = rules.of(f"{request.method} {request.route}")
     return Opinion(request.request, *judged(request, applied, applied.deadline))
+
+
+class Opinions:
+    """As the records come. A request with wrong data for certain is red, whatever its status."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._wrong: dict[str, str] = {}
+
+    def of(self, record: Any) -> Iterator[Opinion]:
+        """What ``record`` says of a request; a later one counts instead of an earlier one."""
+        if isinstance(record, RequestEnded):
+            wrong = self._wrong.get(record.request)
+            yield (Opinion(record.request, RED, wrong) if wrong else opinion(record, self._rules))
+        elif isinstance(record, Harm) and record.exact and record.what != "abandoned":
+            self._wrong[record.request] = told(record)
+            if len(self._wrong) > REMEMBERED:
+                del self._wrong[next(iter(self._wrong))]
+            yield Opinion(record.request, RED, told(record))
 
 
 def judged(

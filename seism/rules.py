@@ -56,6 +56,13 @@ class Rules:
     log_credentials: bool = option(
         True, help="an error that is logged must hold no password or token to be green"
     )
+    retries: int = option(
+        5, help="how often a request that is hit may try the backend again to be green; as often "
+        "as it does in the control run is once", minimum=0,
+    )  # fmt: skip
+    retry_storm: int = option(
+        20, help="trying the backend again more often than this is red", minimum=0
+    )
     connections_growth: int = option(
         2,
         help="open backend connections that failed requests of a route may leave behind",

@@ -30,13 +30,13 @@ from seism.dashboard import page
 from seism.errors import ConfigurationError
 from seism.experiment.config import Experiment, load
 from seism.experiment.plan import make
-from seism.journal import SCHEMA, Journal, Manifest
+from seism.journal import SCHEMA, Journal, Manifest, ToxicChanged
 from seism.model import FRONT, show_address
-from seism.opinion import opinion
+from seism.opinion import Opinions
 from seism.protocols.http import Http
 from seism.proxy.collection import Collection
 from seism.rng import Seed
-from seism_middleware.contract import STREAM_PATH, RequestEnded
+from seism_middleware.contract import STREAM_PATH
 
 log = logging.getLogger(__name__)
 
@@ -89,13 +89,14 @@ class Sidecar:
             rules=dataclasses.asdict(experiment.rules),
         )
         self.journal = Journal(journal, manifest, clock.now)
+        self.feed = Feed(f"{os.getpid():x}{round(clock.now() * 1000):x}")
         self.hub = Hub(self.journal, clock, lambda: self.proxies.proxied(), self._published)
         self.proxies = Collection(
-            Seed(seed), clock, self._perturbation, lambda: self.hub.proxies_changed()
-        )
+            Seed(seed), clock, self._perturbation, lambda: self.hub.proxies_changed(),
+            note=self._changed,
+        )  # fmt: skip
         self.hub.holds = self.proxies.hold(hold_ms / 1000)
-        self.feed = Feed(f"{os.getpid():x}{round(clock.now() * 1000):x}")
-        self._rules = experiment.rules
+        self._opinions = Opinions(experiment.rules)
         self.chaos: StandingChaos | None = None
         self.front = Front(self.hub, Http) if experiment.front else None
         if self.front is not None:
@@ -204,9 +205,13 @@ class Sidecar:
         self.journal.write(record)
         self.metrics.count(record)
 
+    def _changed(self, record: ToxicChanged) -> None:
+        self.journal.write(record)
+        self.feed.publish(record)
+
     def _perturbation(self, record: Any) -> None:
         self.journal.write(record)
-        self.hub.publish(record)
+        self.hub.perturbed(record)
         if self.front is not None:
             self.front.perturbation(record)
         self.metrics.count(record)
@@ -216,6 +221,6 @@ class Sidecar:
         if self.chaos is not None:
             self.chaos.observe(record)
         self.feed.publish(record)
-        if isinstance(record, RequestEnded):
-            self.feed.publish(opinion(record, self._rules))
+        for opinion in self._opinions.of(record):
+            self.feed.publish(opinion)
         signals.send(self, record)

@@ -116,6 +116,8 @@ class Welcome:
     a goodbye, the sidecar takes the records with numbers that it has not seen from there."""
     ring_key: str = ""
     """What the file holds if it is the right one; empty without one."""
+    sidecar: str = ""
+    """Whose ids the perturbations have: another sidecar begins to count anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,14 @@ class Exchanges:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """How often one request failed to connect to a backend."""
+
+    backend: str
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
 class RequestEnded:
     """Worker to sidecar: the observation of one request.
 
@@ -201,6 +211,7 @@ class RequestEnded:
     """Bytes, of the whole worker, sampled."""
     connections: int | None = None
     """Open connections of this worker to proxied backends."""
+    refused: tuple[Refused, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,6 +441,7 @@ _NESTED: dict[tuple[type[Any], str], tuple[type[Any], bool]] = {
     (PerturbationBegan, "exchange"): (PerturbedExchange, False),
     (RequestEnded, "errors"): (LoggedError, True),
     (RequestEnded, "exchanges"): (Exchanges, True),
+    (RequestEnded, "refused"): (Refused, True),
     (Census, "connections"): (OpenConnection, True),
 }
 

@@ -47,7 +47,9 @@ class Correlator:
     ``emit`` is called with each link once, from the thread of the stream or, where the
     connection or the request comes after the perturbation, from the request's own. ``say``
     takes other records for the sidecar, ``running`` gives the requests in flight, ``blind``
-    tells whether the process may have connections that the ledger does not see.
+    tells whether the process may have connections that the ledger does not see, ``look`` has
+    the drivers' connections looked for that are not known yet, and ``unfollowed`` tells whether
+    there may be some that no driver's patch will ever tell of.
     """
 
     def __init__(
@@ -57,10 +59,14 @@ class Correlator:
         say: Callable[[Harm | Hold | Looked], None] = lambda record: None,
         running: Callable[[], Iterable[Request]] = tuple,
         blind: Callable[[], bool] = bool,
+        look: Callable[[], None] = lambda: None,
+        unfollowed: Callable[[], bool] = bool,
     ) -> None:
         self._ledger = ledger
         self._emit = emit
         self._say = say
+        self._look = look
+        self._unfollowed = unfollowed
         self._kernel = KernelEvidence(ledger, blind, lambda clients: say(Hold(tuple(clients))))
         self._evidence: tuple[Evidence, ...] = (
             TraceEvidence(running),
@@ -82,24 +88,44 @@ class Correlator:
         """By the client's address: whose connection has not been seen here."""
         self._down: dict[str, Case] = {}
 
+    def start_anew(self) -> None:
+        """Another sidecar has taken over, and gives the same ids to other perturbations."""
+        with self._lock:
+            for case in self._cases.values():
+                if case.connection is not None:
+                    self._disarm(case, case.connection)
+            for known in (self._cases, self._unknown, self._down):
+                known.clear()
+
     def close(self) -> None:
         """Stop listening to the ledger."""
         if self._refused in self._ledger.on_refusal:
             self._ledger.on_refusal.remove(self._refused)
             self._ledger.on_connection.remove(self._connected)
 
-    def began(self, record: PerturbationBegan) -> None:
-        """A perturbation began; ``record.at`` is in this process's clock."""
+    def began(self, record: PerturbationBegan) -> bool:
+        """A perturbation began; ``record.at`` is in this process's clock. Whether it is news:
+        a worker whose stream was opened anew is told again of what it may have missed.
+        """
+        if record.perturbation in self._cases:
+            return False
+        if record.client and self._ledger.find(record.client, record.listen, record.at) is None:
+            self._look()  # whoever was hit may be waiting for the reply
         self._handle(record, None)
+        return True
 
-    def ended(self, record: PerturbationEnded) -> None:
-        """A perturbation ended; ``record.at`` is in this process's clock."""
+    def ended(self, record: PerturbationEnded) -> bool:
+        """A perturbation ended; ``record.at`` is in this process's clock. Whether it is news."""
         case = self._cases.get(record.perturbation)
-        if case is not None:
-            self._handle(case.began, record)
-            if case.connection is not None:
-                for found in harm.perturbed(case.connection, case.began, record):
-                    self._say(found)
+        if case is None:
+            return True
+        if case.ended is not None:
+            return False
+        self._handle(case.began, record)
+        if case.connection is not None:
+            for found in harm.perturbed(case.connection, case.began, record):
+                self._say(found)
+        return True
 
     def _handle(self, began: PerturbationBegan, ended: PerturbationEnded | None) -> None:
         for link in self.resolve(began, ended):
@@ -161,6 +187,8 @@ class Correlator:
             return self._links(case, finding)
         if case.owned:
             case.possible = finding or self._overlap.first(case)
+            if not case.began.hold and self._unfollowed():
+                self._kernel.ask()  # what hits it next is seen while the proxy holds it
         return []
 
     def _known(self, case: Case) -> None:

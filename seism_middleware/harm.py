@@ -48,6 +48,16 @@ def unread(connection: Connection, sock: Any) -> int:
     return waiting
 
 
+def consumed(connection: Connection, sock: Any, received: Callable[[Any], int]) -> int:
+    """Bytes of ``connection`` that have been read by now, or more, but never fewer.
+
+    What is unread is looked at first: what arrives before the other look then counts as
+    read. The other way round it would be taken off what had come before.
+    """
+    waiting = unread(connection, sock)
+    return received(sock) - waiting
+
+
 class Handover:
     """A request took over a connection while a reply was outstanding, or had not been read."""
 
@@ -81,8 +91,13 @@ class Handover:
         self.suspected = self.told = False
 
 
-def handed_on(connection: Connection, claim: Claim, arrived: int, sock: Any) -> None:
-    """``claim`` is about to follow the last one of ``connection``, which is another request's."""
+def handed_on(
+    connection: Connection, claim: Claim, arrived: int, sock: Any, received: Callable[[Any], int]
+) -> None:
+    """``claim`` is about to follow the last one of ``connection``, which is another request's.
+
+    ``arrived`` bytes had come before; ``received`` asks the kernel again.
+    """
     if arrived < 0 or connection.source != LEDGER:
         return  # the kernel does not say, or nobody knows when the question left
     last = connection.claims[-1]
@@ -91,7 +106,8 @@ def handed_on(connection: Connection, claim: Claim, arrived: int, sock: Any) -> 
     # Whoever took over a connection like that may have left it like that.
     if waiting or unanswered or last.handover is not None:
         late = last.outstanding or unanswered
-        claim.handover = Handover(arrived - waiting, last.request, late)
+        found = received(sock) - waiting if waiting else arrived
+        claim.handover = Handover(found, last.request, late)
         if claim.request is not None:
             claim.request.borrowed.append((connection, claim))
 
@@ -107,7 +123,7 @@ def ended(request: Request, received: Callable[[Any], int]) -> Iterator[Harm]:
         sock, handover = connection.sock(), claim.handover
         if sock is None or handover is None or connection.died is not None:
             continue
-        handover.consumed = received(sock) - unread(connection, sock)
+        handover.consumed = consumed(connection, sock, received)
         handover.trusted = (request.status or 500) < 400 and not request.exception
         handover.certain = handover.trusted and not request.errors
         yield from _crosstalk(connection, claim, handover)

@@ -34,8 +34,9 @@ MAX_ORDER = 256
 """Pairs of what perturbations have shown of the order of questions and replies kept of one."""
 MAX_HISTORY = 4096
 """Closed connections kept."""
-EXPECTED = 1.0
-"""Seconds from the start for which every connection may turn out to be one to a proxy."""
+EXPECTED = 5.0
+"""Seconds from the start for which every connection may turn out to be one to a proxy: as long
+as a first attempt to reach the sidecar may take."""
 UNNAMED = ""
 """The backend of such a connection, until the proxies are known."""
 MAX_REFUSALS = 1024
@@ -157,7 +158,8 @@ class Connection:
         self.source = LEDGER
         """Which evidence its claims are."""
         self.fd: int = sock.fileno()
-        self.sock = weakref.ref(sock)
+        self.sock: Callable[[], Any] = weakref.ref(sock)
+        """The socket, None once it is gone. Whoever nobody else holds has to be held here."""
         self.local = address_text(sock.getsockname())
         self.peer = ""
         self.born = born
@@ -360,6 +362,8 @@ class Ledger:
             fd = sock.fileno()
             connection = self.table.get(fd)
             if connection is not None and connection.sock() is not sock:
+                if isinstance(known := connection.sock(), Handle) and known.fileno() == fd:
+                    return  # borrowed for a moment, as uvloop does: it stays C's
                 try:
                     # wrap_socket() and detach() give the descriptor to another object.
                     if address_text(sock.getsockname()) == connection.local:
@@ -406,7 +410,7 @@ class Ledger:
         claim = Claim(connection.sent, length, request, _monotonic(), sure)
         claim.arrived = arrived
         if claims and claims[-1].request is not request:
-            harm.handed_on(connection, claim, arrived, sock)
+            harm.handed_on(connection, claim, arrived, sock, received)
         connection.sent += length
         claims.append(claim)
         if request is not None:
@@ -450,6 +454,9 @@ class Ledger:
         request = current.get()
         if request is None or request.over is not None or backend == UNNAMED:
             return
+        if request.refused is None:
+            request.refused = {}
+        request.refused[backend] = request.refused.get(backend, 0) + 1
         at = time.monotonic()
         self.refusals.append((at, backend, request))
         for told in list(self.on_refusal):
@@ -482,6 +489,10 @@ class Ledger:
             known = self.table.get(handle.fileno())
             if known is None or known.local != local:
                 yield handle, local, backend
+
+    def owns(self, local: str) -> bool:
+        """Whether an open connection with this local address is known here."""
+        return any(each.died is None for each in tuple(self._by_local.get(local, ())))
 
     def prune(self) -> None:
         """Let go of connections whose socket was closed by the garbage collector."""

@@ -28,6 +28,7 @@ from seism_middleware.contract import (
     PerturbationBegan,
     PerturbationEnded,
     Proxies,
+    Refused,
     RequestBegun,
     RequestEnded,
     Welcome,
@@ -128,10 +129,12 @@ class Observer:
         self.routes = Routes()
         self._guesses = Routes()
         self.correlator = Correlator(
-            ledger, self._linked, self._say, self._in_flight, self._sees_less
-        )
+            ledger, self._linked, self._say, self._in_flight, self._sees_less, patches.look,
+            lambda: any(name in sys.modules for name in BLIND),
+        )  # fmt: skip
         self.stream = Stream(address, token, self._hello, self._receive, self.correlator.tick)
         self._domain = ""
+        self._sidecar = ""
         self._shift = 0.0
         self._metrics: Metrics | None = None
         self._telemetry: Telemetry | None = None
@@ -284,6 +287,7 @@ class Observer:
             cpu=cpu,
             rss=self._vitals.rss(now),
             connections=len(self.ledger),
+            refused=tuple(Refused(*item) for item in (request.refused or {}).items()),
         )
 
     def _linked(self, link: Link) -> None:
@@ -315,12 +319,16 @@ class Observer:
             self._shift = 0.0 if shared else time.monotonic() - record.clock.now
         if isinstance(record, Welcome | Proxies):
             self.ledger.watch(id(self), record.proxies)
+        if isinstance(record, Welcome):
+            if self._sidecar not in ("", record.sidecar):
+                self.correlator.start_anew()
+            self._sidecar = record.sidecar
         elif isinstance(record, PerturbationBegan):
-            self.correlator.began(replace(record, at=record.at + self._shift))
-            signals.send("perturbation_began", self, record)
+            if self.correlator.began(replace(record, at=record.at + self._shift)):
+                signals.send("perturbation_began", self, record)
         elif isinstance(record, PerturbationEnded):
-            self.correlator.ended(replace(record, at=record.at + self._shift))
-            signals.send("perturbation_ended", self, record)
+            if self.correlator.ended(replace(record, at=record.at + self._shift)):
+                signals.send("perturbation_ended", self, record)
         elif isinstance(record, CensusAsked):
             now = time.monotonic()
             rss = self._vitals.rss(now)

@@ -19,6 +19,7 @@ from errno import EAGAIN, EALREADY, EINPROGRESS, EISCONN
 from typing import Any
 
 from seism_middleware import carry, drivers
+from seism_middleware.drivers.imports import Imports
 from seism_middleware.drivers.span import Spans
 from seism_middleware.ledger import UNKNOWN, Connection, Ledger
 from seism_middleware.logs import call_handlers
@@ -44,6 +45,9 @@ class Patches:
         self._installed: set[str] = set()
         self._pending: list[str] = []
         self._modules = 0
+        self._news = False
+        """A driver has been patched since somebody asked."""
+        self._imports = Imports(drivers.DRIVERS, self._imported)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,25 +68,37 @@ class Patches:
         self.follow()
 
     def follow(self) -> bool:
-        """Patch the drivers that have been imported meanwhile; whether there were any.
+        """Patch the drivers that were imported before; whether any was patched since last time.
 
         To be called in every request, so mostly it compares two numbers.
         """
-        if len(sys.modules) == self._modules or not self._pending:
+        if len(sys.modules) == self._modules and not self._news:
             return False
         with self._lock:
-            self._modules = len(sys.modules)
-            before = len(self._pending)
-            for module in list(self._pending):
-                patches = drivers.found(module, self._spans)
-                if patches is not None:
-                    self._pending.remove(module)
-                    for owner, name, wrap in patches:
-                        original = getattr(owner, name)
-                        self._patch(owner, name, wrap(getattr(original, "__func__", original)))
-                elif module in sys.modules:
-                    self._modules = 0  # it is being imported
-            return len(self._pending) < before
+            if self._pending and len(sys.modules) != self._modules:
+                self._modules = len(sys.modules)
+                for module in list(self._pending):
+                    if not self._driver(module) and module in sys.modules:
+                        self._modules = 0  # it is being imported
+            news, self._news = self._news, False
+            return news
+
+    def _imported(self, module: str) -> None:
+        with self._lock:
+            if module in self._pending:
+                self._driver(module, executed=True)
+
+    def _driver(self, module: str, executed: bool = False) -> bool:
+        """Whether the driver is patched now."""
+        patches = drivers.found(module, self._spans, executed)
+        if patches is None:
+            return False
+        self._pending.remove(module)
+        for owner, name, wrap in patches:
+            original = getattr(owner, name)
+            self._patch(owner, name, wrap(getattr(original, "__func__", original)))
+        self._news = True
+        return True
 
     def _once(self, level: str, install: Callable[[], None]) -> None:
         if level not in self._installed:
@@ -110,6 +126,8 @@ class Patches:
         logger = logging.Logger
         self._patch(logger, "callHandlers", call_handlers(logger.callHandlers, self._ledger.named))
         self._pending = list(drivers.DRIVERS)
+        self._imports.install()
+        self._hooks.append(("sys.meta_path", self._imports.uninstall))
 
     def uninstall(self) -> None:
         """Put back exactly what was there, unless someone has patched over it since."""
@@ -128,9 +146,14 @@ class Patches:
             self._installed.clear()
             self._pending.clear()
 
+    def look(self) -> None:
+        """See which sockets belong to the drivers' calls that run now, where that is not known."""
+        self._spans.look()
+
     def renew(self) -> None:
         """After a fork: the lock may have been held by a thread that is gone."""
         self._lock = threading.Lock()
+        self._spans.renew()
 
     def _patch(self, owner: Any, name: str, wrapper: Any) -> None:
         own = owner.__dict__.get(name)

@@ -32,6 +32,7 @@ class Request:
         "id",
         "method",
         "over",
+        "refused",
         "reported",
         "retry_after",
         "route",
@@ -53,6 +54,8 @@ class Request:
         self.errors: list[LoggedError] = []
         self.exchanges: dict[Connection, list[int]] = {}
         """Connection -> [sends, bytes]."""
+        self.refused: dict[str, int] | None = None
+        """Backend -> connects that failed, if any did."""
         self.borrowed: list[tuple[Connection, Claim]] = []
         """Its claims on connections that it took over with a reply outstanding."""
         self.thread = 0

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -40,6 +41,18 @@ class _Server:
 
     def _answers(self) -> bool:
         raise NotImplementedError
+
+    def _secured(self, certificate: str, key: str) -> tuple[str, str]:
+        """Copies of the two PEM files that the server, and nobody else, can read."""
+        copies = []
+        for name in (certificate, key):
+            copy = self.folder / Path(name).name
+            shutil.copyfile(name, copy)
+            copy.chmod(0o600)
+            if self._owner is not None:
+                os.chown(copy, self._owner.uid, self._owner.gid)
+            copies.append(str(copy))
+        return copies[0], copies[1]
 
     def _as_owner(self) -> dict[str, Any]:
         if self._owner is None:
@@ -81,6 +94,11 @@ class _Server:
         self.close()
 
 
+def _debian_postgresql() -> Path:
+    """The newest installation of Debian's package ``postgresql``."""
+    return max(Path("/usr/lib/postgresql").iterdir(), key=lambda folder: int(folder.name))
+
+
 class PostgreSQL(_Server):
     """PostgreSQL out of the wheel; user ``seism`` needs no password, the others theirs.
 
@@ -89,17 +107,20 @@ class PostgreSQL(_Server):
 
     stop = signal.SIGINT
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, tls: tuple[str, str] | None = None, **settings: str) -> None:
+        """``tls``: the files of its certificate and key; the wheel's has no TLS, Debian's has."""
         self._settings = settings
+        self._tls = tls
         super().__init__()
 
     def _command(self) -> list[str]:
-        install = backends.postgres_folder()
+        install = backends.postgres_folder() if self._tls is None else _debian_postgresql()
         data = self.folder / "data"
         data.mkdir(mode=0o700)
         if self._owner is not None:
-            install = backends._copy_install(install, self.folder / "postgres")
             os.chown(data, self._owner.uid, self._owner.gid)
+            if self._tls is None:
+                install = backends._copy_install(install, self.folder / "postgres")
         backends._initdb(install, data, self._owner)
         ways = {"scram": "scram-sha-256", "md5": "md5", "plain": "password", "all": "trust"}
         (data / "pg_hba.conf").write_text(
@@ -113,6 +134,9 @@ class PostgreSQL(_Server):
             "max_wal_senders": "2",
             **self._settings,
         }
+        if self._tls is not None:
+            certificate, key = self._secured(*self._tls)
+            settings |= {"ssl": "on", "ssl_cert_file": certificate, "ssl_key_file": key}
         command = [str(install / "bin" / "postgres"), "-D", str(data), "-h", "127.0.0.1"]
         command += ["-p", str(self.port)]
         return command + [f"--{name}={value}" for name, value in settings.items()]
@@ -141,8 +165,10 @@ class MariaDB(_Server):
     Database ``test`` with table ``items`` is there.
     """
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, tls: tuple[str, str] | None = None, **settings: str) -> None:
+        """``tls``: the files of its certificate and key."""
         self._settings = settings
+        self._tls = tls
         super().__init__()
 
     def _command(self) -> list[str]:
@@ -164,6 +190,8 @@ class MariaDB(_Server):
             "local-infile": "1",
             **self._settings,
         }
+        if self._tls is not None:
+            settings["ssl-cert"], settings["ssl-key"] = self._secured(*self._tls)
         command = [
             shutil.which("mariadbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or "",
             "--no-defaults", f"--datadir={data}", "--bind-address=127.0.0.1",

@@ -1,7 +1,8 @@
 """A real StatsD (npm) that flushes into a real Graphite (carbon, whisper), for one test module.
 
 Both are installed into folders of their own: Graphite's packages are no part of what the tests
-import, and its installer would write into ``/opt`` otherwise.
+import, and its installer would write into ``/opt`` otherwise. What draws graphs from the files is
+Graphite's web application, whose ``/render`` is what a dashboard asks.
 """
 
 from __future__ import annotations
@@ -22,10 +23,16 @@ from tests.ports import free_port
 from tests.processes import process, until
 
 STATSD = "statsd@0.9.0"
-GRAPHITE = ("carbon==1.1.10", "whisper==1.1.10")
+GRAPHITE = ("carbon==1.1.10", "whisper==1.1.10", "graphite-web==1.1.10")
 PATIENCE = 100.0
 FLUSH_MS = 2000
 """Twice Graphite's second, so that no flush ever overwrites another one's."""
+
+STATSD_CONFIG = {
+    "backends": ["./backends/graphite"], "deleteIdleStats": True,
+    "graphite": {"legacyNamespace": False},
+}  # fmt: skip
+"""What docs/howto/statsd.md tells its readers to have."""
 
 CARBON = """
 [cache]
@@ -62,6 +69,26 @@ for file in root.rglob("*.wsp"):
     found[name] = [value for value in fetch(file) if value is not None]
 print(json.dumps(found))
 """
+RENDER = """
+import json, sys, django
+django.setup()
+from django.test import Client
+
+answers = {}
+for target in sys.argv[1:]:
+    response = Client().get("/render", {"target": target, "format": "json", "from": "-50min"})
+    assert response.status_code == 200, (target, response.content)
+    answers[target] = json.loads(response.content)
+print(json.dumps(answers))
+"""
+SETTINGS = """
+SECRET_KEY = "of a test, which serves nobody"
+STORAGE_DIR = CONF_DIR = LOG_DIR = {folder!r}
+WHISPER_DIR = {folder!r} + "/whisper"
+INDEX_FILE = {folder!r} + "/index"
+CARBONLINK_HOSTS = []
+DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}}}
+"""
 
 
 @dataclass(frozen=True)
@@ -82,6 +109,28 @@ class Graphite:
         )  # fmt: skip
         found: dict[str, list[float]] = json.loads(done.stdout)
         return found
+
+    def render(self, *targets: str) -> dict[str, dict[str, list[float]]]:
+        """What Graphite draws of each target: the names of the lines, and their values."""
+        (self._folder / "local_settings.py").write_text(SETTINGS.format(folder=str(self._folder)))
+        paths = (self._folder, self._packages, self._packages / "webapp")
+        env = {
+            **os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)),
+            "GRAPHITE_SETTINGS_MODULE": "local_settings",
+            "DJANGO_SETTINGS_MODULE": "graphite.settings",
+        }  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", RENDER, *targets],
+            env=env, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return {
+            target: {
+                line["target"]: [value for value, _ in line["datapoints"] if value is not None]
+                for line in lines
+            }
+            for target, lines in json.loads(done.stdout).items()
+        }
 
     def bad_lines(self) -> int:
         """How many lines StatsD could not read."""
@@ -125,9 +174,8 @@ def graphite(folder: Path) -> Iterator[Graphite]:
     (folder / "storage-schemas.conf").write_text(SCHEMA)
     statsd = {
         "address": "127.0.0.1", "port": udp, "mgmt_address": "127.0.0.1",
-        "mgmt_port": management, "flushInterval": FLUSH_MS, "deleteIdleStats": True,
-        "graphiteHost": "127.0.0.1", "graphitePort": line, "backends": ["./backends/graphite"],
-        "graphite": {"legacyNamespace": False},
+        "mgmt_port": management, "flushInterval": FLUSH_MS,
+        "graphiteHost": "127.0.0.1", "graphitePort": line, **STATSD_CONFIG,
     }  # fmt: skip
     (folder / "statsd.js").write_text(json.dumps(statsd))
     log = (folder / "graphite.log").open("wb")

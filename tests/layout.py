@@ -26,6 +26,7 @@ LAYOUT = (
     "steady",
     "harm",
     "manners",
+    "storm",
     "opinion",
     "judge",
     "signals",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,17 +17,21 @@ from junitparser import Failure, JUnitXml
 
 from seism.demo.backends import Backends
 from tests.processes import ROOT
-from tests.test_cli import Seism
+from tests.test_cli import MARK, Seism
 
 CI = ROOT / "templates" / "ci"
+PIPELINES = {"Jenkinsfile": "Jenkinsfile", "github-actions.yml": ".github/workflows/seism.yml"}
+"""Template -> where a repository has it."""
+SECONDS = 300
+"""From clone to red."""
 
 
-def jenkins() -> list[str]:
-    return re.findall(r"sh '(.*)'", (CI / "Jenkinsfile").read_text(encoding="utf-8"))
+def jenkins(file: Path = CI / "Jenkinsfile") -> list[str]:
+    return re.findall(r"sh '(.*)'", file.read_text(encoding="utf-8"))
 
 
-def github() -> list[str]:
-    steps = yaml.safe_load((CI / "github-actions.yml").read_text())["jobs"]["seism"]["steps"]
+def github(file: Path = CI / "github-actions.yml") -> list[str]:
+    steps = yaml.safe_load(file.read_text(encoding="utf-8"))["jobs"]["seism"]["steps"]
     return [step["run"] for step in steps if "run" in step]
 
 
@@ -38,45 +45,80 @@ def test_all_run_the_same() -> None:
     assert len(jenkins()) == 3
 
 
-@pytest.mark.timeout(300)
+def sh(command: str | list[str], folder: Path, env: dict[str, str], seconds: float) -> int:
+    """The exit code; what it says goes to ``out.log`` beside ``folder``."""
+    argv = ["/bin/sh", "-e", "-c", command] if isinstance(command, str) else command
+    with (folder.parent / "out.log").open("ab") as log:
+        return subprocess.run(
+            argv, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            timeout=seconds, check=False,
+        ).returncode  # fmt: skip
+
+
+def wheel(folder: Path, env: dict[str, str]) -> Path:
+    """What ``pip install seism`` would get if this checkout were released."""
+    source = folder / "source"  # a build writes into its source
+    source.mkdir()
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("seism", "seism_middleware"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", "dist", "./source"]
+    assert sh(pip, folder, env, 180) == 0, (folder.parent / "out.log").read_text()
+    return next((folder / "dist").glob("seism-*.whl"))
+
+
+def repository(folder: Path, env: dict[str, str]) -> None:
+    """A team's own: the example app, one seism.toml, and the two pipelines."""
+    ignored = shutil.ignore_patterns("planted.toml", "sweep.toml", "__pycache__")
+    shutil.copytree(ROOT / "seism" / "demo" / "wsgi", folder, ignore=ignored)
+    for template, name in PIPELINES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CI / template, folder / name)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    needs = ("pyramid", "waitress", "pg8000", "redis", "setuptools")
+    (folder / "requirements.txt").write_text(
+        "".join(f"{line}\n" for line in extras["demo"] if line.startswith(needs))
+    )
+    me = ["-c", "user.name=team", "-c", "user.email=team@example.org"]
+    for words in (["init", "-q"], ["add", "-A"], [*me, "commit", "-q", "-m", "The shop"]):
+        assert sh(["git", *words], folder, env, 30) == 0
+
+
+@pytest.mark.timeout(SECONDS + 240)
 def test_a_fresh_team_from_clone_to_red(tmp_path: Path) -> None:
-    """The example app's repository, one seism.toml, the pipeline's own commands."""
-    repository = tmp_path / "repository"
-    ignored = shutil.ignore_patterns("planted.toml", "__pycache__")
-    shutil.copytree(ROOT / "seism" / "demo" / "wsgi", repository, ignore=ignored)
-    (repository / "requirements.txt").write_text("")
-    venv, _install, run = jenkins()
+    """Nothing of this checkout but its wheel: the pipelines' own steps, as they are written."""
+    ours = ("SEISM", "PYTHON", "PYTEST", "MAKE", "CACHE", "DATABASE", "VIRTUAL_ENV")
+    env = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+    build = tmp_path / "build"
+    build.mkdir()
+    released = tmp_path / "constraints.txt"
+    released.write_text(f"seism @ {wheel(build, env).as_uri()}\n")
+    repository(tmp_path / "repository", env)
     with Backends() as backends:
-        seism = Seism(repository, "")
-        seism.env |= {f"DEMO_{name.upper()}": at for name, at in backends.addresses.items()}
-        seism.env |= {"PYTHONPATH": str(ROOT), "GITHUB_ACTIONS": "true"}
-        seism.env["PATH"] = f"{Path(sys.executable).parent}:{seism.env['PATH']}"
-        seism.env["GITHUB_STEP_SUMMARY"] = str(tmp_path / "summary.md")
-        # The packages are those of this run: what an index has is no matter of this test.
-        subprocess.run(
-            [*venv.replace("python3", sys.executable).split(), "--system-site-packages"],
-            cwd=repository, check=True, timeout=60,
-        )  # fmt: skip
-        site = next((repository / ".venv").glob("lib/python*/site-packages"))
-        (site / "ours.pth").write_text("\n".join([str(ROOT), *sys.path[1:]]))
-        (repository / ".venv" / "bin" / "seism").write_text(
-            f"#!{repository}/.venv/bin/python\nfrom seism.cli import main\nmain()\n"
-        )
-        (repository / ".venv" / "bin" / "seism").chmod(0o755)
-        done = subprocess.run(
-            ["/bin/sh", "-c", run], cwd=repository, env=seism.env,
-            capture_output=True, text=True, timeout=240, check=False,
-        )  # fmt: skip
-        assert done.returncode == 1, done.stderr + done.stdout
+        seism = Seism(tmp_path, "")  # knows what is left running
+        env |= {f"DEMO_{name.upper()}": at for name, at in backends.addresses.items()}
+        env |= {"PIP_CONSTRAINT": str(released), "GITHUB_ACTIONS": "true", MARK: seism.mark}
+        env["GITHUB_STEP_SUMMARY"] = str(tmp_path / "summary.md")
+        end = time.monotonic() + SECONDS
+        clone = tmp_path / "clone"
+        assert sh(["git", "clone", "-q", ".", str(clone)], tmp_path / "repository", env, 30) == 0
+        steps = jenkins(clone / "Jenkinsfile")
+        assert steps == github(clone / ".github" / "workflows" / "seism.yml")
+        codes = [sh(step, clone, env, end - time.monotonic()) for step in steps]
+        said = (tmp_path / "out.log").read_text()
+        assert codes == [0, 0, 1], said
         assert seism.left() == []
-    failed = [
-        (case.name, case.result[0].text)
-        for suite in JUnitXml.fromfile(str(repository / "seism-report" / "junit.xml"))
+    assert (clone / ".venv" / "bin" / "seism").exists()
+    causes = {
+        case.name: case.result[0].text
+        for suite in JUnitXml.fromfile(str(clone / "seism-report" / "junit.xml"))
         for case in suite
         if case.result and isinstance(case.result[0], Failure)
-    ]
-    causes = dict(failed)
+    }
     assert "hit by p" in causes["GET /stock"]
     assert "evidence: ledger" in causes["GET /stock"]
-    assert re.search("^::error title=red%3A GET /stock under cache reset::500", done.stdout, re.M)
+    assert re.search("^::error title=red%3A GET /stock under cache reset::500", said, re.M)
     assert "`GET /stock` under `cache reset`" in (tmp_path / "summary.md").read_text()

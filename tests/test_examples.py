@@ -40,6 +40,9 @@ CHECKED_BY = {
     "docs/control-api.md": "tests/test_control_api_page.py",
     "docs/templates.md": "tests/templates/test_generated.py",
     "docs/testing.md": "tests/test_examples.py",
+    "docs/tutorial.md": "tests/test_tutorial.py",
+    **{name(page): "tests/templates/test_guide.py" for page in PAGES if "/guide/" in str(page)},
+    **{name(page): "tests/test_howto.py" for page in PAGES if "/howto/" in str(page)},
 }
 """Pages whose examples have a test of their own."""
 TABLES = {field.name for field in fields(Experiment)}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from seism.judge import judge
 from seism.rules import RouteRules, Rules
 from seism.verdict import AMBER, EARLIER, GREEN, NOT_COVERED, RED, SEVERITY, Judgement
-from seism_middleware.contract import Clock, Hello
+from seism_middleware.contract import Clock, Hello, Link, PerturbationBegan
 from tests.story import Story
 
 SLOW = ("db slow", "db", "latency")
@@ -314,6 +314,26 @@ def test_actions_are_done_once(actions: dict[str, int], finding: str) -> None:
     assert judgement.exit_code() == (1 if finding else 0)
 
 
+def test_an_action_that_was_done_twice_is_red_where_it_was_hit() -> None:
+    tally = {"sent": 3, "twice": 1, "lost": 0, "unknown": 0}
+    story = Story(SLOW)
+    story.phase("steady")
+    story.requests(10, "POST /pay/{what}")
+    story.requests(10)
+    story.phase("during", 0)
+    story.perturb(0, story.request("POST /pay/{what}"), story.request())
+    story.load(3, actions={"POST /pay/it": tally})
+    story.phase("after", 0)
+    story.requests(10, "POST /pay/{what}")
+    judgement = judge(story.end())
+    assert judgement.matrix == {"POST /pay/{what}": {"db slow": RED}, "GET /": {"db slow": GREEN}}
+    cell = judgement.cell("POST /pay/{what}", "db slow")
+    assert cell is not None and cell.worst is not None
+    assert cell.reasons == ("1 of 3 actions were done more than once",)
+    assert (cell.worst.exact, cell.worst.reason) == (True, cell.reasons[0])
+    assert "1 of 3 actions POST /pay/it were done more than once" in judgement.findings[0]
+
+
 def test_from_in_front_no_log_is_seen_and_none_is_missed() -> None:
     assert front({"status": 503, "errors": ()}).exit_code(strict=True) == 0
     assert front({"status": 503, "retry_after": False}).exit_code(strict=True) == 1
@@ -385,3 +405,26 @@ def test_a_cell_is_as_bad_as_its_worst_request(
         covered = any(linked for route, _, _, linked in seen if route == cell.route)
         expected = worst if cases or covered else SEVERITY[NOT_COVERED]
         assert SEVERITY[cell.colour] == expected
+
+
+def pair(*hit: str) -> Judgement:
+    """Two perturbations at once, of which ``hit`` had an effect."""
+    story = Story(SLOW)
+    story.plan[0]["partner"] = {"backend": "cache", "type": "latency", "toxic": "second"}
+    story.phase("steady")
+    story.requests(10)
+    story.phase("during", 0)
+    request = story.request(status=500)
+    for number, backend in enumerate(hit):
+        toxic = {"db": "db slow", "cache": "second"}[backend]
+        story.add(PerturbationBegan(f"q{number}", backend, toxic, "latency", story.now, client="c"))
+        story.add(Link(f"q{number}", request, "ledger", True))
+    story.phase("after", 0)
+    story.requests(10)
+    return judge(story.end())
+
+
+def test_a_pair_fires_as_one() -> None:
+    assert pair("db", "cache").never_fired == ()
+    assert pair("db", "cache").matrix == {"GET /": {"db slow": RED}}
+    assert pair("db").never_fired == pair("cache").never_fired == ("db slow",)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from seism.opinion import opinion
+from seism.opinion import Opinions, opinion
 from seism.rules import Rules
-from seism_middleware.contract import LoggedError, RequestEnded
+from seism_middleware.contract import Harm, LoggedError, RequestEnded
 
 SAID = (LoggedError("app", "app:1"),)
 
@@ -44,3 +44,22 @@ def test_a_route_may_have_rules_of_its_own() -> None:
     rules = Rules(retry_after=False, error_log=False, deadline_ms=50)
     assert opinion(ended(503, duration=0.01), rules).colour == "green"
     assert opinion(ended(200), rules).reason == "slower than the deadline of 0.1 s"
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["harm last", "harm first"])
+@pytest.mark.parametrize(
+    ("harm", "colour"),
+    [
+        (Harm("crosstalk", "r1", True, "cache", "127.0.0.1:1", "r0"), "red"),
+        (Harm("sentinel", "r1", True, other="r0"), "red"),
+        (Harm("crosstalk", "r1", False, "cache", "127.0.0.1:1", "r0"), "green"),
+        (Harm("abandoned", "r1", True, "cache", "127.0.0.1:1"), "green"),
+        (Harm("crosstalk", "r2", True, "cache", "127.0.0.1:1", "r0"), "green"),
+    ],
+)
+def test_wrong_data_is_red_whatever_the_status(harm: Harm, colour: str, early: bool) -> None:
+    opinions = Opinions(Rules())
+    records = [harm, ended(200)] if early else [ended(200), harm]
+    found = [each for record in records for each in opinions.of(record) if each.request == "r1"]
+    assert found[-1].colour == colour
+    assert ("of request r0" in found[-1].reason) == (colour == "red")

@@ -7,11 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from seism.demo.backends import Backends
+from seism.journal import read
+from seism_middleware.contract import PerturbationBegan, PerturbationEnded
+from tests.demo import repaired
 from tests.processes import ROOT
 from tests.test_cli import Seism, cache, seism
 
@@ -25,6 +30,45 @@ TEN = "".join(
     f"attributes = {{ latency = {ms} }}\n"
     for ms in range(1, 10)
 )
+
+
+LOAD = """\
+[load]
+workers = 4
+steady = 10
+during = 6
+after = 8
+pause_ms = 0
+[[load.route]]
+path = "/"
+[[load.route]]
+path = "/items/7"
+[[load.route]]
+path = "/stock"
+"""
+
+
+@pytest.fixture(scope="module")
+def backends() -> Iterator[dict[str, str]]:
+    """What the example's file asks for."""
+    with Backends() as running:
+        yield {f"DEMO_{name.upper()}": address for name, address in running.addresses.items()}
+
+
+@pytest.fixture
+def example(tmp_path: Path, backends: dict[str, str]) -> Seism:
+    """The example app, planted weaknesses and all, with a small load and no perturbations."""
+    app = repaired.copy(tmp_path / "app")
+    file = app / "seism.toml"
+    file.write_text(file.read_text().partition("[load]")[0] + LOAD)
+    found = Seism(app, "")
+    found.env |= backends
+    return found
+
+
+def add(example: Seism, *perturbations: str) -> None:
+    with (example.folder / "seism.toml").open("a") as file:
+        file.writelines(f"[[perturbation]]\n{each}\n" for each in perturbations)
 
 
 def matrix(folder: Path) -> dict[str, Any]:
@@ -48,6 +92,76 @@ def test_what_chance_decided_is_the_same_three_times(seism: Seism, tmp_path: Pat
     assert {name: colour for name, colour in weak.items() if "GET /weak" in name} == {
         name: "red" for name in weak if "GET /weak" in name
     }
+
+
+def pytest_says(seism: Seism, test: Path) -> subprocess.CompletedProcess[str]:
+    """What becomes of a generated test."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", test.name],
+        cwd=test.parent, env={**seism.env, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+
+
+def draws(folder: Path) -> dict[tuple[str, str, int], tuple[float, ...]]:
+    """Proxy, toxic and number of the connection, which name a stream -> its draws in order."""
+    began: dict[str, PerturbationBegan] = {}
+    found: dict[tuple[str, str, int], tuple[float, ...]] = {}
+    for entry in read(folder / "journal.jsonl"):
+        record = entry.record
+        if isinstance(record, PerturbationBegan):
+            began[record.perturbation] = record
+        elif isinstance(record, PerturbationEnded):
+            first = began[record.perturbation]
+            key = first.proxy, first.toxic, first.connection
+            if first.chance is not None:
+                found.setdefault(key, (first.chance, *record.drawn))
+    return found
+
+
+def test_the_same_seed_three_times(example: Seism) -> None:
+    common = 'backend = "cache"\ntoxicity = 0.8\n'
+    add(
+        example,
+        f'name = "reset"\n{common}type = "reset_peer"',
+        f'name = "jitter"\n{common}type = "latency"\nattributes = {{ latency = 5, jitter = 4 }}',
+    )
+    seen = []
+    for number in range(3):
+        done = example.run("run", "--seed", "6", "--report-dir", f"out{number}")
+        assert done.code == 1, done.err + done.out
+        seen.append(matrix(example.folder / f"out{number}"))
+    assert seen[0] == seen[1] == seen[2]
+    assert seen[0]["matrix"]["GET /stock"]["reset"] == "red"
+    first, *others = (draws(example.folder / f"out{number}") for number in range(3))
+    for other in others:
+        # How many connections there are is the app's own affair; what is drawn for one is not.
+        both = first.keys() & other.keys()
+        assert {toxic for _, toxic, _ in both} == {"reset", "jitter"}
+        for key in both:
+            count = min(len(first[key]), len(other[key]))
+            assert first[key][:count] == other[key][:count], key
+
+
+def test_ten_shrink_to_one_and_the_test_passes_on_the_repaired_example(example: Seism) -> None:
+    latencies = [
+        f'name = "{backend} slow {ms}"\nbackend = "{backend}"\ntype = "latency"\n'
+        f"attributes = {{ latency = {ms} }}"
+        for backend in ("cache", "db") for ms in range(1, 6)
+    ]  # fmt: skip
+    add(example, *latencies[1:], 'name = "cache reset"\nbackend = "cache"\ntype = "reset_peer"')
+    assert example.run("run").code == 1
+    done = example.run("shrink", "seism-report/journal.jsonl", "--quiet")
+    assert done.code == 0, done.err + done.out
+    assert "GET /stock breaks under cache reset alone (1 of 10 perturbations" in done.out
+    (test,) = example.folder.glob("test_*.py")
+    failed = pytest_says(example, test)
+    assert failed.returncode == 1, failed.stdout + failed.stderr
+    assert "GET /stock under cache reset: 500" in failed.stdout
+    repaired.change(example.folder, repaired.REPAIRS)
+    passed = pytest_says(example, test)
+    assert passed.returncode == 0, passed.stdout + passed.stderr
+    assert example.left() == []
 
 
 def test_a_replay_of_some(seism: Seism) -> None:
@@ -75,14 +189,7 @@ def test_ten_shrink_to_one_and_the_test_fails_until_the_repair(
     assert "GET /weak breaks under cache reset alone (1 of 10 perturbations" in done.out
     (test,) = tmp_path.glob("test_*.py")
 
-    def pytest_says() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", test.name],
-            cwd=tmp_path, env={**seism.env, "PYTHONPATH": str(ROOT)},
-            capture_output=True, text=True, timeout=90, check=False,
-        )  # fmt: skip
-
-    failed = pytest_says()
+    failed = pytest_says(seism, test)
     assert failed.returncode == 1, failed.stdout + failed.stderr
     assert "GET /weak under cache reset: 500" in failed.stdout
     assert "hit by p" in failed.stdout
@@ -90,7 +197,7 @@ def test_ten_shrink_to_one_and_the_test_fails_until_the_repair(
     text = source.read_text()
     assert BUG in text
     source.write_text(text.replace(BUG, ""))
-    passed = pytest_says()
+    passed = pytest_says(seism, test)
     assert passed.returncode == 0, passed.stdout + passed.stderr
     assert seism.left() == []
     assert os.path.exists(tmp_path / "seism-shrink" / "1" / "journal.jsonl")

@@ -22,6 +22,8 @@ TOPICS: dict[str, frozenset[str]] = {
     "observations": frozenset({"request.ended"}),
     "links": frozenset({"link"}),
     "opinions": frozenset({"opinion"}),
+    "harms": frozenset({"harm"}),
+    "changes": frozenset({"toxic.changed"}),
 }
 """The kinds of records that each topic has."""
 
@@ -114,6 +116,11 @@ class Feed:
     def start(self) -> Places:
         """The place before all that is kept."""
         return tuple(ring.first for ring in self._rings.values())
+
+    def earlier(self, topics: Iterable[str]) -> dict[str, int]:
+        """By topic, how many records nobody can have any more; topics without any are left out."""
+        gone = {topic: self._rings[topic].first for topic in sorted(topics)}
+        return {topic: count for topic, count in gone.items() if count}
 
     def after(self, places: Places, topics: Iterable[str], limit: int) -> Batch:
         """The next records, at most ``limit``, of ``topics`` for a reader at ``places``."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -35,6 +37,8 @@ from seism_middleware.contract import (
     Hold,
     Link,
     Looked,
+    PerturbationBegan,
+    PerturbationEnded,
     Proxied,
     Proxies,
     RequestBegun,
@@ -46,6 +50,10 @@ log = logging.getLogger(__name__)
 
 MAX_OUTBOX = 50_000
 """Records a worker may leave unread before its stream is cut."""
+MAX_RECENT = 4096
+"""Records of perturbations kept for workers that are yet to join."""
+RECENT = 10.0
+"""Seconds for which they are kept."""
 
 
 class Hub:
@@ -73,6 +81,9 @@ class Hub:
         self.published = published
         self.holds: Holds | None = None
         """Where workers ask to look before a toxic acts."""
+        self.name = os.urandom(4).hex()
+        """Tells a worker whether it talks to the same sidecar as before."""
+        self._recent: deque[PerturbationBegan | PerturbationEnded] = deque(maxlen=MAX_RECENT)
         self._census = itertools.count(1)
         self._numbers: dict[str, int] = {}
 
@@ -90,6 +101,19 @@ class Hub:
             line = contract.encode(record)
             for worker in self.workers:
                 worker.send(line)
+
+    def perturbed(self, record: PerturbationBegan | PerturbationEnded) -> None:
+        """Send ``record`` to every worker, those included that join a little later.
+
+        A worker's first requests reach the backends before its stream reaches the sidecar.
+        """
+        self._recent.append(record)
+        self.publish(record)
+
+    def recent(self) -> Iterator[PerturbationBegan | PerturbationEnded]:
+        """What a worker that joins now may have missed, oldest first."""
+        since = self.clock.now() - RECENT
+        return (record for record in self._recent if record.at >= since)
 
     def proxies_changed(self) -> None:
         """Tell every worker which proxies there are now."""
@@ -196,8 +220,10 @@ class Worker:
             self.hub.proxied(),
             self._ring.path if self._ring else "",
             self._ring.key if self._ring else "",
+            self.hub.name,
         )
-        self.send(contract.encode(welcome))
+        for each in (welcome, *self.hub.recent()):
+            self.send(contract.encode(each))
 
     def _recover(self) -> None:
         """What the worker had written and could not send any more, as it was killed."""

@@ -127,7 +127,8 @@ class Client(Control):
         patience: float = 10,
     ) -> Feed:
         """All records of some topics (``perturbations``, ``observations``, ``links``,
-        ``opinions``), to be read with ``next_values``; the rest is as for ``perturbations``.
+        ``opinions``, ``harms``, ``changes``), to be read with ``next_values``; the rest is as
+        for ``perturbations``.
 
         ``since``: ``now``, or ``start`` for what the sidecar still has as well.
         """

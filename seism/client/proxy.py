@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from seism.client.control import Control, proxy_path, toxic_path
 from seism.client.layers import Layers, Target, undone
@@ -21,6 +21,8 @@ class ToxicValues(TypedDict):
     stream: str
     toxicity: float
     attributes: dict[str, Any]
+    exchange: NotRequired[dict[str, Any]]
+    """The conditions of a fault, if it has some."""
 
 
 class ProxyValues(TypedDict):
@@ -192,11 +194,23 @@ class Toxic:
         found: ToxicValues = self._control.call("GET", self._path)
         return found
 
-    def update(self, toxicity: float | None = None, **attributes: Any) -> ToxicValues:
-        """Change what is given, at once on live connections. Raises ConfigurationError."""
+    def update(
+        self,
+        toxicity: float | None = None,
+        *,
+        exchange: Mapping[str, Any] | None = None,
+        **attributes: Any,
+    ) -> ToxicValues:
+        """Change what is given, at once on live connections. Raises ConfigurationError.
+
+        ``exchange`` are all the conditions of a fault, in place of those that there were;
+        empty: none.
+        """
         values: dict[str, Any] = {"attributes": attributes}
         if toxicity is not None:
             values["toxicity"] = toxicity
+        if exchange is not None:
+            values["exchange"] = dict(exchange)
         updated: ToxicValues = self._control.call("PATCH", self._path, values)
         return updated
 
@@ -204,11 +218,19 @@ class Toxic:
         self._control.call("DELETE", self._path)
 
     @contextmanager
-    def changed(self, toxicity: float | None = None, **attributes: Any) -> Iterator[Toxic]:
+    def changed(
+        self,
+        toxicity: float | None = None,
+        *,
+        exchange: Mapping[str, Any] | None = None,
+        **attributes: Any,
+    ) -> Iterator[Toxic]:
         """``update`` within the block."""
         values = {f"attributes.{name}": value for name, value in attributes.items()}
         if toxicity is not None:
             values["toxicity"] = toxicity
+        if exchange is not None:
+            values["exchange"] = dict(exchange)
         target = Target(
             ("toxic", self.proxy.name, self.name), lambda: _flat(self.get()), self._write
         )
@@ -219,9 +241,10 @@ class Toxic:
         attributes = {
             name.removeprefix("attributes."): value
             for name, value in values.items()
-            if name != "toxicity"
+            if name.startswith("attributes.")
         }
-        return _flat(self.update(values.get("toxicity"), **attributes))
+        exchange = values.get("exchange")
+        return _flat(self.update(values.get("toxicity"), exchange=exchange, **attributes))
 
 
 def _flat(values: ToxicValues) -> dict[str, Any]:
@@ -229,7 +252,8 @@ def _flat(values: ToxicValues) -> dict[str, Any]:
     # An attribute that Toxiproxy does not know need not be shown while it is at its default.
     attributes = {f"attributes.{name}": value for name, value in _defaults(values["type"]).items()}
     attributes |= {f"attributes.{name}": value for name, value in shown.items()}
-    return {"toxicity": values["toxicity"], **attributes}
+    exchange = values.get("exchange", {})
+    return {"toxicity": values["toxicity"], "exchange": exchange, **attributes}
 
 
 def _defaults(type: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from seism.errors import Unavailable
 
 if TYPE_CHECKING:
     from seism.experiment.config import Planned
+    from seism.experiment.sweep import Swept
     from seism.verdict import Judgement
 
 SEED_HELP = "The root of all chance.  [default: the file's, else 1]"
@@ -147,7 +148,7 @@ def sweep(
     from seism.report.progress import Progress
 
     experiment = load(file)
-    known = [toxic.name for toxic in experiment.sweep.toxics()]
+    known = [toxic.name for toxic in experiment.swept()]
     for name in without:
         if name not in known:
             raise ConfigurationError(f"--without: no toxic {name!r}{nearest(name, known)}")
@@ -158,10 +159,17 @@ def sweep(
             command=context.meta[APP_COMMAND], redirect=redirect,
         ) as session:  # fmt: skip
             swept = sweeping.run(session, without)
-    report(swept.judgement, report_dir / JOURNAL, report_dir, strict, shown=swept.collapsed())
+    return show_sweep(swept, report_dir, strict)
+
+
+def show_sweep(swept: Swept, directory: Path, strict: bool) -> int:
+    """Write the reports of a sweep and show it; returns the exit code."""
+    from seism.experiment.sweep import write_coverage
+
+    report(swept.judgement, directory / JOURNAL, directory, strict, shown=swept.collapsed())
     for line in swept.lines():
         click.echo(line)
-    sweeping.write_coverage(swept, report_dir / "coverage.json")
+    write_coverage(swept, directory / "coverage.json")
     return swept.judgement.exit_code(strict)
 
 

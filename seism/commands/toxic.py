@@ -125,9 +125,12 @@ def update(
 ) -> None:  # fmt: skip
     """Change attributes of a toxic, on live connections too.
 
+    Conditions on exchanges take the place of all those that there were.
+
     \b
-    Example:
+    Examples:
       seism toxic update db latency_downstream latency=50
+      seism toxic update db deadlock exchange.table=orders exchange.every=3
     """
     if not attributes and toxicity is None:
         raise click.UsageError("Missing argument 'KEY=VALUE'.")
@@ -135,10 +138,14 @@ def update(
     there = handle.get()
     declared = _declared(there["type"])
     where = f"toxic {toxic}: attributes"
-    values = read(attributes, declared, where)
+    own, others = _split(attributes, declared)
+    fields = read(own, ToxicSpec, f"toxic {toxic}")
+    for key in fields.keys() - {"exchange"}:
+        raise ConfigurationError(f"toxic {toxic}: {key} can't be changed, add the toxic anew")
+    values = read(others, declared, where)
     if declared is not None:
         build(declared, {**there["attributes"], **values}, where)
-    _show(handle.update(toxicity, **values), as_json)
+    _show(handle.update(toxicity, exchange=fields.get("exchange"), **values), as_json)
 
 
 @toxic.command()

@@ -1,10 +1,10 @@
 """``GET /seism/events``: the feed as server-sent events (WHATWG HTML, 9.2).
 
 The data of an event is a record as the journal has it, its name the record's kind. The
-first event, ``hello``, says where the reader stands; ``missed`` says what it will never
-get: a number by topic, or null where that cannot be known, because the id that it sent
-is of another run. An id is opaque; ``Last-Event-ID``, or the parameter of that name, goes
-on after it.
+first event, ``hello``, says where the reader stands, and by topic how many records were
+``earlier`` than those that are kept; ``missed`` says what it will never get: a number by
+topic, or null where that cannot be known, because the id that it sent is of another run.
+An id is opaque; ``Last-Event-ID``, or the parameter of that name, goes on after it.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ def _events(feed: Feed, topics: frozenset[str], places: Places, lost: bool) -> I
     slow = BrokenPipeError(errno.EPIPE, "the reader does not read")
     wake = feed.attend()
     try:
-        text = _event("hello", json.dumps({"topics": sorted(topics)}), feed.name(places))
+        said = {"topics": sorted(topics), "earlier": feed.earlier(topics)}
+        text = _event("hello", json.dumps(said), feed.name(places))
         if lost:
             text += _event("missed", "null", feed.name(places))
         while True:

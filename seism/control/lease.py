@@ -16,16 +16,16 @@ import gevent
 from webob import Request, Response
 
 from seism.clock import Clock
-from seism.control.router import Route, answer, empty, read_json
+from seism.control.router import LEASE_HEADER, Route, answer, empty, read_json
 from seism.errors import Conflict, NotFound, SeismError
 from seism.journal import LeaseEnded
 from seism.options import build, option
+from seism.proxy.change import acting
 from seism.proxy.collection import Collection
 from seism.proxy.rule import Rule
 
 logger = logging.getLogger(__name__)
 
-HEADER = "Seism-Lease"
 EXPIRED = "expired"
 RELEASED = "released"
 
@@ -85,7 +85,8 @@ class Leases:
         """Undo what was done under it. Raises NotFound."""
         lease = self._get(name)
         del self._leases[name]
-        undone = [*self._remove_toxics(lease), *self._end_outages(lease)]
+        with acting(name):
+            undone = [*self._remove_toxics(lease), *self._end_outages(lease)]
         if undone or why == EXPIRED:
             self._write(LeaseEnded(name, self._clock.now(), why, tuple(undone)))
         if why == EXPIRED:
@@ -93,7 +94,7 @@ class Leases:
 
     def check(self, request: Request) -> None:
         """Raises Conflict for a call under a lease that is over."""
-        name = request.headers.get(HEADER)
+        name = request.headers.get(LEASE_HEADER)
         if name and name not in self._leases:
             raise Conflict(f"the lease {name!r} is over, and what was done under it is undone")
 
@@ -154,7 +155,7 @@ class Leases:
             raise NotFound("lease not found") from None
 
     def _of(self, request: Request) -> _Lease | None:
-        return self._leases.get(request.headers.get(HEADER, ""))
+        return self._leases.get(request.headers.get(LEASE_HEADER, ""))
 
     def _remove_toxics(self, lease: _Lease) -> list[str]:
         undone = []

@@ -14,10 +14,15 @@ from webob import Request, Response
 
 from seism.errors import ConfigurationError, SeismError
 from seism.options import build, describe
+from seism.proxy.change import API, acting
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+
+LEASE_HEADER = "Seism-Lease"
+LEASE = re.compile(r"lease-[0-9]{1,18}")
+"""What its value looks like."""
 
 BODY_LIMIT = 1024 * 1024
 """Bytes of a request's body."""
@@ -171,7 +176,9 @@ class Router:
     @staticmethod
     def _respond(request: Request, route: Route | None, allowed: set[str]) -> Response:
         if route is not None:
-            return route.handler(request, **request.urlvars)
+            lease = request.headers.get(LEASE_HEADER, "")
+            with acting(lease if LEASE.fullmatch(lease) else API):
+                return route.handler(request, **request.urlvars)
         if not allowed:
             return failure("not found", 404)
         response = failure("method not allowed", 405)

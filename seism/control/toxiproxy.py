@@ -22,7 +22,6 @@ from seism.model import ClientTls, ProxySpec, ServerTls, ToxicSpec
 from seism.options import build, describe, nearest, option
 from seism.proxy.collection import Collection, Interrupted
 from seism.proxy.proxy import Proxy
-from seism.proxy.rule import Rule
 from seism.registry import Registry
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
 
@@ -109,7 +108,7 @@ def proxy_values(proxy: Proxy) -> dict[str, Any]:
         "listen": proxy.listen,
         "upstream": proxy.upstream,
         "enabled": proxy.enabled,
-        "toxics": [rule_values(rule) for rule in proxy.rules],
+        "toxics": [rule.values() for rule in proxy.rules],
     }
     spec = proxy.spec
     for key in _TLS_KEYS:
@@ -123,26 +122,6 @@ def proxy_values(proxy: Proxy) -> dict[str, Any]:
         values["protocol"] = spec.protocol
         if proxy.opaque:
             values["opaque"] = dict(proxy.opaque)
-    return values
-
-
-def rule_values(rule: Rule) -> dict[str, Any]:
-    """The JSON object of a toxic; what Toxiproxy does not know only where it is used."""
-    values: dict[str, Any] = {
-        "attributes": rule.shown,
-        "name": rule.name,
-        "type": rule.type,
-        "stream": rule.stream,
-        "toxicity": rule.toxicity,
-    }
-    if rule.match is not None:
-        values["match"] = dataclasses.asdict(rule.match)
-    if rule.connections:
-        values["connections"] = rule.connections
-    if rule.exchange:
-        values["exchange"] = dict(rule.exchange)
-    if rule.turn:
-        values["turn"] = rule.turn
     return values
 
 
@@ -224,7 +203,7 @@ class _Api:
         return empty()
 
     def toxics(self, request: Request, proxy: str) -> Response:
-        return answer([rule_values(rule) for rule in self._collection.get(proxy).rules])
+        return answer([rule.values() for rule in self._collection.get(proxy).rules])
 
     def add_toxic(self, request: Request, proxy: str) -> Response:
         self._check_lease(request)
@@ -235,10 +214,10 @@ class _Api:
         rule = self._collection.add_toxic(proxy, spec)
         if self._leases is not None:
             self._leases.toxic_added(request, proxy, rule)
-        return answer(rule_values(rule), warnings=warnings)
+        return answer(rule.values(), warnings=warnings)
 
     def toxic(self, request: Request, proxy: str, toxic: str) -> Response:
-        return answer(rule_values(self._collection.get(proxy).rule(toxic)))
+        return answer(self._collection.get(proxy).rule(toxic).values())
 
     def update_toxic(self, request: Request, proxy: str, toxic: str) -> Response:
         rule = self._collection.get(proxy).rule(toxic)
@@ -263,7 +242,7 @@ class _Api:
             connections=spec.connections if "connections" in given else None,
             exchange=spec.exchange if "exchange" in given else None,
         )
-        return answer(rule_values(updated), warnings=warnings)
+        return answer(updated.values(), warnings=warnings)
 
     def remove_toxic(self, request: Request, proxy: str, toxic: str) -> Response:
         self._collection.remove_toxic(proxy, toxic)

@@ -18,10 +18,10 @@ from seism import options
 from seism.bus.feed import TOPICS
 from seism.dashboard.page import ASSETS, SCRIPTS, STYLES, read
 from seism.journal import Entry, Manifest
-from seism.opinion import Opinion, opinion
+from seism.opinion import Opinion, Opinions
 from seism.rules import Rules
 from seism.verdict import Judgement
-from seism_middleware.contract import RequestEnded, to_dict
+from seism_middleware.contract import to_dict
 
 _SHOWN = frozenset().union(*TOPICS.values())
 _LINK = re.compile(r' *<link rel="stylesheet"[^>]*>\n| *<link rel="icon"[^>]*>\n')
@@ -55,16 +55,16 @@ def render(entries: Iterable[Entry], judgement: Judgement, headline: str = "") -
 
 
 def _records(entries: Iterable[Entry], found: Mapping[str, Opinion]) -> Iterator[dict[str, Any]]:
-    rules = Rules()
+    opinions = Opinions(Rules())
     for entry in entries:
         record = entry.record
         if isinstance(record, Manifest) and record.rules:
-            rules = options.build(Rules, record.rules, "the manifest's rules")
+            opinions = Opinions(options.build(Rules, record.rules, "the manifest's rules"))
         if record.kind not in _SHOWN:
             continue
         yield to_dict(record)
-        if isinstance(record, RequestEnded):
-            yield to_dict(found.get(record.request) or opinion(record, rules))
+        for opinion in opinions.of(record):
+            yield to_dict(found.get(opinion.request, opinion))
 
 
 def _verdict(judgement: Judgement, headline: str) -> Iterator[dict[str, Any]]:

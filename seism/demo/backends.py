@@ -38,7 +38,8 @@ MAX_CONNECTIONS = 300
 
 SCHEMA = (
     "CREATE TABLE items (id integer PRIMARY KEY, name text NOT NULL, price integer NOT NULL)",
-    "CREATE TABLE orders (id bigserial PRIMARY KEY, item integer NOT NULL)",
+    "CREATE TABLE orders (id bigserial PRIMARY KEY, item integer NOT NULL, key text)",
+    "CREATE TABLE payments (id bigserial PRIMARY KEY, item integer NOT NULL, key text)",
     "INSERT INTO items SELECT n, 'item ' || n, 100 * n FROM generate_series(1, 20) AS n",
 )
 

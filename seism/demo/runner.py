@@ -10,8 +10,11 @@ from rich.text import Text
 from seism.demo import planted
 from seism.demo.backends import Backends
 from seism.errors import ConfigurationError
+from seism.experiment import sweep as sweeping
 from seism.experiment.config import load
 from seism.experiment.runner import Run
+from seism.experiment.session import Session
+from seism.experiment.sweep import Swept
 from seism.report.progress import Progress
 from seism.verdict import Judgement
 
@@ -39,13 +42,30 @@ def judge(
         return Run(experiment, file, seed, directory, progress, environ).judge()
 
 
-def compare(app: str, source: Path | None, judgement: Judgement, console: Console) -> int:
+def sweep(
+    app: str, source: Path | None, seed: int | None, directory: Path, progress: Progress
+) -> Swept:
+    """Sweep the example on real backends. Raises SeismError."""
+    file = folder(app, source) / "sweep.toml"
+    progress.phase("starting Valkey and PostgreSQL")
+    with Backends() as backends:
+        environ = {f"DEMO_{name.upper()}": address for name, address in backends.addresses.items()}
+        experiment = load(file, environ)
+        seed = experiment.seed if seed is None else seed
+        with Session(experiment, file, seed, directory, progress, environ) as session:
+            return sweeping.run(session)
+
+
+def compare(
+    app: str, source: Path | None, judgement: Judgement, console: Console, *, swept: bool = False
+) -> int:
     """Only now read what was planted; say whether it was found, and nothing else.
 
     Returns the exit code.
     """
     console.print()
-    result = planted.compare(planted.load(folder(app, source) / "planted.toml"), judgement)
+    known = planted.load(folder(app, source) / "planted.toml")
+    result = planted.compare(known, judgement, swept=swept)
     for weakness in result.found:
         console.print(
             Text(f"found   {weakness.route} under {weakness.perturbation}: {weakness.what}")
@@ -58,7 +78,7 @@ def compare(app: str, source: Path | None, judgement: Judgement, console: Consol
         console.print(
             Text(
                 f"All {len(result.found)} planted weaknesses were found, and nothing else: "
-                "the demo passes.",
+                f"the {'sweep' if swept else 'demo'} passes.",
                 style="bold green",
             )
         )

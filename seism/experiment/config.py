@@ -42,6 +42,7 @@ from seism.model import (
     show_address,
 )
 from seism.options import build, nearest, option
+from seism.protocols.fault import Fault
 from seism.proxy.exchanges import exchanges
 from seism.rules import Rules
 from seism.toxics.base import Toxic
@@ -98,7 +99,7 @@ class Backend:
 
         tls, upstream_tls = self.tls, self.upstream_tls
         if tls is not None:
-            tls = ServerTls(located(tls.certificate), located(tls.key))
+            tls = replace(tls, certificate=located(tls.certificate), key=located(tls.key))
         if upstream_tls is not None:
             upstream_tls = replace(upstream_tls, ca=located(upstream_tls.ca))
         return replace(self, tls=tls, upstream_tls=upstream_tls)
@@ -286,7 +287,9 @@ class Sweep:
     """``[sweep]``: how ``seism sweep`` explores."""
 
     toxic: tuple[SweptToxic, ...] = option(
-        (), help="what is tried; default: slow, reset, reply lost, silent, cut reply, down"
+        (),
+        help="what is tried; default: slow, reset, reply lost, silent, cut reply, down, and the "
+        "usual faults of the backends' protocols",
     )
     exchanges: int = option(
         4, help="at most so many exchanges of a request with one backend", minimum=1, maximum=100
@@ -294,13 +297,13 @@ class Sweep:
     learn: int = option(4, help="unperturbed requests of each route first", minimum=1)
     repeat: int = option(3, help="perturbed requests for each probe", minimum=1, maximum=100)
     after: int = option(8, help="requests after each probe: the aftershock", minimum=1)
+    pairs: int = option(
+        10, help="at most so many pairs of perturbations, after the single ones; 0: none",
+        minimum=0, maximum=10_000,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         _unique("toxic", [toxic.name for toxic in self.toxic])
-
-    def toxics(self) -> tuple[SweptToxic, ...]:
-        """What is tried."""
-        return self.toxic or SWEPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -462,6 +465,18 @@ class Experiment:
         """The same with these keys of ``[front]``. Raises ConfigurationError."""
         own = {} if self.front is None else asdict(self.front)
         return replace(self, front=build(Front, {**own, **given}, FRONT))
+
+    def swept(self) -> tuple[SweptToxic, ...]:
+        """What a sweep tries."""
+        if self.sweep.toxic:
+            return self.sweep.toxic
+        protocols = dict.fromkeys(each.protocol for each in self.backend if each.protocol)
+        known = registry.load().protocols
+        return (*SWEPT, *(
+            SweptToxic(fault.swept, fault.type)
+            for protocol in protocols for fault in known[protocol].faults
+            if issubclass(fault, Fault) and fault.swept
+        ))  # fmt: skip
 
     def fits(self, toxic: SweptToxic, backend: str) -> bool:
         """Whether ``toxic`` can be tried on ``backend``: a fault is of one protocol."""

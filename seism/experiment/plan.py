@@ -26,6 +26,8 @@ class Step:
     after: int
     front: bool = False
     """It is done to the clients' side of the app, not to a backend."""
+    partner: Planned | None = None
+    """What is perturbed at the same time."""
 
     @property
     def toxic(self) -> str:
@@ -47,6 +49,12 @@ class Step:
         }
         if self.front:
             values["front"] = True
+        if self.partner is not None:
+            values["partner"] = {
+                "backend": self.partner.backend,
+                "type": self.partner.type,
+                "toxic": self.partner.toxic,
+            }
         if planned.match is not None:
             values["match"] = dataclasses.asdict(planned.match)
         for key in ("connections", "exchange", "turn", "route"):

@@ -33,6 +33,8 @@ def seed_and_plan(entries: Iterable[Entry], load: Load) -> tuple[int, list[Plann
         raise ConfigurationError("the journal has no plan: only an experiment can be replayed")
     planned: list[Planned] = []
     for index, step in enumerate(plan):
+        if step.get("partner"):
+            continue  # a sweep's pair, which no [[perturbation]] can say
         one = _planned(step)
         planned += _exact(timeline, index, one, load) if _by_chance(one) else [one]
     return timeline.manifest.seed, planned

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from seism.client import Control
 from seism.errors import ConfigurationError, NotReady, SeismError, Unavailable
 from seism.experiment import rewrite
-from seism.experiment.config import App, Experiment, Load, fill, toxic_of
+from seism.experiment.config import App, Experiment, Load, Planned, fill, toxic_of
 from seism.experiment.plan import Step
 from seism.experiment.supervisor import Child, Supervisor
 from seism.model import DOWN, FRONT, address, show_address, unix_path
@@ -192,18 +192,27 @@ class Session:
     @contextmanager
     def perturbed(self, step: Step) -> Iterator[None]:
         """The perturbation lasts as long as the block does, whatever happens in it."""
-        proxy = step.planned.backend
-        if step.planned.type == DOWN:
+        with self._perturbed(step.planned):
+            if step.partner is None:
+                yield
+                return
+            with self._perturbed(step.partner):
+                yield
+
+    @contextmanager
+    def _perturbed(self, planned: Planned) -> Iterator[None]:
+        proxy = planned.backend
+        if planned.type == DOWN:
             self.control.enable(proxy, False)
         else:
-            self.control.add_toxic(proxy, asdict(toxic_of(step.planned)))
+            self.control.add_toxic(proxy, asdict(toxic_of(planned)))
         try:
             yield
         finally:
-            if step.planned.type == DOWN:
+            if planned.type == DOWN:
                 self.control.enable(proxy, True)
             else:
-                self.control.remove_toxic(proxy, step.toxic)
+                self.control.remove_toxic(proxy, planned.toxic)
 
     def _prepare_directory(self) -> None:
         """Make the directory, without the logs of an earlier run: errors quote their last line."""

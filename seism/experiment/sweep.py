@@ -3,86 +3,38 @@
 What there is to perturb is learnt from requests that nothing perturbs: which backends a
 route talks to, and in how many sends. Each probe then perturbs one exchange of one request
 of that route, a few times over, and looks at what follows. The journal is judged as any
-other one. What was not tried is listed with the reason, and is never green.
+other one. What was not tried is listed with the reason, and is never green. At last there
+are pairs of perturbations, as far as what was seen makes them worth it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from seism.errors import NotReady, Unavailable
-from seism.experiment.config import Planned, SweptToxic
+from seism.experiment.pairs import Chosen, Pair, choose
 from seism.experiment.plan import Step
+from seism.experiment.point import NEVER, UNFIT, Learnt, Point, learnt_of, points
 from seism.experiment.session import Session
 from seism.journal import read
 from seism.judge import judge
 from seism.model import DOWN
 from seism.protocols.fault import Fault
 from seism.registry import load
-from seism.timeline import Timeline, name
 from seism.timeline import build as timeline_of
-from seism.verdict import NOT_COVERED, SEVERITY, Cell, Judgement
-from seism_middleware.contract import RequestEnded
+from seism.verdict import GREEN, NOT_COVERED, RED, SEVERITY, Cell, Judgement
 
 WARM_UP = 2
 """Requests of a route that fill its pools, and are not judged."""
-LONG_SECONDS = 5.0
+LONG_SECONDS = 2.5
 """A request that took longer is not repeated: it would be no other verdict."""
-
-NO_USE = "it sends nothing to this backend"
-UNFIT = "not of this backend's protocol"
-OFF = "switched off"
-TWIN = "the same as {}: the same route and exchanges"
-MANY = "beyond the first {} exchanges"
-NEVER = "unreachable: that exchange never came, or nothing of it could be perturbed"
-
-
-@dataclass(frozen=True, slots=True)
-class Learnt:
-    """What one [[load.route]] does when nothing is perturbed."""
-
-    sent: str
-    """``METHOD /path``, as the load sends it."""
-    route: str
-    """``METHOD /pattern``, as it is observed."""
-    sends: dict[str, int]
-    """Backend -> the most sends of one request."""
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One thing that could be perturbed, and why it is not, if so."""
-
-    learnt: Learnt
-    backend: str
-    toxic: SweptToxic
-    turn: int
-    """Which exchange; 0: the backend as a whole."""
-    skipped: str = ""
-    fault: bool = False
-    """It acts on exchanges of the backend's protocol, which the proxy counts itself."""
-
-    @property
-    def column(self) -> str:
-        """The perturbation's name in reports."""
-        turn = f" #{self.turn}" if self.turn else ""
-        return f"{self.backend} {self.toxic.name}{turn}"
-
-    def planned(self) -> Planned:
-        """The perturbation that tries it."""
-        exchange = dict(self.toxic.exchange)
-        if self.fault:
-            exchange["nth"] = self.turn
-        return Planned(
-            f"{self.column}: {self.learnt.sent}", self.backend, self.toxic.type, self.toxic.stream,
-            attributes=dict(self.toxic.attributes), turn=0 if self.fault else self.turn,
-            route=self.learnt.sent, exchange=exchange,
-        )  # fmt: skip
+NO_PAIRS = Chosen((), 0, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +49,14 @@ class Swept:
     saved: dict[str, int]
     """Reason -> how many probes it saved."""
     unreachable: int
+    pairs: Chosen = NO_PAIRS
+    """Those that were tried, too, and what there might have been."""
 
     def collapsed(self) -> Judgement:
         """The same by route x backend x toxic, the worst exchange of each."""
         cells: dict[tuple[str, str], Cell] = {}
         for cell in self.judgement.cells:
-            column = cell.perturbation.partition(" #")[0]
+            column = re.sub(r" #\d+", "", cell.perturbation)
             cell = replace(cell, perturbation=column)
             before = cells.get((cell.route, column))
             if before is None or SEVERITY[cell.colour] > SEVERITY[before.colour]:
@@ -116,6 +70,10 @@ class Swept:
         yield f"{self.tried} of {self.grid} possible probes were made{reached}"
         for reason, count in self.saved.items():
             yield f"{count} saved: {reason}"
+        if self.pairs.possible:
+            yield f"{len(self.pairs.pairs)} of {self.pairs.possible} possible pairs were tried"
+        for reason, count in self.pairs.saved.items():
+            yield f"{count} pairs saved: {reason}"
 
 
 def write_coverage(swept: Swept, path: Path) -> None:
@@ -125,6 +83,11 @@ def write_coverage(swept: Swept, path: Path) -> None:
         "tried": swept.tried,
         "unreachable": swept.unreachable,
         "saved": swept.saved,
+        "pairs": {
+            "possible": swept.pairs.possible,
+            "tried": len(swept.pairs.pairs),
+            "saved": swept.pairs.saved,
+        },
         "not_covered": [
             {"route": cell.route, "perturbation": cell.perturbation, "why": cell.reasons[0]}
             for cell in swept.judgement.cells
@@ -144,9 +107,12 @@ def run(session: Session, without: Sequence[str] = ()) -> Swept:
         points = list(_points(session, learnt, without))
         tried = [point for point in points if not point.skipped]
         steps = [_step(session, index, point) for index, point in enumerate(tried)]
-        session.control.plan([step.to_dict() for step in steps])
-        for step in steps:
-            _probe(session, step, len(steps))
+        _probe_all(session, steps, 0)
+        chosen = _pairs(session, tried)
+        steps += [
+            _step(session, index, each) for index, each in enumerate(chosen.pairs, len(steps))
+        ]
+        _probe_all(session, steps, len(tried))
         _renew(session, None)
         session.control.phase("control")
         for index in range(len(session.load.route)):
@@ -156,7 +122,7 @@ def run(session: Session, without: Sequence[str] = ()) -> Swept:
     except Unavailable as error:
         session.explain(error)
     session.finish()
-    return _result(judge(read(session.journal)), points, tried)
+    return _result(judge(read(session.journal)), points, [*tried, *chosen.pairs], chosen)
 
 
 def _learn(session: Session) -> list[Learnt]:
@@ -166,8 +132,9 @@ def _learn(session: Session) -> list[Learnt]:
     control.phase("warmup")
     _warm_up(session)
     control.phase("steady")
-    for index in range(len(routes)):
-        session.send("steady", options.learn, index)
+    driven = [session.drive("steady", options.learn, index) for index in range(len(routes))]
+    # Afterwards, as asking how often actions were done is a request of the app, too.
+    session.settle(driven[-1])
     control.census()
     judgement = judge(read(session.journal))
     if not judgement.steady.met:
@@ -176,95 +143,64 @@ def _learn(session: Session) -> list[Learnt]:
     return learnt_of(timeline_of(read(session.journal)), sent, options.learn)
 
 
-def learnt_of(timeline: Timeline, sent: Sequence[str], each: int) -> list[Learnt]:
-    """From a control run in which ``each`` requests of each of ``sent`` came in that order.
-
-    Raises NotReady if an observation is missing.
-    """
-    segment = timeline.find("steady")
-    requests = segment.requests if segment is not None else []
-    if len(requests) != each * len(sent):
-        raise NotReady(f"{each * len(sent)} requests were sent, {len(requests)} were observed")
-    return [
-        Learnt(route, name(requests[index * each]), _sends(requests[index * each :][:each]))
-        for index, route in enumerate(sent)
-    ]
-
-
-def _sends(requests: Iterable[RequestEnded]) -> dict[str, int]:
-    most: Counter[str] = Counter()
-    for request in requests:
-        sends: Counter[str] = Counter()
-        for exchange in request.exchanges:
-            sends[exchange.backend] += exchange.sends
-        most |= sends
-    return dict(sorted(most.items()))
-
-
 def _points(session: Session, learnt: list[Learnt], without: Sequence[str]) -> Iterator[Point]:
     experiment, options = session.experiment, session.experiment.sweep
     backends = [backend.name for backend in experiment.backend]
-    return points(
-        learnt, backends, options.toxics(), options.exchanges, without, experiment.fits, _is_fault
-    )
+    known, toxics = load(), experiment.swept()
+    # Looking up what is installed takes its time: once, and not for each point.
+    fits = {(t.name, b): experiment.fits(t, b) for t in toxics for b in backends}
+    faults = {t.name for t in toxics if t.type != DOWN and issubclass(known.toxic(t.type), Fault)}
+    return (
+        point
+        for point in points(
+            learnt, backends, toxics, options.exchanges, without,
+            lambda toxic, backend: fits[toxic.name, backend], lambda toxic: toxic.name in faults,
+        )
+        # Nobody has asked for a fault of a protocol that another backend has.
+        if point.skipped != UNFIT or point.toxic in options.toxic
+    )  # fmt: skip
 
 
-def _is_fault(toxic: SweptToxic) -> bool:
-    return toxic.type != DOWN and issubclass(load().toxic(toxic.type), Fault)
-
-
-def points(
-    learnt: Sequence[Learnt],
-    backends: Sequence[str],
-    toxics: Sequence[SweptToxic],
-    exchanges: int,
-    without: Sequence[str] = (),
-    fits: Callable[[SweptToxic, str], bool] = lambda toxic, backend: True,
-    is_fault: Callable[[SweptToxic], bool] = lambda toxic: False,
-) -> Iterator[Point]:
-    """Everything that could be tried, in order; at most ``exchanges`` of each request."""
-    seen: dict[tuple[str, str], Learnt] = {}
-    for one in learnt:
-        twin = seen.setdefault((one.route, str(one.sends)), one)
-        for backend in backends:
-            sends = one.sends.get(backend, 0)
-            for toxic in toxics:
-                # One that is down is so for all exchanges.
-                last = max(sends, 1)
-                turns = [0] if toxic.type == DOWN else range(1, last + 1)
-                for turn in turns:
-                    skipped = (
-                        OFF if toxic.name in without
-                        else NO_USE if not sends
-                        else UNFIT if not fits(toxic, backend)
-                        else TWIN.format(twin.sent) if twin is not one
-                        else MANY.format(exchanges) if turn > exchanges
-                        else ""
-                    )  # fmt: skip
-                    yield Point(one, backend, toxic, turn, skipped, is_fault(toxic))
-
-
-def _step(session: Session, index: int, point: Point) -> Step:
+def _step(session: Session, index: int, point: Point | Pair) -> Step:
     options = session.experiment.sweep
-    return Step(index, point.planned(), options.repeat, options.after)
+    partner = point.partner() if isinstance(point, Pair) else None
+    return Step(index, point.planned(), options.repeat, options.after, partner=partner)
+
+
+def _pairs(session: Session, tried: Sequence[Point]) -> Chosen:
+    """What the probes, one for each point that was ``tried``, leave to be seen."""
+    options = session.experiment.sweep
+    if not options.pairs:
+        return NO_PAIRS
+    entries = list(read(session.journal))
+    return choose(timeline_of(entries), judge(entries), tried, options.pairs, options.exchanges)
+
+
+def _probe_all(session: Session, steps: Sequence[Step], first: int) -> None:
+    """Probe ``steps`` from the ``first`` on."""
+    session.control.plan([step.to_dict() for step in steps])
+    for step in steps[first:]:
+        _probe(session, step, len(steps))
 
 
 def _probe(session: Session, step: Step, total: int) -> None:
     label, route = step.planned.name, session.route(step)
     # A probe of another route may have cut this one's pooled connections.
     session.control.phase("warmup")
-    session.send(f"{label}: before", WARM_UP, route)
+    if all(_failures(session.send(f"{label}: before", WARM_UP, route)) for _ in range(2)):
+        _renew(session, step.index)
     session.progress.step(step.index + 1, total, label, "perturbed")
     session.control.phase("during", step.index, label)
     for _ in range(step.during):
         with session.perturbed(step):
-            answers = session.send(f"{label}: during", 1, route)
+            answers = session.drive(f"{label}: during", 1, route)
         if any(each["max"] > LONG_SECONDS for each in answers["routes"].values()):
             break
+    session.settle(answers)
     session.control.phase("after", step.index, label)
     after = session.send(f"{label}: after", step.after, route)
     session.control.census()
-    if _failures(after) and step.index + 1 < total:
+    if _failures(after):
         # Whatever it has not recovered from must not be the next probe's.
         _renew(session, step.index + 1)
 
@@ -291,28 +227,36 @@ def _failures(driven: dict[str, Any]) -> Counter[str]:
     return +found
 
 
-def _result(judgement: Judgement, points: list[Point], tried: list[Point]) -> Swept:
+def _result(
+    judgement: Judgement, points: list[Point], tried: Sequence[Point | Pair], pairs: Chosen
+) -> Swept:
     names = [point.planned().name for point in tried]
     by_name = {
         each: cell
         for each, point in zip(names, tried, strict=True)
         if (cell := judgement.cell(point.learnt.route, each)) is not None
     }
-    return swept(judgement, points, by_name)
+    return swept(judgement, points, by_name, pairs)
 
 
-def swept(judgement: Judgement, points: Sequence[Point], found: Mapping[str, Cell]) -> Swept:
+def swept(
+    judgement: Judgement,
+    points: Sequence[Point],
+    found: Mapping[str, Cell],
+    pairs: Chosen = NO_PAIRS,
+) -> Swept:
     """The result from the cells that were ``found``, by the planned perturbation's name."""
     cells: dict[tuple[str, str], Cell] = {}
     unreachable = 0
     names: dict[str, str] = {}
-    for point in points:
+    both: list[Point | Pair] = [*points, *pairs.pairs]
+    for point in both:
         cell = None if point.skipped else found.get(point.planned().name)
         if cell is None:
             why = point.skipped or NEVER
             cell = Cell(point.learnt.route, point.column, NOT_COVERED, (why,), 0, 0, 0)
         elif cell.perturbation in judgement.never_fired:
-            unreachable += 1
+            unreachable += isinstance(point, Point)
             cell = replace(cell, colour=NOT_COVERED, reasons=(NEVER,), worst=None)
         names[cell.perturbation] = point.column
         cell = replace(cell, perturbation=point.column)
@@ -321,6 +265,8 @@ def swept(judgement: Judgement, points: Sequence[Point], found: Mapping[str, Cel
             cells[key] = cell
     saved = Counter(point.skipped.partition(":")[0] for point in points if point.skipped)
     kept = {(route, column) for route, column in cells}
+    colours = [cell.colour for cell in cells.values()] + [RED] * bool(judgement.findings)
+    colours += [harm.colour for harm in judgement.harms if harm.colour != GREEN]
     return Swept(
         replace(
             judgement,
@@ -330,15 +276,16 @@ def swept(judgement: Judgement, points: Sequence[Point], found: Mapping[str, Cel
                 for case in judgement.cases
                 if (case.route, names.get(case.perturbation)) in kept
             ),
-            perturbations=tuple(dict.fromkeys(point.column for point in points)),
+            perturbations=tuple(dict.fromkeys(point.column for point in both)),
             plan=[
                 {**step, "name": names.get(step["name"], step["name"])} for step in judgement.plan
             ],
             never_fired=(),
-            colour=max((c.colour for c in cells.values()), key=SEVERITY.__getitem__),
+            colour=max(colours, key=SEVERITY.__getitem__),
         ),
         grid=len(points),
-        tried=len(found),
+        tried=len(found) - len(pairs.pairs),
         saved=dict(saved),
         unreachable=unreachable,
+        pairs=pairs,
     )

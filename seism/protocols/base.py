@@ -15,12 +15,12 @@ is the beginning of a message of which it can't say yet what it is (``held``), a
 ``HELD_LIMIT`` bytes per stream.
 
 A codec is told what was done behind its back: ``skip`` where a request never reached the
-server, because something else answers it.
+server, because something else answers it; ``upgraded`` where TLS has begun and is taken off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -99,11 +99,21 @@ class Codec:
     """Replies come in the order of the requests; False where they carry ids (LDAP)."""
     matches: ClassVar[dict[str, str]] = {}
     """The keys of ``Exchange.fields`` -> what each holds, for help and docs."""
+    expressions: ClassVar[dict[str, tuple[str, Callable[[str], str]]]] = {}
+    """Keys of rules that take regular expressions -> the key of ``Exchange.fields`` whose text
+    is searched, and what makes it short and free of values first. ``matches`` has them too."""
     phases: ClassVar[dict[str, str]] = {COMMAND: "a request and its reply"}
     """What ``Exchange.phase`` may be -> what that means."""
     faults: ClassVar[tuple[type[Toxic], ...]] = ()
     """What can be done to its exchanges, see ``seism.protocols.fault``: each one is a toxic
     type of proxies that speak this protocol."""
+
+    negotiates: ClassVar[bool] = False
+    """TLS can begin within its streams, by agreement; see ``turn_to_tls``."""
+    grants: ClassVar[bool] = False
+    """It has a reply that agrees to TLS; see ``grant``."""
+    alpn: ClassVar[tuple[str, ...]] = ()
+    """The names by which TLS knows the protocol (RFC 7301), where peers ask for one."""
 
     def __init__(self) -> None:
         self.opaque = ""
@@ -111,6 +121,11 @@ class Codec:
         self.detail = True
         """False: nobody asks for kinds, summaries and fields, so lengths are enough; ``kind``
         is then ``""`` wherever finding it costs more than that."""
+        self.upgrades = False
+        """Whoever gives the bytes speaks TLS itself, should it begin; the codec clears it once
+        it can't begin any more. False: the connection is opaque from there on."""
+        self.upgrading = False
+        """What follows in both streams is TLS, and none of it comes out; until ``upgraded``."""
 
     def receive(self, stream: str, data: bytes) -> Iterable[Piece]:
         """Pieces of ``stream`` (``upstream``, ``downstream``), of ``data`` and of what was held.
@@ -127,6 +142,24 @@ class Codec:
     def held(self, stream: str) -> bytes:
         """The bytes of ``stream`` that have not come out yet."""
         raise NotImplementedError
+
+    def turn_to_tls(self) -> None:
+        """For subclasses: what both sides say next is TLS."""
+        if self.upgrades:
+            self.upgrading = True
+        else:
+            self.opaque = "TLS"
+
+    def upgraded(self) -> None:
+        """What is given from now on is what is inside of TLS; nothing is held."""
+        self.upgrades = self.upgrading = False
+
+    def grant(self, exchange: Exchange) -> bytes:
+        """Agree to TLS in the server's place: the reply, if ``exchange`` asks for it, else empty.
+
+        It is ``skip`` and ``turn_to_tls`` in one, and is called as ``skip`` is.
+        """
+        return b""
 
     def skip(self, exchange: Exchange) -> None:
         """The request of ``exchange`` was not passed on: the server will not answer it.

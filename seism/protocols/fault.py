@@ -118,6 +118,9 @@ class Fault(Toxic):
     """Exchanges of other phases are left alone; empty: of none."""
     code: ClassVar[str] = ""
     """The protocol's own code for it, for the catalogue."""
+    swept: ClassVar[str] = ""
+    """Its name in a sweep, which tries it by itself where a backend has the protocol: for what
+    every client meets one day. Empty: only where it is asked for."""
     source: ClassVar[str] = ""
     """Where the vendor's manual explains the code: an address."""
 

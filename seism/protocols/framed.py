@@ -86,7 +86,7 @@ class _Cutter:
         # From ``begin`` to ``at``: known, all of one exchange, and not out yet.
         begin = at = 0
         try:
-            while at < len(data) and not self._codec.opaque:
+            while at < len(data) and not (self._codec.opaque or self._codec.upgrading):
                 if not self._left:
                     frame = self._head(data, at)
                     if isinstance(frame, int):

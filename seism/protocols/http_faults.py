@@ -73,6 +73,7 @@ class HttpStatus(HttpFault):
     """
 
     type: ClassVar[str] = "http_status"
+    swept: ClassVar[str] = "503"
     code: ClassVar[str] = "503, or any other"
     source: ClassVar[str] = f"{RFC_9110}#section-15"
 

@@ -1,7 +1,7 @@
 """LDAP v3: messages of BER with definite lengths (RFC 4511, 5.1), matched by their ids.
 
 Of a request as much is held as says what it is, the whole of it up to 64 KiB; of a reply
-its first few bytes. The connection is opaque after StartTLS has succeeded, and where a
+its first few bytes. TLS begins after StartTLS has succeeded; the connection is opaque where a
 SASL mechanism has put its own layer around the messages (RFC 4513, 5.2.1).
 """
 
@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from seism.errors import ProtocolError
 from seism.protocols.base import AUTH, COMMAND, HELD_LIMIT, SUMMARY_LIMIT, Exchange
-from seism.protocols.ldap_faults import FAULTS
+from seism.protocols.ldap_faults import FAULTS, granted
 from seism.protocols.stream import Parser, Stream, StreamCodec, Wait, trace_of
 from seism.toxics.base import Toxic
 
@@ -46,6 +46,8 @@ class Ldap(StreamCodec):
 
     name: ClassVar[str] = "ldap"
     faults: ClassVar[tuple[type[Toxic], ...]] = FAULTS
+    negotiates: ClassVar[bool] = True
+    grants: ClassVar[bool] = True
     ordered: ClassVar[bool] = False
     matches: ClassVar[dict[str, str]] = {
         "operation": ", ".join(OPERATIONS.values()),
@@ -65,6 +67,14 @@ class Ldap(StreamCodec):
 
     def skip(self, exchange: Exchange) -> None:
         self.ids = {number: one for number, one in self.ids.items() if one is not exchange}
+
+    def grant(self, exchange: Exchange) -> bytes:
+        if exchange.fields.get("oid") != START_TLS:
+            return b""
+        number = next(number for number, one in self.ids.items() if one is exchange)
+        self.skip(exchange)
+        self.turn_to_tls()
+        return granted(number, START_TLS)
 
     def requests(self) -> Parser:
         stream = self.upstream
@@ -123,8 +133,8 @@ class Ldap(StreamCodec):
             first = not exchange.reply_size
             yield from stream.payload(total, exchange, first=first, last=ends)
             if code == 0 and exchange.fields.get("oid") == START_TLS:
-                self.opaque = "TLS"
-                return
+                self.turn_to_tls()
+                yield None
             if code == 0 and tag == BIND_REPLY:
                 self._sasl = exchange.fields.get("mechanism", "simple") != "simple"
 

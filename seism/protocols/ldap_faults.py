@@ -52,6 +52,13 @@ def _result(number: bytes, tag: int, code: int, text: str, *rest: bytes) -> byte
     return element(0x30, number, element(tag, element(0x0A, bytes((code,))), *said, *rest))
 
 
+def granted(number: int, oid: str) -> bytes:
+    """The response that says yes to the extended operation ``oid``, which has that message id."""
+    size = number.bit_length() // 8 + 1  # with room for the sign
+    name = element(0x8A, oid.encode())
+    return _result(element(0x02, number.to_bytes(size, "big")), 0x78, 0, "", name)
+
+
 def _head(message: bytes) -> tuple[bytes, int]:
     """(the element of its id, the tag of its operation), of the beginning of a message."""
     at = 2 + (message[1] & 0x7F if message[1] >= 0x80 else 0)
@@ -99,6 +106,7 @@ class LdapBusy(LdapFault):
     """The directory has too much to do."""
 
     type: ClassVar[str] = "ldap_busy"
+    swept: ClassVar[str] = "busy"
     code: ClassVar[str] = "51"
     number: ClassVar[int] = 51
     text: ClassVar[str] = "the server is busy"
@@ -109,6 +117,7 @@ class LdapUnavailable(LdapFault):
     """The directory is shutting down, or a part of it is offline."""
 
     type: ClassVar[str] = "ldap_unavailable"
+    swept: ClassVar[str] = "unavailable"
     code: ClassVar[str] = "52"
     number: ClassVar[int] = 52
     text: ClassVar[str] = "the server is shutting down"

@@ -85,6 +85,7 @@ class MemcachedOutOfMemory(MemcachedFault):
     """The server has no memory left for an item, and may not evict others."""
 
     type: ClassVar[str] = "memcached_oom"
+    swept: ClassVar[str] = "out of memory"
     kinds: ClassVar[frozenset[str]] = frozenset(_STORES | _COUNTS)
     code: ClassVar[str] = "SERVER_ERROR"
     source: ClassVar[str] = f"{PROTOCOL}#error-strings"

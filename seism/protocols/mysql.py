@@ -13,6 +13,7 @@ Protocol" (https://mariadb.com/kb/en/clientserver-protocol/).
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from seism.protocols import sql
@@ -97,15 +98,18 @@ class MySQL(Framed[_Command]):
 
     name = "mysql"
     faults = FAULTS
+    negotiates = True
     matches = {
         "verb": "first word of the statement: SELECT, INSERT, BEGIN, COMMIT (or SQL if unknown)",
         "table": "first table that the statement names, as database.table if so written",
         "sql": "text of the statement, its first 4096 characters",
+        "regex": sql.REGEX_HELP,
         "command": "the protocol's command, such as COM_QUERY or COM_STMT_EXECUTE",
         "statement": "id of the prepared statement",
         "user": "user of the login",
         "database": "database of the login",
     }
+    expressions = {"regex": ("sql", functools.partial(sql.shape, dialect=sql.MYSQL))}
 
     phases = {
         CONNECT: "the server's greeting; the login",
@@ -175,10 +179,10 @@ class MySQL(Framed[_Command]):
         if length < 32 or not flags & PROTOCOL_41:
             raise ProtocolError("a login older than MySQL 4.1")
         if length == 32 and flags & SSL:
-            self.opaque = "TLS"
+            self.turn_to_tls()
             return Frame(36, self._silent("SSLRequest", CONNECT), True, True)
         self._can &= flags
-        self._expect = "auth"
+        self._expect, self.upgrades = "auth", False
         command = self._new("login", CONNECT, "auth")
         user, _, rest = packet[32:].partition(b"\0")
         command.fields["user"] = user.decode("utf-8", "replace")

@@ -150,6 +150,7 @@ class MySQLDeadlock(MySQLError):
     """The transaction is the one that a deadlock is resolved with: all of it is rolled back."""
 
     type: ClassVar[str] = "mysql_deadlock"
+    swept: ClassVar[str] = "1213"
     code: ClassVar[str] = "1213"
     state: ClassVar[str] = "40001"
     text: ClassVar[str] = "Deadlock found when trying to get lock; try restarting transaction"
@@ -228,8 +229,21 @@ class MySQLAccessDenied(Fault):
         return exchange.kind == "login" and Fault.fits(self, exchange)
 
     def reaction(self, exchange: Exchange, rng: Rng) -> Reaction:
-        # The login is packet 1 of the handshake.
-        return Answer(error(self.code, "28000", "Access denied for user", 2), Close())
+        return _Deny(self.code)
+
+
+class _Deny(Answer):
+    """The login fails; it is packet 1 of the handshake, or 2 inside of TLS."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(b"", Close())
+        self._code = code
+
+    def request(self, piece: Piece, now: float) -> Commands:
+        if piece.first:
+            sequence = (piece.data[3] + 1) % 256
+            self._reply = error(self._code, "28000", "Access denied for user", sequence)
+        return super().request(piece, now)
 
 
 class MySQLEnd(MySQLAnswer):
@@ -251,6 +265,7 @@ class MySQLShutdown(MySQLEnd):
     """
 
     type: ClassVar[str] = "mysql_shutdown"
+    swept: ClassVar[str] = "1053"
     code: ClassVar[str] = "1053"
     state: ClassVar[str] = "08S01"
     text: ClassVar[str] = "Server shutdown in progress"

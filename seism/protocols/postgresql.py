@@ -20,6 +20,7 @@ Source: PostgreSQL documentation, chapter "Frontend/Backend Protocol"
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from seism.protocols import sql
@@ -87,14 +88,18 @@ class PostgreSQL(Framed[_Unit]):
 
     name = "postgresql"
     faults = FAULTS
+    negotiates = grants = True
+    alpn = ("postgresql",)
     matches = {
         "verb": "first word of the statement: SELECT, INSERT, BEGIN, COMMIT (or SQL if unknown)",
         "table": "first table that the statement names, as schema.table if so written",
         "sql": "text of the statement, its first 4096 characters",
+        "regex": sql.REGEX_HELP,
         "statement": "name of the prepared statement",
         "user": "user of the startup packet",
         "database": "database of the startup packet",
     }
+    expressions = {"regex": ("sql", functools.partial(sql.shape, dialect=sql.POSTGRESQL))}
 
     phases = {
         CONNECT: "the startup packet; a request for encryption or to cancel",
@@ -152,8 +157,9 @@ class PostgreSQL(Framed[_Unit]):
 
     def _start(self, buffer: bytes, at: int) -> Frame | int:
         if buffer[at] == 0x16:
-            self.opaque = "TLS"
-            return Frame(1)
+            # sslnegotiation=direct: it is not asked for, and nothing comes before it.
+            self.turn_to_tls()
+            return Frame(1) if self.opaque else len(buffer) - at + 1
         if len(buffer) - at < 8:
             return 8
         size = int.from_bytes(buffer[at : at + 4])
@@ -172,7 +178,7 @@ class PostgreSQL(Framed[_Unit]):
             raise ProtocolError(f"protocol version {code >> 16}.{code & 0xFFFF}")
         if len(buffer) - at < size:
             return size
-        self._starting = False
+        self._starting = self.upgrades = False
         unit = self._new("startup", CONNECT, "auth")
         texts = buffer[at + 8 : at + size].split(b"\0")
         for name, value in zip(texts[::2], texts[1::2], strict=False):
@@ -298,8 +304,10 @@ class PostgreSQL(Framed[_Unit]):
         unit = self._waiting[0] if self._waiting else None
         if unit and unit.style == "byte" and buffer[at] in b"NSG":
             self._waiting.popleft()
-            if buffer[at] != ord("N"):
-                self.opaque = "TLS" if buffer[at] == ord("S") else "GSSAPI encryption"
+            if buffer[at] == ord("S"):
+                self.turn_to_tls()
+            elif buffer[at] == ord("G"):
+                self.opaque = "GSSAPI encryption"
             return Frame(1, unit, True, True)
         if len(buffer) - at < 5:
             return 5
@@ -378,6 +386,13 @@ class PostgreSQL(Framed[_Unit]):
         super().skip(exchange)
         if self._unit is exchange and self._unit.flushed:
             self._unit = None
+
+    def grant(self, exchange: Exchange) -> bytes:
+        if exchange.kind != "SSLRequest":
+            return b""
+        self.skip(exchange)
+        self.turn_to_tls()
+        return b"S"
 
     def _new(self, kind: str, phase: str, style: str) -> _Unit:
         self._count += 1

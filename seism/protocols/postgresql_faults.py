@@ -157,6 +157,7 @@ class PostgreSQLSerialization(PostgreSQLError):
     """A serializable transaction meets another one's update, and must be tried again."""
 
     type: ClassVar[str] = "postgresql_serialization_failure"
+    swept: ClassVar[str] = "40001"
     code: ClassVar[str] = "40001"
     text: ClassVar[str] = "could not serialize access due to concurrent update"
     source: ClassVar[str] = (
@@ -231,6 +232,7 @@ class PostgreSQLShutdown(PostgreSQLEnd):
     """An administrator shuts the server down, or terminates the session."""
 
     type: ClassVar[str] = "postgresql_admin_shutdown"
+    swept: ClassVar[str] = "57P01"
     code: ClassVar[str] = "57P01"
     phases: ClassVar[tuple[str, ...]] = (COMMAND, PREPARE)
     text: ClassVar[str] = "terminating connection due to administrator command"

@@ -89,6 +89,7 @@ class RedisLoading(RedisError):
     """The server has been restarted, and reads its dataset into memory."""
 
     type: ClassVar[str] = "redis_loading"
+    swept: ClassVar[str] = "LOADING"
     code: ClassVar[str] = "LOADING"
     text: ClassVar[str] = "Redis is loading the dataset in memory"
     source: ClassVar[str] = (
@@ -101,6 +102,7 @@ class RedisReadOnly(RedisError):
     """The server has become a replica, as after a failover: commands that write are refused."""
 
     type: ClassVar[str] = "redis_readonly"
+    swept: ClassVar[str] = "READONLY"
     code: ClassVar[str] = "READONLY"
     text: ClassVar[str] = "You can't write against a read only replica."
     writes: ClassVar[bool] = True

@@ -3,7 +3,7 @@
 The server speaks first: its banner is exchange 0. A message is not held: its end is looked
 for as it passes, by the dot (RFC 5321, 4.1.1.4) or by the size of a chunk (RFC 3030).
 Lines that end in a bare LF, and dots between such, are refused: servers differ about them.
-The connection is opaque once the server has said 220 to STARTTLS.
+TLS begins once the server has said 220 to STARTTLS.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ class Smtp(StreamCodec):
 
     name: ClassVar[str] = "smtp"
     faults: ClassVar[tuple[type[Toxic], ...]] = FAULTS
+    negotiates: ClassVar[bool] = True
+    grants: ClassVar[bool] = True
     matches: ClassVar[dict[str, str]] = {
         "command": "the verb in upper case; banner, credentials (after AUTH), content (after DATA)",
         "sender": "the envelope's sender, an address",
@@ -104,13 +106,25 @@ class Smtp(StreamCodec):
                         return
                 last = line[2] != b"-"
                 if last and exchange is not None and WAITED.get(exchange.kind) == int(code):
-                    self._turned = exchange
                     if exchange.kind == "STARTTLS":
-                        self.opaque = "TLS"
+                        self.turn_to_tls()
+                    else:
+                        self._turned = exchange
                 yield stream.piece(size, exchange, first=first, last=last, cut=not last)
                 first = False
             if self.opaque:
                 return
+
+    def grant(self, exchange: Exchange) -> bytes:
+        if exchange.kind != "STARTTLS":
+            return b""
+        self.skip(exchange)
+        self.turn_to_tls()
+        return b"220 2.0.0 Ready to start TLS\r\n"
+
+    def upgraded(self) -> None:
+        super().upgraded()
+        self._envelope = {}  # RFC 3207, 4.2: it begins anew
 
     def _content(self) -> Parser:
         """The message, up to and with its dot."""

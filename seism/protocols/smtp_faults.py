@@ -61,6 +61,7 @@ class SmtpUnavailable(SmtpReply):
     """The server goes down, or takes no more connections: it says so, and closes."""
 
     type: ClassVar[str] = "smtp_unavailable"
+    swept: ClassVar[str] = "421"
     phases: ClassVar[tuple[str, ...]] = ()
     code: ClassVar[str] = "421"
     source: ClassVar[str] = f"{RFC_5321}#section-3.8"
@@ -84,6 +85,7 @@ class SmtpLocalError(SmtpReply):
     """An error in processing, on the server's side."""
 
     type: ClassVar[str] = "smtp_local_error"
+    swept: ClassVar[str] = "451"
     code: ClassVar[str] = "451"
 
     text: str = option("4.3.0 Local error in processing", help="what follows the code")

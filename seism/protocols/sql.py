@@ -9,10 +9,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["SQL_LIMIT", "VERBS", "Statement", "statement"]
+__all__ = ["REGEX_HELP", "SHAPE_LIMIT", "SQL_LIMIT", "VERBS", "Statement", "shape", "statement"]
 
 SQL_LIMIT = 4096
 """Characters of a statement that are looked at, and kept as the field ``sql``."""
+
+SHAPE_LIMIT = 1024
+"""Characters of what ``shape`` returns."""
+
+REGEX_HELP = (
+    f"a regular expression, searched for in any case in the first {SHAPE_LIMIT} characters of"
+    " the statement, in which each literal is a ?, each stretch of blanks one, and no comment"
+)
 
 _VERBS = (
     "ALTER ANALYZE BEGIN CALL CHECKPOINT CLOSE COMMENT COMMIT COPY CREATE DEALLOCATE DECLARE "
@@ -112,6 +120,14 @@ def statement(sql: bytes, dialect: re.Pattern[str]) -> Statement:
         elif kind == "value":
             pending = False
     return Statement(verb or "SQL", table or inner, text, _trace(whole, dialect))
+
+
+def shape(text: str, dialect: re.Pattern[str]) -> str:
+    """``text`` of a statement, at most SHAPE_LIMIT characters, without values and comments."""
+    stand_ins = {"value": "?", "comment": " "}
+    tokens = dialect.finditer(text)
+    parts = (stand_ins.get(token.lastgroup or "", token[0]) for token in tokens)
+    return " ".join("".join(parts).split())[:SHAPE_LIMIT]
 
 
 def _name(token: re.Match[str], dialect: re.Pattern[str]) -> str:

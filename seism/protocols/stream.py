@@ -116,12 +116,12 @@ class StreamCodec(Codec):
     def receive(self, stream: str, data: bytes) -> Iterator[Piece]:
         source = self._stream(stream)
         source.buffer += data
-        if not self.opaque:
+        if not (self.opaque or self.upgrading):
             for piece in self._parsers[stream]:
                 if piece is None:
                     break
                 yield piece
-                if self.opaque:
+                if self.opaque or self.upgrading:
                     break
         if self.opaque:
             yield from source.rest()

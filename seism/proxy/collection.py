@@ -10,13 +10,16 @@ import gevent
 
 from seism.clock import Clock
 from seism.errors import ConfigurationError, Conflict, NotFound, Unavailable
+from seism.journal import ToxicChanged
 from seism.model import ClientTls, Match, ProxySpec, ServerTls, ToxicSpec, unix_path
+from seism.proxy.change import who
 from seism.proxy.follow import Follow
 from seism.proxy.hold import Holds
 from seism.proxy.perturbation import Account, Emit
 from seism.proxy.proxy import Proxy, Route
 from seism.proxy.relay import Relay
 from seism.proxy.rule import Rule
+from seism.proxy.upgrade import check
 from seism.registry import Registry, load
 from seism.rng import Seed
 from seism_middleware.contract import Proxied
@@ -49,13 +52,16 @@ class Collection:
         changed: Callable[[], None],
         *,
         registry: Registry | None = None,
+        note: Callable[[ToxicChanged], None] = lambda record: None,
     ) -> None:
         """``emit`` takes every perturbation's two records, ``changed`` is called when
-        the listen addresses have changed. Neither may block: both are called on the loop.
+        the listen addresses have changed, ``note`` takes each change of what perturbs. None
+        may block: all are called on the loop.
         """
         self.registry = load() if registry is None else registry
         self._relay = Relay(gevent.get_hub().loop, clock, seed, Account(emit, clock))
         self._changed = changed
+        self._take_note = note
         self._proxies: dict[str, Proxy] = {}
         self._known: tuple[Proxied, ...] = ()
 
@@ -104,7 +110,7 @@ class Collection:
         """
         self._refuse_taken(spec.name)
         rules = self._rules(spec, toxics)
-        route = Route.of(spec)
+        route = self._route(spec)
         self._refuse_taken(spec.name)
         proxy = self._make(spec, route, rules)
         self._tell()
@@ -128,8 +134,9 @@ class Collection:
         Raises NotFound, ConfigurationError, Unavailable; the proxy is as before then.
         """
         proxy = self.get(name)
-        codec = self.registry.protocol(protocol or "", f"proxy {name}")
         was = proxy.spec
+        wanted = was.protocol if protocol is None else protocol
+        codec = self.registry.protocol(wanted, f"proxy {name}")
         spec = replace(
             was,
             listen=listen or was.listen,
@@ -137,13 +144,14 @@ class Collection:
             tls=tls or was.tls,
             upstream_tls=upstream_tls or was.upstream_tls,
         )
+        check(spec, codec, f"proxy {name}")
         if not proxy.same_route(spec):
-            route = Route.of(spec)
+            route = Route.of(spec, codec)
             proxy = self.get(name)
             proxy.reroute(route)
         if refused is not None:
             proxy.refused = refused
-        if protocol is not None and codec is not proxy.protocol:
+        if codec is not proxy.protocol:
             for rule in proxy.rules:
                 if rule.per_exchange:
                     raise ConfigurationError(
@@ -152,9 +160,13 @@ class Collection:
                     )
             proxy.protocol = codec
         if enabled is True:
+            was_up = proxy.enabled
             proxy.start()
+            if not was_up:
+                self._note(proxy, "up")
         elif enabled is False and proxy.enabled:
             proxy.disable()
+            self._note(proxy, "down")
         self._tell()
         return proxy
 
@@ -172,8 +184,12 @@ class Collection:
         for proxy in self.list():
             for rule in proxy.rules:
                 proxy.remove(rule.name)
+                self._note(proxy, "removed", rule)
+            was_up = proxy.enabled
             try:
                 proxy.start()
+                if not was_up:
+                    self._note(proxy, "up")
             except Unavailable as error:
                 failures.append(str(error))
         self._tell()
@@ -191,7 +207,7 @@ class Collection:
         for name in names:
             if names.count(name) > 1:
                 raise Conflict(f"proxy already exists: {name} is given {names.count(name)} times")
-        ready = [(spec, self._rules(spec, toxics), Route.of(spec)) for spec, toxics in entries]
+        ready = [(spec, self._rules(spec, toxics), self._route(spec)) for spec, toxics in entries]
         done: list[Proxy] = []
         try:
             for spec, rules, route in ready:
@@ -226,6 +242,7 @@ class Collection:
         where = f"toxic {spec.name or spec.type}"
         rule = Rule.of(spec, self.registry, where, owner.protocol)
         owner.add(rule)
+        self._note(owner, "added", rule)
         return rule
 
     def update_toxic(
@@ -251,11 +268,15 @@ class Collection:
             protocol=owner.protocol,
         )
         owner.replace(rule)
+        self._note(owner, "changed", rule)
         return rule
 
     def remove_toxic(self, proxy: str, name: str) -> None:
         """Take a toxic away, at once. Raises NotFound."""
-        self.get(proxy).remove(name)
+        owner = self.get(proxy)
+        rule = owner.rule(name)
+        owner.remove(name)
+        self._note(owner, "removed", rule)
 
     def _refuse_taken(self, name: str) -> None:
         if name in self._proxies:
@@ -272,6 +293,9 @@ class Collection:
             rules.append(rule)
         return tuple(rules)
 
+    def _route(self, spec: ProxySpec) -> Route:
+        return Route.of(spec, self.registry.protocol(spec.protocol, f"proxy {spec.name}"))
+
     def _make(self, spec: ProxySpec, route: Route, rules: Sequence[Rule]) -> Proxy:
         protocol = self.registry.protocol(spec.protocol, f"proxy {spec.name}")
         proxy = Proxy(self._relay, spec.name, route, rules, protocol)
@@ -280,12 +304,24 @@ class Collection:
         else:
             proxy.disable()
         self._proxies[spec.name] = proxy
+        for rule in rules:
+            self._note(proxy, "added", rule)
+        if not spec.enabled:
+            self._note(proxy, "down")
         return proxy
 
     def _forget(self, proxy: Proxy) -> None:
         del self._proxies[proxy.name]
+        for rule in proxy.rules:
+            self._note(proxy, "removed", rule)
+        if not proxy.enabled:
+            self._note(proxy, "up")
         proxy.stop()
         proxy.close()
+
+    def _note(self, proxy: Proxy, change: str, rule: Rule | None = None) -> None:
+        values = None if rule is None else rule.values()
+        self._take_note(ToxicChanged(proxy.name, change, self._relay.clock.now(), who(), values))
 
     def _tell(self) -> None:
         known = self.proxied()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from seism.errors import ProtocolError
 from seism.protocols.base import Codec, Exchange, Piece
 from seism.protocols.fault import (
+    Answer,
     Answered,
     Began,
     Close,
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Upgrade = Callable[[dict[str, bytes]], None]
+"""Takes what has come of TLS already, by stream."""
+
 
 class Conversation:
     """Stands before both links of its connection; each gives it what it reads."""
@@ -57,6 +61,7 @@ class Conversation:
         "_ending",
         "_eof",
         "_gone",
+        "_grants",
         "_last",
         "_outbox",
         "_outbox_at",
@@ -64,6 +69,7 @@ class Conversation:
         "_rules",
         "_said_opaque",
         "_turns",
+        "_upgrade",
         "_waiting",
         "_why",
         "opaque",
@@ -104,6 +110,18 @@ class Conversation:
         self._outbox: dict[str, list[bytes]] = {UPSTREAM: [], DOWNSTREAM: []}
         self._outbox_at = 0
         """Where in the client's stream the first byte for the server was."""
+        self._upgrade: Upgrade | None = None
+        self._grants = False
+
+    def negotiate(self, upgrade: Upgrade, *, grants: bool) -> None:
+        """Have ``upgrade`` called when TLS begins in both streams, and go on inside of it.
+
+        ``grants``: the backend is not asked whether it agrees, nor told. Called before the
+        first byte; nothing passes unseen until TLS has begun, or can't begin any more.
+        """
+        self._upgrade, self._grants = upgrade, grants
+        self._codec.upgrades = True
+        self._arm()
 
     # What control does, at any time.
 
@@ -160,19 +178,34 @@ class Conversation:
         if self.opaque:
             self._link(stream).put_in(chunk, now)
             return
-        if not self._armed:
+        if self._armed:
+            offset = chunk.offset - len(self._codec.held(stream))
+            for piece in self._understood(stream, chunk.data):
+                self._piece(stream, piece, offset, now)
+                offset += len(piece.data)
+                if self._connection.closed:
+                    return
+        else:
             self._link(stream).put_in(chunk, now)
-        take = self._piece if self._armed else self._note
-        offset = chunk.offset - len(self._codec.held(stream))
-        for piece in self._understood(stream, chunk.data):
-            take(stream, piece, offset, now)
-            offset += len(piece.data)
-            if self._connection.closed:
-                return
+            self._note(stream, self._understood(stream, chunk.data))
         if self._why or self._codec.opaque:
             self._give_up(self._why or self._codec.opaque, now)
+        if self._codec.upgrading and stream == UPSTREAM:
+            # There is no reply to wait for, and TLS must not come before what announces it.
+            self._flush_up(now, past_toxics=True)
         if self._armed:
             self._settle(now)
+        if self._codec.upgrading and not self._connection.closed:
+            self._turn_to_tls()
+
+    def _turn_to_tls(self) -> None:
+        assert self._upgrade is not None
+        begun = {
+            stream: b"".join(piece.data for piece in self._codec.eof(stream))
+            for stream in (UPSTREAM, DOWNSTREAM)
+        }
+        self._codec.upgraded()
+        self._upgrade(begun)
 
     def _understood(self, stream: str, data: bytes) -> Iterator[Piece]:
         """The codec's pieces, up to where it fails; ``_why`` has the reason then."""
@@ -210,11 +243,15 @@ class Conversation:
 
     # While nothing is armed.
 
-    def _note(self, stream: str, piece: Piece, offset: int, now: float) -> None:
-        if stream == DOWNSTREAM:
+    def _note(self, stream: str, pieces: Iterator[Piece]) -> None:
+        if stream == UPSTREAM:
+            for piece in pieces:
+                self._last = piece.exchange or self._last
+            return
+        for piece in pieces:
             self._cut = piece.cut
-        if piece.exchange is not None and (stream == UPSTREAM or not piece.exchange.number):
-            self._last = piece.exchange
+            if piece.exchange is not None and not piece.exchange.number:
+                self._last = piece.exchange
 
     def _arm(self) -> None:
         self._armed = self._codec.detail = True
@@ -267,12 +304,22 @@ class Conversation:
         turn = None if exchange is None else self._turns.get(exchange)
         if exchange is not None and turn is None and piece.first:
             turn = self._turn(exchange, offset, pristine)
+            if self._grants and piece.last and turn.rule is None:
+                self._grant(turn)
         if turn is not None:
             turn.end = offset + len(piece.data)
         if self._blocker is None:
             self._ask(turn, piece, offset, now)
         elif self._blocker.late:
             self._waiting.append((turn, piece, offset))
+
+    def _grant(self, turn: Turn) -> None:
+        """The backend never hears of it where this asks for TLS."""
+        reply = self._codec.grant(turn.exchange)
+        if reply:
+            turn.reaction = Answer(reply)
+            # The client counts other bytes than come from the backend.
+            self._connection.down.intact = False
 
     def _ask(self, turn: Turn | None, piece: Piece, offset: int, now: float) -> None:
         if turn is not None and piece.last:
@@ -297,8 +344,17 @@ class Conversation:
         if turn.reaction is not None:
             self._run(turn, turn.reaction.reply(piece, now), now)
         else:
-            turn.out.append(piece.data)
             turn.answered = turn.answered or piece.last
+            if self._codec.ordered and turn is next(iter(self._turns.values())) and not turn.out:
+                # The same, sooner: nearly all replies go this way.
+                self._outbox[DOWNSTREAM].append(piece.data)
+                if not turn.over:
+                    return
+                del self._turns[turn.exchange]
+                if not self._turns:
+                    return
+            else:
+                turn.out.append(piece.data)
         self._advance(now)
 
     def _turn(self, exchange: Exchange, offset: int, pristine: bool) -> Turn:
@@ -306,6 +362,10 @@ class Conversation:
         turn = self._turns[exchange] = Turn(exchange, offset)
         if not pristine:
             return turn
+        self._perturb(turn, exchange)
+        return turn
+
+    def _perturb(self, turn: Turn, exchange: Exchange) -> None:
         for rule in self._rules:
             assert isinstance(rule.toxic, Fault)
             if not rule.concerns(exchange):
@@ -319,7 +379,6 @@ class Conversation:
             turn.reaction = rule.toxic.reaction(exchange, turn.rng)
             if turn.reaction.swallows and exchange.number:
                 self._codec.skip(exchange)
-        return turn
 
     def _run(self, turn: Turn, commands: Commands, now: float) -> None:
         """Carry out what the turn's reaction wants."""
@@ -406,7 +465,7 @@ class Conversation:
         self._advance(now)
         if self._connection.closed:
             return
-        if self._armed and not self._rules and self._idle:
+        if self._armed and not self._rules and not self._codec.upgrades and self._idle:
             self._disarm()
         self._flush(now)
         head = next(iter(self._turns.values()), None)
@@ -484,11 +543,15 @@ class Conversation:
             down = self._connection.down
             down.put_in(Chunk(b"".join(outbox), down.received), now)
 
-    def _flush_up(self, now: float) -> None:
+    def _flush_up(self, now: float, past_toxics: bool = False) -> None:
         outbox = self._outbox[UPSTREAM]
         if outbox and not self._connection.closed:
             self._outbox[UPSTREAM] = []
-            self._connection.up.put_in(Chunk(b"".join(outbox), self._outbox_at), now)
+            chunk = Chunk(b"".join(outbox), self._outbox_at)
+            if past_toxics:
+                self._connection.up.put_out(chunk)
+            else:
+                self._connection.up.put_in(chunk, now)
 
     def _give_up(self, why: str, now: float) -> None:
         """The codec understands no more: everything goes on as it comes."""

@@ -12,21 +12,33 @@ from seism.model import PATTERN_LIMIT, Which
 from seism.options import build, describe, nearest
 from seism.protocols.base import Codec, Exchange
 from seism.protocols.fault import Fault
+from seism.proxy.expression import expression
 from seism.toxics.base import Toxic
 
 
 class Exchanges:
     """One ``Which``, compiled, and the keys of one protocol beside it.
 
-    Globs, as a regular expression could take exponential time and stop the loop.
+    Globs, as a regular expression could take exponential time and stop the loop; where a
+    protocol has expressions, see ``seism.proxy.expression``.
     """
 
-    def __init__(self, which: Which, fields: Mapping[str, str]) -> None:
+    def __init__(
+        self, which: Which, fields: Mapping[str, str], protocol: type[Codec], where: str
+    ) -> None:
+        """Raises ConfigurationError for an expression that can't be; ``where`` opens it."""
         self._which = which
-        self._kind = re.compile(fnmatch.translate(which.kind or "*"), re.IGNORECASE)
-        self._fields = {
-            key: re.compile(fnmatch.translate(pattern)) for key, pattern in fields.items()
-        }
+        self._kind = which.kind and re.compile(fnmatch.translate(which.kind), re.IGNORECASE)
+        self._fields = [
+            (key, re.compile(fnmatch.translate(pattern)))
+            for key, pattern in fields.items()
+            if key not in protocol.expressions
+        ]
+        self._expressions = [
+            (*protocol.expressions[key], expression(pattern, f"{where}.{key}"))
+            for key, pattern in fields.items()
+            if key in protocol.expressions
+        ]
         self._matched = 0
         self._taken = 0
 
@@ -34,9 +46,17 @@ class Exchanges:
         """Whether ``exchange`` meets the conditions that are not about numbers."""
         if self._which.phase and exchange.phase != self._which.phase:
             return False
-        return bool(self._kind.fullmatch(exchange.kind)) and all(
-            pattern.fullmatch(exchange.fields.get(key, "")) for key, pattern in self._fields.items()
-        )
+        if self._kind and not self._kind.fullmatch(exchange.kind):
+            return False
+        # Each exchange is asked about: loops are faster than what reads better.
+        fields = exchange.fields
+        for key, pattern in self._fields:
+            if not pattern.fullmatch(fields.get(key, "")):
+                return False
+        for key, shape, pattern in self._expressions:
+            if key not in fields or not pattern.search(shape(fields[key])):
+                return False
+        return True
 
     def counts(self) -> bool:
         """Count one that matches; whether ``nth`` and ``every`` are about it."""
@@ -100,4 +120,4 @@ def exchanges(
             f"{where}.phase: {which.phase!r} is not allowed, {toxic.type} is for"
             f" {', '.join(phases)}"
         )
-    return Exchanges(which, own)
+    return Exchanges(which, own, protocol, where)

@@ -49,13 +49,13 @@ class FrontLink(Link):
             self._follower.downstream_end()
         super()._read_end()
 
-    def _put_out(self, item: Chunk | Eof) -> None:
+    def put_out(self, item: Chunk | Eof) -> None:
         if self.stream != UPSTREAM:
-            super()._put_out(item)
+            super().put_out(item)
             return
         if isinstance(item, Eof):
             self._put_on(self._follower.upstream_end(), 0, item.offset)
-            super()._put_out(item)
+            super().put_out(item)
             return
         self._put_on(self._follower.upstream(item.data), len(item.data), item.offset)
 
@@ -63,7 +63,7 @@ class FrontLink(Link):
         # What is added or kept must not make the count of what was withheld wrong.
         self.withheld += len(data) - of
         if data:
-            super()._put_out(Chunk(data, offset))
+            super().put_out(Chunk(data, offset))
 
 
 class FrontConnection(Connection):

@@ -307,7 +307,7 @@ class Link(Pump):
         if self.finished:
             return
         if position == len(self._slots):
-            self._put_out(item)
+            self.put_out(item)
             return
         slot = self._slots[position]
         if isinstance(item, Chunk):
@@ -406,7 +406,8 @@ class Link(Pump):
 
     # What comes out of either path.
 
-    def _put_out(self, item: Chunk | Eof) -> None:
+    def put_out(self, item: Chunk | Eof) -> None:
+        """Send what comes from the end of the chain."""
         if isinstance(item, Eof):
             self._closes |= item.closes
             self._pass_end()

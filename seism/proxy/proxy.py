@@ -25,6 +25,7 @@ from seism.proxy.refusal import Refusal
 from seism.proxy.relay import Relay
 from seism.proxy.rule import Rule
 from seism.proxy.tls import Tls, TlsConnection
+from seism.proxy.upgrade import UpgradingConnection, check
 from seism.toxics.base import REMOVED
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
 
@@ -46,12 +47,14 @@ class Route:
     tls: Tls | None = None
 
     @classmethod
-    def of(cls, spec: ProxySpec) -> Route:
+    def of(cls, spec: ProxySpec, protocol: type[Codec] | None = None) -> Route:
         """Resolves both addresses, which takes a greenlet's time.
 
-        Raises ConfigurationError for an address that cannot be.
+        Raises ConfigurationError for an address that cannot be, or TLS that ``protocol``
+        can't begin.
         """
         where = f"proxy {spec.name}"
+        check(spec, protocol, where)
         listen = spec.listen or "127.0.0.1:0"
         host, port = address(spec.upstream, f"{where}: upstream")
         if port == 0 and not unix_path(host):
@@ -285,7 +288,10 @@ class Proxy:
         tls, front, follow = self._route.tls, self._route.spec.front, self._relay.follow
         if front is not None and follow is not None:
             return FrontConnection(follow(show_name(about[4])), front.bad_gateway, *about)
-        return Connection(*about) if tls is None else TlsConnection(tls, self._tls_failed, *about)
+        if tls is None:
+            return Connection(*about)
+        kind = TlsConnection if tls.later is None else UpgradingConnection
+        return kind(tls, self._tls_failed, *about)
 
     def _tls_failed(self, side: str, error: OSError) -> None:
         reason = getattr(error, "reason", None) or type(error).__name__

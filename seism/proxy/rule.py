@@ -97,6 +97,25 @@ class Rule:
                 del values[key.name]
         return values
 
+    def values(self) -> dict[str, Any]:
+        """The JSON object of a toxic; what Toxiproxy does not know only where it is used."""
+        values: dict[str, Any] = {
+            "attributes": self.shown,
+            "name": self.name,
+            "type": self.type,
+            "stream": self.stream,
+            "toxicity": self.toxicity,
+        }
+        if self.match is not None:
+            values["match"] = dataclasses.asdict(self.match)
+        if self.connections:
+            values["connections"] = self.connections
+        if self.exchange:
+            values["exchange"] = dict(self.exchange)
+        if self.turn:
+            values["turn"] = self.turn
+        return values
+
     def changed(
         self,
         attributes: Mapping[str, Any],

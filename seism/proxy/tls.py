@@ -36,6 +36,8 @@ class Tls:
     backend: ssl.SSLContext | None
     name: str | None
     """The backend's, in its certificate."""
+    later: Tls | None = None
+    """What begins only when the protocol agrees on it."""
 
     @classmethod
     def of(cls, spec: ProxySpec, where: str) -> Tls | None:
@@ -43,19 +45,29 @@ class Tls:
         if spec.tls is None and spec.upstream_tls is None:
             return None
         clients = None if spec.tls is None else _server(spec.tls, f"{where}: tls")
-        if spec.upstream_tls is None:
-            return cls(clients, None, None)
-        where = f"{where}: upstream_tls"
+        backend = name = None
+        if spec.upstream_tls is not None:
+            backend, name = cls._backend(spec, spec.upstream_tls, f"{where}: upstream_tls")
+        if spec.tls is None or not spec.tls.negotiated:
+            return cls(clients, backend, name)
+        if spec.upstream_tls is None or not spec.upstream_tls.negotiated:
+            return cls(None, backend, name, cls(clients, None, None))
+        return cls(None, None, None, cls(clients, backend, name))
+
+    @classmethod
+    def _backend(
+        cls, spec: ProxySpec, options: ClientTls, where: str
+    ) -> tuple[ssl.SSLContext, str | None]:
         host, _ = address(spec.upstream, where)
-        name = spec.upstream_tls.name or ("" if unix_path(host) else host)
-        if spec.upstream_tls.verify and not name:
+        name = options.name or ("" if unix_path(host) else host)
+        if options.verify and not name:
             raise ConfigurationError(f"{where}.name: it is needed to verify {spec.upstream!r}")
-        backend = _client(spec.upstream_tls, where)
+        backend = _client(options, where)
         try:
             backend.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=name or None)
         except ValueError as error:
             raise ConfigurationError(f"{where}.name: {name!r} is not allowed: {error}") from None
-        return cls(clients, backend, name or None)
+        return backend, name or None
 
 
 def _server(options: ServerTls, where: str) -> ssl.SSLContext:
@@ -112,6 +124,16 @@ class TlsLink(Link):
         self._end = None
         super().close(outcome)
 
+    def suspend(self, ciphertext: int = 0) -> None:
+        """Read no more until ``open`` says from where, and to where, it goes on.
+
+        The last ``ciphertext`` bytes that came are not of the stream.
+        """
+        self._pause()
+        self._fd = -1
+        self.received -= ciphertext
+        self.withheld -= ciphertext
+
     def _regulate(self) -> None:
         super()._regulate()
         self._look()
@@ -167,18 +189,24 @@ class TlsConnection(Connection):
             self.proceed()
 
     def _connected(self, server: _socket.socket) -> None:
+        self._server = server
         if self._tls.backend is None:
-            self._server = server
             self._open()
-            return
-        end = self._server = TlsEnd(self._relay, server, self._tls.backend, name=self._tls.name)
+        else:
+            self._shake_hands(server, self._tls.backend, self._tls.name)
+
+    def _shake_hands(
+        self, server: _socket.socket, context: ssl.SSLContext, name: str | None, begun: bytes = b""
+    ) -> None:
+        """Let the backend's end be one that speaks TLS, of which ``begun`` has come already."""
+        end = self._server = TlsEnd(self._relay, server, context, name=name)
         if isinstance(self._client, TlsEnd):
             end.peer, self._client.peer = self._client, end
         self._timer = self._relay.timers.at(
             self._relay.clock.now() + HANDSHAKE_TIMEOUT,
             lambda: self._backend_shaken(TimeoutError("no handshake in time")),
         )
-        end.handshake(self._backend_shaken)
+        end.handshake(self._backend_shaken, begun)
 
     def _client_shaken(self, failure: OSError | None) -> None:
         if failure is None:

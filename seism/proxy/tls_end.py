@@ -99,9 +99,13 @@ class TlsEnd:
 
     # The handshake.
 
-    def handshake(self, done: Done) -> None:
-        """Call ``done`` once, possibly before this returns, unless it is closed first."""
+    def handshake(self, done: Done, begun: bytes = b"") -> None:
+        """Call ``done`` once, possibly before this returns, unless it is closed first.
+
+        ``begun`` is what has been read of the peer's ciphertext already.
+        """
         self._done = done
+        self._incoming.write(begun)
         self._shaker = self._relay.loop.io(self._sock.fileno(), _READ)
         self._shaker.start(self._shake)
         self._advance()

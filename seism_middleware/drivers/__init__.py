@@ -28,10 +28,10 @@ DRIVERS: dict[str, Callable[[Spans], Iterator[Patch]]] = {
 """The module that must have been imported -> what is patched then."""
 
 
-def found(module: str, spans: Spans) -> list[Patch] | None:
-    """What there is to patch of ``module``; None as long as it has not been imported whole."""
+def found(module: str, spans: Spans, executed: bool = False) -> list[Patch] | None:
+    """What there is to patch of ``module``; None as long as it has not been ``executed`` whole."""
     there = sys.modules.get(module)
-    if there is None or getattr(there.__spec__, "_initializing", False):
+    if there is None or (getattr(there.__spec__, "_initializing", False) and not executed):
         return None
     try:
         return list(DRIVERS[module](spans))

@@ -23,7 +23,9 @@ def patches(spans: Spans) -> Iterator[Patch]:
         def method(self: Any, *args: Any, **kwargs: Any) -> Any:
             if len(getattr(self, "addresses", ())) != 1:
                 return original(self, *args, **kwargs)
-            return spans.call_blind(track_of(self), lambda: original(self, *args, **kwargs))
+            return spans.call_blind(
+                track_of(self), lambda: original(self, *args, **kwargs), connects=True
+            )
 
         return method
 

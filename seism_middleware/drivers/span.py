@@ -5,9 +5,11 @@ socket (``TCP_INFO``): read before and after the call, the counts say which byte
 connection the call has written, and the call is made by a request. While it lasts, its
 claim has no end.
 
-Some drivers do not tell their descriptor. It is found by exclusion: of the sockets that lead
-to a proxy and that nobody is known to own, those are left whose counts have moved in every
-call of the driver that went well.
+Some drivers do not tell their descriptor. A thread that is blocked on a socket in a call of the
+driver shows it, to whoever looks then. Otherwise it is found by exclusion: of the sockets that
+lead to a proxy and that nobody is known to own, those are left whose counts have moved in every
+call of the driver that went well. One that has been closed meanwhile may have been the driver's,
+too: as long as that is possible, none of the others is.
 """
 
 from __future__ import annotations
@@ -15,9 +17,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 from weakref import WeakSet
 
+from seism_middleware import native
+from seism_middleware.blocked import frame_of, readable, system_call, threads, waited_for
 from seism_middleware.contract import DRIVER
 from seism_middleware.handle import Handle
 from seism_middleware.ledger import Claim, Connection, Ledger, received, written
@@ -25,6 +30,10 @@ from seism_middleware.request import Request, current
 
 ENDLESS = 1 << 62
 """The length of a claim that goes on."""
+CLOSED = ""
+"""Stands among the candidates for a socket that is not there any more."""
+LOOK_EVERY = 0.005
+"""Seconds between looks at the threads, which take some 20 µs for each of them."""
 MAX_SPANS = 64
 """Calls remembered of a driver whose descriptor has not been found yet."""
 
@@ -54,7 +63,7 @@ class Track:
         self.running: list[Span] = []
         """The calls that have not returned: one, unless threads share the object."""
         self.candidates: set[str] | None = None
-        """Local addresses that may be its own; None as long as it has not been used."""
+        """Local addresses one of which is its own; None as long as nothing is known of it."""
         self.spans: list[tuple[Span, Counts]] = []
         """Calls so far and what had been written after each, until the socket is known."""
 
@@ -80,8 +89,16 @@ class Spans:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
+        self.renew()
+
+    def renew(self) -> None:
+        """Start anew, in a forked child as well."""
+        self._lock = native.rlock()
         self._searching: WeakSet[Track] = WeakSet()
         """Those whose socket is one of several."""
+        self._unknown: set[Span] = set()
+        """The calls that run now of drivers whose sockets are not known."""
+        self._looked = 0.0
 
     def call(
         self, track: Track, fileno: Callable[[], int | None], function: Callable[[], Any]
@@ -99,11 +116,13 @@ class Spans:
             self.leave(span, fileno(), done)
 
     def call_blind(
-        self, track: Track, function: Callable[[], Any], fresh: bool = False, silent: bool = False
-    ) -> Any:
+        self, track: Track, function: Callable[[], Any], fresh: bool = False, silent: bool = False,
+        connects: bool = False,
+    ) -> Any:  # fmt: skip
         """The same for a driver that never tells its descriptor.
 
-        ``fresh``: the call makes a new connection; ``silent``: it may send nothing.
+        ``fresh``: the call makes a new connection; ``connects``: it may, if it finds that the
+        driver has none; ``silent``: it may send nothing.
         """
         if fresh:
             track.connection = track.handle = track.candidates = None
@@ -119,15 +138,17 @@ class Spans:
             return function()
         span.before = self._unowned()
         done = False
+        self._unknown.add(span)
         try:
             result = function()
             done = True
             return result
         finally:
+            self._unknown.discard(span)
             if span.claim is None:
                 if not done:
                     track.candidates = None  # whatever it had may be gone
-                self._exclude(span, done and not silent)
+                self._exclude(span, done and not silent, fresh or connects)
             self._end(span)
 
     def enter(self, track: Track, fd: int | None) -> Span | None:
@@ -174,6 +195,8 @@ class Spans:
         track = span.track
         track.running.remove(span)
         self._close(span)
+        if self._unknown and time.monotonic() > self._looked + LOOK_EVERY:
+            self.look()
 
     def _close(self, span: Span) -> None:
         """Nothing more is written on the connection of ``span`` by its call."""
@@ -263,44 +286,86 @@ class Spans:
         counts = {local: written(handle) for handle, local, _ in self.ledger.unowned()}
         return {local: count for local, count in counts.items() if count is not None}
 
-    def _exclude(self, span: Span, sent: bool) -> None:
+    def _exclude(self, span: Span, sent: bool, connects: bool) -> None:
         """Look which sockets the call of ``span`` may have used, surely did if it ``sent``."""
-        track, after = span.track, self._unowned()
-        track.spans.append((span, after))
+        after = self._unowned()
+        with self._lock:
+            track = span.track
+            if track.connection is None:
+                track.spans.append((span, after))
+                track.candidates = self._left(span, after, sent, connects)
+                if not track.candidates or len(track.spans) > MAX_SPANS:
+                    track.spans.clear()  # it cannot be told from others
+                    track.candidates = None
+                elif sent:
+                    self._searching.add(track)
+            for searching in list(self._searching):
+                self._settle_on_one(searching)
+
+    def look(self) -> None:
+        """See which sockets the calls are blocked on whose own are not known: those are they."""
+        if not self._unknown or not readable():
+            return
+        with self._lock:
+            self._looked = time.monotonic()
+            unowned = {handle.fileno(): local for handle, local, _ in self.ledger.unowned()}
+            for thread in threads():
+                try:
+                    words = system_call(thread)
+                    own = [unowned[fd] for fd in waited_for(words) if fd in unowned]
+                    span = _innermost(frame_of(thread)) if len(own) == 1 else None
+                    # Blocked on it while that call ran: it runs still, and so did at both looks.
+                    if span is None or system_call(thread) != words or span not in self._unknown:
+                        continue
+                except OSError:
+                    continue  # the thread has ended, or is not blocked any more
+                if span.track.connection is None:
+                    span.track.candidates = set(own)
+                    self._settle_on_one(span.track)
+
+    def _left(self, span: Span, after: Counts, sent: bool, connects: bool) -> set[str] | None:
+        """The candidates after a call; one of them is the driver's own, whatever happened."""
+        before, known = span.before, span.track.candidates
+        if known is None and not sent:
+            return None
         # A socket that is new may be the driver's, which connects anew when it likes.
-        new = after.keys() - span.before.keys()
-        old = after.keys() if track.candidates is None else track.candidates & after.keys()
+        new = after.keys() - before.keys()
+        old = before.keys() if known is None else known - {CLOSED}
+        gone = {x for x in old - after.keys() if not self.ledger.owns(x)}
         if sent:
-            track.candidates = {x for x in old | new if after[x] != span.before.get(x)}
-        elif track.candidates is not None:
-            track.candidates = old | new
-        if not track.candidates or len(track.spans) > MAX_SPANS:
-            track.spans.clear()  # it cannot be told from others
-            track.candidates = None
-        elif sent:
-            self._searching.add(track)
-        for searching in list(self._searching):
-            self._settle_on_one(searching)
+            left = {x for x in (old | new) & after.keys() if after[x] != before.get(x)}
+            # Nobody does well on what was closed before, unless by a new one, lost meanwhile.
+            closed = bool(gone) or known is None if connects else bool(gone & before.keys())
+        else:
+            left = (old | new) & after.keys()
+            closed = bool(gone) or CLOSED in (known or ())
+        return left | {CLOSED} if closed else left
 
     def _settle_on_one(self, track: Track) -> None:
         """What is found for one is no other's, so that these may have one left, too."""
         candidates = track.candidates
-        if not candidates:
+        if not candidates or track.connection is not None:
             self._searching.discard(track)
         elif len(candidates) == 1:
             self._searching.discard(track)
             (local,) = candidates
-            self._found(track, local)
+            if not self._found(track, local):
+                track.candidates = None
+                track.spans.clear()
+                return
             for other in list(self._searching):
                 if other.candidates and local in other.candidates:
                     other.candidates = other.candidates - {local}
                     self._settle_on_one(other)
 
-    def _found(self, track: Track, local: str) -> None:
-        """Claim what the calls so far have written, then tell of the connection."""
+    def _found(self, track: Track, local: str) -> bool:
+        """Claim what the calls so far have written, then tell of the connection.
+
+        False if it has been closed meanwhile.
+        """
         found = next((each for each in self.ledger.unowned() if each[1] == local), None)
         if found is None:
-            return  # closed meanwhile
+            return False
         handle, _, backend = found
         spans, track.spans = track.spans, []
         first = next((s for s, after in spans if local in after and local not in s.before), None)
@@ -318,6 +383,18 @@ class Spans:
                 span.claim = _replay(connection, span, span.before.get(local, 0), ENDLESS)
         track.connection, track.handle = connection, handle
         self.ledger.add(connection)
+        return True
+
+
+def _innermost(frame: FrameType | None) -> Span | None:
+    """The call of a driver that the frame is in; of nested ones the inner one."""
+    while frame is not None:
+        if frame.f_globals.get("__name__") == __name__:
+            span = frame.f_locals.get("span")
+            if isinstance(span, Span):
+                return span
+        frame = frame.f_back
+    return None
 
 
 def _replay(connection: Connection, span: Span, start: int, end: int) -> Claim | None:

@@ -1,13 +1,16 @@
 """uvloop: its transports are C and cannot be patched, so apps are given them wrapped.
 
 Only a connection to a proxy is wrapped; what is written is claimed in the writer's context, as
-with asyncio's own transports.
+with asyncio's own transports. What uvloop reads it hands to the protocol at once, so nothing is
+held back that the kernel or asyncio's stream reader does not tell of. When it closes a socket
+nobody sees it but the protocol, which is told that the connection is lost.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,10 +28,10 @@ class Transport:
     ) -> None:
         self._transport = transport
         self._ledger = ledger
-        self._connection = connection
-        """None: it does not lead to a proxy, as far as is known after so many ``changes``."""
-        self._changes = ledger.changes
         self._sock = sock
+        self._changes = ledger.changes
+        """After so many it leads to no proxy, as far as is known, if it has no connection."""
+        self._is(connection)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -42,12 +45,27 @@ class Transport:
         self._claim(sum(memoryview(line).nbytes for line in lines))
         self._transport.writelines(lines)
 
+    def _is(self, connection: Connection | None) -> None:
+        """It is the transport of ``connection``, which lives as long as the socket does."""
+        self._connection = connection
+        if connection is not None:
+            sock = self._sock
+            connection.sock = lambda: sock
+            connection.transport = weakref.ref(self)
+            connection.transported = True
+
+    def lost(self) -> None:
+        """The socket is closed, or will be in a moment."""
+        connection = self._connection
+        if connection is not None:
+            if self._sock.fileno() == connection.fd:
+                connection.verify(self._sock)  # for questions that come after its death
+            self._ledger.closed(connection.fd, connection)
+
     def _claim(self, size: int) -> None:
         if self._connection is None and self._changes != self._ledger.changes:
             self._changes = self._ledger.changes
-            self._connection = self._ledger.adopt(self._sock)
-            if self._connection is not None:
-                self._connection.transported = True
+            self._is(self._ledger.adopt(self._sock))
         if self._connection is not None and not self._transport.is_closing():
             self._ledger.claim(self._connection, size, self._sock)
 
@@ -71,6 +89,8 @@ def patches(spans: Spans) -> Iterator[Patch]:
                     del protocol.connection_made
                     secret = bool(kwargs.get("ssl"))
                     made.append(_wrap(transport, ledger, born, opener, secret))
+                    if isinstance(made[0], Transport):
+                        _follow(protocol, made[0])
                     connection_made(made[0])
 
                 try:
@@ -110,7 +130,18 @@ def _wrap(transport: Any, ledger: Ledger, born: float, opener: Request | None, s
         # Before it is known which proxies there are, any may lead to one.
         return transport if ledger.changes else Transport(transport, ledger, None, sock)
     connection = ledger.connection(sock, backend, born, opener)
-    connection.transported = True
     connection.opaque = connection.opaque or secret
+    wrapped = Transport(transport, ledger, connection, sock)
     ledger.add(connection)
-    return Transport(transport, ledger, connection, sock)
+    return wrapped
+
+
+def _follow(protocol: Any, transport: Transport) -> None:
+    connection_lost = protocol.connection_lost
+
+    def wrapped(error: BaseException | None) -> None:
+        del protocol.connection_lost
+        transport.lost()
+        connection_lost(error)
+
+    protocol.connection_lost = wrapped

@@ -8,15 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seism.bus.feed import TOPICS, Feed
+from seism.journal import ToxicChanged
 from seism.opinion import Opinion
 from seism_middleware import contract
-from seism_middleware.contract import Goodbye, Link, PerturbationEnded, RequestEnded
+from seism_middleware.contract import Goodbye, Harm, Link, PerturbationEnded, RequestEnded
 
 MAKERS = {
     "perturbations": lambda n: PerturbationEnded(f"p{n}", float(n), "passed"),
     "observations": lambda n: RequestEnded(f"r{n}", "GET", "/", float(n), 0.1, 200, "complete"),
     "links": lambda n: Link("p1", f"r{n}", "ledger", exact=True),
     "opinions": lambda n: Opinion(f"r{n}", "green"),
+    "harms": lambda n: Harm("crosstalk", f"r{n}", exact=True),
+    "changes": lambda n: ToxicChanged("db", "down", float(n), "api"),
 }
 
 topics = st.sampled_from(sorted(TOPICS))
@@ -83,10 +86,19 @@ def test_observations_do_not_push_perturbations_out() -> None:
     assert batch.missed == {}
 
 
+def test_who_comes_late_is_told_how_much_is_gone() -> None:
+    feed = Feed("run", 2)
+    for n in range(5):
+        feed.publish(MAKERS["observations"](n))
+    feed.publish(MAKERS["links"](1))
+    assert feed.earlier(["observations", "links"]) == {"observations": 3}
+    assert feed.earlier(["links"]) == {}
+
+
 def test_what_has_no_topic_is_not_kept() -> None:
     feed = Feed("run")
     feed.publish(Goodbye())
-    assert feed.end() == (0, 0, 0, 0)
+    assert feed.end() == (0, 0, 0, 0, 0, 0)
 
 
 @given(st.text(max_size=30))
@@ -99,10 +111,10 @@ def test_any_text_is_a_place_of_this_run_or_none(text: str) -> None:
 
 def test_places_that_cannot_be() -> None:
     feed = Feed("run")
-    assert feed.find("run-0-0-0-0") == (0, 0, 0, 0)
-    for text in ("", "run", "run-0-0-0", "run-0-0-0-0-0", "other-0-0-0-0", "run-1-0-0-0",
-                 "run--1-0-0-0", "run-x-0-0-0", "run-²-0-0-0",
-                 f"run-{'9' * 5000}-0-0-0"):  # fmt: skip
+    assert feed.find("run-0-0-0-0-0-0") == (0, 0, 0, 0, 0, 0)
+    for text in ("", "run", "run-0-0-0-0-0", "run-0-0-0-0-0-0-0", "other-0-0-0-0-0-0",
+                 "run-1-0-0-0-0-0", "run--1-0-0-0-0-0", "run-x-0-0-0-0-0", "run-²-0-0-0-0-0",
+                 f"run-{'9' * 5000}-0-0-0-0-0"):  # fmt: skip
         assert feed.find(text) is None
 
 

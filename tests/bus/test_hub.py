@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import gevent
 import pytest
 from gevent.socket import socketpair
 
-from seism.bus.hub import Hub
+from seism.bus.hub import RECENT, Hub
 from seism.clock import MonotonicClock
 from seism.journal import BROKEN, SCHEMA, Journal, Manifest, Missing, WorkerLeft, read
 from seism_middleware import contract
@@ -23,6 +24,7 @@ from seism_middleware.contract import (
     Hello,
     Link,
     PerturbationBegan,
+    PerturbationEnded,
     Proxied,
     Proxies,
     RequestBegun,
@@ -136,6 +138,22 @@ def test_perturbations_reach_every_worker(hub: Hub) -> None:
     hub.publish(began)
     assert [worker.hear() for worker in workers] == [began, began]
     for worker in workers:
+        worker.leave()
+
+
+def test_who_joins_late_is_told_of_what_was_perturbed_meanwhile(hub: Hub) -> None:
+    began = PerturbationBegan("p1", "db", "slow", "latency", CLOCK.now(), "upstream", "", "", "", 0)
+    ended = PerturbationEnded("p1", CLOCK.now(), "passed", 10)
+    hub.perturbed(dataclasses.replace(began, at=CLOCK.now() - RECENT - 1))
+    hub.perturbed(began)
+    early = FakeWorker(hub, "early")
+    welcome = early.hello()
+    hub.perturbed(ended)
+    assert [early.hear(), early.hear()] == [began, ended]
+    late = FakeWorker(hub, "late")
+    assert late.hello().sidecar == welcome.sidecar != ""
+    assert [late.hear(), late.hear()] == [began, ended]
+    for worker in (early, late):
         worker.leave()
 
 

@@ -54,6 +54,22 @@ def test_everything_is_taken_back(client: Client, db: Proxy, how: BaseException 
     assert client.proxies() == before
 
 
+def test_the_conditions_of_a_fault(client: Client) -> None:
+    with client.created("cache", "127.0.0.1:2", protocol="redis") as cache:
+        busy = cache.add_toxic("redis_busy")
+        with busy.changed(exchange={"kind": "GET"}):
+            with busy.changed(exchange={"key": "a*", "nth": 2}, toxicity=0.5):
+                assert busy.get()["exchange"] == {"key": "a*", "nth": 2}
+            assert busy.get()["exchange"] == {"kind": "GET"}
+        assert "exchange" not in busy.get()
+        busy.update(exchange={"kind": "SET"})
+        busy.update(toxicity=0.5)
+        assert (busy.get()["exchange"], busy.get()["toxicity"]) == ({"kind": "SET"}, 0.5)
+        with pytest.raises(ConfigurationError, match="did you mean 'kind'"):
+            busy.update(exchange={"kint": "SET"})
+        assert busy.get()["exchange"] == {"kind": "SET"}
+
+
 def test_down_in_down(db: Proxy) -> None:
     with db.down():
         with db.down():

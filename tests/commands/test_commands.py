@@ -70,6 +70,18 @@ def test_the_life_of_a_toxic(client: Client, seism: Run) -> None:
     assert seism("toxic", "list").out == "no toxics\n"
 
 
+def test_the_conditions_of_a_fault(client: Client, seism: Run) -> None:
+    client.create("cache", "127.0.0.1:1", protocol="redis")
+    assert seism("toxic", "add", "cache", "redis_busy", "--name", "busy").code == 0
+    told = seism("toxic", "update", "cache", "busy", "exchange.kind=SET", "exchange.every=3")
+    assert told.code == 0
+    busy = client.proxy("cache").named("busy")
+    assert busy.get()["exchange"] == {"kind": "SET", "every": 3}
+    assert seism("toxic", "update", "cache", "busy", "exchange.key=a*", "--json").code == 0
+    assert busy.get()["exchange"] == {"key": "a*"}
+    assert "add the toxic anew" in seism("toxic", "update", "cache", "busy", "turn=2").line()
+
+
 def test_reset(client: Client, db: str, seism: Run) -> None:
     client.enable(db, False)
     done = seism("reset")

@@ -49,7 +49,10 @@ def test_several_readers_see_what_happens_as_it_happens(served: Control) -> None
     with Reader(address(served)) as one, Reader(address(served)) as two:
         for reader in (one, two):
             hello = reader.next()
-            assert (hello.name, hello.data) == ("hello", {"topics": ["perturbations"]})
+            assert (hello.name, hello.data) == (
+                "hello",
+                {"topics": ["perturbations"], "earlier": {}},
+            )
             assert "text/event-stream" in reader.head
             assert "no-store" in reader.head
         perturb(served)

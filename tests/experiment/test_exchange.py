@@ -39,6 +39,15 @@ def test_a_fault_is_planned_like_any_toxic(tmp_path: Path) -> None:
     assert Step(0, planned, 1, 1).to_dict()["exchange"] == {"key": "session:*", "every": 2}
 
 
+def test_an_expression_that_can_not_be_is_found_before_anything_runs(tmp_path: Path) -> None:
+    file = tmp_path / "seism.toml"
+    config = CONFIG.replace('"redis"', '"postgresql"').replace("redis_loading", "exchange_hang")
+    config = config.replace("redis_readonly", "postgresql_deadlock")
+    file.write_text(config.replace('key = "session:*"', "regex = '(a'"))
+    with pytest.raises(ConfigurationError, match=r"exchange.regex: '\(a' is no regular expr"):
+        load(file)
+
+
 @pytest.mark.parametrize(
     ("was", "becomes", "message"),
     [

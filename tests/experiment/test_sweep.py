@@ -7,10 +7,13 @@ from dataclasses import replace
 import pytest
 
 from seism.errors import ConfigurationError, NotReady
-from seism.experiment.config import SWEPT, Experiment, Sweep, SweptToxic
-from seism.experiment.sweep import NEVER, NO_USE, OFF, UNFIT, Learnt, learnt_of, points, swept
+from seism.experiment.config import SWEPT, Experiment, SweptToxic
+from seism.experiment.point import NEVER, NO_USE, OFF, UNFIT, Learnt, learnt_of, points
+from seism.experiment.sweep import swept
 from seism.judge import judge
 from seism.options import build
+from seism.protocols.fault import Fault
+from seism.registry import load
 from seism.timeline import build as timeline_of
 from seism.verdict import GREEN, NOT_COVERED, RED, Cell
 from seism_middleware.contract import Exchanges
@@ -114,6 +117,24 @@ def test_a_fault_that_fits_no_backend_is_refused() -> None:
 
 
 def test_the_toxics_that_are_tried_can_be_chosen() -> None:
-    assert Sweep().toxics() == SWEPT
-    mine = {"toxic": [{"name": "mine", "type": "noop"}], "exchanges": 1}
-    assert [toxic.name for toxic in build(Sweep, mine, "sweep").toxics()] == ["mine"]
+    assert Experiment().swept() == SWEPT
+    mine = {"sweep": {"toxic": [{"name": "mine", "type": "noop"}], "exchanges": 1}}
+    assert [toxic.name for toxic in build(Experiment, mine, "file").swept()] == ["mine"]
+
+
+def test_where_a_protocol_is_known_its_usual_faults_are_tried() -> None:
+    registry = load()
+    for protocol, codec in registry.protocols.items():
+        usual = [fault for fault in codec.faults if issubclass(fault, Fault) and fault.swept]
+        backend = {"name": "a", "upstream": "127.0.0.1:1", "protocol": protocol}
+        experiment = build(Experiment, {"backend": [backend]}, "file")
+        tried = experiment.swept()[len(SWEPT) :]
+        assert [(t.name, t.type) for t in tried] == [(f.swept, f.type) for f in usual]
+        assert usual and all(experiment.fits(toxic, "a") for toxic in tried)
+    backends = [
+        {"name": "db", "upstream": "127.0.0.1:1", "protocol": "postgresql"},
+        {"name": "cache", "upstream": "127.0.0.1:1", "protocol": "redis"},
+    ]
+    experiment = build(Experiment, {"backend": backends}, "file")
+    names = [toxic.name for toxic in experiment.swept()[len(SWEPT) :]]
+    assert names == ["40001", "57P01", "LOADING", "READONLY"]

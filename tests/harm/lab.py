@@ -19,8 +19,12 @@ APPS = Path(__file__).parent
 INSTALL_SECONDS = 100.0
 WSGI = ("-m", "waitress", "--threads=8", "--listen=127.0.0.1:{port}")
 LOAD = "workers = 4\nsteady = 20\nduring = 8\nafter = 12\npause_ms = 10"
-# Not uvloop, where what a transport holds cannot be seen (docs/harm.md).
-ASGI = ("-m", "uvicorn", "--port={port}", "--log-level=warning", "--loop=asyncio")
+UVICORN = ("-m", "uvicorn", "--port={port}", "--log-level=warning")
+LOOPS = {loop: (*UVICORN, f"--loop={loop}") for loop in ("asyncio", "uvloop")}
+"""The server of an ASGI app with each event loop."""
+STREAMS = ("upstream", "downstream")
+BY_LOOP = (*((stream, "asyncio") for stream in STREAMS), ("downstream", "uvloop"))
+"""Stream and event loop; each run takes ten seconds."""
 
 
 class Quiet:

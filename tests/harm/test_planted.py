@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 
 from seism.verdict import RED, Judgement
-from tests.harm.lab import ASGI, LOAD, WSGI, Lab, accused, blamed, named, wrong
+from tests.harm.lab import BY_LOOP, LOAD, LOOPS, STREAMS, WSGI, Lab, accused, blamed, named, wrong
 from tests.servers import Valkey
 
 pytestmark = pytest.mark.timeout(240)
 
 SLOW = 'name = "slow"\ntype = "latency"\nattributes = { latency = 700 }\nstream = "{}"'
-STREAMS = ("upstream", "downstream")
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -59,8 +58,8 @@ def sync(folder: Path, http: str, mode: str, stream: str, load: str = LOAD) -> J
     return lab.judge(folder)
 
 
-def asynchronous(folder: Path, valkey: str, mode: str, stream: str) -> Judgement:
-    lab = Lab("async_app", valkey, SLOW.replace("{}", stream), ASGI, env={"MODE": mode})
+def asynchronous(folder: Path, valkey: str, mode: str, stream: str, loop: str) -> Judgement:
+    lab = Lab("async_app", valkey, SLOW.replace("{}", stream), LOOPS[loop], env={"MODE": mode})
     return lab.judge(folder)
 
 
@@ -93,9 +92,11 @@ def test_a_pool_that_loses_its_places(tmp_path: Path, http: str) -> None:
     assert all(harm.requests and harm.backend == "store" for harm in found)
 
 
-@pytest.mark.parametrize("stream", STREAMS)
-def test_a_pool_that_leaks_what_was_cancelled(tmp_path: Path, valkey: str, stream: str) -> None:
-    judgement = asynchronous(tmp_path, valkey, "leak", stream)
+@pytest.mark.parametrize(("stream", "loop"), BY_LOOP)
+def test_a_pool_that_leaks_what_was_cancelled(
+    tmp_path: Path, valkey: str, stream: str, loop: str
+) -> None:
+    judgement = asynchronous(tmp_path, valkey, "leak", stream, loop)
     found = named(judgement, "leaked")
     assert found
     assert {harm.colour for harm in found} == {RED}
@@ -103,8 +104,10 @@ def test_a_pool_that_leaks_what_was_cancelled(tmp_path: Path, valkey: str, strea
 
 
 @pytest.mark.parametrize("mode", ["discard", "multiplex"])
-@pytest.mark.parametrize("stream", STREAMS)
-def test_discarded_or_multiplexed(tmp_path: Path, valkey: str, stream: str, mode: str) -> None:
-    judgement = asynchronous(tmp_path, valkey, mode, stream)
+@pytest.mark.parametrize(("stream", "loop"), BY_LOOP)
+def test_discarded_or_multiplexed(
+    tmp_path: Path, valkey: str, stream: str, mode: str, loop: str
+) -> None:
+    judgement = asynchronous(tmp_path, valkey, mode, stream, loop)
     assert blamed(judgement) == []
     assert wrong(tmp_path) == set()

@@ -13,7 +13,7 @@ import pytest
 
 from seism.demo.backends import Backends
 from seism.verdict import GREEN, NOT_COVERED, RED, Judgement
-from tests.harm.lab import ASGI, Lab, blamed, named, packages
+from tests.harm.lab import LOOPS, Lab, blamed, named, packages
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -65,7 +65,7 @@ def test_the_repaired_version_is_not_blamed(tmp_path: Path, database: str, psyco
 
 def test_a_pool_that_waits_for_requests_is_not_blamed(tmp_path: Path, database: str) -> None:
     lab = Lab(
-        "asyncpg_app", database, 'name = "down"\ntype = "down"', ASGI,
+        "asyncpg_app", database, 'name = "down"\ntype = "down"', LOOPS["uvloop"],
         load="workers = 1\nsteady = 20\nduring = 14\nafter = 30\npause_ms = 10",
         rules="pool_seconds = 1",
     )  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seism.verdict import RED, Judgement
-from tests.harm.lab import ASGI, Lab, accused, blamed, named, packages, wrong
+from tests.harm.lab import BY_LOOP, LOOPS, Lab, accused, blamed, named, packages, wrong
 from tests.servers import Valkey
 
 pytestmark = pytest.mark.timeout(240)
@@ -32,16 +32,16 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-def run(folder: Path, valkey: str, package: Path, stream: str) -> Judgement:
-    lab = Lab("redis_app", valkey, SLOW.replace("{}", stream), ASGI, (package,))
+def run(folder: Path, valkey: str, package: Path, stream: str, loop: str) -> Judgement:
+    lab = Lab("redis_app", valkey, SLOW.replace("{}", stream), LOOPS[loop], (package,))
     return lab.judge(folder)
 
 
-@pytest.mark.parametrize("stream", ["upstream", "downstream"])
+@pytest.mark.parametrize(("stream", "loop"), BY_LOOP)
 def test_wrong_data_is_found(
-    tmp_path: Path, valkey: str, versions: dict[str, Path], stream: str
+    tmp_path: Path, valkey: str, versions: dict[str, Path], stream: str, loop: str
 ) -> None:
-    judgement = run(tmp_path, valkey, versions["4.5.3"], stream)
+    judgement = run(tmp_path, valkey, versions["4.5.3"], stream, loop)
     assert judgement.colour == RED
     found = named(judgement, "crosstalk")
     assert found, judgement.harms
@@ -55,11 +55,11 @@ def test_wrong_data_is_found(
     assert all(case.role == "harmed" for case in judgement.cases if case.request in said)
 
 
-@pytest.mark.parametrize("stream", ["upstream", "downstream"])
+@pytest.mark.parametrize(("stream", "loop"), BY_LOOP)
 def test_the_repaired_version_is_not_blamed(
-    tmp_path: Path, valkey: str, versions: dict[str, Path], stream: str
+    tmp_path: Path, valkey: str, versions: dict[str, Path], stream: str, loop: str
 ) -> None:
-    judgement = run(tmp_path, valkey, versions["4.5.5"], stream)
+    judgement = run(tmp_path, valkey, versions["4.5.5"], stream, loop)
     assert blamed(judgement) == []
     assert wrong(tmp_path) == set()
     assert not judgement.never_fired

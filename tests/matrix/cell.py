@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,21 +67,23 @@ class Outcome:
     @property
     def wrong(self) -> int:
         """Perturbations with an exact link to a request that they did not hit."""
-        return self.wrong_by({})
+        return sum(bool(_exact(item) - item.truth) for item in self.perturbed)
 
-    def wrong_by(self, renamed: dict[str, str]) -> int:
-        """The same with the ids of the truth mixed up, to show that it can be other than 0."""
-        return sum(
-            bool(_exact(item) - {renamed.get(key, key) for key in item.truth})
+    def mixed_up(self) -> Outcome:
+        """The same where each id of the truth is another one's, to show that it would fail."""
+        keys = sorted({key for item in self.perturbed for key in item.truth})
+        half = len(keys) // 2
+        renamed = dict(zip(keys, keys[half:] + keys[:half], strict=True))
+        mixed = (
+            Perturbed(frozenset(renamed[key] for key in item.truth), item.links)
             for item in self.perturbed
         )
+        return replace(self, perturbed=tuple(mixed))
 
     @property
     def shuffled(self) -> int:
-        """How many are wrong where each id of the truth is another one's."""
-        keys = sorted({key for item in self.perturbed for key in item.truth})
-        half = len(keys) // 2
-        return self.wrong_by(dict(zip(keys, keys[half:] + keys[:half], strict=True)))
+        """How many are wrong then."""
+        return self.mixed_up().wrong
 
     @property
     def evidence(self) -> Counter[str]:
@@ -120,6 +122,7 @@ def run(servers: Servers, client: str, model: str, requests: int, folder: Path) 
         with served(model, client, control, env, folder / "app.log") as port:
             statuses = drive(port, control, requests)
             settled(lambda: journal.stat().st_size)
+            control.census()  # who answers has dealt with all that came before
     perturbed, nameless = collect(journal, taps)
     return Outcome(client, model, tuple(perturbed), nameless, dict(statuses))
 

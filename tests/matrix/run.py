@@ -21,8 +21,7 @@ from tests.matrix.clients import ASYNC, BACKEND, SYNC
 PAGE = Path(__file__).parents[2] / "docs" / "matrix.md"
 REQUESTS = 2000
 POSSIBLE = ("ldap3-reusable", "pycurl")
-"""Clients that may be linked as possible only: one with threads of its own, and one whose calls
-nobody follows, of which the kernel tells something once the proxy holds its bytes."""
+"""Clients that may be linked as possible only; ``HEAD`` says why."""
 FEWEST = 5
 """Perturbations without which a cell has shown nothing."""
 ENOUGH = 0.999
@@ -69,8 +68,9 @@ def row(outcome: Outcome) -> str:
     """The cell's line in the table."""
     evidence = ", ".join(f"{name} {count}" for name, count in outcome.evidence.most_common())
     statuses = ", ".join(f"{status}: {n}" for status, n in sorted(outcome.statuses.items()))
+    client = f"`{outcome.client}`" + " (possible only)" * (outcome.client in POSSIBLE)
     cells = (
-        f"`{outcome.client}`", f"`{BACKEND[outcome.client]}`", outcome.model,
+        client, f"`{BACKEND[outcome.client]}`", outcome.model,
         len(outcome.perturbed), outcome.exact, outcome.wrong, outcome.shuffled, evidence, statuses,
     )  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
@@ -86,6 +86,11 @@ is read from the payload, behind the proxy. *Exact*: perturbations that were lin
 all requests that they hit. *Wrong*: those with an exact link to any other; it must be 0.
 *Shuffled*: how many would be wrong if the payload's ids were mixed up, so that a 0 means
 something. A client that blocks runs in `asyncio.to_thread` under asyncio.
+
+*Possible only*: `ldap3-reusable` asks from threads of its own, of which nobody can tell whom they
+work for, and pycurl's calls are C that nothing wraps. What hits them is linked to all requests
+that it may have hit, as possible, and never to a wrong one as exact. Where pycurl blocks alone, as
+under gevent, the kernel shows the request, exactly, once the proxy holds its bytes.
 
 | client | backend | model | perturbations | exact | wrong | shuffled | evidence | answers |
 |---|---|---|---|---|---|---|---|---|

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from seism.model import ProxySpec, ToxicSpec
+from seism.proxy.proxy import Proxy
 from tests.protocols.outcome import seen
 from tests.proxy.harness import Proxies
 
@@ -23,14 +24,31 @@ class Behind:
     proxies: Proxies
     protocol: str
     server: int
-    port: int
+    proxy: Proxy
 
-    def fault(self, type: str, exchange: dict[str, Any] | None = None, **attributes: Any) -> None:
+    @property
+    def port(self) -> int:
+        assert self.proxy.address is not None
+        return self.proxy.address[1]
+
+    def fault(
+        self, type: str, exchange: dict[str, Any] | None = None, **attributes: Any
+    ) -> AbstractContextManager[Any]:
+        """Arm it; ``heal``, or the end of a block with what this returns, disarms it."""
         spec = ToxicSpec(type, "fault", attributes=attributes, exchange=exchange or {})
         self.proxies.add_toxic(self.protocol, spec)
+        armed = ExitStack()
+        armed.callback(self.heal)
+        return armed
 
     def heal(self) -> None:
         self.proxies.remove_toxic(self.protocol, "fault")
+
+    def one(self) -> Any:
+        """The only perturbation that there has been, and how it ended."""
+        (began,), (ended,) = self.proxies.began, self.proxies.ended(1)
+        assert dict(self.proxy.opaque) == {}
+        return began.exchange, ended
 
     def after(self, call: Callable[[], object]) -> str:
         """What ``call`` goes through, after the perturbations that there have been."""
@@ -49,8 +67,7 @@ def behind(protocol: str, server: int) -> Iterator[Behind]:
     """A proxy of its own in front of the server on port ``server``."""
     with Proxies() as proxies:
         spec = ProxySpec(protocol, f"127.0.0.1:{server}", protocol=protocol)
-        proxy = proxies.create(spec)
-        yield Behind(proxies, protocol, server, proxy.address[1])
+        yield Behind(proxies, protocol, server, proxies.create(spec))
 
 
 def outcome(call: Callable[[], object], code: Callable[[Any], object] = lambda error: "") -> str:

@@ -1,8 +1,10 @@
-"""Database clients as one: what each of them raises is told by class and code."""
+"""Database clients as one: what each of them raises is told by class and code, what it leaves."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import asyncpg
@@ -12,9 +14,13 @@ import psycopg
 import pymysql
 
 from tests import native
+from tests.processes import until
 from tests.protocols.outcome import seen
 
 PATIENCE = 20
+MARK = 1000
+"""Id of the row by which it is seen whether a transaction has been committed."""
+INSERT = f"INSERT INTO items VALUES ({MARK}, 'mark')"
 
 
 class Client:
@@ -217,3 +223,26 @@ class MySQLClient(Client):
 
 POSTGRESQL: tuple[type[Client], ...] = (Psycopg, Asyncpg, Pg8000)
 MYSQL: tuple[type[Client], ...] = (PyMySQL, MySQLClient)
+
+
+@contextmanager
+def connected(client: type[Client], port: int, **options: Any) -> Iterator[Any]:
+    """A connection of ``client``, closed when the block ends."""
+    made = client(port, **options)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def marked(client: type[Client], port: int) -> int:
+    """Whether the mark has been committed; takes it away."""
+    with connected(client, port) as one:
+        ((count,),) = one.run(f"SELECT count(*) FROM items WHERE id = {MARK}")
+        one.run(f"DELETE FROM items WHERE id = {MARK}")
+    return int(count)
+
+
+def committed(client: type[Client], port: int) -> None:
+    """Wait until the mark is there, by a server that may still be at it."""
+    until(lambda: marked(client, port))

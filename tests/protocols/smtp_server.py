@@ -1,7 +1,7 @@
-"""An SMTP server for the sessions: python -m tests.protocols.smtp_server PORT
+"""An SMTP server for the sessions: python -m tests.protocols.smtp_server PORT [CERTIFICATE KEY]
 
-It logs in one user, refuses recipients at ``refused.example``, offers STARTTLS with a
-certificate of its own and forgets every message.
+It logs in one user, refuses recipients at ``refused.example``, offers STARTTLS with that
+certificate, or one of its own, and forgets every message.
 """
 
 from __future__ import annotations
@@ -44,10 +44,13 @@ def authenticate(*args: object) -> AuthResult:
     return AuthResult(success=known)
 
 
-async def main(port: int) -> None:
+async def main(port: int, *tls: str) -> None:
     logging.getLogger("mail.log").setLevel(logging.ERROR)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    if tls:
+        context.load_cert_chain(*tls)
+    else:
+        trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     loop, handler = asyncio.get_running_loop(), Handler()
     server = await loop.create_server(
         lambda: SMTP(
@@ -64,4 +67,4 @@ async def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    asyncio.run(main(int(sys.argv[1]), *sys.argv[2:]))

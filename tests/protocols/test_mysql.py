@@ -7,12 +7,11 @@ import pytest
 from seism.protocols.mysql import MySQL
 from seism.protocols.mysql_faults import FULL
 from tests.protocols.conformance import Conformance, Sample, heard
-from tests.protocols.sessions_mysql import FOLDER, SESSIONS, TRACE
-from tests.protocols.tape import DOWN, UP, Recording
+from tests.protocols.record import DATA, DOWN, UP, read, recorded
+from tests.protocols.sessions.mysql import SESSIONS, TRACE
 
+SKIPS = "pymysql_local_infile".__ne__
 SECRETS = ["secret", "item 2", "hundred", "copied", "long data", "yyy"]
-OPAQUE = {"mysqlclient_compressed": "compression"}
-NO_SKIP = {"pymysql_local_infile"}
 
 
 def packet(sequence: int, payload: bytes) -> bytes:
@@ -47,25 +46,6 @@ def start(flags: int = PROTOCOL_41 | LONG_PASSWORD) -> list[tuple[str, bytes]]:
 
 def query(text: str) -> bytes:
     return packet(0, b"\3" + text.encode())
-
-
-def recorded_samples() -> list[Sample]:
-    samples = []
-    for path in sorted(FOLDER.glob("*.txt")):
-        recording = Recording.read(path)
-        (chunks,) = recording.connections
-        kinds = [kind.replace("-", " ") for kind in recording.notes["kinds"].split()]
-        samples.append(
-            Sample(
-                path.stem,
-                chunks,
-                kinds,
-                opaque=OPAQUE.get(path.stem, ""),
-                secrets=SECRETS,
-                skips=path.stem not in NO_SKIP,
-            )
-        )
-    return samples
 
 
 def rows(sequence: int, *ends: bytes) -> bytes:
@@ -145,7 +125,10 @@ MADE = (
 
 class TestMySQL(Conformance):
     codec = MySQL
-    samples = (*recorded_samples(), *(each for each in MADE if "16 MiB" not in each.name))
+    samples = (
+        *recorded("mysql", *SECRETS, skips=SKIPS),
+        *(each for each in MADE if "16 MiB" not in each.name),
+    )
 
 
 def test_sixteen_mebibytes() -> None:
@@ -160,13 +143,12 @@ def test_sixteen_mebibytes() -> None:
 
 
 def test_every_session_has_been_recorded() -> None:
-    assert {path.stem for path in FOLDER.glob("*.txt")} == set(SESSIONS)
-    for name, (_, kinds) in SESSIONS.items():
-        assert Recording.read(FOLDER / f"{name}.txt").notes["kinds"] == kinds
+    recordings = {path.stem: read(path).kinds for path in (DATA / "mysql").glob("*.txt")}
+    assert recordings == {name: session.kinds for name, session in SESSIONS.items()}
 
 
 def test_an_exchange_says_what_it_is() -> None:
-    chunks = Recording.read(FOLDER / "mysqlclient_statements.txt").connections[0]
+    chunks = read(DATA / "mysql" / "mysqlclient_statements.txt").connections[0]
     (traced,) = (each for each in heard(MySQL, chunks).exchanges() if each.trace)
     assert traced.trace == TRACE
     assert (traced.summary, traced.fields["command"]) == ("SELECT items", "COM_QUERY")

@@ -16,11 +16,11 @@ from seism.protocols.mysql import MySQL as Codec
 from seism.protocols.mysql_faults import MySQLError
 from tests.databases import MARIADB, MariaDB
 from tests.processes import until
-from tests.protocols.behind_sql import INSERT, Behind, behind, committed, connected, marked
-from tests.protocols.clients_sql import MYSQL, Client, PyMySQL
+from tests.protocols.behind import Behind, behind
+from tests.protocols.clients_sql import INSERT, MYSQL, Client, PyMySQL, committed, connected, marked
 from tests.protocols.outcome import check
-from tests.protocols.sessions_mysql import SESSIONS, prepare, rows
-from tests.protocols.tap import assert_transparent
+from tests.protocols.sessions.mysql import SESSIONS, prepare, rows
+from tests.protocols.transparent import assert_transparent
 
 pytestmark = [
     pytest.mark.debian("mariadb-server-core", "mariadb-client-core"),
@@ -204,7 +204,7 @@ def test_a_statement_fails(fault: str, client: type[Client], db: Behind) -> None
         assert victim.run("SELECT count(*) FROM items WHERE name = 'changed'") == [(0,)]
     with connected(client, db.port) as another:
         assert another.run("SELECT 1") == [(1,)]
-    row(fault, client, db.direct, raised, "the same connection works")
+    row(fault, client, db.server, raised, "the same connection works")
 
 
 @CLIENTS
@@ -216,16 +216,16 @@ def test_a_connection_is_refused(fault: str, client: type[Client], db: Behind) -
     assert exchange.kind == ("greeting" if fault == "mysql_too_many_connections" else "login")
     with connected(client, db.port) as another:
         assert another.run("SELECT 1") == [(1,)]
-    row(fault, client, db.direct, raised, "a new connection works")
+    row(fault, client, db.server, raised, "a new connection works")
 
 
 def test_the_words_at_the_door_are_the_servers(db: Behind) -> None:
-    with connected(PyMySQL, db.direct) as admin, ExitStack() as taken:
+    with connected(PyMySQL, db.server) as admin, ExitStack() as taken:
         admin.run("SET GLOBAL max_connections = 10")
         try:
-            while _greeted(taken, db.direct):
+            while _greeted(taken, db.server):
                 pass
-            with socket.create_connection(("127.0.0.1", db.direct), 20) as sock:
+            with socket.create_connection(("127.0.0.1", db.server), 20) as sock:
                 genuine = sock.recv(1000)
         finally:
             admin.run("SET GLOBAL max_connections = 151")
@@ -249,7 +249,7 @@ def test_a_session_ends_and_the_server_rolls_back(
         assert (exchange.kind, ended.outcome) == ("SELECT", "closed")
         assert victim.fails("SELECT 1")
     assert not marked(client, db.port)
-    row(fault, client, db.direct, raised, "a new connection works")
+    row(fault, client, db.server, raised, "a new connection works")
 
 
 @CLIENTS
@@ -261,7 +261,7 @@ def test_a_session_is_gone_when_it_is_used_again(client: type[Client], db: Behin
         raised = victim.fails("SELECT 1")
     with connected(client, db.port) as another:
         assert another.run("SELECT 1") == [(1,)]
-    row("mysql_gone_away", client, db.direct, raised, "a new connection works")
+    row("mysql_gone_away", client, db.server, raised, "a new connection works")
 
 
 @CLIENTS
@@ -277,10 +277,22 @@ def test_a_commit_is_carried_out_and_its_reply_is_lost(
         assert db.one()[0].kind == "COMMIT"
     committed(client, db.port)
     if not reset:
-        row("mysql_commit_lost", client, db.direct, raised, "a new connection works")
+        row("mysql_commit_lost", client, db.server, raised, "a new connection works")
 
 
 # What the session and the server make of it must be the same.
+
+
+@CLIENTS
+def test_only_statements_of_a_shape(client: type[Client], db: Behind) -> None:
+    shape = {"regex": r"^update items set name = \? where"}
+    with db.fault("mysql_lock_wait_timeout", shape), connected(client, db.port) as one:
+        assert one.run("SELECT name FROM items WHERE id = 1") != []
+        assert one.fails("UPDATE items SET name = concat(name, 'secret') WHERE id = 17") == ""
+        assert one.fails('UPDATE items  SET name = "it\'s secret" WHERE id = 17') != ""
+    exchange, _ = db.one()
+    assert (exchange.kind, exchange.summary) == ("UPDATE", "UPDATE items")
+    assert "secret" not in repr(db.proxies.records)
 
 
 @CLIENTS
@@ -357,7 +369,7 @@ def test_a_client_and_its_server_see_no_difference(name: str, server: MariaDB) -
     never = ToxicSpec("mysql_deadlock", exchange={"table": "never"})
 
     def again(port: int) -> None:
-        SESSIONS[name][0](port)
+        SESSIONS[name].run(port)
         with connected(PyMySQL, server.port) as direct:
             direct.run("DELETE FROM items WHERE id > 3")
 
@@ -370,9 +382,9 @@ def test_a_client_and_its_server_see_no_difference(name: str, server: MariaDB) -
 )
 def test_sessions_that_differ_each_time(name: str, db: Behind) -> None:
     with db.fault("mysql_deadlock", {"table": "never"}):
-        SESSIONS[name][0](db.port)
+        SESSIONS[name].run(db.port)
     assert dict(db.proxy.opaque) == {}
-    with connected(PyMySQL, db.direct) as direct:
+    with connected(PyMySQL, db.server) as direct:
         assert direct.run("SELECT count(*) FROM items WHERE id = 300") == [
             (int(name == "pymysql_local_infile"),)
         ]
@@ -381,6 +393,6 @@ def test_sessions_that_differ_each_time(name: str, db: Behind) -> None:
 
 def test_compression_goes_on_opaque(db: Behind) -> None:
     with db.fault("mysql_deadlock", {"table": "never"}):
-        SESSIONS["mysqlclient_compressed"][0](db.port)
+        SESSIONS["mysqlclient_compressed"].run(db.port)
     until(lambda: db.proxy.connections == 0)
     assert dict(db.proxy.opaque) == {"compression": 1}

@@ -9,11 +9,10 @@ import pytest
 from seism.protocols.base import ProtocolError
 from seism.protocols.postgresql import PostgreSQL
 from tests.protocols.conformance import Conformance, Sample, heard
-from tests.protocols.sessions_postgresql import FOLDER, SESSIONS, TRACE
-from tests.protocols.tape import DOWN, UP, Recording
+from tests.protocols.record import DATA, DOWN, UP, read, recorded
+from tests.protocols.sessions.postgresql import SESSIONS, TRACE
 
 SECRETS = ["secret", "item 2", "hundred", "copied", "noticed", "payload", "yyy", "seism"]
-OPAQUE = {"psycopg_replication": "COPY BOTH"}
 
 
 def message(code: str, body: bytes = b"") -> bytes:
@@ -39,25 +38,6 @@ DESCRIBE = message("D", b"S\0")
 FLUSH, SYNC = message("H"), message("S")
 ERROR = message("E", b"SERROR\0C42601\0Mno\0\0")
 START = [(UP, STARTUP), (DOWN, WELCOME)]
-
-
-def recorded_samples() -> list[Sample]:
-    samples = []
-    for path in sorted(FOLDER.glob("*.txt")):
-        recording = Recording.read(path)
-        kinds = recording.notes["kinds"].split(" / ")
-        for number, chunks in enumerate(recording.connections):
-            samples.append(
-                Sample(
-                    f"{path.stem} {number}",
-                    chunks,
-                    kinds[number].split(),
-                    opaque=OPAQUE.get(path.stem, ""),
-                    secrets=SECRETS,
-                    skips="copy" not in path.stem,
-                )
-            )
-    return samples
 
 
 MADE = (
@@ -108,17 +88,16 @@ MADE = (
 
 class TestPostgreSQL(Conformance):
     codec = PostgreSQL
-    samples = (*recorded_samples(), *MADE)
+    samples = (*recorded("postgresql", *SECRETS, skips=lambda name: "copy" not in name), *MADE)
 
 
 def test_every_session_has_been_recorded() -> None:
-    assert {path.stem for path in FOLDER.glob("*.txt")} == set(SESSIONS)
-    for name, (_, kinds) in SESSIONS.items():
-        assert Recording.read(FOLDER / f"{name}.txt").notes["kinds"] == kinds
+    recordings = {path.stem: read(path).kinds for path in (DATA / "postgresql").glob("*.txt")}
+    assert recordings == {name: session.kinds for name, session in SESSIONS.items()}
 
 
 def test_an_exchange_says_what_it_is() -> None:
-    chunks = Recording.read(FOLDER / "psycopg_trace.txt").connections[0]
+    chunks = read(DATA / "postgresql" / "psycopg_trace.txt").connections[0]
     select = heard(PostgreSQL, chunks).exchanges()[1]
     assert (select.kind, select.phase, select.summary) == ("SELECT", "command", "SELECT items")
     assert select.fields["table"] == "items"
@@ -126,7 +105,7 @@ def test_an_exchange_says_what_it_is() -> None:
 
 
 def test_a_prepared_statement_is_known_by_its_name() -> None:
-    chunks = Recording.read(FOLDER / "psycopg_prepared.txt").connections[0]
+    chunks = read(DATA / "postgresql" / "psycopg_prepared.txt").connections[0]
     found = heard(PostgreSQL, chunks).exchanges()[1:5]
     assert [(each.kind, each.phase) for each in found] == [
         ("SELECT", "prepare"), ("SELECT", "command"), ("SELECT", "command"), ("SELECT", "command")

@@ -17,11 +17,20 @@ from seism.protocols.postgresql import PostgreSQL as Codec
 from seism.protocols.postgresql_faults import PostgreSQLError
 from tests.databases import PostgreSQL
 from tests.processes import until
-from tests.protocols.behind_sql import INSERT, Behind, behind, committed, connected, marked
-from tests.protocols.clients_sql import POSTGRESQL, Asyncpg, Client, Psycopg
+from tests.protocols.behind import Behind, behind
+from tests.protocols.clients_sql import (
+    INSERT,
+    POSTGRESQL,
+    Asyncpg,
+    Client,
+    Psycopg,
+    committed,
+    connected,
+    marked,
+)
 from tests.protocols.outcome import check
-from tests.protocols.sessions_postgresql import SESSIONS
-from tests.protocols.tap import assert_transparent
+from tests.protocols.sessions.postgresql import SESSIONS
+from tests.protocols.transparent import assert_transparent
 
 CLIENTS = pytest.mark.parametrize("client", POSTGRESQL, ids=lambda client: str(client.name))
 FAILS = sorted(fault.type for fault in Codec.faults if issubclass(fault, PostgreSQLError))
@@ -162,7 +171,7 @@ def test_a_statement_fails(fault: str, client: type[Client], db: Behind) -> None
         assert victim.run("SELECT count(*) FROM items WHERE name = $1", "changed") == [(0,)]
     with connected(client, db.port) as another:
         assert another.run("SELECT 1") == [(1,)]
-    row(fault, client, db.direct, raised, "the same connection works")
+    row(fault, client, db.server, raised, "the same connection works")
 
 
 @CLIENTS
@@ -174,7 +183,7 @@ def test_a_connection_is_refused(fault: str, client: type[Client], db: Behind) -
     assert exchange.kind == "startup"
     with connected(client, db.port) as another:
         assert another.run("SELECT 1") == [(1,)]
-    row(fault, client, db.direct, raised, "a new connection works")
+    row(fault, client, db.server, raised, "a new connection works")
 
 
 @CLIENTS
@@ -191,7 +200,7 @@ def test_a_session_ends_and_the_server_rolls_back(
         assert (exchange.kind, ended.outcome) == ("SELECT", "closed")
         assert victim.fails("SELECT 1")
     assert not marked(client, db.port)
-    row(fault, client, db.direct, raised, "a new connection works")
+    row(fault, client, db.server, raised, "a new connection works")
 
 
 @CLIENTS
@@ -207,7 +216,20 @@ def test_a_commit_is_carried_out_and_its_reply_is_lost(
         assert db.one()[0].kind == "COMMIT"
     committed(client, db.port)
     if not reset:
-        row("postgresql_commit_lost", client, db.direct, raised, "a new connection works")
+        row("postgresql_commit_lost", client, db.server, raised, "a new connection works")
+
+
+@CLIENTS
+def test_only_statements_of_a_shape(client: type[Client], db: Behind) -> None:
+    """Values are no part of it, whichever way they are sent, and no part of the record."""
+    shape = {"regex": r"^update items set name = \? where .* = \?$"}
+    with db.fault("postgresql_deadlock", shape), connected(client, db.port) as one:
+        assert one.run("SELECT name FROM items WHERE id = 1") != []
+        assert one.fails("UPDATE items SET name = 'update items' || name WHERE id = 1") == ""
+        assert one.fails("UPDATE  items SET name = 'it''s secret' /* x */ WHERE id = 17") != ""
+    exchange, _ = db.one()
+    assert (exchange.kind, exchange.summary) == ("UPDATE", "UPDATE items")
+    assert "secret" not in repr(db.proxies.records)
 
 
 @CLIENTS
@@ -331,7 +353,7 @@ def test_a_copy_fails_before_its_data(client: type[Client], db: Behind) -> None:
 )  # fmt: skip
 def test_a_client_and_its_server_see_no_difference(name: str, server: PostgreSQL) -> None:
     never = ToxicSpec("postgresql_deadlock", exchange={"table": "never"})
-    talk = SESSIONS[name][0]
+    talk = SESSIONS[name].run
 
     def again(port: int) -> None:
         # It numbers its statements across connections.
@@ -347,6 +369,6 @@ def test_a_client_and_its_server_see_no_difference(name: str, server: PostgreSQL
 
 def test_copy_both_goes_on_opaque(db: Behind) -> None:
     with db.fault("postgresql_notice", {"kind": "NEVER"}):
-        SESSIONS["psycopg_replication"][0](db.port)
+        SESSIONS["psycopg_replication"].run(db.port)
     until(lambda: db.proxy.connections == 0)
     assert dict(db.proxy.opaque) == {"COPY BOTH": 1}

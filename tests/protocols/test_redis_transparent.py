@@ -14,7 +14,7 @@ from seism.model import ToxicSpec
 from seism.protocols.redis import Redis
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
 from tests.protocols.conformance import cut, heard
-from tests.protocols.tap import assert_transparent
+from tests.protocols.transparent import assert_transparent
 from tests.servers import Valkey
 
 NEVER = ToxicSpec("redis_busy", exchange={"kind": "NEVER"})

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seism.protocols.sql import MYSQL, POSTGRESQL, VERBS, statement
+from seism.protocols.sql import MYSQL, POSTGRESQL, SHAPE_LIMIT, VERBS, shape, statement
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 COMMENT = f"/*app='a',traceparent='00-{TRACE}-00f067aa0ba902b7-01'*/"
@@ -104,3 +104,32 @@ def test_it_takes_time_that_is_linear(part: str, dialect: re.Pattern[str]) -> No
     began = time.process_time()
     statement(sql, dialect)
     assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize("dialect", BOTH)
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SELECT  1,\n 'a''b' -- 2\nFROM t", "SELECT ?, ? FROM t"),
+        ("UPDATE t SET a = 'secret' /* it */ WHERE id = 17", "UPDATE t SET a = ? WHERE id = ?"),
+        ("SELECT * FROM t WHERE a IN (1, 2.5, $3)", "SELECT * FROM t WHERE a IN (?, ?, ?)"),
+        ("SELECT 'never ends", "SELECT ?"),
+        ("SELECT a /* never ends", "SELECT a"),
+    ],
+)
+def test_the_shape_has_no_values(sql: str, expected: str, dialect: re.Pattern[str]) -> None:
+    assert shape(sql, dialect) == expected
+
+
+def test_quotes_differ_in_shapes_too() -> None:
+    assert shape('SELECT "a" FROM t', POSTGRESQL) == 'SELECT "a" FROM t'
+    assert shape('SELECT "a" FROM t', MYSQL) == "SELECT ? FROM t"
+    assert shape("SELECT $x$ 'a $x$, `b` FROM t", POSTGRESQL) == "SELECT ?, `b` FROM t"
+
+
+@pytest.mark.parametrize("dialect", BOTH)
+@given(before=st.text("abz ,=()", max_size=20), secret=st.text("sxq", min_size=5, max_size=30))
+def test_no_literal_is_left_in_a_shape(before: str, secret: str, dialect: re.Pattern[str]) -> None:
+    found = shape(f"SELECT {before} '{secret}' x" * 20, dialect)
+    assert secret not in found
+    assert len(found) <= SHAPE_LIMIT

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from seism.model import ToxicSpec
 from tests import native
-from tests.protocols.behind import behind
-from tests.protocols.record import Chunks, Sessions, recorded, relay
+from tests.protocols.record import Sessions, recorded
+from tests.protocols.transparent import assert_transparent
 
 PROTOCOLS = ("http", "http_nginx", "memcached", "ldap", "smtp")
 """Whose recorded sessions there are, by the names of their modules."""
@@ -52,15 +53,7 @@ def test_a_fault_that_never_matches_alters_nothing(
     server: Callable[[str], tuple[int, Sessions]], protocol: str, name: str
 ) -> None:
     port, sessions = server(protocol)
-    with relay(port) as inside:
-        with behind(protocol.partition("_")[0], inside.port) as proxy, relay(proxy.port) as outside:
-            proxy.fault("exchange_close", {"kind": "never"})
-            sessions[name].run(outside.port)
-            assert not proxy.proxies.began
-    (theirs,), (ours,) = inside.connections, outside.connections
-    for way in ("upstream", "downstream"):
-        assert stream(ours, way) == stream(theirs, way)
-
-
-def stream(chunks: Chunks, way: str) -> bytes:
-    return b"".join(data for to, data in chunks if to == way)
+    never = ToxicSpec("exchange_close", exchange={"kind": "never"})
+    one = sessions[name]
+    codec = protocol.partition("_")[0]
+    assert_transparent(port, codec, never, one.run, ways=0, opaque=one.opaque)

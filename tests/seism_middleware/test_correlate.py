@@ -36,7 +36,8 @@ class Scene:
         self.patches = Patches(self.ledger)
         self.patches.install()
         self.emitted: list[Link] = []
-        self.correlator = Correlator(self.ledger, self.emitted.append)
+        self.said: list[Any] = []
+        self.correlator = Correlator(self.ledger, self.emitted.append, self.said.append)
         self.names = itertools.count(1)
         self.sockets: list[socket.socket] = [self.listener]
         self.ends: dict[socket.socket, socket.socket] = {}
@@ -187,6 +188,45 @@ def test_an_effect_that_passed_harms_no_one(scene: Scene) -> None:
     scene.correlator.ended(scene.end(began, "removed", 0))
     scene.send(sock, scene.begin())
     assert scene.emitted == []
+
+
+def test_what_is_told_again_is_no_news(scene: Scene) -> None:
+    """As to a worker whose stream was opened anew."""
+    sock = scene.connect()
+    request = scene.begin()
+    scene.send(sock, request)
+    request.over = time.monotonic()
+    claim = scene.ledger.find(address_text(sock.getsockname()), "", time.monotonic()).claims[0]  # type: ignore[union-attr]
+    claim.outstanding = True
+    began = scene.perturb(sock, stream=UPSTREAM, offset=0, at=request.began)
+    ended = scene.end(began, "passed", 10)
+    assert scene.correlator.began(began) and scene.correlator.ended(ended)
+    said = (list(scene.emitted), list(scene.said))
+    assert [len(records) for records in said] == [1, 1]
+    assert not scene.correlator.began(began) and not scene.correlator.ended(ended)
+    assert (scene.emitted, scene.said) == said
+
+
+def test_another_sidecar_counts_anew(scene: Scene) -> None:
+    """Its ``p1`` is another perturbation, and those of the one before are over."""
+    sock = scene.connect()
+    first = scene.begin()
+    scene.send(sock, first)
+    scene.answer(sock)
+    scene.correlator.began(scene.perturb(sock, perturbation="p1", stream=UPSTREAM, offset=0))
+    idle = scene.connect()
+    scene.correlator.began(
+        scene.perturb(idle, perturbation="p2", type="timeout", stream=DOWNSTREAM, offset=0, since=0)
+    )
+    scene.correlator.start_anew()
+    second = scene.begin()
+    scene.send(sock, second)
+    scene.send(idle, second)
+    again = scene.perturb(sock, perturbation="p1", stream=UPSTREAM, offset=10)
+    assert scene.correlator.began(again)
+    assert [(link.perturbation, link.request) for link in scene.emitted] == [
+        ("p1", first.id), ("p1", second.id),
+    ]  # fmt: skip
 
 
 def test_a_cut_after_an_answer_is_only_possible(scene: Scene) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from seism_middleware.blocked import blocked_on, readable
 from seism_middleware.contract import DRIVER, UPSTREAM, PerturbationBegan, Proxied
 from seism_middleware.correlate import Correlator
 from seism_middleware.drivers import DRIVERS
@@ -22,6 +25,7 @@ from seism_middleware.ledger import Ledger, address_text
 from seism_middleware.request import Request, current
 from tests.debian import unable
 from tests.processes import ROOT
+from tests.seism_middleware.peer import eventually
 
 PATCHED = {
     "psycopg2": ["psycopg2._connect"],
@@ -255,6 +259,76 @@ def test_a_socket_that_is_new_is_never_excluded(scene: Scene) -> None:
     one.send(scene.begin("c"))
     assert scene.hit(one, 5) == {("b", True)}
     assert scene.hit(one, 15) == {("c", True)}
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_what_was_closed_may_have_been_its_own(scene: Scene, silent: bool) -> None:
+    """Lost in a call that tells only whether the connection is alive, or right after one."""
+    one, other = scene.driver(tells=False), scene.driver(tells=False)
+
+    def both() -> None:
+        one.sock.sendall(b"x" * 10)
+        other.sock.sendall(b"x" * 10)
+
+    def lost() -> None:
+        both()
+        one.sock.close()
+
+    one.call(scene.begin("a"), both, fresh=True)
+    one.call(scene.begin("a"), both)
+    one.call(scene.begin("a"), lost, silent=silent)
+    one.call(scene.begin("a"), lambda: None, silent=True)
+    assert one.track.connection is None
+    other.send(scene.begin("b"))
+    assert scene.hit(other, 35) == {("b", True)}
+    assert one.track.connection is None
+
+
+def test_who_has_just_connected_may_have_lost_it(scene: Scene) -> None:
+    """Another's socket is not its own because it is the only one that is left."""
+    one, other = scene.driver(tells=False), scene.driver(tells=False)
+    one.sock.close()
+    one.call(scene.begin("a"), lambda: other.sock.sendall(b"x" * 10), fresh=True)
+    one.call(scene.begin("a"), lambda: None, silent=True)
+    assert one.track.connection is None
+    other.send(scene.begin("b"))
+    assert scene.hit(other, 15) == {("b", True)}
+
+
+@pytest.mark.skipif(not readable(), reason="this process may not look at itself")
+def test_a_call_that_is_blocked_shows_its_socket(scene: Scene) -> None:
+    """Two that connect at the same time; each is blocked in C, as a driver is."""
+    one, other = scene.driver(tells=False), scene.driver(tells=False)
+    ends = [scene.listener.accept()[0] for _ in range(2)]
+    libc = ctypes.CDLL(None)
+
+    def ask(driver: Driver) -> None:
+        driver.sock.sendall(b"x" * 10)
+        libc.recv(driver.sock.fileno(), ctypes.create_string_buffer(1), 1, 0)
+
+    def run(name: str, driver: Driver) -> None:
+        driver.call(scene.begin(name), lambda: ask(driver), fresh=True)
+
+    running = [threading.Thread(target=run, args=each) for each in (("a", one), ("b", other))]
+    for thread in running:
+        thread.start()
+    try:
+        for driver in (one, other):
+            eventually(lambda: blocked_on(driver.sock.fileno()), "blocked")  # noqa: B023
+        assert one.track.connection is None and other.track.connection is None
+        scene.spans.look()
+        assert scene.hit(one, 5) == {("a", True)}
+        assert scene.hit(other, 5) == {("b", True)}
+    finally:
+        for end in ends:
+            end.sendall(b"x")
+        for thread in running:
+            thread.join()
+    one.send(scene.begin("c"))
+    assert scene.hit(one, 5) == {("a", True)}
+    assert scene.hit(one, 15) == {("c", True)}
+    for end in ends:
+        end.close()
 
 
 def test_a_call_that_failed_proves_nothing(scene: Scene) -> None:

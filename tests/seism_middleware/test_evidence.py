@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from seism_middleware.blocked import blocked_on, readable
 from seism_middleware.contract import (
     UPSTREAM,
     Hold,
@@ -24,7 +25,6 @@ from seism_middleware.contract import (
     Proxied,
 )
 from seism_middleware.correlate import Correlator
-from seism_middleware.evidence import kernel
 from seism_middleware.ledger import Ledger, address_text
 from seism_middleware.patches import Patches
 from seism_middleware.request import Request, current
@@ -204,9 +204,9 @@ class Blocked:
             return [b""]
 
         environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/"}
-        count = len(kernel.blocked_on(fd))
+        count = len(blocked_on(fd))
         self._threads.submit(SeismWSGI(app, sidecar=self._sidecar), environ, lambda *a: None)
-        eventually(lambda: len(kernel.blocked_on(fd)) > count, "blocked")
+        eventually(lambda: len(blocked_on(fd)) > count, "blocked")
 
     def close(self) -> None:
         self._threads.shutdown()
@@ -219,7 +219,7 @@ def blocked(peer: Peer, closing: Callable[[Any], Any]) -> Iterator[Blocked]:
     blocked.close()
 
 
-@pytest.mark.skipif(not kernel.readable(), reason="this process may not look at itself")
+@pytest.mark.skipif(not readable(), reason="this process may not look at itself")
 @pytest.mark.parametrize("how", [receive, poll, select])
 def test_a_thread_that_is_blocked_in_c(
     scene: Scene, blocked: Blocked, how: Callable[[int], None]
@@ -240,7 +240,7 @@ def test_a_thread_that_is_blocked_in_c(
         scene.sockets[scene.sockets.index(end) + 1].sendall(b"x")
 
 
-@pytest.mark.skipif(not kernel.readable(), reason="this process may not look at itself")
+@pytest.mark.skipif(not readable(), reason="this process may not look at itself")
 def test_two_threads_on_one_socket_are_possible(scene: Scene, blocked: Blocked) -> None:
     sock = scene.connect()
     scene.ledger.forget()
@@ -267,7 +267,20 @@ def test_what_is_unknown_to_the_end_is_told_and_the_next_is_held(scene: Scene) -
     assert [(link.request, link.evidence, link.exact) for link in scene.emitted] == [
         ("r1", "overlap", False)
     ]
-    assert Hold((began.client,)) in scene.said or not kernel.readable()
+    assert Hold((began.client,)) in scene.said or not readable()
+    scene.correlator.began(replace(began, perturbation="q", hold=HOLD))
+    assert scene.said[-1] == Looked("q")
+
+
+@pytest.mark.skipif(not readable(), reason="this process may not look at itself")
+def test_where_nothing_is_followed_the_next_is_held_at_once(scene: Scene) -> None:
+    sock = scene.connect()
+    scene.correlator._unfollowed = lambda: True
+    scene.ledger.forget()
+    scene.begin()
+    began = scene.perturb(sock)
+    scene.correlator.began(began)
+    assert scene.emitted == [] and scene.said == [Hold((began.client,))]
     scene.correlator.began(replace(began, perturbation="q", hold=HOLD))
     assert scene.said[-1] == Looked("q")
 

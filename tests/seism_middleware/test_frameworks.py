@@ -7,6 +7,7 @@ import http.client
 import logging
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -77,7 +78,11 @@ def test_each_sees_what_the_client_sees(setup: str, peer: Peer) -> None:
     ]
     assert [r.retry_after for r in last.values()] == [False, False, True, False, False]
     assert len(peer.records(RequestBegun)) == 5, "each is counted once"
-    assert [r.interface for r in peer.records(Hello)] == [kind]
+    hellos: list[Hello] = peer.records(Hello)
+    assert {hello.interface for hello in hellos} == {kind}
+    # One worker, one stream; it says hello again if it has patched a driver meanwhile.
+    assert len({hello.worker for hello in hellos}) == len(peer.connections) == 1
+    assert all(set(a.patched) < set(b.patched) for a, b in pairwise(hellos)), hellos
 
 
 @pytest.mark.parametrize("name", apps.SHOWING)

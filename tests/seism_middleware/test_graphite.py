@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
 import socket
+import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from seism_middleware.metrics import METRICS
 from tests.graphite import Graphite, graphite
-from tests.processes import app, sidecar, until
+from tests.processes import ROOT, app, sidecar, until
 from tests.servers import Valkey
 
 REQUESTS = {"200": 30, "204": 1, "302": 2, "404": 3, "500": 4, "503": 5}
 PERTURBED = 6
+DASHBOARD = ROOT / "templates" / "grafana" / "dashboard.json"
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +41,10 @@ def total(series: dict[str, list[float]], counter: str) -> float:
     return sum(series.get(f"stats.counters.shop.web.{counter}.count", []))
 
 
-@pytest.mark.timeout(240)
-def test_every_count_arrives(tmp_path: Path, chain: Graphite) -> None:
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory: pytest.TempPathFactory, chain: Graphite) -> Graphite:
+    """Graphite, when all that the app had to say of these requests has arrived."""
+    tmp_path = tmp_path_factory.mktemp("app")
     bad = chain.bad_lines()
     with (
         Valkey() as valkey,
@@ -64,20 +68,64 @@ def test_every_count_arrives(tmp_path: Path, chain: Graphite) -> None:
                 "perturbations.my_cache_1.latency": PERTURBED,
             }  # fmt: skip
             until(lambda: {name: total(chain.series(), name) for name in expected} == expected, 60)
-    series = chain.series()
+    assert chain.bad_lines() == bad
+    return chain
+
+
+@pytest.mark.timeout(240)
+def test_every_count_arrives(sent: Graphite) -> None:
+    series = sent.series()
     ours = {name for name in series if ".shop." in name}
     for metric in METRICS:
-        kind = {"counter": "counters", "timer": "timers", "gauge": "gauges"}[metric.type]
         pattern = re.escape(metric.name).replace("<class>", "([2-5]xx|none)")
         pattern = re.sub(r"<[a-z]+>", "[a-z0-9_]+", pattern)
-        of_it = re.compile(rf"stats\.{kind}\.shop\.web\.{pattern}(\.[a-z0-9_]+)?$")
+        of_it = re.compile(rf"stats\.{metric.type}s\.shop\.web\.{pattern}(\.[a-z0-9_]+)?$")
         mine = {name for name in ours if of_it.match(name)}
         assert mine, metric.name
         ours -= mine
     assert ours == set()  # nothing is sent that is not declared
     assert sum(series["stats.timers.shop.web.response.5xx.count"]) == 9
     assert series["stats.gauges.shop.web.rss"][-1] > 1_000_000
-    assert chain.bad_lines() == bad
+
+
+def targets() -> list[str]:
+    """Every one of the dashboard, for the prefix of this module."""
+    values = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    found = [one["target"] for panel in values["panels"] for one in panel["targets"]]
+    found += [one["target"] for one in values["annotations"]["list"]]
+    return [target.replace("$prefix", "shop.web") for target in found]
+
+
+@pytest.mark.debian("libcairo2")
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="graphite-web 1.1.10 needs distutils")
+@pytest.mark.timeout(240)
+def test_the_dashboard_draws(sent: Graphite) -> None:
+    """Each target of it has lines, whose values are those that were sent."""
+    asked = targets()
+    lines = sent.render(*asked, "stats.counters.shop.web.requests.nothing.count")
+    assert lines.popitem()[1] == {}
+    for target in asked:
+        assert lines[target], target
+        assert all(lines[target].values()), target
+    merged = {name: values for one in lines.values() for name, values in one.items()}
+    assert {"2xx", "5xx", "failed", "of it 503", "in flight", "cpu"} <= set(merged)
+    assert sum(merged["my_cache_1.latency"]) == PERTURBED
+    assert merged["rss"][-1] == sent.series()["stats.gauges.shop.web.rss"][-1]
+
+
+def test_the_dashboard_shows_what_is_declared() -> None:
+    """Each metric is in it, and nothing that is not sent."""
+    drawn = re.findall(r"stats\.[a-z]+\.shop\.web\.(?:[\w.*]|\{[^}]*\})+", " ".join(targets()))
+    known: set[str] = set()
+    for metric in METRICS:
+        name = re.sub(
+            "<[a-z]+>", "(\\*|[{][a-z0-9,]+[}]|[a-z0-9]+)", metric.name.replace(".", r"\.")
+        )
+        of_it = re.compile(rf"stats\.{metric.type}s\.shop\.web\.{name}(\.[a-z0-9_]+)?")
+        mine = {path for path in drawn if of_it.fullmatch(path)}
+        assert mine, metric.name
+        known |= mine
+    assert set(drawn) == known
 
 
 def test_a_bad_line_would_be_seen(chain: Graphite) -> None:

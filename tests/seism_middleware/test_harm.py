@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from seism_middleware import observer, sentinel
+from seism_middleware import harm, observer, sentinel
 from seism_middleware.contract import (
     Harm,
     PerturbationBegan,
@@ -20,7 +20,7 @@ from seism_middleware.contract import (
     Proxies,
     RequestEnded,
 )
-from seism_middleware.ledger import address_text
+from seism_middleware.ledger import Connection, address_text
 from seism_middleware.wsgi import SeismWSGI
 from tests.seism_middleware.peer import Peer, eventually
 from tests.seism_middleware.test_wsgi import call
@@ -166,6 +166,49 @@ def test_the_proxy_knows_which_came_first(stage: Stage, answers: int, exact: boo
     eventually(lambda: stage.peer.records(Harm), "harm")
     (harm,) = [harm for harm in stage.harms() if harm.what == "crosstalk"]
     assert harm == Harm("crosstalk", second, exact, "db", stage.address, first)
+
+
+def test_what_arrives_between_two_looks_was_not_unread_before(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has been read is a difference: another's reply may come between its two looks."""
+    first = stage.request(stage.ask, status="503 Later")
+    stage.reply()
+    look = harm.unread
+
+    def slow(connection: Connection, sock: Any) -> int:
+        stage.reply()
+        waiting = look(connection, sock)
+        stage.reply()
+        return waiting
+
+    def disturbed() -> None:
+        monkeypatch.setattr(harm, "unread", slow)
+
+    second = stage.request(stage.ask, stage.read, stage.reply, stage.read, disturbed)
+    monkeypatch.setattr(harm, "unread", look)
+    assert stage.harms() == [Harm("crosstalk", second, False, "db", stage.address, first)]
+
+
+def test_what_arrives_while_a_connection_is_taken_over(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same where a request asks and waits for no reply."""
+    stage.request(stage.ask, status="503 Later")
+    stage.reply()
+    stage.request(stage.read, stage.ask)
+    look = harm.unread
+
+    def slow(connection: Connection, sock: Any) -> int:
+        monkeypatch.setattr(harm, "unread", look)
+        stage.reply()
+        return look(connection, sock)
+
+    def disturbed() -> None:
+        monkeypatch.setattr(harm, "unread", slow)
+
+    stage.request(disturbed, stage.ask)
+    assert [harm for harm in stage.harms() if harm.exact] == []
 
 
 def test_who_went_away_before_the_reply(stage: Stage) -> None:

@@ -200,6 +200,7 @@ def test_asyncio_counts_once_and_notes_refusals(patches: Patches) -> None:
 
     asyncio.run(main())
     assert [(backend, r) for _, backend, r in ledger.refusals][-1:] == [("db", request)]
+    assert request.refused == {"db": 1}
 
 
 GEVENT = """

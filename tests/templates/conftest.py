@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +90,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "venv"
 
 
+def installed_project(installed: Path, folder: Path, name: str, *options: str) -> Project:
+    """``seism new``, as installed, in ``folder``."""
+    run(folder, installed / "bin" / "seism", "new", name, *options)
+    return Project(folder / name, installed)
+
+
 @pytest.fixture
 def new(installed: Path, tmp_path: Path) -> New:
     """``seism new``, as installed, in a folder of the test's own."""
-
-    def make(name: str, *options: str) -> Project:
-        run(tmp_path, installed / "bin" / "seism", "new", name, *options)
-        return Project(tmp_path / name, installed)
-
-    return make
+    return partial(installed_project, installed, tmp_path)

@@ -1,6 +1,6 @@
 """A fault hits one exchange, and that is one request: exactly the one that saw it.
 
-Each request sends its own id to a real Valkey. Those that a fault made fail answer with 503
+Each request sends its own id to a real server. Those that a fault made fail answer with 503
 and their id; they must be the very requests that are linked, each to a perturbation of its own.
 """
 
@@ -16,7 +16,9 @@ import pytest
 
 from seism.journal import read
 from seism_middleware.contract import Link, PerturbationBegan, PerturbationEnded
+from tests.databases import MARIADB, MariaDB
 from tests.processes import app, settled, sidecar
+from tests.proxy.ends import Tls
 from tests.servers import Valkey
 from tests.truth.measure import answers
 
@@ -27,6 +29,14 @@ REQUESTS = 1000
 def valkey() -> Iterator[Valkey]:
     with Valkey() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Tls]]:
+    """Its port, and a certificate that it and the proxy show."""
+    tls = Tls(tmp_path_factory.mktemp("tls"), "127.0.0.1")
+    with MariaDB((tls.certificate, tls.key)) as server:
+        yield server.port, tls
 
 
 @pytest.mark.parametrize(
@@ -43,14 +53,47 @@ def valkey() -> Iterator[Valkey]:
 def test_who_saw_it_was_hit(
     client: str, kind: str, fault: dict[str, Any], outcome: str, valkey: Valkey, tmp_path: Path
 ) -> None:
-    journal = tmp_path / "journal.jsonl"
+    backend = {"upstream": f"127.0.0.1:{valkey.port}", "protocol": "redis"}
+    fault |= {"exchange": {"kind": "SET", "key": "<*>"}}
+    check(tmp_path, backend, fault, outcome, kind, CLIENT=client)
+
+
+@pytest.mark.debian(*MARIADB)
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS by CLIENT_SSL"])
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        ({"type": "mysql_deadlock"}, "changed"),
+        ({"type": "mysql_lock_wait_timeout"}, "changed"),
+        ({"type": "exchange_close", "attributes": {"when": "served"}}, "closed"),
+    ],
+    ids=["rolled back", "answered", "reply lost"],
+)
+@pytest.mark.timeout(120)
+def test_who_saw_it_was_hit_in_mysql(
+    fault: dict[str, Any], outcome: str, tls: bool, mariadb: tuple[int, Tls], tmp_path: Path
+) -> None:
+    port, made = mariadb
+    backend: dict[str, Any] = {"upstream": f"127.0.0.1:{port}", "protocol": "mysql"}
+    environ = {"CLIENT": "pymysql"}
+    if tls:
+        shown = {"certificate": made.certificate, "key": made.key, "negotiated": True}
+        backend |= {"tls": shown, "upstream_tls": {"ca": made.ca, "negotiated": True}}
+        environ["CA"] = made.ca
+    fault |= {"exchange": {"verb": "SELECT", "table": "items"}}
+    check(tmp_path, backend, fault, outcome, "wsgi", **environ)
+
+
+def check(
+    folder: Path, backend: dict[str, Any], fault: dict[str, Any], outcome: str, kind: str,
+    **environ: str,
+) -> None:  # fmt: skip
+    """Who failed is who was linked, exactly, each to a perturbation of its own."""
+    journal = folder / "journal.jsonl"
     with sidecar(journal) as control:
-        wanted = {"upstream": f"127.0.0.1:{valkey.port}", "protocol": "redis", "name": "backend"}
-        proxy = control.call("POST", "/proxies", wanted)
-        control.add_toxic(
-            "backend", {**fault, "toxicity": 0.3, "exchange": {"kind": "SET", "key": "<*>"}}
-        )
-        environ = {"CLIENT": client, "BACKEND": proxy["listen"]}
+        proxy = control.call("POST", "/proxies", {**backend, "name": "backend"})
+        control.add_toxic("backend", {**fault, "toxicity": 0.3})
+        environ["BACKEND"] = proxy["listen"]
         with app(kind, f"tests.truth.{kind}_app", control, **environ) as (port, _):
             seen = answers(port, REQUESTS, lambda: time.sleep(0.05))
             settled(lambda: journal.stat().st_size)
@@ -60,7 +103,7 @@ def test_who_saw_it_was_hit(
     ended = [each for each in records if isinstance(each, PerturbationEnded)]
     links = [each for each in records if isinstance(each, Link)]
     hits = [link for link in links if link.role == "hit"]
-    print(f"{client}: {len(began)} exchanges perturbed, {len(hits)} linked, {len(harmed)} failed")
+    print(f"{environ}: {len(began)} exchanges perturbed, {len(hits)} linked, {len(harmed)} failed")
 
     assert REQUESTS * 0.2 < len(harmed) < REQUESTS * 0.4
     assert len(began) == len(ended) == len(harmed)
@@ -69,4 +112,5 @@ def test_who_saw_it_was_hit(
     assert set(Counter(link.perturbation for link in hits).values()) == {1}
     assert all(link.exact and link.evidence == "ledger" for link in hits)
     assert links == hits
-    assert all(each.exchange.kind == "SET" and "<" not in repr(each) for each in began)
+    assert {each.exchange.kind for each in began} <= {"SET", "SELECT"}
+    assert "<" not in repr([each.exchange for each in began])

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pg8000.dbapi
+import pymysql
 import redis
 
 from seism_middleware.contract import ENVIRON_REQUEST
@@ -38,11 +39,35 @@ def through_pg8000(key: str) -> None:
     idle.put(connection)
 
 
+def through_pymysql(key: str) -> None:
+    """Over TLS if ``CA`` names a file."""
+    try:
+        connection = idle.get_nowait()
+    except queue.Empty:
+        ca = os.environ.get("CA")
+        tls = {"ssl": {"ca": ca, "check_hostname": True}} if ca else {"ssl_disabled": True}
+        connection = pymysql.connect(
+            user="native", password="secret", database="test", host=HOST, port=int(PORT),
+            read_timeout=5, autocommit=True, **tls,
+        )  # fmt: skip
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(f"select '<{key}>' from items limit 1")
+            assert cursor.fetchone() == (f"<{key}>",)
+    except Exception:
+        connection.close()
+        raise
+    idle.put(connection)
+
+
+THROUGH = {"redis": through_redis, "pg8000": through_pg8000, "pymysql": through_pymysql}
+
+
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     key = environ[ENVIRON_REQUEST]
     try:
         if environ["PATH_INFO"] != "/idle":
-            {"redis": through_redis, "pg8000": through_pg8000}[CLIENT](key)
+            THROUGH[CLIENT](key)
         status = "200 OK"
     except Exception as error:
         status = "503 Service Unavailable"

@@ -1,6 +1,8 @@
 "use strict";
 /* Latency, CPU, memory and connections under the lanes, on the same time axis. */
 
+const HEIGHT = 68;
+
 Seism.Charts = class {
   constructor(root, view, gutter) {
     this.view = view;
@@ -10,23 +12,29 @@ Seism.Charts = class {
       const figure = document.createElement("figure");
       const caption = document.createElement("figcaption");
       caption.textContent = title;
+      if (series.length > 1) // each line says what it is
+        for (const [label, , dash] of series) {
+          const key = document.createElement("span");
+          key.textContent = `${dash ? "┄" : "―"} ${label}`;
+          caption.append(key);
+        }
       figure.append(caption);
       root.append(figure);
       const axis = { stroke: colour("text"), grid: { stroke: colour("line") }, ticks: { show: false } };
       const plot = new uPlot({
-        width: Math.max(200, root.clientWidth), height: 92, cursor: { show: false }, legend: { show: false },
-        padding: [6, 0, 8, 0],
+        width: Math.max(200, root.clientWidth), height: HEIGHT, cursor: { show: false }, legend: { show: false },
+        padding: [8, 0, 8, 0],
         scales: { x: { time: false, range: () => [this.view.from, this.view.to] }, y: { range: (u, low, high) => [0, (high || 1) * 1.1] } },
-        axes: [{ ...axis, show: false }, { ...axis, size: gutter, values: (u, splits) => splits.map((v) => Seism.short(v)) }],
-        series: [{}, ...series.map(([label, name]) => ({ label, stroke: colour(name), width: 1.5, spanGaps: true, points: { show: false } }))],
+        axes: [{ ...axis, show: false }, { ...axis, size: gutter, space: 22, values: (u, splits) => splits.map((v) => Seism.short(v)) }],
+        series: [{}, ...series.map(([label, name, dash]) => ({ label, stroke: colour(name), dash, width: 1.5, spanGaps: true, points: { show: false } }))],
       }, [[], ...series.map(() => [])], figure);
       return plot;
     };
     this.root = root;
-    this.latency = chart("latency, ms: median and p99", [["p50", "green"], ["p99", "quake"]]);
+    this.latency = chart("latency, ms", [["p99", "quake"], ["median", "text", [3, 3]]]);
     this.cpu = chart("CPU of a request, ms", [["cpu", "quake"]]);
-    this.rss = chart("memory of the largest worker, MiB", [["rss", "quake"]]);
-    this.connections = chart("backend connections of a worker", [["connections", "quake"]]);
+    this.rss = chart("memory, largest worker, MiB", [["rss", "quake"]]);
+    this.connections = chart("connections to backends, most of a worker", [["connections", "quake"]]);
   }
 
   draw() {
@@ -47,9 +55,9 @@ Seism.Charts = class {
       return list[Math.max(0, Math.ceil(q * list.length) - 1)];
     });
     for (const list of durations) list.sort((a, b) => a - b);
-    const resize = (plot) => { if (plot.width !== width) plot.setSize({ width, height: 92 }); };
+    const resize = (plot) => { if (plot.width !== width) plot.setSize({ width, height: HEIGHT }); };
     const show = (plot, ...columns) => { resize(plot); plot.setData([times, ...columns]); };
-    show(this.latency, quantile(0.5), quantile(0.99));
+    show(this.latency, quantile(0.99), quantile(0.5));
     const most = { cpu: new Array(buckets).fill(null), rss: new Array(buckets).fill(null), connections: new Array(buckets).fill(null) };
     for (const v of model.vitals) {
       if (v.t < from || v.t >= to) continue;

@@ -5,6 +5,7 @@ globalThis.Seism = {};
 
 Seism.COLOURS = ["pending", "green", "amber", "red"];
 Seism.LIMIT = 200000; // requests kept; the oldest go first
+Seism.EFFECTS = 20000; // perturbations kept
 
 Seism.Model = class {
   constructor() {
@@ -14,10 +15,18 @@ Seism.Model = class {
     this.backends = new Map(); // name -> its perturbations, by the time of their begin
     this.counts = [0, 0, 0, 0];
     this.notGreen = []; // by the time of their end
+    this.rules = new Map(); // backend -> what was in force on it, by the time of its begin
     this.active = new Set();
-    this.orphans = new Map(); // request -> links that came before it
+    this.touched = new Map(); // route -> "backend type" -> {requests, colour and count of those forgotten}
+    this.effects = new Set(); // each "backend type" that there was
+    this.run = 0; // which sidecar it is; each numbers its perturbations from 1
+    this.greeted = false;
+    this.earlier = 0; // requests that the sidecar no longer had when the page came
+    this.forgotten = 0; // requests that are counted, and not shown any more
+    this.orphans = new Map(); // request -> links and harms that came before it
     this.missed = 0;
-    this.first = Infinity;
+    this.first = Infinity; // of all that was ever seen: where the clock begins
+    this.oldest = Infinity; // of what is shown
     this.last = -Infinity;
     this.version = 0;
     this.vitals = []; // {t, rss, cpu, connections}
@@ -42,8 +51,10 @@ Seism.Model = class {
     }
     const route = `${r.method} ${r.route}`;
     const request = Object.assign(
-      { id: r.request, route, end, colour: 0, reason: "", links: [] }, Seism.observed(r));
-    for (const link of this.orphans.get(r.request) || []) this.join(link, request);
+      { id: r.request, route, end, colour: 0, reason: "", links: [], harms: [] }, Seism.observed(r));
+    for (const early of this.orphans.get(r.request) || [])
+      if (early.kind === "harm") request.harms.push(early);
+      else this.join(early, request);
     this.orphans.delete(r.request);
     this.requests.set(request.id, request);
     if (!this.routes.has(route)) this.routes.set(route, []);
@@ -67,41 +78,105 @@ Seism.Model = class {
     request.reason = r.reason || "";
   }
 
-  perturbation_began(r) {
-    if (this.perturbations.has(r.perturbation)) return;
-    const perturbation = {
-      id: r.perturbation, proxy: r.proxy, toxic: r.toxic, type: r.type, stream: r.stream || "",
-      at: r.at, end: null, outcome: "", client: r.client || "", offset: r.offset, links: [],
-      exchange: r.exchange || null,
-    };
-    this.perturbations.set(perturbation.id, perturbation);
+  hello(r) {
+    if (this.greeted) return; // later ones tell of what was seen here
+    this.greeted = true;
+    this.earlier = r.earlier.observations || 0;
+  }
+
+  /* Null: the sidecar is another one, and nobody knows how many. */
+  missing(counts) {
+    this.version++;
+    if (counts) {
+      for (const count of Object.values(counts)) this.missed += count;
+      return;
+    }
+    this.run++;
+    for (const key of this.active) {
+      const perturbation = this.perturbations.get(key);
+      perturbation.end = Math.max(perturbation.at, this.last);
+      perturbation.outcome = "unknown: the sidecar went away";
+    }
+    this.active.clear();
+    for (const list of this.rules.values())
+      for (const rule of list) if (rule.end === null) Object.assign(rule, { end: this.last, until: "the sidecar's end" });
+  }
+
+  /* A toxic, or that the proxy is down, is in force from one change to the next. */
+  toxic_changed(r) {
     if (!this.backends.has(r.proxy)) this.backends.set(r.proxy, []);
-    Seism.insert(this.backends.get(r.proxy), perturbation, (x) => x.at);
-    this.active.add(perturbation.id);
+    if (!this.rules.has(r.proxy)) this.rules.set(r.proxy, []);
+    const list = this.rules.get(r.proxy), name = r.toxic ? r.toxic.name : "";
+    for (const rule of list)
+      if (rule.name === name && rule.end === null) Object.assign(rule, { end: r.at, until: r.by });
+    if (!["removed", "up"].includes(r.change))
+      Seism.insert(list, { name, type: r.toxic ? r.toxic.type : "down", at: r.at, end: null, by: r.by, until: "",
+        proxy: r.proxy, toxic: r.toxic }, (x) => x.at);
+    if (list.length > Seism.EFFECTS) this.rules.set(r.proxy, list.slice(Seism.EFFECTS / 10));
     this.see(r.at, r.at);
   }
 
+  key(id) { return this.run ? `${this.run}/${id}` : id; }
+
+  perturbation_began(r) {
+    const key = this.key(r.perturbation);
+    if (this.perturbations.has(key)) return;
+    const perturbation = {
+      id: r.perturbation, key, proxy: r.proxy, toxic: r.toxic, type: r.type, stream: r.stream || "",
+      at: r.at, end: null, outcome: "", client: r.client || "", offset: r.offset, links: [],
+      exchange: r.exchange || null,
+    };
+    this.perturbations.set(key, perturbation);
+    this.effects.add(`${r.proxy} ${r.type}`);
+    if (!this.backends.has(r.proxy)) this.backends.set(r.proxy, []);
+    Seism.insert(this.backends.get(r.proxy), perturbation, (x) => x.at);
+    this.active.add(key);
+    this.see(r.at, r.at);
+    if (this.perturbations.size > Seism.EFFECTS) this.forgetEffects();
+  }
+
   perturbation_ended(r) {
-    const perturbation = this.perturbations.get(r.perturbation);
+    const perturbation = this.perturbations.get(this.key(r.perturbation));
     if (!perturbation) return;
     perturbation.end = r.at;
     perturbation.outcome = r.outcome;
-    this.active.delete(r.perturbation);
+    this.active.delete(perturbation.key);
     this.see(r.at, r.at);
   }
 
   link(r) {
     if (!r.request) return;
+    const link = { ...r, perturbation: this.key(r.perturbation) };
     const request = this.requests.get(r.request);
-    if (request) this.join(r, request);
-    else if (this.orphans.size < 10000)
-      this.orphans.set(r.request, [...(this.orphans.get(r.request) || []), r]);
+    if (request) this.join(link, request);
+    else this.keep(link);
+  }
+
+  harm(r) {
+    const request = this.requests.get(r.request);
+    if (request) request.harms.push(r);
+    else this.keep(r);
+  }
+
+  /* Until its request comes. */
+  keep(record) {
+    this.orphans.set(record.request, [...(this.orphans.get(record.request) || []), record]);
+    if (this.orphans.size > 10000) this.orphans.delete(this.orphans.keys().next().value);
   }
 
   join(link, request) {
     request.links.push(link);
     const perturbation = this.perturbations.get(link.perturbation);
-    if (perturbation) perturbation.links.push(request);
+    if (!perturbation) return;
+    perturbation.links.push(request);
+    this.cell_of(request.route, `${perturbation.proxy} ${perturbation.type}`).requests.add(request);
+  }
+
+  cell_of(route, what) {
+    if (!this.touched.has(route)) this.touched.set(route, new Map());
+    const row = this.touched.get(route);
+    if (!row.has(what)) row.set(what, { requests: new Set(), colour: 0, count: 0 });
+    return row.get(what);
   }
 
   verdict_of(r) { this.verdict = r; }
@@ -124,38 +199,57 @@ Seism.Model = class {
 
   see(from, to) {
     if (from < this.first) this.first = from;
+    if (from < this.oldest) this.oldest = from;
     if (to > this.last) this.last = to;
   }
 
+  /* A tenth at once, so that it is seldom; what they were stays in the counts and in the matrix. */
   forget() {
-    let left = Seism.LIMIT / 10;
-    for (const [id, request] of this.requests) {
-      if (left-- <= 0) break;
-      this.requests.delete(id);
-      const row = this.routes.get(request.route);
-      row.splice(row.indexOf(request), 1);
-      const bad = this.notGreen.indexOf(request);
-      if (bad >= 0) this.notGreen.splice(bad, 1);
+    const gone = new Set();
+    for (const request of this.requests.values()) {
+      if (gone.size >= Seism.LIMIT / 10) break;
+      gone.add(request);
     }
-    this.vitals.splice(0, Math.floor(this.vitals.length / 10));
+    const stays = (request) => !gone.has(request);
+    for (const request of gone) this.requests.delete(request.id);
+    for (const [route, list] of this.routes) this.routes.set(route, list.filter(stays));
+    this.notGreen = this.notGreen.filter(stays);
+    for (const row of this.touched.values())
+      for (const cell of row.values())
+        for (const request of cell.requests) {
+          if (stays(request)) continue;
+          cell.requests.delete(request);
+          cell.colour = Math.max(cell.colour, request.colour);
+          cell.count++;
+        }
+    for (const perturbation of this.perturbations.values())
+      if (perturbation.links.length) perturbation.links = perturbation.links.filter(stays);
+    this.forgotten += gone.size;
+    this.oldest = this.last;
+    for (const request of this.requests.values()) this.oldest = Math.min(this.oldest, request.began);
+    this.vitals = this.vitals.filter((each) => each.t >= this.oldest);
   }
 
-  /* {route: {what: {colour, requests}}} of the requests that were touched by "backend type". */
-  matrix() {
-    const columns = new Map(), rows = new Map();
-    for (const p of this.perturbations.values()) {
-      const what = `${p.proxy} ${p.type}`;
-      columns.set(what, (columns.get(what) || 0) + 1);
-      for (const request of p.links) {
-        if (!rows.has(request.route)) rows.set(request.route, new Map());
-        const row = rows.get(request.route);
-        const cell = row.get(what) || { colour: 0, requests: new Set() };
-        cell.colour = Math.max(cell.colour, request.colour);
-        cell.requests.add(request);
-        row.set(what, cell);
-      }
+  forgetEffects() {
+    let left = Seism.EFFECTS / 10;
+    const gone = new Set();
+    for (const perturbation of this.perturbations.values()) {
+      if (left-- <= 0) break;
+      if (perturbation.end !== null) gone.add(perturbation);
     }
-    return { columns: [...columns.keys()].sort(), rows: [...rows].sort() };
+    for (const perturbation of gone) this.perturbations.delete(perturbation.key);
+    for (const [name, list] of this.backends) this.backends.set(name, list.filter((each) => !gone.has(each)));
+  }
+
+  /* {route: {what: {colour, count}}} of the requests that were touched by "backend type". */
+  matrix() {
+    const rows = [...this.touched].map(([route, cells]) => [route, new Map([...cells].map(([what, cell]) => {
+      let { colour, count } = cell;
+      for (const request of cell.requests) if (request.colour > colour) colour = request.colour;
+      count += cell.requests.size;
+      return [what, { colour, count }];
+    }))]);
+    return { columns: [...this.effects].sort(), rows: rows.sort((a, b) => (a[0] < b[0] ? -1 : 1)) };
   }
 };
 

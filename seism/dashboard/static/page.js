@@ -18,7 +18,8 @@
   const filter = () => ({ text: $("filter").value.trim().toLowerCase(), bad: $("bad").checked });
   const timeline = new Seism.Timeline($("canvas"), view, filter);
   const charts = new Seism.Charts($("charts"), view, timeline.gutter);
-  const page = { model, view, timeline, chosen: null, frozen: null };
+  // shown: what the side shows, {state: () => a value that changes with it, draw}
+  const page = { model, view, timeline, chosen: null, shown: null, chaos: false, undone: "" };
   Seism.page = page;
 
   // Time: what the records say it is, going on between them.
@@ -26,7 +27,7 @@
   const now = () => (offset === null ? 0 : performance.now() / 1000 + offset);
   const hear = (kind, record) => {
     if (kind === "missed") {
-      if (record) for (const count of Object.values(record)) model.missed += count;
+      model.missing(record);
       return;
     }
     model.add(kind, record);
@@ -69,10 +70,23 @@
     const word = model.verdict ? `${SIGNS[model.verdict.colour] || "·"} ${model.verdict.headline}` : words[colour];
     if (verdict.textContent.trim() !== word) verdict.firstElementChild.textContent = word;
     verdict.dataset.colour = model.verdict ? model.verdict.colour : colour;
-    if (model.missed) $("connection").title = `${model.missed} records were missed`;
+    note();
     matrix();
     tried();
     list();
+    if (page.shown && page.shown.state() !== page.shown.was) page.shown.draw();
+  };
+
+  /* What is not shown is said, and where it is. */
+  const note = () => {
+    const number = (count) => count.toLocaleString("en");
+    const parts = [page.undone];
+    if (model.earlier) parts.push(`${number(model.earlier)} earlier requests are in the journal`);
+    if (model.forgotten) parts.push(`the oldest ${number(model.forgotten)} requests are counted, and in the journal, but not shown`);
+    if (model.missed) parts.push(`${number(model.missed)} records were missed`);
+    if (model.run) parts.push("the sidecar was started anew: what it did not tell before is in its journal");
+    const text = parts.filter(Boolean).join("; ");
+    if ($("note").textContent !== text) $("note").textContent = text;
   };
 
   /* The verdict's own table, of a run that is over: a button for each cell, its reasons in words. */
@@ -113,6 +127,7 @@
     const request = model.requests.get(cell.request);
     if (request) choose(request);
     else $("detail").replaceChildren();
+    page.shown = null;
     const title = make("h2", undefined, { class: cell.colour });
     title.append(make("span", `${SIGNS[cell.colour] || "–"} `, { class: "shape", "aria-hidden": "true" }),
       `${cell.route} under ${cell.perturbation}`);
@@ -137,7 +152,7 @@
         const cell = cells.get(column);
         const name = cell ? Seism.COLOURS[cell.colour] : "";
         const td = make("td", undefined, { class: name });
-        if (cell) td.append(shaped(cell.colour), `${name}, ${cell.requests.size}`);
+        if (cell) td.append(shaped(cell.colour), `${name}, ${cell.count}`);
         else td.append(make("span", "· none", { class: "possible" }));
         line.append(td);
       }
@@ -149,34 +164,52 @@
 
   const list = () => {
     const { text } = filter();
+    const there = new Map([...$("list").children].map((item) => [item.textContent + item.dataset.of, item]));
     const lines = [];
     for (let i = model.notGreen.length - 1; i >= 0 && lines.length < 100; i--) {
       const request = model.notGreen[i];
       if (text && !request.route.toLowerCase().includes(text)) continue;
-      const item = make("li"), button = make("button", undefined, {
+      const item = make("li", undefined, { "data-of": request.id }), button = make("button", undefined, {
         type: "button", class: Seism.COLOURS[request.colour], "data-request": request.id,
       });
       button.append(shaped(request.colour), `${Seism.clock(request.end - model.first, 0.1)} ${request.route}: ${request.reason}`);
       button.addEventListener("click", () => choose(request));
       item.append(button);
-      lines.push(item);
+      lines.push(there.get(item.textContent + request.id) || item);
     }
-    const focused = document.activeElement && document.activeElement.dataset.request;
-    $("list").replaceChildren(...(lines.length ? lines : [make("li", "Nothing.")]));
-    if (focused) {
-      const again = $("list").querySelector(`[data-request="${CSS.escape(focused)}"]`);
-      if (again) again.focus({ preventScroll: true });
-    }
+    if (!lines.length) lines.push(make("li", "Nothing."));
+    // What is there stays the same element: it may have the focus, or a finger on it.
+    const stays = new Set(lines);
+    for (const item of [...$("list").children]) if (!stays.has(item)) item.remove();
+    lines.forEach((item, i) => {
+      const now = $("list").children[i];
+      if (now !== item) $("list").insertBefore(item, now || null);
+    });
   };
 
   const facts = (pairs) => {
     const dl = make("dl");
-    for (const [name, value] of pairs) if (value !== "" && value != null) dl.append(make("dt", name), make("dd", String(value)));
+    for (const [name, value] of pairs) {
+      if (value === "" || value == null) continue;
+      const dd = make("dd");
+      // A dotted name may break at its dots.
+      String(value).split(/(?<=\.)/).forEach((part, i) => dd.append(...(i ? [make("wbr")] : []), part));
+      dl.append(make("dt", name), dd);
+    }
     return dl;
   };
 
+  const HARMS = {
+    abandoned: (h) => `it went away before the reply of ${h.backend} had come, and left the connection ${h.local} open`,
+    crosstalk: (h) => `it was answered with a reply to the question of ${h.other || "another user of the connection"}, on the connection ${h.local} to ${h.backend}`,
+    sentinel: (h) => `it got a value that the app had marked as that of ${h.other}`,
+  };
+
+  const show = (state, draw) => { page.shown = { state, draw, was: state() }; };
+
   const choose = (request) => {
     page.chosen = request;
+    show(() => `${request.colour} ${request.reason} ${request.links.length} ${request.harms.length}`, () => choose(request));
     const colour = Seism.COLOURS[request.colour];
     const title = make("h2", undefined, { class: colour });
     title.append(shaped(request.colour), request.route);
@@ -189,11 +222,14 @@
       if (!link.exact) item.className = "possible";
       hits.append(item);
     }
+    const harms = make("ul");
+    for (const h of request.harms)
+      harms.append(make("li", `${h.what}: ${(HARMS[h.what] || (() => ""))(h)} (${h.exact ? "exact" : "only possible"})`, h.exact ? {} : { class: "possible" }));
     const log = make("ul");
     for (const e of request.errors)
       log.append(make("li", [e.logger, e.where, e.exception, e.message].filter(Boolean).join(" ")));
     const exchanges = make("ul");
-    for (const e of request.exchanges) exchanges.append(make("li", `${e.backend}: ${e.sends} sends, ${e.sent} bytes, from ${e.local}`));
+    for (const e of request.exchanges) exchanges.append(make("li", `${e.backend}: ${e.sends} ${e.sends === 1 ? "send" : "sends"}, ${e.sent} bytes, from ${e.local}`));
     const part = (name, ul, none) => [make("h3", name), ul.childElementCount ? ul : make("p", none)];
     $("detail").replaceChildren(
       title,
@@ -203,6 +239,7 @@
         ["request", request.id],
       ]),
       ...part("What hit it", hits, "Nothing that is known."),
+      ...(request.harms.length ? part("What was left to it by others", harms, "") : []),
       ...part("What the app logged", log, "No error."),
       ...part("Its exchanges with backends", exchanges, "None was seen."),
     );
@@ -211,6 +248,7 @@
 
   const chooseEvent = (p) => {
     page.chosen = null;
+    show(() => `${p.outcome} ${p.links.map((request) => request.colour)}`, () => chooseEvent(p));
     const named = make("ul");
     for (const request of p.links.slice(0, 50)) {
       const item = make("li"), button = make("button", `${SHAPES[request.colour]} ${request.route}`, { type: "button" });
@@ -226,6 +264,26 @@
         ["connection", p.client], ["from byte", p.offset], ["perturbation", p.id],
       ]),
       make("h3", "Requests"), named.childElementCount ? named : make("p", "None that is known."),
+    );
+    touch();
+  };
+
+  const WHO = { api: "a call of the API", file: "the sidecar's file", chaos: "standing chaos", "": "" };
+  const actor = (by) => WHO[by] ?? (by.startsWith("lease-") ? `an experiment (${by})` : by);
+
+  const chooseRule = (rule) => {
+    page.chosen = null;
+    show(() => `${rule.end}`, () => chooseRule(rule));
+    const { attributes = {}, stream = "", toxicity } = rule.toxic || {};
+    $("detail").replaceChildren(
+      make("h2", `${rule.type} was in force on ${rule.proxy}`),
+      facts([
+        ["toxic", rule.name], ["stream", stream],
+        ["attributes", Object.entries(attributes).map(([k, v]) => `${k}=${v}`).join(" ")],
+        ["toxicity", toxicity], ["from", Seism.clock(rule.at - model.first, 0.001)], ["by", actor(rule.by)],
+        ["until", rule.end === null ? "it still is" : Seism.clock(rule.end - model.first, 0.001)],
+        ["undone by", actor(rule.until)],
+      ]),
     );
     touch();
   };
@@ -246,6 +304,7 @@
     if (drag && !drag.far) {
       const hit = timeline.at(e.offsetX, e.offsetY);
       if (hit && hit.request) choose(hit.request);
+      else if (hit && hit.rule) chooseRule(hit.rule);
       else if (hit) chooseEvent(hit.perturbation);
     }
     drag = null;
@@ -307,15 +366,26 @@
       return answer;
     } catch (error) {
       $("problem").textContent = error instanceof Seism.Unauthorized ? "a token is needed" : error.message;
-      return null;
+      return undefined;
     }
   };
-  const kill = async () => { await tell("POST", "/reset"); };
+  const kill = async () => {
+    // Standing chaos would begin anew.
+    const stopped = !page.chaos || await tell("DELETE", "/seism/chaos");
+    const trouble = $("problem").textContent;
+    const reset = await tell("POST", "/reset") !== undefined;
+    if (trouble) $("problem").textContent = trouble;
+    page.undone = stopped && reset ? `everything was undone at ${new Date().toLocaleTimeString()}` : `not undone: ${$("problem").textContent}`;
+    note();
+  };
   $("kill").addEventListener("click", kill);
 
   const path = (...names) => names.map(encodeURIComponent).join("/");
   const proxies = async () => {
     const found = Object.values(await Seism.call("GET", "/proxies"));
+    const state = JSON.stringify(found);
+    if (state === page.proxies) return;
+    page.proxies = state;
     const rows = found.map((proxy) => {
       const row = make("div", undefined, { class: "proxy", "data-proxy": proxy.name });
       const toggle = make("button", proxy.enabled ? "Take down" : "Bring up", { type: "button", "aria-label": `${proxy.enabled ? "Take down" : "Bring up"} ${proxy.name}` });
@@ -342,11 +412,14 @@
   };
 
   const declared = async () => {
-    const schemas = (await Seism.call("GET", "/seism/openapi.json")).components.schemas;
+    const { paths, components: { schemas } } = await Seism.call("GET", "/seism/openapi.json");
+    page.chaos = "/seism/chaos" in paths;
     const types = Object.keys(schemas).filter((name) => name.startsWith("toxic.") && !name.endsWith("Shown"));
-    const select = $("add").elements.type;
+    const select = $("add").elements.type, was = select.value;
+    if (was && types.length === select.options.length) return; // what a person has filled in stays
     select.replaceChildren(...types.map((name) => make("option", name.slice(6))));
-    select.value = "latency";
+    if (was) select.value = was;
+    else select.value = "latency";
     const options = () => {
       const { properties = {}, required = [] } = schemas[`toxic.${select.value}`];
       $("options").replaceChildren(...Object.entries(properties).map(([name, about]) => {
@@ -362,7 +435,7 @@
         return label;
       }));
     };
-    select.addEventListener("change", options);
+    select.onchange = options;
     options();
   };
   $("add").addEventListener("submit", async (e) => {
@@ -396,10 +469,13 @@
   if (embedded) { // a report: everything is here, and nobody to talk to
     for (const record of JSON.parse(embedded.textContent)) hear(record.kind, record);
     for (const id of ["kill", "live", "perturb", "connection"]) $(id).hidden = true;
+    $("counts").lastElementChild.hidden = true; // nothing is going on any more
     delete keys.k;
     delete keys[" "];
     model.active.clear();
     view.all();
+    const red = model.notGreen.find((request) => request.colour === 3);
+    if (red) choose(red);
     tables();
   } else {
     begin();

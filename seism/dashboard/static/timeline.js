@@ -20,7 +20,7 @@ Seism.View = class {
 
   zoom(factor, at) {
     this.zoomed = true;
-    const whole = Math.max(1, this.model.last - this.model.first) * 1.1;
+    const whole = Math.max(1, this.model.last - this.model.oldest) * 1.1;
     const span = Math.min(Math.max(this.span * factor, 0.02), Math.max(whole, 60));
     const place = at === undefined ? (this.live ? 1 : 0.5) : at;
     this.to = this.from + place * this.span + (1 - place) * span;
@@ -34,11 +34,11 @@ Seism.View = class {
   }
 
   all() {
-    if (this.model.first > this.model.last) return;
+    if (this.model.oldest > this.model.last) return;
     this.live = false;
-    const margin = Math.max(0.01, (this.model.last - this.model.first) * 0.02);
+    const margin = Math.max(0.01, (this.model.last - this.model.oldest) * 0.02);
     this.to = this.model.last + margin;
-    this.span = this.model.last - this.model.first + 2 * margin;
+    this.span = this.model.last - this.model.oldest + 2 * margin;
   }
 };
 
@@ -100,7 +100,10 @@ Seism.Timeline = class {
       c.fillStyle = this.palette.text;
       c.fillText(Seism.fit(c, (lane.route ? "" : "≈ ") + lane.name, this.gutter - 14), 6, y + this.row / 2);
       if (lane.route) this.requests(c, this.view.model.routes.get(lane.name), y);
-      else this.perturbations(c, this.view.model.backends.get(lane.name), y);
+      else {
+        this.perturbations(c, this.view.model.backends.get(lane.name), y);
+        this.rules(c, this.view.model.rules.get(lane.name) || [], y);
+      }
     });
     if (!lanes.length) {
       c.fillStyle = this.palette.faint;
@@ -120,7 +123,8 @@ Seism.Timeline = class {
       const x = this.x(t + origin);
       if (x < this.gutter) continue;
       c.fillRect(x, 0, 0.5, this.height - 20);
-      c.fillText(Seism.clock(t, step), x + 3, this.height - 9);
+      const label = Seism.clock(t, step);
+      if (x + 3 + c.measureText(label).width <= this.width) c.fillText(label, x + 3, this.height - 9);
     }
   }
 
@@ -169,6 +173,17 @@ Seism.Timeline = class {
     }
   }
 
+  /* What is in force lies under what it does. */
+  rules(c, list, y) {
+    c.fillStyle = this.palette.faint;
+    for (const rule of this.visible(list)) {
+      const left = Math.max(this.gutter, this.x(rule.at));
+      const right = Math.min(this.width, Math.max(left + 2, this.x(rule.end ?? this.view.to)));
+      c.fillRect(left, y + this.row - 4, right - left, 2);
+      this.hits.push({ x: left, to: right, y: y + this.row / 2, rule });
+    }
+  }
+
   requests(c, list, y) {
     const { bad } = this.filter();
     const from = Seism.lower(list, this.view.from, (r) => r.end);
@@ -176,8 +191,8 @@ Seism.Timeline = class {
     const room = this.width - this.gutter;
     if ((to - from) * 4 > room) this.columns(c, list, from, to, y, bad);
     else
-      for (let i = from; i < to; i++) {
-        const r = list[i];
+      // The worst on top.
+      for (const r of list.slice(from, to).sort((a, b) => a.colour - b.colour)) {
         if (bad && r.colour < 2) continue;
         const x = Math.floor(this.x(r.end)) + 0.5; // in the middle of a pixel, so that it is sharp
         this.mark(c, r.colour, x, y + this.row / 2 + 0.5, r === this.chosen);

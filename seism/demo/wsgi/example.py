@@ -2,7 +2,7 @@
 
 Backends fail. Here that is one exception, ``BackendError``, raised where a client
 library is called, and one view that makes it a 503. Configuration comes from the
-environment: DATABASE_URL and CACHE_URL.
+environment: DATABASE_URL, CACHE_URL and, in seconds, TIMEOUT_S.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import struct
 import threading
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,7 +32,7 @@ from redis.retry import Retry
 
 log = logging.getLogger("example")
 
-TIMEOUT_S = 0.4
+TIMEOUT_S = float(os.environ.get("TIMEOUT_S", "0.4"))
 RETRY_AFTER_S = 30
 BREAK_S = 60.0
 KEPT_SESSIONS = 2
@@ -62,7 +63,7 @@ class Cache:
         """The reply to one command. Raises BackendError."""
         try:
             return self.client.execute_command(*command)
-        except (redis.ConnectionError, redis.TimeoutError) as error:
+        except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as error:
             raise BackendError("cache") from error
 
     def reachable(self) -> bool:
@@ -74,12 +75,32 @@ class Cache:
         return True
 
 
+UNWELL = ("08", "40", "53", "57", "58")
+"""Classes of PostgreSQL's error codes that blame the server's state, and not the statement."""
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """A server that says that it is not well is as good as one that hangs up."""
+    try:
+        yield
+    except pg8000.exceptions.DatabaseError as error:
+        if not error.args[0].get("C", "").startswith(UNWELL):
+            raise
+        raise ConnectionAbortedError("the server is not well") from error
+
+
 @dataclass
 class Session:
     """A database session and the connection that it runs over."""
 
     driver: pg8000.native.Connection
-    sock: socket.socket
+    sock: Any
+
+    def run(self, sql: str, **values: Any) -> list[list[Any]]:
+        """The rows of one statement. Raises one of ``Database.FAILURES``."""
+        with reported():
+            return self.driver.run(sql, **values) or []
 
 
 class Database:
@@ -105,16 +126,19 @@ class Database:
 
     def log_in(self, sock: Any) -> pg8000.native.Connection:
         """The driver, in a new session over ``sock``; it closes ``sock`` if it gets none."""
-        return pg8000.native.Connection(self.user, database=self.name, sock=sock, ssl_context=False)
+        with reported():
+            return pg8000.native.Connection(
+                self.user, database=self.name, sock=sock, ssl_context=False
+            )
 
     def run(self, sql: str, **values: Any) -> list[list[Any]]:
         """The rows of one statement. Raises BackendError."""
         try:
-            session = self._take() or self._open()
+            session = self._take() or self.open()
         except self.FAILURES as error:
             raise BackendError("db") from error
         try:
-            rows = session.driver.run(sql, **values)
+            rows = session.run(sql, **values)
         except self.FAILURES as error:
             self._discard(session)
             raise BackendError("db") from error
@@ -122,9 +146,10 @@ class Database:
             self._discard(session)
             raise
         self._keep(session)
-        return rows or []
+        return rows
 
-    def _open(self) -> Session:
+    def open(self) -> Session:
+        """A new session. Raises one of ``FAILURES``."""
         sock = self.connect()
         try:
             return Session(self.log_in(sock), sock)
@@ -234,9 +259,18 @@ class Shop:
     def order(self, request: Request) -> dict[str, Any]:
         """Order an item."""
         rows = self.db.run(
-            "INSERT INTO orders (item) VALUES (:item) RETURNING id", item=request.json_body["item"]
+            "INSERT INTO orders (item, key) VALUES (:item, :key) RETURNING id",
+            item=request.json_body["item"],
+            key=request.headers.get("Idempotency-Key"),
         )
         return {"order": rows[0][0]}
+
+    def ordered(self, request: Request) -> Response:
+        """How often an order was made."""
+        rows = self.db.run(
+            "SELECT count(*) FROM orders WHERE key = :key", key=request.matchdict["key"]
+        )
+        return Response(str(rows[0][0]), content_type="text/plain")
 
     def stock(self, request: Request) -> dict[str, Any]:
         """How many are left. A cache that is up and breaks off is a bug of ours: no 503 for it."""
@@ -267,9 +301,9 @@ class Shop:
             raise BackendError("db") from error
         self.transfers.add(transfer)
         try:
-            session = self.db.log_in(transfer)
+            session = Session(self.db.log_in(transfer), transfer)
             rows = session.run("SELECT id, name FROM items")
-            session.close()
+            session.driver.close()
         except (ConnectionError, pg8000.exceptions.InterfaceError) as error:
             self._finish(transfer)
             raise BackendError("db") from error
@@ -311,8 +345,11 @@ def bug(error: Exception, request: Request) -> Response:
 
 def main(global_config: dict[str, str], **settings: str) -> Any:
     """The WSGI application, for PasteDeploy."""
+    import annex
+
     logging.basicConfig(level=logging.INFO)
-    shop = Shop(os.environ["DATABASE_URL"], os.environ["CACHE_URL"])
+    urls = os.environ["DATABASE_URL"], os.environ["CACHE_URL"]
+    shop = Shop(*urls)
     with Configurator(settings=settings) as config:
         for name, path, view in (
             ("alive", "/__lbheartbeat__", alive),
@@ -320,6 +357,7 @@ def main(global_config: dict[str, str], **settings: str) -> Any:
             ("item", r"/items/{id:\d+}", shop.item),
             ("popular", "/popular", shop.popular),
             ("order", "/orders", shop.order),
+            ("ordered", "/orders/{key}", shop.ordered),
             ("stock", "/stock", shop.stock),
             ("history", "/history", shop.history),
             ("prices", "/prices", shop.prices),
@@ -327,6 +365,7 @@ def main(global_config: dict[str, str], **settings: str) -> Any:
         ):
             config.add_route(name, path)
             config.add_view(view, route_name=name, renderer="json")
+        annex.include(config, shop, *urls)
         config.add_exception_view(backend_failed, context=BackendError)
         config.add_exception_view(bug, context=Exception)
         return config.make_wsgi_app()

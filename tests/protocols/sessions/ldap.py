@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -58,17 +59,25 @@ def _seed() -> str:
 
 
 @contextmanager
-def server() -> Iterator[int]:
-    """The folder is private, the port is free, the certificate is trusted by nobody."""
+def server(tls: tuple[str, str] | None = None) -> Iterator[int]:
+    """The folder is private, the port is free.
+
+    ``tls``: the files of its certificate and key; without them its certificate is trusted
+    by nobody.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "db").mkdir()
         text = CONFIGURATION.format(folder=folder, base=BASE, admin=ADMIN, password=PASSWORD)
         (folder / "slapd.conf").write_text(text)
         (folder / "seed.ldif").write_text(_seed())
-        certificate = trustme.CA().issue_cert("localhost", "127.0.0.1")
-        certificate.private_key_pem.write_to_path(str(folder / "server.key"))
-        certificate.cert_chain_pems[0].write_to_path(str(folder / "server.pem"))
+        if tls is None:
+            certificate = trustme.CA().issue_cert("localhost", "127.0.0.1")
+            certificate.private_key_pem.write_to_path(str(folder / "server.key"))
+            certificate.cert_chain_pems[0].write_to_path(str(folder / "server.pem"))
+        else:
+            for source, name in zip(tls, ("server.pem", "server.key"), strict=True):
+                shutil.copyfile(source, folder / name)
         configuration = ["-f", str(folder / "slapd.conf")]
         subprocess.run(
             ["/usr/sbin/slapadd", *configuration, "-l", str(folder / "seed.ldif")],

@@ -21,9 +21,11 @@ MESSAGE = "Subject: hello\r\n\r\n.starts with a dot\r\n..two\r\nends\r\n"
 
 
 @contextmanager
-def server() -> Iterator[int]:
+def server(tls: tuple[str, str] | None = None) -> Iterator[int]:
+    """``tls``: the files of its certificate and key; without them, nobody trusts it."""
     port = free_port()
-    with process(sys.executable, "-m", "tests.protocols.smtp_server", str(port)) as child:
+    argv = ("-m", "tests.protocols.smtp_server", str(port), *(tls or ()))
+    with process(sys.executable, *argv) as child:
         wait_for(port, child)
         yield port
 

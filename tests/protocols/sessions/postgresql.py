@@ -1,17 +1,12 @@
-"""What real PostgreSQL clients did while they were recorded, and which exchanges that is.
-
-As a program it records them again, into ``tests/data/postgresql/``::
-
-    python -m tests.protocols.sessions_postgresql
-"""
+"""What real PostgreSQL clients did while they were recorded, and which exchanges that is."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import asyncpg
@@ -19,21 +14,18 @@ import pg8000.native
 import psycopg
 
 from tests.databases import PostgreSQL
-from tests.protocols.tape import recorded
+from tests.protocols.record import Sessions
 
-FOLDER = Path(__file__).parent.parent / "data" / "postgresql"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
-SESSIONS: dict[str, tuple[Callable[[int], Any], str]] = {}
-"""Name -> (what the client does, the kinds of the exchanges, connections parted by ``/``)."""
+SESSIONS = Sessions()
 
 
-def session(kinds: str) -> Callable[[Callable[[int], Any]], Callable[[int], Any]]:
-    def register(do: Callable[[int], Any]) -> Callable[[int], Any]:
-        SESSIONS[do.__name__] = (do, " ".join(kinds.split()))
-        return do
-
-    return register
+@contextmanager
+def server() -> Iterator[int]:
+    """The port of a server of its own."""
+    with PostgreSQL() as running:
+        yield running.port
 
 
 def _psycopg(port: int, user: str = "seism", **options: Any) -> psycopg.Connection[Any]:
@@ -43,8 +35,11 @@ def _psycopg(port: int, user: str = "seism", **options: Any) -> psycopg.Connecti
     )  # fmt: skip
 
 
-@session("SSLRequest startup BEGIN SELECT SELECT INSERT COMMIT BEGIN SELECT ROLLBACK Terminate")
-def psycopg_statements(port: int) -> None:
+@SESSIONS.add(
+    "psycopg_statements",
+    "SSLRequest startup BEGIN SELECT SELECT INSERT COMMIT BEGIN SELECT ROLLBACK Terminate",
+)
+def _(port: int) -> None:
     with _psycopg(port, sslmode="prefer") as connection:
         connection.execute("SELECT 1")
         connection.execute("SELECT id, name FROM items WHERE name = %s", ["item 2"]).fetchall()
@@ -56,26 +51,26 @@ def psycopg_statements(port: int) -> None:
             connection.rollback()
 
 
-@session("startup password password SELECT Terminate")
-def psycopg_scram(port: int) -> None:
+@SESSIONS.add("psycopg_scram", "startup password password SELECT Terminate")
+def _(port: int) -> None:
     with _psycopg(port, "scram", autocommit=True) as connection:
         connection.execute("SELECT 1")
 
 
-@session("startup password SELECT Terminate")
-def psycopg_md5(port: int) -> None:
+@SESSIONS.add("psycopg_md5", "startup password SELECT Terminate")
+def _(port: int) -> None:
     with _psycopg(port, "md5", autocommit=True) as connection:
         connection.execute("SELECT 1")
 
 
-@session("startup password SELECT Terminate")
-def psycopg_cleartext(port: int) -> None:
+@SESSIONS.add("psycopg_cleartext", "startup password SELECT Terminate")
+def _(port: int) -> None:
     with _psycopg(port, "plain", autocommit=True) as connection:
         connection.execute("SELECT 1")
 
 
-@session("startup password")
-def psycopg_wrong_password(port: int) -> None:
+@SESSIONS.add("psycopg_wrong_password", "startup password")
+def _(port: int) -> None:
     try:
         psycopg.connect(
             host="127.0.0.1", port=port, user="md5", dbname="postgres", password="wrong",
@@ -85,8 +80,10 @@ def psycopg_wrong_password(port: int) -> None:
         pass
 
 
-@session("startup SELECT SELECT SELECT SELECT DEALLOCATE DEALLOCATE Terminate")
-def psycopg_prepared(port: int) -> None:
+@SESSIONS.add(
+    "psycopg_prepared", "startup SELECT SELECT SELECT SELECT DEALLOCATE DEALLOCATE Terminate"
+)
+def _(port: int) -> None:
     with _psycopg(port, autocommit=True) as connection:
         # Parse and Sync, then Bind, Execute and Sync; the last three go by the name.
         for number in range(3):
@@ -94,8 +91,8 @@ def psycopg_prepared(port: int) -> None:
         connection.execute("DEALLOCATE ALL")
 
 
-@session("startup COPY CopyData SELECT COPY COPY CopyData Terminate")
-def psycopg_copy(port: int) -> None:
+@SESSIONS.add("psycopg_copy", "startup COPY CopyData SELECT COPY COPY CopyData Terminate")
+def _(port: int) -> None:
     with _psycopg(port, autocommit=True) as connection:
         with connection.cursor() as cursor:
             with cursor.copy("COPY items FROM STDIN") as copy:
@@ -112,8 +109,8 @@ def psycopg_copy(port: int) -> None:
                 pass
 
 
-@session("startup INSERT SELECT Sync Terminate")
-def psycopg_pipeline(port: int) -> None:
+@SESSIONS.add("psycopg_pipeline", "startup INSERT SELECT Sync Terminate")
+def _(port: int) -> None:
     with _psycopg(port, autocommit=True) as connection, connection.pipeline() as pipeline:
         connection.execute("INSERT INTO items VALUES (%s, 'one')", [500], prepare=False)
         # Nothing ends the first exchange but the Flush of this fetch.
@@ -122,8 +119,8 @@ def psycopg_pipeline(port: int) -> None:
         pipeline.sync()
 
 
-@session("startup DECLARE FETCH FETCH CLOSE SET LISTEN NOTIFY DO Terminate")
-def psycopg_others(port: int) -> None:
+@SESSIONS.add("psycopg_others", "startup DECLARE FETCH FETCH CLOSE SET LISTEN NOTIFY DO Terminate")
+def _(port: int) -> None:
     with _psycopg(port, autocommit=True) as connection:
         connection.execute("DECLARE c CURSOR WITH HOLD FOR SELECT * FROM items")
         connection.execute("FETCH 1 FROM c")
@@ -135,15 +132,15 @@ def psycopg_others(port: int) -> None:
         connection.execute("DO $$ BEGIN RAISE NOTICE 'noticed'; END $$")
 
 
-@session("startup SELECT SELECT Terminate")
-def psycopg_large(port: int) -> None:
+@SESSIONS.add("psycopg_large", "startup SELECT SELECT Terminate")
+def _(port: int) -> None:
     with _psycopg(port, autocommit=True) as connection:
         connection.execute("SELECT repeat('x', 100000)").fetchall()
         connection.execute("SELECT length(%s)", ["y" * 100_000]).fetchall()
 
 
-@session("startup SELECT Terminate / CancelRequest")
-def psycopg_cancel(port: int) -> None:
+@SESSIONS.add("psycopg_cancel", "startup SELECT Terminate / CancelRequest")
+def _(port: int) -> None:
     with _psycopg(port, autocommit=True) as connection:
         from threading import Timer
 
@@ -156,8 +153,8 @@ def psycopg_cancel(port: int) -> None:
         timer.join()
 
 
-@session("startup SELECT Terminate")
-def psycopg_trace(port: int) -> None:
+@SESSIONS.add("psycopg_trace", "startup SELECT Terminate")
+def _(port: int) -> None:
     with _psycopg(port, autocommit=True) as connection:
         connection.execute(
             "SELECT name FROM items WHERE id = %s "
@@ -166,8 +163,11 @@ def psycopg_trace(port: int) -> None:
         )
 
 
-@session("startup SELECT SELECT SELECT SELECT BEGIN INSERT COMMIT SELECT Sync Terminate")
-def asyncpg_statements(port: int) -> None:
+@SESSIONS.add(
+    "asyncpg_statements",
+    "startup SELECT SELECT SELECT SELECT BEGIN INSERT COMMIT SELECT Sync Terminate",
+)
+def _(port: int) -> None:
     async def talk() -> None:
         connection = await asyncpg.connect(
             host="127.0.0.1", port=port, user="seism", database="postgres", ssl=False
@@ -187,8 +187,11 @@ def asyncpg_statements(port: int) -> None:
     asyncio.run(talk())
 
 
-@session("startup SELECT COPY CopyData COPY BEGIN SELECT SELECT SELECT Close COMMIT Terminate")
-def asyncpg_copy_and_cursor(port: int) -> None:
+@SESSIONS.add(
+    "asyncpg_copy_and_cursor",
+    "startup SELECT COPY CopyData COPY BEGIN SELECT SELECT SELECT Close COMMIT Terminate",
+)
+def _(port: int) -> None:
     async def talk() -> None:
         connection = await asyncpg.connect(
             host="127.0.0.1", port=port, user="seism", database="postgres", ssl=False
@@ -205,11 +208,12 @@ def asyncpg_copy_and_cursor(port: int) -> None:
     asyncio.run(talk())
 
 
-@session(
+@SESSIONS.add(
+    "pg8000_statements",
     "SSLRequest startup password password START "
-    "SELECT Describe SELECT INSERT Describe INSERT COMMIT Terminate"
+    "SELECT Describe SELECT INSERT Describe INSERT COMMIT Terminate",
 )
-def pg8000_statements(port: int) -> None:
+def _(port: int) -> None:
     connection = pg8000.native.Connection(
         "scram", host="127.0.0.1", port=port, database="postgres", password="secret"
     )
@@ -220,8 +224,8 @@ def pg8000_statements(port: int) -> None:
     connection.close()
 
 
-@session("startup SELECT SQL")
-def psycopg_replication(port: int) -> None:
+@SESSIONS.add("psycopg_replication", "startup SELECT SQL", "COPY BOTH")
+def _(port: int) -> None:
     """COPY BOTH: from there on the codec understands no more."""
     connection = _psycopg(port, replication="database", autocommit=True)
     row = connection.execute("SELECT pg_current_wal_lsn()").fetchone()
@@ -233,8 +237,8 @@ def psycopg_replication(port: int) -> None:
     connection.close()
 
 
-@session("GSSENCRequest SSLRequest startup")
-def raw_encryption_requests(port: int) -> None:
+@SESSIONS.add("raw_encryption_requests", "GSSENCRequest SSLRequest startup")
+def _(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), 10) as sock:
         for code in (80877104, 80877103):
             sock.sendall(struct.pack("!ii", 8, code))
@@ -243,19 +247,3 @@ def raw_encryption_requests(port: int) -> None:
         sock.sendall(struct.pack("!i", len(packet) + 4) + packet)
         while sock.recv(4096):
             pass
-
-
-def record(folder: Path = FOLDER) -> None:
-    """Record every session against a real server."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with PostgreSQL() as server:
-        for name, (do, kinds) in SESSIONS.items():
-            with recorded(server.port) as relay:
-                do(relay.port)
-            relay.recording.notes["session"] = name
-            relay.recording.notes["kinds"] = kinds
-            relay.recording.write(folder / f"{name}.txt")
-
-
-if __name__ == "__main__":
-    record()

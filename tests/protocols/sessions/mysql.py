@@ -1,39 +1,32 @@
 """What real MySQL clients did while they were recorded, and which exchanges that is.
 
-The greeting is not among them, as no request belongs to it. As a program it records them
-again, into ``tests/data/mysql/``::
-
-    python -m tests.protocols.sessions_mysql
-"""
+The greeting is not among them, as no request belongs to it."""
 
 from __future__ import annotations
 
 import struct
 import subprocess
 import tempfile
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pymysql
 
 from tests import native
 from tests.databases import MariaDB
-from tests.protocols.tape import recorded
+from tests.protocols.record import Sessions
 
-FOLDER = Path(__file__).parent.parent / "data" / "mysql"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
-SESSIONS: dict[str, tuple[Callable[[int], Any], str]] = {}
-"""Name -> (what the client does, the kinds of the exchanges, connections parted by ``/``)."""
+SESSIONS = Sessions()
 
 
-def session(kinds: str) -> Callable[[Callable[[int], Any]], Callable[[int], Any]]:
-    def register(do: Callable[[int], Any]) -> Callable[[int], Any]:
-        SESSIONS[do.__name__] = (do, " ".join(kinds.split()))
-        return do
-
-    return register
+@contextmanager
+def server() -> Iterator[int]:
+    """The port of a server of its own."""
+    with MariaDB() as running:
+        yield running.port
 
 
 def _pymysql(port: int, user: str = "root", **options: Any) -> pymysql.Connection[Any]:
@@ -46,11 +39,14 @@ def _mysqlclient(port: int, **options: Any) -> Any:
     )
 
 
-@session("""
+@SESSIONS.add(
+    "pymysql_statements",
+    """
     login SET SET SELECT SELECT INSERT COMMIT SELECT ROLLBACK COM_PING COM_INIT_DB
     COM_STATISTICS COM_QUIT
-""")
-def pymysql_statements(port: int) -> None:
+""",
+)
+def _(port: int) -> None:
     connection = _pymysql(port)
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
@@ -68,24 +64,24 @@ def pymysql_statements(port: int) -> None:
     connection.close()
 
 
-@session("login SET SET SELECT COM_QUIT")
-def pymysql_native(port: int) -> None:
+@SESSIONS.add("pymysql_native", "login SET SET SELECT COM_QUIT")
+def _(port: int) -> None:
     connection = _pymysql(port, "native", password="secret")
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
     connection.close()
 
 
-@session("login")
-def pymysql_wrong_password(port: int) -> None:
+@SESSIONS.add("pymysql_wrong_password", "login")
+def _(port: int) -> None:
     try:
         _pymysql(port, "native", password="wrong")
     except pymysql.err.OperationalError:
         pass
 
 
-@session("login SET SET SELECT CALL SELECT COM_QUIT")
-def pymysql_several_results(port: int) -> None:
+@SESSIONS.add("pymysql_several_results", "login SET SET SELECT CALL SELECT COM_QUIT")
+def _(port: int) -> None:
     from pymysql.constants import CLIENT
 
     connection = _pymysql(port, client_flag=CLIENT.MULTI_STATEMENTS)
@@ -100,8 +96,8 @@ def pymysql_several_results(port: int) -> None:
     connection.close()
 
 
-@session("login SET SET LOAD LOCAL-INFILE COMMIT SELECT COM_QUIT")
-def pymysql_local_infile(port: int) -> None:
+@SESSIONS.add("pymysql_local_infile", "login SET SET LOAD LOCAL-INFILE COMMIT SELECT COM_QUIT")
+def _(port: int) -> None:
     connection = _pymysql(port, local_infile=True)
     with tempfile.NamedTemporaryFile("w") as rows, connection.cursor() as cursor:
         for number in range(200, 400):
@@ -113,8 +109,8 @@ def pymysql_local_infile(port: int) -> None:
     connection.close()
 
 
-@session("login SET SET SELECT SELECT COM_QUIT")
-def pymysql_large(port: int) -> None:
+@SESSIONS.add("pymysql_large", "login SET SET SELECT SELECT COM_QUIT")
+def _(port: int) -> None:
     connection = _pymysql(port)
     with connection.cursor() as cursor:
         cursor.execute("SELECT repeat('x', 100000)")
@@ -122,12 +118,15 @@ def pymysql_large(port: int) -> None:
     connection.close()
 
 
-@session("""
+@SESSIONS.add(
+    "raw_prepared",
+    """
     login SET SET SELECT SELECT SELECT COM_STMT_FETCH COM_STMT_FETCH COM_STMT_RESET
     INSERT COM_STMT_SEND_LONG_DATA INSERT COM_STMT_CLOSE COM_STMT_CLOSE SELECT
     COM_RESET_CONNECTION COM_QUIT
-""")
-def raw_prepared(port: int) -> None:
+""",
+)
+def _(port: int) -> None:
     """No Python driver speaks all of it: packets by hand, over PyMySQL's connection."""
     connection: Any = _pymysql(port)
     query = prepare(connection, "SELECT id, name FROM items WHERE id < ? ORDER BY id")
@@ -174,8 +173,8 @@ def rows(connection: Any, cursor: bool = False) -> None:
         pass
 
 
-@session("login SET SET COM_FIELD_LIST COM_SET_OPTION SELECT COM_QUIT")
-def raw_commands(port: int) -> None:
+@SESSIONS.add("raw_commands", "login SET SET COM_FIELD_LIST COM_SET_OPTION SELECT COM_QUIT")
+def _(port: int) -> None:
     connection: Any = _pymysql(port)
     connection._execute_command(0x04, b"items\0")
     while not connection._read_packet().is_eof_packet():
@@ -187,11 +186,14 @@ def raw_commands(port: int) -> None:
     connection.close()
 
 
-@session("""
+@SESSIONS.add(
+    "mysqlclient_statements",
+    """
     login SET SET SELECT SELECT INSERT ROLLBACK SELECT COM_PING COM_CHANGE_USER auth
     SELECT COM_QUIT
-""")
-def mysqlclient_statements(port: int) -> None:
+""",
+)
+def _(port: int) -> None:
     connection = _mysqlclient(port)
     cursor = connection.cursor()
     cursor.execute("SELECT 1")
@@ -208,16 +210,16 @@ def mysqlclient_statements(port: int) -> None:
     connection.close()
 
 
-@session("login")
-def mysqlclient_compressed(port: int) -> None:
+@SESSIONS.add("mysqlclient_compressed", "login", "compression")
+def _(port: int) -> None:
     """After the login the codec understands no more."""
     connection = _mysqlclient(port, compress=True)
     connection.cursor().execute("SELECT 1")
     connection.close()
 
 
-@session("login auth SELECT SHOW SELECT COM_QUIT")
-def mariadb_tool(port: int) -> None:
+@SESSIONS.add("mariadb_tool", "login auth SELECT SHOW SELECT COM_QUIT")
+def _(port: int) -> None:
     """It assumes another way to log in than the account's, so the server makes it switch."""
     subprocess.run(
         ["mariadb", "--no-defaults", "--host=127.0.0.1", f"--port={port}", "--user=root",
@@ -226,19 +228,3 @@ def mariadb_tool(port: int) -> None:
          "SELECT 1; SHOW TABLES; SELECT id FROM items WHERE id < 3"],
         check=True, capture_output=True, timeout=30,
     )  # fmt: skip
-
-
-def record(folder: Path = FOLDER) -> None:
-    """Record every session against a real server."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with MariaDB() as server:
-        for name, (do, kinds) in SESSIONS.items():
-            with recorded(server.port) as relay:
-                do(relay.port)
-            relay.recording.notes["session"] = name
-            relay.recording.notes["kinds"] = kinds
-            relay.recording.write(folder / f"{name}.txt")
-
-
-if __name__ == "__main__":
-    record()

@@ -1,0 +1,120 @@
+"""What there is to sweep: each route x backend x exchange x toxic, and why one is left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from seism.errors import NotReady
+from seism.experiment.config import Planned, SweptToxic
+from seism.model import DOWN
+from seism.timeline import Timeline, name
+from seism_middleware.contract import RequestEnded
+
+NO_USE = "it sends nothing to this backend"
+UNFIT = "not of this backend's protocol"
+OFF = "switched off"
+TWIN = "the same as {}: the same route and exchanges"
+MANY = "beyond the first {} exchanges"
+NEVER = "unreachable: that exchange never came, or nothing of it could be perturbed"
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What one [[load.route]] does when nothing is perturbed."""
+
+    sent: str
+    """``METHOD /path``, as the load sends it."""
+    route: str
+    """``METHOD /pattern``, as it is observed."""
+    sends: dict[str, int]
+    """Backend -> the most sends of one request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One thing that could be perturbed, and why it is not, if so."""
+
+    learnt: Learnt
+    backend: str
+    toxic: SweptToxic
+    turn: int
+    """Which exchange; 0: the backend as a whole."""
+    skipped: str = ""
+    fault: bool = False
+    """It acts on exchanges of the backend's protocol, which the proxy counts itself."""
+
+    @property
+    def column(self) -> str:
+        """The perturbation's name in reports."""
+        turn = f" #{self.turn}" if self.turn else ""
+        return f"{self.backend} {self.toxic.name}{turn}"
+
+    def planned(self) -> Planned:
+        """The perturbation that tries it."""
+        exchange = dict(self.toxic.exchange)
+        if self.fault:
+            exchange["nth"] = self.turn
+        return Planned(
+            f"{self.column}: {self.learnt.sent}", self.backend, self.toxic.type, self.toxic.stream,
+            attributes=dict(self.toxic.attributes), turn=0 if self.fault else self.turn,
+            route=self.learnt.sent, exchange=exchange,
+        )  # fmt: skip
+
+
+def learnt_of(timeline: Timeline, sent: Sequence[str], each: int) -> list[Learnt]:
+    """From a control run in which ``each`` requests of each of ``sent`` came in that order.
+
+    Raises NotReady if an observation is missing.
+    """
+    segment = timeline.find("steady")
+    requests = segment.requests if segment is not None else []
+    if len(requests) < each * len(sent):
+        raise NotReady(f"{each * len(sent)} requests were sent, {len(requests)} were observed")
+    return [
+        Learnt(route, name(requests[index * each]), sends_of(requests[index * each :][:each]))
+        for index, route in enumerate(sent)
+    ]
+
+
+def sends_of(requests: Iterable[RequestEnded]) -> dict[str, int]:
+    """Backend -> the most sends of one of ``requests``."""
+    most: Counter[str] = Counter()
+    for request in requests:
+        sends: Counter[str] = Counter()
+        for exchange in request.exchanges:
+            sends[exchange.backend] += exchange.sends
+        most |= sends
+    return dict(sorted(most.items()))
+
+
+def points(
+    learnt: Sequence[Learnt],
+    backends: Sequence[str],
+    toxics: Sequence[SweptToxic],
+    exchanges: int,
+    without: Sequence[str] = (),
+    fits: Callable[[SweptToxic, str], bool] = lambda toxic, backend: True,
+    is_fault: Callable[[SweptToxic], bool] = lambda toxic: False,
+) -> Iterator[Point]:
+    """Everything that could be tried, in order; at most ``exchanges`` of each request."""
+    seen: dict[tuple[str, str], Learnt] = {}
+    for one in learnt:
+        twin = seen.setdefault((one.route, str(one.sends)), one)
+        for backend in backends:
+            sends = one.sends.get(backend, 0)
+            for toxic in toxics:
+                # One that is down is so for all exchanges.
+                last = max(sends, 1)
+                turns = [0] if toxic.type == DOWN else range(1, last + 1)
+                for turn in turns:
+                    skipped = (
+                        UNFIT if not fits(toxic, backend)
+                        else OFF if toxic.name in without
+                        else NO_USE if not sends
+                        else TWIN.format(twin.sent) if twin is not one
+                        else MANY.format(exchanges) if turn > exchanges
+                        else ""
+                    )  # fmt: skip
+                    yield Point(one, backend, toxic, turn, skipped, is_fault(toxic))
