@@ -17,7 +17,7 @@ def manual(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # The packages are here, or there would be no test.
         ["make", "docs", f"VENV={sys.prefix}", "--old-file", f"{sys.prefix}/.docs",
          f"DOCS={folder}"],
-        cwd=ROOT, capture_output=True, text=True, timeout=110, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return folder

@@ -16,9 +16,13 @@ from pypdf import PdfReader
 from tests.docs.pages import PAGES, blocks, name
 from tests.processes import ROOT
 
-pytestmark = pytest.mark.debian(
-    "libpango-1.0-0", "libpangoft2-1.0-0", "libharfbuzz-subset0", "fonts-dejavu-core"
-)
+pytestmark = [
+    pytest.mark.debian(
+        "libpango-1.0-0", "libpangoft2-1.0-0", "libharfbuzz-subset0", "fonts-dejavu-core"
+    ),
+    # The first one makes the manual, half a minute of work that others may slow down.
+    pytest.mark.timeout(300),
+]
 COLUMNS = 88
 
 
