@@ -22,8 +22,6 @@ highlight_language = "none"
 nitpicky = True
 # Types in signatures are mypy's to check; the standard library's pages are not here to be linked.
 nitpick_ignore_regex = [("py:.*", ".*")]
-# A page of the index that is still to be written.
-suppress_warnings = ["toc.not_readable"]
 
 html_theme = "furo"
 html_title = f"Seism {release}"
