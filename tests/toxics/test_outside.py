@@ -34,16 +34,14 @@ def test_an_outside_package_brings_a_toxic(path: str, tmp_path: Path) -> None:
         upstream = "{}:{}".format(*server.getsockname())
         made = control.call("POST", "/proxies", {"name": "x", "upstream": upstream})
         host, _, port = made["listen"].rpartition(":")
-        control.add_toxic(
-            "x", {"type": "zeros", "stream": "downstream", "attributes": {"after": 3}}
-        )
+        control.add_toxic("x", {"type": "zeros", "stream": "upstream", "attributes": {"after": 3}})
         with socket.create_connection((host, int(port)), 10) as client:
             client.sendall(b"hello")
             with server.accept()[0] as backend:
-                assert read_exactly(backend, 5) == b"hello"
+                assert read_exactly(backend, 5) == b"hel\0\0"
                 backend.sendall(b"hello")
-                assert read_exactly(client, 5) == b"hel\0\0"
-        with pytest.raises(ConfigurationError, match=r"after .*0 to 1099511627776 B"):
+                assert read_exactly(client, 5) == b"hello"
+        with pytest.raises(ConfigurationError, match=r"after: -1 .* 0 to 1099511627776 B"):
             control.add_toxic("x", {"type": "zeros", "attributes": {"after": -1}})
 
         def begun() -> list[tuple[str, int]]:
