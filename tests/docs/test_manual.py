@@ -20,12 +20,8 @@ pytestmark = [
     pytest.mark.debian(
         "libpango-1.0-0", "libpangoft2-1.0-0", "libharfbuzz-subset0", "fonts-dejavu-core"
     ),
-<<<<<<< HEAD
-    pytest.mark.timeout(300),  # the first one builds the manual, which is half a minute's work
-=======
     # The first one makes the manual, half a minute of work that others may slow down.
     pytest.mark.timeout(300),
->>>>>>> manual
 ]
 COLUMNS = 88
 
