@@ -23,6 +23,7 @@ from of_commands import commands
 from of_sidecar import api, asked, metrics
 
 from seism import cli, errors, journal, registry, signals
+from seism.control.statsd import COUNTERS
 from seism.experiment import schema
 from seism.experiment.config import (
     Action,
@@ -31,9 +32,12 @@ from seism.experiment.config import (
     Chaos,
     Experiment,
     Front,
+    Limits,
     Load,
+    Locust,
     Mixed,
     Planned,
+    Random,
     Route,
     Sweep,
     SweptToxic,
@@ -57,9 +61,13 @@ TABLES = (
     ("backend.tls", ServerTls),
     ("backend.upstream_tls", ClientTls),
     ("[load]", Load),
+    ("[load.locust]", Locust),
     ("[[load.route]]", Route),
     ("load.route.action", Action),
     ("[[perturbation]]", Planned),
+    ("[random]", Random),
+    ("[[random.mix]]", Mixed),
+    ("[limits]", Limits),
     ("[chaos]", Chaos),
     ("[[chaos.mix]]", Mixed),
     ("[sweep]", Sweep),
@@ -94,6 +102,12 @@ def reference(prometheus: str) -> str:
     lines += [f"| `{each.name}` | {each.type} | {each.help} |" for each in METRICS]
     lines += ["", "### Signals of the app", "", first_paragraphs(app_signals.__doc__), ""]
     lines += [f"- `{name}`: {text}" for name, text in app_signals.DECLARED.items()]
+    lines += [
+        "",
+        "Of standing chaos, by `seism serve` below its own `statsd_prefix`, all counters:",
+    ]
+    lines += ["", "| metric | what |", "|---|---|"]
+    lines += [f"| `{name}` | {what} |" for name, what in COUNTERS]
     lines += ["", "## Toxics", "", "### Every toxic", "", summary(ToxicSpec), ""]
     lines += [*options(ToxicSpec), "", "### `match`", "", summary(Match), "", *options(Match), ""]
     lines += ["### `exchange`", "", summary(Which), "", *options(Which), ""]

@@ -21,7 +21,7 @@ from seism.clock import Clock
 from seism.control.router import Route, answer
 from seism.errors import Conflict, NotFound, SeismError
 from seism.experiment.config import Chaos, Planned, toxic_of
-from seism.journal import ChaosJudged, ChaosStopped
+from seism.journal import ChaosBegan, ChaosJudged, ChaosStopped
 from seism.model import DOWN
 from seism.opinion import opinion
 from seism.proxy.change import CHAOS, acting
@@ -185,6 +185,7 @@ class StandingChaos:
             self._active.remove(active)
             logger.warning("chaos: %s: %s", planned.name, error)
             return False
+        self._write(ChaosBegan(planned.name, planned.backend, active.at, round(seconds, 3)))
         logger.info("chaos: %s begins, for %.0f s", planned.name, seconds)
         gevent.spawn_later(seconds, self._end, active)
         return True

@@ -40,6 +40,7 @@ from seism.commands.new import new
 from seism.commands.proxy import proxy
 from seism.commands.tail import reset, tail
 from seism.commands.toxic import toxic
+from seism.commands.translate import import_
 from seism.commands.watch import watch
 from seism.errors import SeismError
 
@@ -52,7 +53,7 @@ def cli() -> None:
     """Prove that a web application survives its backends."""
 
 
-for command in (run, sweep, replay, shrink, proxy, toxic, reset, tail, watch, check, new):
+for command in (run, sweep, replay, shrink, proxy, toxic, reset, tail, watch, check, new, import_):
     cli.add_command(command)
 
 

@@ -64,7 +64,8 @@ class Phase:
 
     ``phase``: ``warmup``, ``steady``, ``during``, ``after``, ``control`` (the load once more
     without perturbations), ``end``. ``step`` is the index of the planned perturbation, or
-    None; a ``warmup`` with one says that the app was started anew before it.
+    None; a ``warmup`` with one says that the app was started anew before it. ``mixed``: a
+    stretch of one load over which perturbations come and go.
     """
 
     kind: ClassVar[str] = "phase"
@@ -72,6 +73,10 @@ class Phase:
     at: float
     step: int | None = None
     name: str = ""
+    active: tuple[int, ...] = ()
+    """In a ``mixed`` stretch: the indices of the planned perturbations that last in it."""
+    flowing: bool = False
+    """The load went on while it began: what ran into it from before may have been perturbed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,17 @@ class LoadDone:
     actions: dict[str, Any] | None = None
     """Of each route whose requests are actions: how many were sent, acknowledged, done
     twice or more (``twice``), acknowledged and never done (``lost``), not known (``unknown``)."""
+    whole: bool = False
+    """These are the requests of all phases so far, not of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The run stopped before its plan was done, as one of its limits says."""
+
+    kind: ClassVar[str] = "stopped"
+    at: float
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +143,18 @@ class Reached:
     proxies: dict[str, dict[str, int]]
     """Proxy -> ``connections`` accepted and ``bytes`` from clients so far, those that are
     enabled only."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChaosBegan:
+    """A perturbation of standing chaos begins."""
+
+    kind: ClassVar[str] = "chaos.began"
+    name: str
+    backend: str
+    at: float
+    seconds: float
+    """How long it is to last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +207,11 @@ KINDS: dict[str, type[Any]] = contract.KINDS | {
         Plan,
         Phase,
         LoadDone,
+        Stopped,
         Reached,
         ToxicChanged,
         LeaseEnded,
+        ChaosBegan,
         ChaosJudged,
         ChaosStopped,
         WorkerLeft,

@@ -61,6 +61,7 @@ Opinion = tuple[str, str]
 """(colour, reason) of one request."""
 FINE: Opinion = (GREEN, "")
 UNKNOWN = "unknown"
+JUDGED = ("steady", "during", "after", "mixed")
 CERTAIN = 3
 """So many requests that were hit, all of them wrong, are no coincidence."""
 
@@ -105,7 +106,10 @@ def judge(entries: Iterable[Entry]) -> Judgement:
     cells = [_not_blamed(cell, flaky.get(cell.route)) for cell in cells]
     unsure = {(c.route, c.perturbation) for c in cells if c.route in flaky and not c.worst}
     cases = [case for case in cases if (case.route, case.perturbation) not in unsure]
-    if not timeline.complete:
+    findings += _of_all(timeline, plan) if steady.met else ()
+    if timeline.stopped:
+        findings.append(f"the run was stopped: {timeline.stopped}")
+    elif not timeline.complete:
         findings.append("the run ended before its plan did")
     cases.sort(key=lambda case: (-SEVERITY[case.colour], not case.exact, -case.duration))
     harms.sort(key=lambda harm: (-SEVERITY[harm.colour], not harm.exact))
@@ -125,7 +129,12 @@ def judge(entries: Iterable[Entry]) -> Judgement:
         pools=tuple(pools),
         never_fired=tuple(never_fired),
         dropped=_dropped(timeline),
-        warnings=(*map(str, flaky.values()), *_warnings(timeline), *misses),
+        warnings=(
+            *map(str, flaky.values()),
+            *_warnings(timeline),
+            *_unjudged(timeline, plan),
+            *misses,
+        ),
         flaky=tuple(map(str, flaky.values())),
     )
 
@@ -139,7 +148,7 @@ class _Control:
         self.storms = Storms(timeline, rules)
         self.segment = timeline.find("steady")
         requests = self.segment.by_route() if self.segment else {}
-        judged = [s for s in timeline.segments if s.phase.phase in ("steady", "during", "after")]
+        judged = [s for s in timeline.segments if s.phase.phase in JUDGED]
         # A route that shows only under a perturbation (a failure before the routing, say)
         # is judged too, just without anything to compare it with.
         self.routes = sorted({name(r) for segment in judged for r in segment.requests})
@@ -210,8 +219,7 @@ class _Step:
         self.ran = during is not None and after is not None
         self.during = during or _nothing()
         self.after = after or _nothing()
-        before = timeline.find("after", index - 1) if index else timeline.find("steady")
-        self.before = before or _nothing()
+        self.before = timeline.before(index) or _nothing()
         # Two at the same time, in a pair of a sweep.
         parts = [part for part in (step, step.get("partner")) if part]
         self.parts = [(part["backend"], part["toxic"]) for part in parts]
@@ -305,7 +313,7 @@ class _Step:
 
     def still_broken(self, before: Mapping[str, str]) -> dict[str, str]:
         """Routes whose last requests of the aftershock were still bad -> since which step."""
-        broken = {}
+        broken = {} if self.after.requests else dict(before)
         for route, requests in self.after.by_route().items():
             if not self._as_steady(requests[-1]):
                 broken[route] = before.get(route, self.name)
@@ -491,6 +499,7 @@ class _Step:
             exact=link.exact if link else False,
             errors=tuple(_shown(error) for error in request.errors),
             exception=request.exception,
+            frames=_traceback(request),
         )
 
     def _overlap(self, request: RequestEnded) -> Link | None:
@@ -519,6 +528,14 @@ def _not_blamed(cell: Cell, flaky: steadiness.Flaky | None) -> Cell:
     if flaky is None or cell.colour not in (AMBER, RED) or cell.certain:
         return cell
     return replace(cell, colour=NOT_COVERED, reasons=(str(flaky),), worst=None)
+
+
+def _traceback(request: RequestEnded) -> tuple[str, ...]:
+    """Of the exception that left the app, of one that it logged, or where it logged an error."""
+    if request.frames:
+        return request.frames
+    logged = sorted(request.errors, key=lambda error: not error.exception)
+    return next((error.frames for error in logged if error.frames), ())
 
 
 def _described(record: PerturbationBegan) -> str:
@@ -555,6 +572,35 @@ def _unseen(segment: Segment) -> int:
     return max(0, min(never_begun, _unanswered(segment.load.routes)))
 
 
+def _of_all(timeline: Timeline, plan: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What concerns the mixed load, or a load that did not count by phase."""
+    for segment in timeline.segments:
+        if segment.phase.phase == "mixed":
+            names = [plan[index]["name"] for index in segment.phase.active]
+            when = f"mixed load: during {' and '.join(names) or 'nothing'}"
+            yield from _actions(segment, when)
+            front = any(plan[index].get("front") for index in segment.phase.active)
+            unseen = 0 if front else _unseen(segment)
+            if unseen:
+                yield f"{when} {unseen} requests got no response, and no worker ever saw them"
+    if timeline.load is not None and not any(step.get("front") for step in plan):
+        everything = replace(_nothing(), load=timeline.load)
+        everything.requests = [*timeline.requests.values()]
+        if unseen := _unseen(everything):
+            yield f"{unseen} requests got no response, and no worker ever saw them"
+
+
+def _unjudged(timeline: Timeline, plan: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Perturbations of the mixed load that had no aftershock of their own."""
+    for index, step in enumerate(plan):
+        after = timeline.mixed.get(("after", index))
+        if after is not None and not after.requests:
+            yield (
+                f"{step['name']}: another one began with its end, so that nothing is known "
+                "of its aftershock"
+            )
+
+
 def _given_up(segment: Segment, unseen: int) -> int:
     """Requests that were answered, and whose clients had gone by then."""
     if segment.load is None:
@@ -588,6 +634,9 @@ def _dropped(timeline: Timeline) -> int:
         if segment.load is not None and segment.requests:
             answered = segment.load.requests - _unanswered(segment.load.routes)
             by_load += max(0, answered - len(segment.requests))
+    if timeline.load is not None:
+        answered = timeline.load.requests - _unanswered(timeline.load.routes)
+        by_load += max(0, answered - len(timeline.requests))
     return max(timeline.missing, by_load)
 
 

@@ -26,12 +26,13 @@ from seism.control.lease import Leases
 from seism.control.metrics import Metrics
 from seism.control.router import Router
 from seism.control.server import ControlServer
+from seism.control.statsd import ChaosCounters
 from seism.dashboard import page
 from seism.errors import ConfigurationError
 from seism.experiment.config import Experiment, load
 from seism.experiment.plan import make
 from seism.journal import SCHEMA, Journal, Manifest, ToxicChanged
-from seism.model import FRONT, show_address
+from seism.model import FRONT, address, show_address
 from seism.opinion import Opinions
 from seism.protocols.http import Http
 from seism.proxy.collection import Collection
@@ -98,6 +99,7 @@ class Sidecar:
         self.hub.holds = self.proxies.hold(hold_ms / 1000)
         self._opinions = Opinions(experiment.rules)
         self.chaos: StandingChaos | None = None
+        self._statsd: ChaosCounters | None = None
         self.front = Front(self.hub, Http) if experiment.front else None
         if self.front is not None:
             self.proxies.follow(self.front.follow)
@@ -188,6 +190,8 @@ class Sidecar:
         if self.front is not None:
             self.front.close()
         self.feed.close()
+        if self._statsd is not None:
+            self._statsd.close()
         self.control.close()
         self.journal.close()
 
@@ -197,13 +201,20 @@ class Sidecar:
         mix = experiment.mix()
         if not mix:
             raise ConfigurationError("chaos: there is no [[backend]] to perturb")
+        if experiment.chaos.statsd:
+            where = address(experiment.chaos.statsd, "chaos.statsd")
+            self._statsd = ChaosCounters(*where, experiment.chaos.statsd_prefix)
         return StandingChaos(
             experiment.chaos, mix, experiment.rules, self.proxies, seed, clock, self._judged, _hour
         )
 
     def _judged(self, record: Any) -> None:
+        """A record of standing chaos."""
         self.journal.write(record)
         self.metrics.count(record)
+        self.feed.publish(record)
+        if self._statsd is not None:
+            self._statsd.count(record)
 
     def _changed(self, record: ToxicChanged) -> None:
         self.journal.write(record)

@@ -10,7 +10,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from seism.errors import ConfigurationError
-from seism.journal import Entry, LoadDone, Manifest, Missing, Phase, Plan, Reached, WorkerLeft
+from seism.journal import (
+    Entry,
+    LoadDone,
+    Manifest,
+    Missing,
+    Phase,
+    Plan,
+    Reached,
+    Stopped,
+    WorkerLeft,
+)
 from seism.model import FRONT
 from seism_middleware.contract import (
     BODY_NONE,
@@ -65,6 +75,12 @@ class Timeline:
     missing: int = 0
     complete: bool = False
     """Whether the run came to its planned end."""
+    stopped: str = ""
+    """Which limit stopped it."""
+    load: LoadDone | None = None
+    """What the load generator saw of the whole run, where it did not count by phase."""
+    mixed: dict[tuple[str, int], Segment] = field(default_factory=dict)
+    """(``during`` or ``after``, step) -> what of the mixed load belongs to it."""
 
     @property
     def sees_logs(self) -> bool:
@@ -75,7 +91,23 @@ class Timeline:
         for segment in self.segments:
             if segment.phase.phase == phase and segment.phase.step == step:
                 return segment
-        return None
+        return self.mixed.get((phase, -1 if step is None else step))
+
+    def before(self, step: int) -> Segment | None:
+        """The last segment before ``step`` in which nothing lasted that was planned."""
+        if ("during", step) in self.mixed:
+            quiet = [each for each in self.segments if each.phase.phase in QUIET]
+            begin = self.mixed["during", step].phase.at
+            return max(
+                (each for each in quiet if each.phase.at < begin and not each.phase.active),
+                key=lambda each: each.phase.at,
+                default=None,
+            )
+        return self.find("after", step - 1) if step else self.find("steady")
+
+
+QUIET = ("steady", "after", "mixed")
+"""Phases in which nothing lasts, unless a mixed one says so."""
 
 
 def load_route(route: str, routes: Iterable[str]) -> str | None:
@@ -109,6 +141,7 @@ def build(entries: Iterable[Entry]) -> Timeline:
         raise ConfigurationError("the journal is empty")
     timeline.requests = _with_patterns(timeline.requests, guesses)
     _distribute(timeline)
+    timeline.mixed = _unmixed(timeline)
     return timeline
 
 
@@ -127,8 +160,12 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
         timeline.ends[record.perturbation] = record
     elif isinstance(record, Census) and timeline.segments:
         timeline.segments[-1].censuses[worker] = record
+    elif isinstance(record, LoadDone) and record.whole:
+        timeline.load = record
     elif isinstance(record, LoadDone) and timeline.segments:
         timeline.segments[-1].load = record
+    elif isinstance(record, Stopped):
+        timeline.stopped = record.why
     elif isinstance(record, Reached) and timeline.segments:
         timeline.segments[-1].reached.append(record)
     elif isinstance(record, Plan):
@@ -162,7 +199,11 @@ def _with_patterns(
 
 
 def _distribute(timeline: Timeline) -> None:
-    """Requests and perturbations belong to the phase in which they began."""
+    """Requests and perturbations belong to the phase in which they began.
+
+    Where the load did not stand still, a request that ran into a perturbation's phase belongs
+    to that one.
+    """
     starts = [segment.phase.at for segment in timeline.segments]
 
     def segment_at(at: float) -> Segment | None:
@@ -170,10 +211,67 @@ def _distribute(timeline: Timeline) -> None:
         return timeline.segments[index] if index >= 0 else None
 
     for request in sorted(timeline.requests.values(), key=lambda request: request.began):
-        segment = segment_at(request.began)
-        if segment is not None:
-            segment.requests.append(request)
+        index = bisect.bisect_right(starts, request.began) - 1
+        if index < 0:
+            continue
+        segment = timeline.segments[index]
+        if not _perturbs(segment.phase):
+            last = bisect.bisect_right(starts, request.began + request.duration)
+            for later in timeline.segments[index + 1 : last]:
+                if later.phase.flowing and _perturbs(later.phase):
+                    segment = later
+                    break
+        segment.requests.append(request)
     for perturbation in timeline.perturbations.values():
-        segment = segment_at(perturbation.at)
-        if segment is not None:
-            segment.perturbations.append(perturbation)
+        found = segment_at(perturbation.at)
+        if found is not None:
+            found.perturbations.append(perturbation)
+
+
+def _perturbs(phase: Phase) -> bool:
+    return phase.phase == "during" or bool(phase.active)
+
+
+def _unmixed(timeline: Timeline) -> dict[tuple[str, int], Segment]:
+    """What of the mixed load belongs to each of its perturbations.
+
+    The stretches in which it lasts, and its aftershock: those after them in which nothing else
+    has begun. A request that another one's perturbation hit, and not its own, is that other
+    one's.
+    """
+    stretches = [each for each in timeline.segments if each.phase.phase == "mixed"]
+    steps = sorted({step for each in stretches for step in each.phase.active})
+    plan = timeline.manifest.plan
+    keys = {(plan[step]["backend"], plan[step]["toxic"]): step for step in steps}
+    found: dict[tuple[str, int], Segment] = {}
+    for step in steps:
+        last = max(i for i, each in enumerate(stretches) if step in each.phase.active)
+        during = [each for each in stretches if step in each.phase.active]
+        there = set(during[-1].phase.active)
+        rest = stretches[last + 1 :]
+        begun = (i for i, each in enumerate(rest) if not there.issuperset(each.phase.active))
+        after = rest[: next(begun, len(rest))]
+        over = rest[0] if rest else timeline.segments[-1]
+        for phase, first, chosen in (("during", during[0], during), ("after", over, after)):
+            merged = Segment(replace(first.phase, phase=phase, step=step))
+            for segment in chosen:
+                merged.requests += [
+                    request for request in segment.requests
+                    if step in (owners := _owners(timeline, request, keys)) or not owners
+                ]  # fmt: skip
+                merged.perturbations += segment.perturbations
+                merged.censuses = segment.censuses or merged.censuses
+            found[phase, step] = merged
+    return found
+
+
+def _owners(
+    timeline: Timeline, request: RequestEnded, keys: dict[tuple[str, str], int]
+) -> set[int]:
+    """The steps whose perturbations have hit ``request``."""
+    records = (
+        timeline.perturbations.get(link.perturbation)
+        for link in timeline.links.get(request.request, ())
+    )
+    owners = (keys.get((record.proxy, record.toxic)) for record in records if record is not None)
+    return {owner for owner in owners if owner is not None}

@@ -46,6 +46,9 @@ class Case:
     errors: tuple[str, ...] = ()
     """What it logged as errors: ``logger where exception template``, no values."""
     exception: str = ""
+    frames: tuple[str, ...] = ()
+    """The traceback of what it raised, or else of what it logged: ``app/views.py:41 checkout``
+    each, outermost first."""
     what: str = ""
     """The perturbation that hit it in words: type, backend, where in which connection."""
 

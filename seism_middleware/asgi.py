@@ -15,7 +15,7 @@ from seism_middleware.contract import (
 )
 from seism_middleware.frameworks import follow
 from seism_middleware.observer import Observer
-from seism_middleware.request import current, leave, type_name
+from seism_middleware.request import current, leave
 from seism_middleware.route import fill
 from seism_middleware.settings import Settings
 from seism_middleware.wsgi import shown
@@ -159,7 +159,7 @@ class _Response:
     def _failed(self, error: BaseException) -> None:
         """As in WSGI; a response that was complete stays so, with the exception beside it."""
         request = self._request
-        request.exception = type_name(type(error))
+        request.raised(error)
         if self._complete:
             body = BODY_COMPLETE
         elif self._started:

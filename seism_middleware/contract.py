@@ -140,6 +140,11 @@ class RequestBegun:
     """As far as it is known before the app runs: the path without what looks like an id."""
 
 
+LIBRARIES = ("site-packages", "dist-packages")
+ELSEWHERE = "..."
+"""How the path of a frame begins that is not in the app's folder."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedError:
     """One log record of level ERROR or above made while the request ran.
@@ -156,6 +161,9 @@ class LoggedError:
     """The proxies whose name or address a reader of the record would find in it."""
     credentials: bool = False
     """Whether the record held what looks like a password or a token."""
+    frames: tuple[str, ...] = ()
+    """Of the exception, or else of the call that logged: ``app/views.py:41 checkout`` each,
+    outermost first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +210,8 @@ class RequestEnded:
     """Whether the response had a Retry-After header."""
     exception: str = ""
     """Dotted name of the type of an exception that left the app."""
+    frames: tuple[str, ...] = ()
+    """Where it came from: ``app/views.py:41 checkout`` each, outermost first."""
     errors: tuple[LoggedError, ...] = ()
     exchanges: tuple[Exchanges, ...] = ()
     cpu: float | None = None

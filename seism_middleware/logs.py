@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from seism_middleware.contract import LoggedError
+from seism_middleware.frames import frame, frames
 from seism_middleware.request import current, type_name
 
 MAX_ERRORS = 20
@@ -41,7 +42,13 @@ def logged_error(record: logging.LogRecord, named: Named = lambda _: ()) -> Logg
         exception=type_name(kind) if kind else "",
         backends=named(text),
         credentials=_CREDENTIALS.search(text) is not None,
+        frames=_frames(record),
     )
+
+
+def _frames(record: logging.LogRecord) -> tuple[str, ...]:
+    raised = frames(record.exc_info[2]) if record.exc_info else ()
+    return raised or (frame(record.pathname, record.lineno, record.funcName or "?"),)
 
 
 def _text(record: logging.LogRecord) -> str:

@@ -143,6 +143,8 @@ class Observer:
     def _renew(self) -> None:
         self._lock = threading.Lock()
         self._started = False
+        self._since = 0.0
+        """When it began to be a worker."""
         self.worker = ""
         self._running: dict[str, Request] = {}
         self._vitals = Vitals()
@@ -170,6 +172,7 @@ class Observer:
                 _hooked = True
                 os.register_at_fork(after_in_child=_after_fork)
             self.worker = os.urandom(4).hex()
+            self._since = time.monotonic()
             self._numbers = itertools.count(1)
             self._domain = clock_domain()
             self._telemetry = telemetry(self)
@@ -242,6 +245,7 @@ class Observer:
                 status=request.status,
                 body=request.body,
                 exception=request.exception,
+                frames=request.frames,
                 retry_after=request.retry_after,
                 errors=tuple(request.errors),
                 exchanges=exchanges,
@@ -282,6 +286,7 @@ class Observer:
             body=request.body,
             retry_after=request.retry_after,
             exception=request.exception,
+            frames=request.frames,
             errors=tuple(request.errors),
             exchanges=_exchanges(request),
             cpu=cpu,
@@ -324,6 +329,8 @@ class Observer:
                 self.correlator.start_anew()
             self._sidecar = record.sidecar
         elif isinstance(record, PerturbationBegan):
+            if record.client and record.at + self._shift < self._since:
+                return  # of another worker: nothing was known here by then
             if self.correlator.began(replace(record, at=record.at + self._shift)):
                 signals.send("perturbation_began", self, record)
         elif isinstance(record, PerturbationEnded):

@@ -9,6 +9,7 @@ from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
 from seism_middleware.contract import LoggedError, RequestEnded
+from seism_middleware.frames import frames
 
 if TYPE_CHECKING:
     from seism_middleware.ledger import Claim, Connection
@@ -29,6 +30,7 @@ class Request:
         "errors",
         "exception",
         "exchanges",
+        "frames",
         "id",
         "method",
         "over",
@@ -51,6 +53,7 @@ class Request:
         self.body = ""
         self.retry_after = False
         self.exception = ""
+        self.frames: tuple[str, ...] = ()
         self.errors: list[LoggedError] = []
         self.exchanges: dict[Connection, list[int]] = {}
         """Connection -> [sends, bytes]."""
@@ -74,6 +77,11 @@ class Request:
             text = headers.get(b"traceparent", b"").decode("latin-1")
         parts = text.split("-")
         return parts[1].lower() if len(parts) >= 4 and len(parts[1]) == 32 else ""
+
+    def raised(self, error: BaseException) -> None:
+        """``error`` leaves the app."""
+        self.exception = type_name(type(error))
+        self.frames = frames(error.__traceback__)
 
     def in_flight(self, at: float) -> bool:
         """Whether it ran at ``at``, in seconds of the monotonic clock."""

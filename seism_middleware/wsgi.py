@@ -17,7 +17,7 @@ from seism_middleware.contract import (
 )
 from seism_middleware.frameworks import follow
 from seism_middleware.observer import Observer
-from seism_middleware.request import Request, current, leave, type_name
+from seism_middleware.request import Request, current, leave
 from seism_middleware.settings import Settings
 
 Environ = dict[str, Any]
@@ -229,7 +229,7 @@ class Watched:
         The likes of SystemExit end the worker: there is no response then.
         """
         request = self.request
-        request.exception = type_name(type(error))
+        request.raised(error)
         if self._sent:
             body = BODY_COMPLETE if self._complete else BODY_TRUNCATED
         elif isinstance(error, Exception):
@@ -275,7 +275,8 @@ class Watched:
             if close is not None:
                 close()
         except BaseException as error:
-            request.exception = request.exception or type_name(type(error))
+            if not request.exception:
+                request.raised(error)
             if not self._complete:
                 request.body = BODY_TRUNCATED
             raise

@@ -19,6 +19,8 @@ from seism.client import Control
 from seism.errors import ConfigurationError
 from seism.experiment.config import Chaos, Experiment
 from seism.options import build
+from tests.control.sse import Reader
+from tests.graphite import graphite
 from tests.processes import app, sidecar, until
 from tests.servers import Valkey
 
@@ -30,6 +32,8 @@ upstream = "{cache}"
 per_hour = 36000
 seconds = 0.4
 budget_percent = {budget}
+statsd = "{statsd}"
+statsd_prefix = "stage.chaos"
 [[chaos.mix]]
 name = "reset"
 backend = "cache"
@@ -44,10 +48,12 @@ type = "down"
 class Standing:
     """A sidecar with chaos, an app behind it, and somebody who asks for a page all the time."""
 
-    def __init__(self, folder: Path, stack: ExitStack, path: str, budget: float) -> None:
+    def __init__(
+        self, folder: Path, stack: ExitStack, path: str, budget: float, statsd: str = ""
+    ) -> None:
         valkey = stack.enter_context(Valkey())
         file = folder / "seism.toml"
-        file.write_text(FILE.format(cache=f"127.0.0.1:{valkey.port}", budget=budget))
+        file.write_text(FILE.format(cache=f"127.0.0.1:{valkey.port}", budget=budget, statsd=statsd))
         self.journal = folder / "journal.jsonl"
         options = ("--config", str(file), "--seed", "3")
         self.control = stack.enter_context(sidecar(self.journal, *options))
@@ -106,6 +112,41 @@ def test_it_perturbs_judges_and_can_be_stopped(tmp_path: Path, stack: ExitStack)
     assert len(standing.records("perturbation.began")) == began
 
 
+def test_the_verdicts_reach_a_real_statsd(tmp_path: Path, stack: ExitStack) -> None:
+    graphs = stack.enter_context(graphite(tmp_path))
+    standing = Standing(tmp_path, stack, "/weak", budget=100, statsd=graphs.statsd)
+    below = "stats.counters.stage.chaos.chaos"
+    wanted = {
+        f"{below}.{name}.count"
+        for name in ("began.reset", "began.away", "judged.reset.red", "hit.reset")
+    }
+    until(lambda: wanted <= graphs.series().keys(), seconds=60)
+    standing.control.call("DELETE", "/seism/chaos")
+    until(lambda: f"{below}.stopped.count" in graphs.series())
+    assert graphs.series()[f"{below}.stopped.count"] == [1]
+    sent = {part for name in graphs.series() if name.startswith(below)
+            for part in name.removeprefix(below).split(".")}  # fmt: skip
+    assert sent <= {"", "began", "judged", "hit", "stopped", "reset", "away", "count", "rate",
+                    *("green", "amber", "red", "not_covered")}  # fmt: skip
+    assert graphs.bad_lines() == 0
+
+
+def test_what_it_does_is_in_the_event_stream(tmp_path: Path, stack: ExitStack) -> None:
+    standing = Standing(tmp_path, stack, "/weak", budget=100)
+    address = (standing.control.host, standing.control.port)
+    seen: dict[str, Any] = {}
+    with Reader(address, "/seism/events?topics=chaos") as events:
+        events.next_head()
+        while "chaos.stopped" not in seen:
+            event = events.next()
+            seen[event.name] = event.data
+            if event.name == "chaos.judged":
+                standing.control.call("DELETE", "/seism/chaos")
+    assert seen.keys() - {"hello"} == {"chaos.began", "chaos.judged", "chaos.stopped"}
+    assert seen["chaos.judged"]["name"] in ("reset", "away")
+    assert 0.2 <= seen["chaos.began"]["seconds"] <= 0.6
+
+
 def test_an_app_that_behaves_is_not_red(tmp_path: Path, stack: ExitStack) -> None:
     standing = Standing(tmp_path, stack, "/", budget=100)
     until(lambda: standing.shown()["judged"].get("green", 0) >= 2)
@@ -123,7 +164,7 @@ def test_the_error_budget_stops_it(tmp_path: Path, stack: ExitStack) -> None:
 
 def test_a_calm_sidecar_and_a_run_have_none(tmp_path: Path) -> None:
     file = tmp_path / "seism.toml"
-    file.write_text(FILE.format(cache="127.0.0.1:1", budget=5))
+    file.write_text(FILE.format(cache="127.0.0.1:1", budget=5, statsd=""))
     with sidecar(tmp_path / "journal.jsonl", "--config", str(file), "--calm") as control:
         paths = control.call("GET", "/seism/openapi.json")["paths"]
         assert "/seism/chaos" not in paths
@@ -135,6 +176,7 @@ def test_a_calm_sidecar_and_a_run_have_none(tmp_path: Path) -> None:
         ({"hours": [9]}, "hours: .9. is not allowed, it must be two"),
         ({"days": [8]}, "8 is not allowed, it must be 1 to 7"),
         ({"per_hour": 0}, "0 is not allowed"),
+        ({"statsd": "nowhere"}, "statsd: "),
         ({"mix": [{"name": "a", "backend": "x", "type": "down"}]}, "there is no backend 'x'"),
         ({"mix": [{"name": "a", "backend": "b", "type": "dwn"}]}, "type: .*'dwn'"),
     ],

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import psutil
 import pytest
 
 from seism.demo.backends import Backends
+from seism.experiment.session import LEASE_SECONDS
 from tests.processes import ROOT, free_port, until
 
 MARK = "SEISM_TEST_MARK"
@@ -353,6 +355,27 @@ def test_a_killed_run_leaves_nothing(seism: Seism) -> None:
     process.kill()
     process.communicate(timeout=30)
     until(lambda: not seism.left())
+
+
+def test_a_run_that_is_killed_in_mid_experiment(seism: Seism, tmp_path: Path) -> None:
+    """The toxic goes with the sidecar, and app and load go, long before the lease runs out."""
+    seism.experiment("/", **{"during = 5": "during = 2000"})
+    process = seism.start("run")
+    journal = tmp_path / "seism-report" / "journal.jsonl"
+    until(lambda: journal.exists() and b'"perturbation.began"' in journal.read_bytes())
+    proxy = seism.find("serve")
+    ports = [c.laddr.port for c in proxy.net_connections() if c.status == psutil.CONN_LISTEN]
+    assert len(ports) == 2  # the control API and the proxy that has the toxic
+    for child in ("waitress", "seism.experiment.load"):
+        seism.find(child)
+    killed = time.monotonic()
+    process.kill()
+    process.communicate(timeout=30)
+    until(lambda: not seism.left(), LEASE_SECONDS)
+    assert time.monotonic() - killed < LEASE_SECONDS
+    for port in ports:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
 def test_a_sidecar_that_vanishes(seism: Seism) -> None:

@@ -22,7 +22,7 @@ from tests.test_cli import Seism, cache, seism
 
 __all__ = ["cache", "seism"]
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 TWO = """\
 [sweep]
@@ -132,7 +132,7 @@ def sweep_example(app: Path) -> Sweep:
             [sys.executable, "-m", "seism", "sweep", str(app / "sweep.toml"),
              "--report-dir", str(out)],
             env={**os.environ, **addresses, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
-            capture_output=True, text=True, timeout=300, check=False,
+            capture_output=True, text=True, timeout=500, check=False,
         )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
     return Sweep(out, done.returncode, done.stdout)

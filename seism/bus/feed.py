@@ -24,6 +24,7 @@ TOPICS: dict[str, frozenset[str]] = {
     "opinions": frozenset({"opinion"}),
     "harms": frozenset({"harm"}),
     "changes": frozenset({"toxic.changed"}),
+    "chaos": frozenset({"chaos.began", "chaos.judged", "chaos.stopped"}),
 }
 """The kinds of records that each topic has."""
 

@@ -84,6 +84,8 @@ class Hub:
         self.name = os.urandom(4).hex()
         """Tells a worker whether it talks to the same sidecar as before."""
         self._recent: deque[PerturbationBegan | PerturbationEnded] = deque(maxlen=MAX_RECENT)
+        self._standing: dict[str, PerturbationBegan] = {}
+        """Those of whole proxies, a proxy that is down say, that have not ended."""
         self._census = itertools.count(1)
         self._numbers: dict[str, int] = {}
 
@@ -107,13 +109,18 @@ class Hub:
 
         A worker's first requests reach the backends before its stream reaches the sidecar.
         """
+        if isinstance(record, PerturbationEnded):
+            self._standing.pop(record.perturbation, None)
+        elif not record.client:
+            self._standing[record.perturbation] = record
         self._recent.append(record)
         self.publish(record)
 
     def recent(self) -> Iterator[PerturbationBegan | PerturbationEnded]:
         """What a worker that joins now may have missed, oldest first."""
         since = self.clock.now() - RECENT
-        return (record for record in self._recent if record.at >= since)
+        yield from (record for record in list(self._standing.values()) if record.at < since)
+        yield from (record for record in list(self._recent) if record.at >= since)
 
     def proxies_changed(self) -> None:
         """Tell every worker which proxies there are now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import select
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -123,9 +124,17 @@ class Control:
     def enable(self, proxy: str, enabled: bool) -> None:
         self.call("POST", proxy_path(proxy), {"enabled": enabled})
 
-    def phase(self, phase: str, step: int | None = None, name: str = "") -> None:
-        """Mark in the journal where a phase begins."""
-        self.call("POST", "/seism/phase", {"phase": phase, "step": step, "name": name})
+    def phase(
+        self, phase: str, step: int | None = None, name: str = "", *,
+        active: Sequence[int] = (), flowing: bool = False,
+    ) -> None:  # fmt: skip
+        """Mark in the journal where a phase begins; see ``journal.Phase``."""
+        values = {"phase": phase, "step": step, "name": name}
+        self.call("POST", "/seism/phase", {**values, "active": [*active], "flowing": flowing})
+
+    def stopped(self, why: str) -> None:
+        """Journal that the run stops before its plan is done."""
+        self.call("POST", "/seism/stopped", {"why": why})
 
     def plan(self, steps: list[dict[str, Any]]) -> None:
         """Journal the plan, where it is not that of the sidecar's file."""
@@ -133,10 +142,10 @@ class Control:
 
     def load_done(
         self, segment: str, requests: int, routes: dict[str, Any],
-        actions: dict[str, Any] | None = None,
+        actions: dict[str, Any] | None = None, *, whole: bool = False,
     ) -> None:  # fmt: skip
-        """Journal what the load generator saw."""
-        done = {"segment": segment, "requests": requests, "routes": routes}
+        """Journal what the load generator saw; see ``journal.LoadDone``."""
+        done = {"segment": segment, "requests": requests, "routes": routes, "whole": whole}
         self.call("POST", "/seism/load", done | ({"actions": actions} if actions else {}))
 
     def census(self) -> None:

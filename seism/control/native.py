@@ -16,7 +16,7 @@ from seism.bus.hub import Hub
 from seism.clock import Clock
 from seism.control.router import Route, answer, empty, failure, read_json
 from seism.errors import Unavailable
-from seism.journal import Journal, LoadDone, Phase, Plan, Reached
+from seism.journal import Journal, LoadDone, Phase, Plan, Reached, Stopped
 from seism.options import build, option
 from seism.proxy.collection import Collection
 from seism_middleware.contract import PROTOCOL, STREAM_PATH
@@ -24,7 +24,7 @@ from seism_middleware.contract import PROTOCOL, STREAM_PATH
 CENSUS_SECONDS = 5.0
 """How long the workers may take to list their connections."""
 DISK_SECONDS = 10.0
-PHASES = ("warmup", "steady", "during", "after", "control", "end")
+PHASES = ("warmup", "steady", "during", "after", "mixed", "control", "end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,17 @@ class PhaseAsked:
     phase: str = option(help="what begins", choices=PHASES)
     step: int | None = option(None, help="index of the planned perturbation", minimum=0)
     name: str = option("", help="its name")
+    active: tuple[int, ...] = option(
+        (), help="mixed: indices of the planned perturbations that last", minimum=0
+    )
+    flowing: bool = option(False, help="the load goes on while it begins")
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """Body of ``POST /seism/stopped``."""
+
+    why: str = option(help="which limit it has come to")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,7 @@ class LoadReported:
     requests: int = option(help="how many were sent", minimum=0)
     routes: dict[str, Any] = option(help="per route: counts, statuses, times")
     actions: dict[str, Any] = option({}, help="per route of actions: how often they were done")
+    whole: bool = option(False, help="of all phases so far, not of one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +108,9 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
 
     def phase(request: Request) -> Response:
         asked = build(PhaseAsked, read_json(request), "body")
-        journal.write(Phase(asked.phase, clock.now(), asked.step, asked.name))
+        journal.write(
+            Phase(asked.phase, clock.now(), asked.step, asked.name, asked.active, asked.flowing)
+        )
         journal.write(reached())
         return synced(empty)
 
@@ -107,8 +121,15 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
     def load(request: Request) -> Response:
         reported = build(LoadReported, read_json(request), "body")
         journal.write(
-            LoadDone(reported.segment, reported.requests, reported.routes, reported.actions or None)
-        )
+            LoadDone(
+                reported.segment, reported.requests, reported.routes, reported.actions or None,
+                reported.whole,
+            )
+        )  # fmt: skip
+        return synced(empty)
+
+    def stopped(request: Request) -> Response:
+        journal.write(Stopped(clock.now(), build(StopAsked, read_json(request), "body").why))
         return synced(empty)
 
     def census(_: Request) -> Response:
@@ -154,6 +175,10 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
         Route(
             "POST", "/seism/load", load, "Journal what a load generator saw",
             takes=LoadReported, status=204,
+        ),
+        Route(
+            "POST", "/seism/stopped", stopped, "Journal that a run stops before its plan is done",
+            takes=StopAsked, status=204,
         ),
         Route(
             "POST", "/seism/census", census, "Have the workers journal their open connections",

@@ -44,9 +44,12 @@ from seism.model import (
 from seism.options import build, nearest, option
 from seism.protocols.fault import Fault
 from seism.proxy.exchanges import exchanges
+from seism.proxy.upgrade import check
 from seism.rules import Rules
 from seism.toxics.base import Toxic
 
+VERSION = 1
+"""Of the format of the file; raised when a key changes its meaning or goes away."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 FRONT_PROTOCOL = "http"
 """What is spoken through the proxy in front of the app, so that HTTP's faults can be used."""
@@ -188,14 +191,62 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Locust:
+    """``[load.locust]``: Locust sends the requests, from this machine or from many.
+
+    The times of the phases are seconds then.
+    """
+
+    file: str = option(help="the locustfile, relative to this file")
+    users: int = option(8, help="users at the same time", minimum=1, maximum=1_000_000)
+    spawn_rate: float = option(8, help="users started per second", minimum=0.01)
+    processes: int = option(
+        1, help="so many worker processes on this machine", minimum=1, maximum=256
+    )
+    workers: int = option(
+        0, help="wait for so many workers that connect from elsewhere", minimum=0, maximum=10_000
+    )
+    listen: str = option("127.0.0.1:5557", help="host:port where those workers connect")
+    start_seconds: float = option(
+        60, help="how long it and its workers may take to be there, beside the spawning",
+        unit="s", minimum=1, maximum=3600,
+    )  # fmt: skip
+    steady: float = option(10, help="the control run", unit="s", minimum=1)
+    during: float = option(6, help="how long a perturbation lasts", unit="s", minimum=0.1)
+    after: float = option(6, help="the aftershock", unit="s", minimum=0.1)
+    again: float = option(
+        6, help="the control run that follows all perturbations, 0: none", unit="s", minimum=0
+    )
+
+    def __post_init__(self) -> None:
+        if self.workers and self.processes > 1:
+            raise ConfigurationError("processes or workers, not both")
+        address(self.listen, "listen")
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """How long the phases are: requests of each worker, or Locust's seconds."""
+
+    steady: float
+    during: float
+    after: float
+    again: float
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """``[load]``: the requests, as numbers per worker so that a seed repeats them exactly."""
 
-    route: tuple[Route, ...] = option(help="what is requested")
+    route: tuple[Route, ...] = option((), help="what is requested")
+    locust: Locust | None = option(None, help="Locust sends the requests, instead of routes")
     workers: int = option(8, help="clients at the same time", minimum=1, maximum=256)
     steady: int = option(40, help="requests per worker in the control run", minimum=1)
     during: int = option(16, help="requests per worker while a perturbation lasts", minimum=1)
     after: int = option(16, help="requests per worker after it: the aftershock", minimum=1)
+    after_seconds: float = option(
+        5, help="the aftershock of a mixed load that is in seconds", unit="s", minimum=0.1
+    )
     again: int = option(
         16, help="requests per worker in the control run that follows all perturbations, 0: none",
         minimum=0,
@@ -204,6 +255,22 @@ class Load:
     timeout_s: float = option(
         15, help="a client gives up after this", unit="s", minimum=0.1, maximum=600
     )
+
+    def __post_init__(self) -> None:
+        if bool(self.route) == (self.locust is not None):
+            raise ConfigurationError("a [[load.route]] or [load.locust] is needed, and not both")
+
+    @property
+    def amounts(self) -> Amounts:
+        """How long the phases are."""
+        source = self.locust or self
+        return Amounts(source.steady, source.during, source.after, source.again)
+
+
+REQUESTS = "requests"
+SECONDS = "seconds"
+UNITS = (REQUESTS, SECONDS)
+UNIT_HELP = "what the numbers count: requests of each worker, which a seed repeats, or seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +304,32 @@ class Planned:
         1, help="with a route: which of them is perturbed; those before it are not",
         minimum=1, maximum=1000,
     )  # fmt: skip
+    at: float | None = option(
+        None, help="scheduled: it begins so far into the mixed load, in which others may last, "
+        "too; default: it has a phase of its own", minimum=0, maximum=1_000_000,
+    )  # fmt: skip
+    lasting: float = option(
+        0, help="with at: for how long; its aftershock follows", minimum=0, maximum=1_000_000
+    )
+    unit: str = option(UNITS[0], help=UNIT_HELP, choices=UNITS)
+
+    def __post_init__(self) -> None:
+        where = f"perturbation {self.name!r}"
+        if self.at is None:
+            if self.lasting:
+                raise ConfigurationError(f"{where}: lasting needs at: when it begins")
+            return
+        if self.route:
+            raise ConfigurationError(f"{where}: it has a route or at, not both")
+        if not self.lasting:
+            raise ConfigurationError(f"{where}: at needs lasting: for how long")
+        if self.unit == REQUESTS and (self.at % 1 or self.lasting % 1):
+            raise ConfigurationError(f"{where}: at and lasting are whole numbers of requests")
+
+    @property
+    def end(self) -> float:
+        """When a scheduled one is over, in its unit."""
+        return (self.at or 0) + self.lasting
 
     @property
     def toxic(self) -> str:
@@ -331,6 +424,51 @@ class Mixed:
 
 
 @dataclass(frozen=True, slots=True)
+class Random:
+    """``[random]``: perturbations at random times over one mixed load, all from the seed.
+
+    The plan is made before the run: the same seed gives the same one.
+    """
+
+    unit: str = option(UNITS[0], help=UNIT_HELP, choices=UNITS)
+    length: float = option(
+        200, help="how much of the load they are spread over", minimum=1, maximum=1_000_000
+    )
+    every: float = option(
+        40, help="from the begin of one to the next, on average", minimum=1, maximum=1_000_000
+    )
+    lasting: float = option(
+        16, help="how long each lasts on average; half as long at least, half as long again "
+        "at most", minimum=1, maximum=1_000_000,
+    )  # fmt: skip
+    seed: int | None = option(None, help="the root of its chance; default: the run's", minimum=0)
+    mix: tuple[Mixed, ...] = option(
+        (), help="what is done; default: slow, reset and down for each backend"
+    )
+
+    def __post_init__(self) -> None:
+        _unique("mix", [mixed.name for mixed in self.mix])
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``[limits]``: where a run stops, and undoes what it has perturbed."""
+
+    seconds: float = option(
+        3600, help="maximum duration of the run, once the app is up", unit="s", minimum=1,
+        maximum=1_000_000,
+    )  # fmt: skip
+    at_most: int = option(1, help="so many perturbations at the same time", minimum=1, maximum=100)
+    red: int = option(
+        0, help="stop when so many perturbations are red, 0: never", minimum=0, maximum=1000
+    )
+    error_percent: float = option(
+        100, help="stop when more of the requests since the first perturbation have failed",
+        unit="%", minimum=0, maximum=100,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class Chaos:
     """``[chaos]``: what ``seism serve`` does to real traffic, at random times."""
 
@@ -355,6 +493,10 @@ class Chaos:
     window_s: float = option(
         300, help="the window of the error budget", unit="s", minimum=1, maximum=86_400
     )
+    statsd: str = option(
+        "", help="host:port of a statsd server that gets what is done and the verdicts"
+    )
+    statsd_prefix: str = option("seism", help="what the names there begin with")
     mix: tuple[Mixed, ...] = option(
         (), help="what is done; default: the file's perturbations, or slow, reset and down for "
         "each backend",
@@ -363,6 +505,8 @@ class Chaos:
     def __post_init__(self) -> None:
         if len(self.hours) not in (0, 2):
             raise ConfigurationError(f"hours: {list(self.hours)} is not allowed, it must be two")
+        if self.statsd:
+            address(self.statsd, "statsd")
         _unique("mix", [mixed.name for mixed in self.mix])
 
     def open_at(self, weekday: int, hour: int) -> bool:
@@ -376,6 +520,9 @@ class Chaos:
 class Experiment:
     """The whole file."""
 
+    version: int = option(
+        VERSION, help="the version of this format", minimum=VERSION, maximum=VERSION
+    )
     app: App | None = option(None, help="the application; seism run needs it")
     backend: tuple[Backend, ...] = option((), help="the backends")
     front: Front | None = option(None, help="observe in front of the app, without a middleware")
@@ -385,6 +532,12 @@ class Experiment:
     )
     rules: Rules = field(
         default_factory=Rules, metadata=option({}, help="the rules of the verdict").metadata
+    )
+    random: Random | None = option(
+        None, help="perturbations at random times, over one mixed load; default: none"
+    )
+    limits: Limits = field(
+        default_factory=Limits, metadata=option({}, help="where a run stops").metadata
     )
     chaos: Chaos | None = option(None, help="standing chaos of seism serve; default: none")
     sweep: Sweep = field(
@@ -406,7 +559,7 @@ class Experiment:
             where = f"backend {backend.name!r}"
             address(backend.upstream, f"{where}: upstream")
             address(backend.listen, f"{where}: listen")
-            known.protocol(backend.protocol, where)
+            check(backend.proxy(), known.protocol(backend.protocol, where), where)
             _check_toxics(where, backend.toxic, backend.protocol, known)
         for toxic in self.sweep.toxic:
             where = f"sweep: toxic {toxic.name!r}"
@@ -417,7 +570,9 @@ class Experiment:
                     raise ConfigurationError(
                         f"{where}: {self.unfit(toxic, self.backend[0].name) or 'fits no backend'}"
                     )
-        mixed = [each.planned() for each in self.chaos.mix] if self.chaos else []
+        mixed = [each.planned() for table in (self.chaos, self.random) if table
+                 for each in table.mix]  # fmt: skip
+        self._check_schedule()
         for planned in (*self.perturbation, *mixed):
             where = f"perturbation {planned.name!r}"
             if planned.backend not in backends:
@@ -447,10 +602,31 @@ class Experiment:
                 protocol = protocols.get(planned.backend, FRONT_PROTOCOL)
                 _check_toxic(toxic_of(planned), protocol, known, where)
 
+    def _check_schedule(self) -> None:
+        scheduled = [planned for planned in self.perturbation if planned.at is not None]
+        units = {planned.unit for planned in scheduled}
+        units |= {self.random.unit} if self.random else set()
+        if REQUESTS in units and self.load is not None and self.load.locust is not None:
+            raise ConfigurationError("unit: with Locust the mixed load is in seconds")
+        if len(units) > 1:
+            raise ConfigurationError("unit: one mixed load is in requests or in seconds, not both")
+        for planned in scheduled:
+            others = [each for each in scheduled if overlap(each, planned)]
+            if len(others) > self.limits.at_most:
+                raise ConfigurationError(
+                    f"perturbation {planned.name!r}: {len(others)} would last at the same time, "
+                    f"limits.at_most is {self.limits.at_most}"
+                )
+            if any(each is not planned and clash(each, planned) for each in others):
+                raise ConfigurationError(
+                    f"perturbation {planned.name!r}: its backend is down already"
+                )
+
     def planned(self) -> tuple[Planned, ...]:
-        """The perturbations, or, where none is given, three for each backend."""
-        if self.perturbation:
-            return self.perturbation
+        """The perturbations, or, where none is given at all, three for each backend."""
+        return self.perturbation if self.perturbation or self.random else self._usual()
+
+    def _usual(self) -> tuple[Planned, ...]:
         return tuple(
             Planned(f"{backend.name} {what}", backend.name, type_, attributes=attributes)
             for backend in self.backend
@@ -497,7 +673,15 @@ class Experiment:
         """What standing chaos may do, with weights."""
         if self.chaos is not None and self.chaos.mix:
             return [(mixed.planned(), mixed.weight) for mixed in self.chaos.mix]
-        return [(planned, 1) for planned in self.planned() if not planned.exact]
+        usable = [each for each in self.perturbation if not each.exact and each.at is None]
+        return [(planned, 1) for planned in usable or self._usual()]
+
+    def random_mix(self) -> list[tuple[Planned, int]]:
+        """What ``[random]`` chooses from, with weights."""
+        given = self.random.mix if self.random else ()
+        if given:
+            return [(mixed.planned(), mixed.weight) for mixed in given]
+        return [(planned, 1) for planned in self._usual()]
 
     def proxies(self) -> tuple[tuple[ProxySpec, tuple[ToxicSpec, ...]], ...]:
         """What the sidecar makes: each back proxy with its toxics."""
@@ -507,6 +691,16 @@ class Experiment:
         """The address of the app that ``[front]`` stands before, as it is written."""
         assert self.front is not None
         return self.front.app or (self.app.url if self.app else "")
+
+
+def overlap(one: Planned, other: Planned) -> bool:
+    """Whether two scheduled ones last at the same time."""
+    return (one.at or 0) < other.end and (other.at or 0) < one.end
+
+
+def clash(one: Planned, other: Planned) -> bool:
+    """Whether both take the same backend away, which only one can give back."""
+    return one.type == other.type == DOWN and one.backend == other.backend
 
 
 def toxic_of(planned: Planned) -> ToxicSpec:
@@ -562,6 +756,11 @@ def _from_toml(text: str, path: Path, environ: Mapping[str, str]) -> Experiment:
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path}: {error}") from None
     values = _substitute(values, environ, str(path))
+    version = values.get("version", VERSION)
+    if version != VERSION:
+        raise ConfigurationError(
+            f"{path}: version: {version!r} of the format is not known here, {VERSION} is"
+        )
     command = values.get("app", {}).get("command") if isinstance(values.get("app"), dict) else None
     if isinstance(command, str):
         values["app"]["command"] = shlex.split(command)

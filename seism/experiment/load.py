@@ -10,8 +10,9 @@ It reads JSON, one object a line, from standard input. First what to do::
 
 then, any number of times, ``{"segment": "steady", "requests": 16}``: each worker sends
 exactly that many requests; with ``"route": 2`` the first worker alone sends so many of that
-route, one after the other. While it lasts, ``{"progress": 12, "of": 128}`` is written
-to standard output at most ten times a second; at its end one line::
+route, one after the other. With ``"seconds": 2.5`` instead, each sends until they are over.
+While it lasts, ``{"progress": 12, "of": 128, "failed": 0}`` (requests) is written
+to standard output about ten times a second; at its end one line::
 
     {"segment": "steady", "requests": 128, "routes": {"GET /": {"count": 32,
      "statuses": {"200": 32}, "no_response": 0, "truncated": 0,
@@ -45,7 +46,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from random import Random
 from types import FrameType
@@ -152,6 +153,20 @@ def deal(weights: Sequence[int], requests: int, streams: Sequence[Random]) -> li
     for hand, stream in zip(hands, streams, strict=True):
         stream.shuffle(hand)
     return hands
+
+
+def until(end: float, weights: Sequence[int], stream: Random) -> Iterator[int]:
+    """The indices of the routes that one worker requests until ``end`` (monotonic seconds).
+
+    Each deck has every route as often as its weight says.
+    """
+    deck = [route for route, weight in enumerate(weights) for _ in range(weight)]
+    while True:
+        stream.shuffle(deck)
+        for route in deck:
+            if time.monotonic() >= end:
+                return
+            yield route
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -271,8 +286,9 @@ class Load:
         seed = Seed(config["seed"])
         workers = range(config["workers"])
         self._streams = [seed.stream("load", worker) for worker in workers]
-        self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        self._hands: list[queue.SimpleQueue[list[int]]] = [queue.SimpleQueue() for _ in workers]
+        self._outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
+        """None: a worker has done with its hand."""
+        self._hands: list[queue.SimpleQueue[Iterable[int]]] = [queue.SimpleQueue() for _ in workers]
         timeout_s = config.get("timeout_s", 15)
         self._run = os.urandom(4).hex()
         self._keys = itertools.count(1)
@@ -283,27 +299,41 @@ class Load:
             threading.Thread(target=self._work, args=(client, hands), daemon=True).start()
 
     def segment(
-        self, name: str, requests: int, route: int | None = None
+        self, name: str, requests: int = 0, route: int | None = None, seconds: float = 0
     ) -> Iterator[dict[str, Any]]:
         """Run one segment; yields progress and at last its answer."""
-        if route is None:
-            dealt = deal([each.weight for each in self._routes], requests, self._streams)
+        weights = [each.weight for each in self._routes]
+        dealt: Sequence[Iterable[int]]
+        total = 0
+        if seconds:
+            end = time.monotonic() + seconds
+            dealt = [until(end, weights, stream) for stream in self._streams]
+        elif route is None:
+            dealt = deal(weights, requests, self._streams)
+            total = requests * len(dealt)
         else:
             dealt = [[route] * requests, *([] for _ in self._hands[1:])]
-        total = sum(map(len, dealt))
+            total = requests
         for inbox, hand in zip(self._hands, dealt, strict=True):
             inbox.put(hand)
         outcomes: list[Outcome] = []
+        failed, working = 0, len(dealt)
         shown = time.monotonic()
-        while len(outcomes) < total:
+        while working:
             try:
-                outcomes.append(self._outcomes.get(timeout=PROGRESS_S))
+                outcome = self._outcomes.get(timeout=PROGRESS_S)
+                if outcome is None:
+                    working -= 1
+                    continue
+                outcomes.append(outcome)
+                failed += not outcome.whole or (outcome.status or 0) >= 500 or outcome.truncated
             except queue.Empty:
-                continue
+                pass
             if time.monotonic() - shown >= PROGRESS_S:
                 shown = time.monotonic()
-                yield {"progress": len(outcomes), "of": total}
-        yield {"segment": name, "requests": total, "routes": summary(outcomes)}
+                done = len(outcomes)
+                yield {"progress": done, "of": max(total, done), "failed": failed}
+        yield {"segment": name, "requests": len(outcomes), "routes": summary(outcomes)}
 
     def check(self, name: str) -> dict[str, Any]:
         """Ask how often each action since the last check was done."""
@@ -328,7 +358,7 @@ class Load:
                 return int(number)
         return None
 
-    def _work(self, client: Client, hands: queue.SimpleQueue[list[int]]) -> None:
+    def _work(self, client: Client, hands: queue.SimpleQueue[Iterable[int]]) -> None:
         while True:
             for index in hands.get():
                 route = self._routes[index]
@@ -336,6 +366,7 @@ class Load:
                     client.request(route) if route.action is None else self._act(client, route)
                 )
                 time.sleep(self._pause_s)
+            self._outcomes.put(None)
 
     def _act(self, client: Client, route: Route) -> Outcome:
         """One action, with the same key until it has an answer, or has been tried enough."""
@@ -367,7 +398,12 @@ def main() -> None:
         for answer in (
             [load.check(order["check"])]
             if checks
-            else load.segment(order["segment"], order["requests"], order.get("route"))
+            else load.segment(
+                order["segment"],
+                order.get("requests", 0),
+                order.get("route"),
+                order.get("seconds", 0),
+            )
         ):
             sys.stdout.write(json.dumps(answer) + "\n")
             sys.stdout.flush()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seism.experiment.config import Experiment, Load, Planned
+from seism.experiment.config import REQUESTS, Experiment, Load, Planned, Random, clash, overlap
 from seism.model import DOWN, FRONT
 from seism.rng import Seed
 
@@ -33,6 +34,11 @@ class Step:
     def toxic(self) -> str:
         """The toxic's name on the proxy, as perturbation records carry it."""
         return self.planned.toxic
+
+    @property
+    def parts(self) -> tuple[Planned, ...]:
+        """All that is perturbed at its time."""
+        return (self.planned,) if self.partner is None else (self.planned, self.partner)
 
     def to_dict(self) -> dict[str, Any]:
         planned = self.planned
@@ -62,23 +68,108 @@ class Step:
                 values[key] = getattr(planned, key)
         if planned.route:
             values["occurrence"] = planned.occurrence
+        if planned.at is not None:
+            values |= {"at": planned.at, "lasting": planned.lasting, "unit": planned.unit}
         return values
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of the mixed load, in which the same perturbations last."""
+
+    begins: tuple[Step, ...]
+    """What begins before it."""
+    ends: tuple[Step, ...]
+    """What ends before it."""
+    active: tuple[Step, ...]
+    length: float
+    """In the schedule's unit; requests are those of each worker."""
+
+
 def make(experiment: Experiment, seed: int) -> list[Step]:
-    """The steps in order; the same for the same file and seed."""
-    planned = list(experiment.planned())
+    """The steps in order; the same for the same file and seed.
+
+    Those with a phase of their own come first, shuffled, then the mixed load's.
+    """
+    planned = [each for each in experiment.planned() if each.at is None]
     Seed(seed).stream("plan").shuffle(planned)
+    mixed = [each for each in experiment.planned() if each.at is not None]
+    if experiment.random is not None:
+        mixed += at_random(
+            experiment.random, experiment.random_mix(), experiment.limits.at_most, seed, mixed
+        )
+    planned += sorted(mixed, key=lambda each: each.at or 0)
     return in_order(planned, experiment.load, front=experiment.front is not None)
+
+
+def at_random(
+    options: Random,
+    mix: Sequence[tuple[Planned, int]],
+    at_most: int,
+    seed: int,
+    scheduled: Sequence[Planned] = (),
+) -> list[Planned]:
+    """What ``[random]`` comes to beside what is ``scheduled``.
+
+    What would be one too many at its time is left out. All draws are made whatever comes of
+    them, so that the k-th is always the k-th.
+    """
+    draws = Seed(seed if options.seed is None else options.seed).stream("random")
+    weights = [weight for _, weight in mix]
+    found: list[Planned] = []
+    at = 0.0
+    for number in itertools.count(1):
+        at += draws.expovariate(1 / options.every)
+        ((chosen, _),) = draws.choices(mix, weights)
+        lasting = options.lasting * (0.5 + draws.random())
+        if at >= options.length:
+            return found
+        if options.unit == REQUESTS:
+            begin, lasting = float(round(at)), float(max(1, round(lasting)))
+        else:
+            begin, lasting = round(at, 3), round(lasting, 3)
+        one = dataclasses.replace(
+            chosen, name=f"{chosen.name} {number}", at=begin, lasting=lasting, unit=options.unit
+        )
+        others = [each for each in (*scheduled, *found) if overlap(each, one)]
+        if len(others) < at_most and not any(clash(each, one) for each in others):
+            found.append(one)
+    raise AssertionError("the count has no end")
+
+
+def stretches(steps: Sequence[Step], after: float) -> list[Stretch]:
+    """The mixed load of the scheduled ``steps``; ``after`` is as long as the aftershock of
+    the last.
+    """
+    spans = [(step.planned.at or 0.0, step.planned.end, step) for step in steps]
+    times = sorted({0.0, *(begin for begin, _, _ in spans), *(end for _, end, _ in spans)})
+    lengths = [later - now for now, later in itertools.pairwise(times)] + [after]
+    return [
+        Stretch(
+            tuple(step for begin, _, step in spans if begin == now),
+            tuple(step for _, end, step in spans if end == now),
+            tuple(step for begin, end, step in spans if begin <= now < end),
+            length,
+        )
+        for now, length in zip(times, lengths, strict=True)
+    ]
 
 
 def in_order(planned: Sequence[Planned], load: Load | None, *, front: bool = False) -> list[Step]:
     """The steps of ``planned`` as they stand; ``front``: there is a proxy of that name."""
-    workers = load.workers if load else 0
-    during, after = (load.during, load.after) if load else (0, 0)
     return [
-        Step(index, one, 1, EXACT_AFTER)
-        if one.exact
-        else Step(index, one, during * workers, after * workers, front and one.backend == FRONT)
+        Step(index, one, *_requests(one, load), front and one.backend == FRONT and not one.exact)
         for index, one in enumerate(planned)
     ]
+
+
+def _requests(planned: Planned, load: Load | None) -> tuple[int, int]:
+    """How many are sent while it lasts, and after it, where that is known before."""
+    if planned.exact:
+        return 1, EXACT_AFTER
+    if load is None or load.locust is not None:
+        return 0, 0
+    if planned.at is None:
+        return load.during * load.workers, load.after * load.workers
+    during = planned.lasting if planned.unit == REQUESTS else 0
+    return int(during) * load.workers, load.after * load.workers

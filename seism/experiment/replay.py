@@ -37,6 +37,7 @@ def seed_and_plan(entries: Iterable[Entry], load: Load) -> tuple[int, list[Plann
             continue  # a sweep's pair, which no [[perturbation]] can say
         one = _planned(step)
         planned += _exact(timeline, index, one, load) if _by_chance(one) else [one]
+    planned.sort(key=lambda one: one.at is not None)  # those of the mixed load are the last
     return timeline.manifest.seed, planned
 
 
@@ -85,6 +86,7 @@ def _exact(timeline: Timeline, index: int, planned: Planned, load: Load) -> list
                     replace(
                         planned, name=f"{planned.name}: {sent} #{turn}", toxicity=1.0,
                         connections=0, route=sent, turn=turn, occurrence=min(occurrence, 1000),
+                        at=None, lasting=0,
                     ),
                 )  # fmt: skip
     return list(found.values())

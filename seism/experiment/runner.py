@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seism.errors import Unavailable
-from seism.experiment.config import Experiment, Planned
-from seism.experiment.plan import Step, in_order, make
+from seism.experiment.config import SECONDS, Experiment, Planned
+from seism.experiment.limit import LimitReached
+from seism.experiment.plan import Step, in_order, make, stretches
 from seism.experiment.session import Session, Watcher
 from seism.harm import Pools
 from seism.journal import read
 from seism.judge import judge
 from seism.timeline import Segment, build
-from seism.verdict import Judgement
+from seism.verdict import RED, Judgement
 
 SETTLE_SECONDS = 0.4
 """Time for the last links: an observer looks again for up to a quarter of a second."""
@@ -53,45 +54,56 @@ class Run:
             self.command, self.redirect,
         ) as session:  # fmt: skip
             try:
-                self._experiment(session)
+                try:
+                    self._experiment(session)
+                except LimitReached as reached:
+                    session.control.stopped(str(reached))
+                self._end(session)
             except Unavailable as error:
                 session.explain(error)
             session.finish()
             return judge(read(session.journal))
 
     def _experiment(self, session: Session) -> None:
-        control, counts = session.control, session.load
+        """Raises LimitReached; nothing is perturbed any more then."""
+        control, amounts = session.control, session.load.amounts
         if self.planned is None:
             steps = make(self.experiment, self.seed)
         else:
             front = self.experiment.front is not None
-            steps = in_order(self.planned, counts, front=front)
+            steps = in_order(self.planned, session.load, front=front)
             control.plan([step.to_dict() for step in steps])
         self.progress.phase("control run: the steady state")
-        control.phase("warmup")
+        session.phase("warmup")
         control.census()
         session.send("warmup", WARM_UP)
-        self._segment(session, "steady", None, "", counts.steady)
+        self._segment(session, "steady", None, "", amounts.steady)
         if not judge(read(session.journal)).steady.met:
             return
         for step in steps:
-            self._step(session, step, len(steps))
-        if counts.again:
+            if step.planned.at is None:
+                self._step(session, step, len(steps))
+        self._mixed(session, [step for step in steps if step.planned.at is not None], len(steps))
+        if amounts.again:
             self.progress.phase("control run: once more, without perturbations")
-            self._segment(session, "control", None, "", counts.again)
+            self._segment(session, "control", None, "", amounts.again)
+
+    @staticmethod
+    def _end(session: Session) -> None:
         time.sleep(SETTLE_SECONDS)
-        control.phase("end")
+        session.phase("end")
 
     def _step(self, session: Session, step: Step, total: int) -> None:
         name, route = step.planned.name, session.route(step)
-        during, after = session.load.during, session.load.after
+        amounts = session.load.amounts
+        during, after = amounts.during, amounts.after
         if route is not None:
             # Alone: each turn on the proxy is this route's, and the n-th is its n-th exchange.
             during, after = step.during, step.after
-            session.control.phase("warmup")
+            session.phase("warmup")
             session.send(f"{name}: before", step.planned.occurrence - 1, route)
         self.progress.step(step.index + 1, total, name, "perturbed")
-        session.control.phase("during", step.index, name)
+        session.phase("during", step.index, name)
         with session.perturbed(step):
             driven = session.drive(f"{name}: during", during, route)
             session.control.census()
@@ -99,6 +111,38 @@ class Run:
         self.progress.step(step.index + 1, total, name, "aftershock")
         self._segment(session, "after", step.index, name, after, route)
         self._await_pools(session, step)
+        self._count_red(session)
+
+    def _mixed(self, session: Session, steps: Sequence[Step], total: int) -> None:
+        """One load, over which the scheduled ``steps`` come and go."""
+        if not steps:
+            return
+        unit, active = steps[0].planned.unit, list[Step]()
+        load = session.load
+        after = load.after_seconds if unit == SECONDS and not load.locust else load.amounts.after
+        try:
+            for stretch in stretches(steps, after):
+                for step in stretch.ends:
+                    active.remove(step)
+                    session.undo(step)
+                session.phase("mixed", active=[step.index for step in stretch.active])
+                for step in stretch.begins:
+                    self.progress.step(step.index + 1, total, step.planned.name, "mixed load")
+                    active.append(step)
+                    session.begin(step)
+                driven = session.drive("mixed", stretch.length, None, unit)
+                session.control.census()
+                session.settle(driven)
+                if stretch.ends:
+                    self._count_red(session)
+        finally:
+            for step in active:
+                session.undo(step)
+
+    def _count_red(self, session: Session) -> None:
+        if session.guarded.counts_red:
+            cells = judge(read(session.journal)).cells
+            session.guarded.red({cell.perturbation for cell in cells if cell.colour == RED})
 
     def _await_pools(self, session: Session, step: Step) -> None:
         """Give pools that open connections by themselves the time to do so."""
@@ -120,9 +164,9 @@ class Run:
         )
 
     def _segment(
-        self, session: Session, phase: str, step: int | None, name: str, requests: int,
+        self, session: Session, phase: str, step: int | None, name: str, requests: float,
         route: int | None = None,
     ) -> None:  # fmt: skip
-        session.control.phase(phase, step, name)
+        session.phase(phase, step, name)
         session.send(f"{name}: {phase}" if name else phase, requests, route)
         session.control.census()

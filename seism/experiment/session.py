@@ -12,20 +12,24 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from seism.client import Control
 from seism.errors import ConfigurationError, NotReady, SeismError, Unavailable
 from seism.experiment import rewrite
-from seism.experiment.config import App, Experiment, Load, Planned, fill, toxic_of
+from seism.experiment.config import REQUESTS, App, Experiment, Load, Planned, fill, toxic_of
+from seism.experiment.driver import LoadDriver
+from seism.experiment.limit import Guarded
+from seism.experiment.locust import STOP_SECONDS, LocustDriver
+from seism.experiment.locust import command as locust_command
 from seism.experiment.plan import Step
-from seism.experiment.supervisor import Child, Supervisor
+from seism.experiment.supervisor import Supervisor
 from seism.model import DOWN, FRONT, address, show_address, unix_path
 from seism_middleware.contract import REDIRECT_VARIABLE, SIDECAR_VARIABLE, TOKEN_VARIABLE
 
@@ -96,10 +100,11 @@ class Session:
         self._redirect = redirect or self._app.redirect
         self._children = Supervisor()
         self._private: Path | None = None
-        self._driver: LoadDriver | None = None
+        self._driver: LoadDriver | LocustDriver | None = None
         self._port = str(free_port())
         """The app's, if it asks for one and something stands in front of it."""
         self.control: Control
+        self.guarded = Guarded(experiment.limits)
 
     @property
     def journal(self) -> Path:
@@ -112,6 +117,7 @@ class Session:
             self.control = self._start_sidecar()
             self.control.lease(LEASE_SECONDS)
             self.start_app()
+            self.guarded = Guarded(self.experiment.limits)
         except Unavailable as error:
             self.close()
             self.explain(error)
@@ -134,6 +140,8 @@ class Session:
     def finish(self) -> None:
         """End everything in order, so that the journal is complete."""
         self._children.terminate("load")
+        if isinstance(self._driver, LocustDriver):
+            self.control.load_done(**self._driver.totals(), whole=True)
         self._children.terminate("app")
         self.control.release()
         if self._children.terminate("sidecar"):
@@ -162,19 +170,31 @@ class Session:
         url = self._start_app(self._app)
         self._driver = self._start_load(url)
 
-    def send(self, name: str, requests: int, route: int | None = None) -> dict[str, Any]:
-        """Each worker sends ``requests`` of all routes, or one worker those of ``route`` alone.
+    def phase(
+        self, phase: str, step: int | None = None, name: str = "", active: Sequence[int] = ()
+    ) -> None:
+        """Mark in the journal where a phase begins."""
+        assert self._driver is not None
+        self.control.phase(phase, step, name, active=active, flowing=self._driver.flowing)
 
-        What came of it is journalled, too.
+    def send(
+        self, name: str, amount: float, route: int | None = None, unit: str = REQUESTS
+    ) -> dict[str, Any]:
+        """Each worker sends so many requests of all routes, or sends for so many seconds; or
+        one worker sends those of ``route`` alone. Locust sends for so many seconds.
+
+        What came of it is journalled, too; empty where it is not known before the end.
         """
-        driven = self.drive(name, requests, route)
+        driven = self.drive(name, amount, route, unit)
         self.settle(driven)
         return driven
 
-    def drive(self, name: str, requests: int, route: int | None = None) -> dict[str, Any]:
+    def drive(
+        self, name: str, amount: float, route: int | None = None, unit: str = REQUESTS
+    ) -> dict[str, Any]:
         """The same, and nothing is journalled."""
         assert self._driver is not None
-        return self._driver.segment(name, requests, route)
+        return self._driver.segment(name, amount, route, unit)
 
     def settle(self, driven: dict[str, Any]) -> None:
         """Journal what came of ``driven``, and how often its actions were done.
@@ -182,7 +202,9 @@ class Session:
         The app is asked for that, which a perturbation could keep from answering.
         """
         assert self._driver is not None
-        self.control.load_done(**driven, actions=self._driver.check(driven["segment"]))
+        if driven:
+            self.control.load_done(**driven, actions=self._driver.check(driven["segment"]))
+            self.guarded.add(driven)
 
     def route(self, step: Step) -> int | None:
         """The index of the route that ``step`` is about alone; None: it is about all."""
@@ -192,27 +214,35 @@ class Session:
     @contextmanager
     def perturbed(self, step: Step) -> Iterator[None]:
         """The perturbation lasts as long as the block does, whatever happens in it."""
-        with self._perturbed(step.planned):
-            if step.partner is None:
-                yield
-                return
-            with self._perturbed(step.partner):
-                yield
-
-    @contextmanager
-    def _perturbed(self, planned: Planned) -> Iterator[None]:
-        proxy = planned.backend
-        if planned.type == DOWN:
-            self.control.enable(proxy, False)
-        else:
-            self.control.add_toxic(proxy, asdict(toxic_of(planned)))
+        self.begin(step)
         try:
             yield
         finally:
-            if planned.type == DOWN:
-                self.control.enable(proxy, True)
-            else:
-                self.control.remove_toxic(proxy, planned.toxic)
+            self.undo(step)
+
+    def begin(self, step: Step) -> None:
+        """Perturb, until ``undo``; the lease would undo it, too."""
+        self.guarded.perturbing()
+        with ExitStack() as unless_all:
+            for planned in step.parts:
+                if planned.type == DOWN:
+                    self.control.enable(planned.backend, False)
+                else:
+                    self.control.add_toxic(planned.backend, asdict(toxic_of(planned)))
+                unless_all.callback(self._undo, planned)
+            unless_all.pop_all()
+
+    def undo(self, step: Step) -> None:
+        """Perturb no more."""
+        with ExitStack() as all_of_them:
+            for planned in step.parts:
+                all_of_them.callback(self._undo, planned)
+
+    def _undo(self, planned: Planned) -> None:
+        if planned.type == DOWN:
+            self.control.enable(planned.backend, True)
+        else:
+            self.control.remove_toxic(planned.backend, planned.toxic)
 
     def _prepare_directory(self) -> None:
         """Make the directory, without the logs of an earlier run: errors quote their last line."""
@@ -345,7 +375,9 @@ class Session:
                 raise NotReady(f"the app did not answer at {url} within {seconds:g} s: {said}")
             time.sleep(0.05)
 
-    def _start_load(self, url: str) -> LoadDriver:
+    def _start_load(self, url: str) -> LoadDriver | LocustDriver:
+        if self.load.locust is not None:
+            return self._start_locust(url)
         child = self._children.spawn(
             "load",
             [sys.executable, "-m", "seism.experiment.load"],
@@ -353,7 +385,7 @@ class Session:
             log=self._directory / "load.log",
         )
         actions = any(route.action for route in self.load.route)
-        driver = LoadDriver(child, self.progress, actions)
+        driver = LoadDriver(child, self.progress.advance, self._check, actions)
         driver.tell(
             {
                 "url": self._through_front(url),
@@ -367,52 +399,28 @@ class Session:
         )
         return driver
 
+    def _start_locust(self, url: str) -> LocustDriver:
+        options = self.load.locust
+        assert options is not None
+        self.progress.phase("starting Locust")
+        child = self._children.spawn(
+            "load",
+            locust_command(options, self._directory, self._through_front(url)),
+            cwd=self._file.parent,
+            log=self._directory / "load.log",
+            grace_s=2 * STOP_SECONDS,
+        )
+        driver = LocustDriver(options, self._directory, child, self._children, self._check)
+        driver.wait_until_spawned()
+        return driver
+
+    def _check(self, requests: int = 0, failed: int = 0) -> None:
+        self.guarded.check(requests, failed)
+
     def _last(self, name: str) -> str:
         """The last thing that a child said."""
         lines = [line for line in self._children.tail(name) if line.strip()]
         return lines[-1] if lines else "it said nothing"
-
-
-class LoadDriver:
-    """Tells the load generator what to send and hears what came of it.
-
-    ``actions``: some of what it sends is to be done once.
-    """
-
-    def __init__(self, child: Child, progress: Watcher, actions: bool) -> None:
-        self._actions = actions
-        self._stdin: IO[bytes] = child.stdin
-        self._stdout: IO[bytes] = child.stdout
-        self._progress = progress
-
-    def tell(self, values: dict[str, Any]) -> None:
-        try:
-            self._stdin.write(json.dumps(values).encode() + b"\n")
-            self._stdin.flush()
-        except OSError:
-            raise SeismError("the load generator is gone") from None
-
-    def segment(self, name: str, requests: int, route: int | None = None) -> dict[str, Any]:
-        """The totals, as the journal takes them; see ``Session.send``."""
-        order: dict[str, Any] = {"segment": name, "requests": requests}
-        return self._ask(order if route is None else {**order, "route": route})
-
-    def check(self, name: str) -> dict[str, Any] | None:
-        """How often the actions since the last check were done; None where there are none."""
-        if not self._actions:
-            return None
-        found: dict[str, Any] = self._ask({"check": name})["actions"]
-        return found
-
-    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        self.tell(order)
-        for line in self._stdout:
-            answer: dict[str, Any] = json.loads(line)
-            if "progress" in answer:
-                self._progress.advance(answer["progress"], answer["of"])
-            else:
-                return answer
-        raise SeismError("the load generator is gone")
 
 
 def _parts(experiment: Experiment, file: Path, command: tuple[str, ...]) -> tuple[App, Load]:
@@ -424,7 +432,7 @@ def _parts(experiment: Experiment, file: Path, command: tuple[str, ...]) -> tupl
             f"{file}: an [app] with a command is needed, or seism run -- COMMAND"
         )
     if experiment.load is None:
-        raise ConfigurationError(f"{file}: a [[load.route]] is needed")
+        raise ConfigurationError(f"{file}: a [[load.route]] is needed, or [load.locust]")
     if not experiment.backend and experiment.front is None:
         raise ConfigurationError(f"{file}: a [[backend]] is needed")
     return app, experiment.load

@@ -39,7 +39,10 @@ def read(text: str, path: Path) -> list[tuple[str, dict[str, Any]]]:
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path}: {error}") from None
     if not isinstance(given, list):
-        raise ConfigurationError(f"{path}: Toxiproxy's configuration is a list of proxies")
+        raise ConfigurationError(
+            f"{path}: Toxiproxy's configuration is a list of proxies (an experiment of the Chaos "
+            "Toolkit is translated by seism import)"
+        )
     places = [f"{path}: proxy {number}" for number in range(1, len(given) + 1)]
     return [(where, _proxy(each, where)) for where, each in zip(places, given, strict=True)]
 

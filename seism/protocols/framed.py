@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from seism.protocols.base import Codec, Exchange, Piece, ProtocolError
+from seism.protocols.base import COMMAND, Codec, Exchange, Piece, ProtocolError
 
 __all__ = ["Frame", "Framed"]
 
@@ -47,6 +47,17 @@ class Framed(Codec, Generic[E]):
 
     def _reply(self, buffer: bytes, at: int) -> Frame | int:
         raise NotImplementedError
+
+    def _new(self, kind: str, phase: str, answer: str) -> E:
+        """The next exchange, which waits for its reply; ``answer``: how that is told."""
+        raise NotImplementedError
+
+    def _silent(self, kind: str, phase: str = COMMAND) -> E:
+        """One that is not answered."""
+        exchange = self._new(kind, phase, "")
+        exchange.replies, exchange.answered = False, True
+        self._waiting.pop()
+        return exchange
 
     def receive(self, stream: str, data: bytes) -> Iterator[Piece]:
         return self._cutters[stream].feed(data)

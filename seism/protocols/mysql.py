@@ -22,7 +22,6 @@ from seism.protocols.base import (
     COMMAND,
     CONNECT,
     HELD_LIMIT,
-    SUMMARY_LIMIT,
     Exchange,
     ProtocolError,
 )
@@ -368,20 +367,11 @@ class MySQL(Framed[_Command]):
         self._waiting.append(command)
         return command
 
-    def _silent(self, kind: str, phase: str = COMMAND) -> _Command:
-        """One that is not answered."""
-        command = self._new(kind, phase, "")
-        command.replies, command.answered = False, True
-        self._waiting.pop()
-        return command
-
     def _describe(self, command: _Command, statement: sql.Statement | None) -> None:
         if statement is None:
             return
         command.statement = statement
-        command.kind, command.trace = statement.verb, statement.trace
-        command.summary = statement.summary[:SUMMARY_LIMIT]
-        command.fields.update(verb=statement.verb, table=statement.table, sql=statement.sql)
+        statement.describe(command)
 
 
 def _number(data: bytes) -> tuple[int, int]:

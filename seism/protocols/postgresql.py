@@ -29,7 +29,6 @@ from seism.protocols.base import (
     COMMAND,
     CONNECT,
     HELD_LIMIT,
-    SUMMARY_LIMIT,
     Exchange,
     ProtocolError,
 )
@@ -146,7 +145,8 @@ class PostgreSQL(Framed[_Unit]):
             if self.detail and len(buffer) - at < min(size, HELD_LIMIT):
                 return min(size, HELD_LIMIT)
             unit = self._new("", COMMAND, "simple")
-            self._describe(unit, _statement(buffer[at + 5 : at + size]) if self.detail else None)
+            if self.detail:
+                _statement(buffer[at + 5 : at + size]).describe(unit)
             return Frame(size, unit, True, True)
         if code == ord("F"):
             return Frame(size, self._new("FunctionCall", COMMAND, "simple"), True, True)
@@ -221,7 +221,8 @@ class PostgreSQL(Framed[_Unit]):
                 return found
             kind, phase, name, statement = found
             unit = self._unit = self._new(kind, phase, "extended")
-            self._describe(unit, statement)
+            if statement is not None:
+                statement.describe(unit)
             unit.fields["statement"] = name.decode("utf-8", "replace")
         if self._noted:
             self._noted -= 1
@@ -399,20 +400,6 @@ class PostgreSQL(Framed[_Unit]):
         unit = _Unit(self._count, kind, phase, kind, style=style)
         self._waiting.append(unit)
         return unit
-
-    def _silent(self, kind: str, phase: str = COMMAND) -> _Unit:
-        """One that is not answered."""
-        unit = self._new(kind, phase, "simple")
-        unit.replies, unit.answered = False, True
-        self._waiting.pop()
-        return unit
-
-    def _describe(self, unit: _Unit, statement: sql.Statement | None) -> None:
-        if statement is None:
-            return
-        unit.kind, unit.trace = statement.verb, statement.trace
-        unit.summary = statement.summary[:SUMMARY_LIMIT]
-        unit.fields.update(verb=statement.verb, table=statement.table, sql=statement.sql)
 
 
 def _size(buffer: bytes, at: int, known: frozenset[int], who: str) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from seism.protocols.base import SUMMARY_LIMIT, Exchange
+
 __all__ = ["REGEX_HELP", "SHAPE_LIMIT", "SQL_LIMIT", "VERBS", "Statement", "shape", "statement"]
 
 SQL_LIMIT = 4096
@@ -86,6 +88,12 @@ class Statement:
     @property
     def summary(self) -> str:
         return f"{self.verb} {self.table}".rstrip()
+
+    def describe(self, exchange: Exchange) -> None:
+        """Have ``exchange`` say what it is."""
+        exchange.kind, exchange.trace = self.verb, self.trace
+        exchange.summary = self.summary[:SUMMARY_LIMIT]
+        exchange.fields.update(verb=self.verb, table=self.table, sql=self.sql)
 
 
 def statement(sql: bytes, dialect: re.Pattern[str]) -> Statement:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from seism.report import markdown
-from seism.report.summary import cause, reason, worst_cells
+from seism.report.summary import cause, place, reason, story, worst_cells
 from seism.report.text import clean
 from seism.verdict import AMBER, RED, Judgement
 
@@ -20,10 +20,10 @@ MOST = 10
 def commands(judgement: Judgement, strict: bool = False) -> Iterator[str]:
     """One workflow command a line; with ``strict`` amber is an error, too."""
     told: dict[str, int] = {"error": 0, "warning": 0}
-    for kind, title, text in _told(judgement, strict):
+    for kind, where, title, text in _told(judgement, strict):
         told[kind] += 1
         if told[kind] <= MOST:
-            yield f"::{kind} title={_property(title)}::{_data(text)}"
+            yield f"::{kind} {where}title={_property(title)}::{_data(text)}"
 
 
 def tell(judgement: Judgement, strict: bool, environ: Mapping[str, str]) -> Iterator[str]:
@@ -39,24 +39,31 @@ def tell(judgement: Judgement, strict: bool, environ: Mapping[str, str]) -> Iter
             file.write(markdown.render(judgement, strict))
 
 
-def _told(judgement: Judgement, strict: bool) -> Iterator[tuple[str, str, str]]:
-    """(kind, title, text) of each annotation, the worst first."""
+def _told(judgement: Judgement, strict: bool) -> Iterator[tuple[str, str, str, str]]:
+    """(kind, where, title, text) of each annotation, the worst first."""
     if not judgement.steady.met:
-        yield "error", "no steady state", judgement.steady.reason
+        yield "error", "", "no steady state", judgement.steady.reason
     for finding in judgement.findings:
-        yield "error", "worker", finding
+        yield "error", "", "worker", finding
     for name in judgement.never_fired:
-        yield "error", "never fired", name
+        yield "error", "", "never fired", name
     for cell in worst_cells(judgement):
         wrong = cell.colour == RED or (strict and cell.colour == AMBER)
         text = reason(cell)
         if cell.worst is not None:
             text += f"\n{cause(cell.worst)}"
-            text += "".join(f"\nlogged {error}" for error in cell.worst.errors)
+            text += "".join(f"\n{line}" for line in story(cell.worst))
         title = f"{cell.colour}: {cell.route} under {cell.perturbation}"
-        yield "error" if wrong else "warning", title, text
+        where = _place(cell.worst.frames) if cell.worst is not None else ""
+        yield "error" if wrong else "warning", where, title, text
     for warning in judgement.warnings:
-        yield "warning", "seism", warning
+        yield "warning", "", "seism", warning
+
+
+def _place(frames: tuple[str, ...]) -> str:
+    """``file=...,line=...,`` of the innermost frame of the app's own code, empty without one."""
+    found = place(frames)
+    return f"file={_property(found[0])},line={found[1]}," if found else ""
 
 
 def _data(text: str) -> str:

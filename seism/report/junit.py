@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
-from seism.report.summary import answer, backend, cause, reason, recovered, told
+from seism.report.summary import answer, backend, cause, reason, recovered, story, told
 from seism.report.text import clean, count, seconds
 from seism.verdict import AMBER, NOT_COVERED, RED, Cell, Harm, Judgement
 
@@ -100,10 +100,7 @@ def _story(cell: Cell) -> list[str]:
     if worst.reason:
         lines.append(f"reason: {clean(worst.reason)}")
     lines.append(cause(worst))
-    if worst.exception:
-        lines.append(f"exception: {clean(worst.exception)}")
-    lines.extend(f"logged: {clean(error)}" for error in worst.errors)
-    return lines
+    return lines + story(worst)
 
 
 def _case(suite: ET.Element, classname: str, name: str) -> ET.Element:

@@ -6,7 +6,7 @@ the app is shown as code, so that it is never markup.
 
 from __future__ import annotations
 
-from seism.report.summary import answer, cause, headline, reason, tally, worst_cells
+from seism.report.summary import answer, cause, headline, reason, story, tally, worst_cells
 from seism.report.text import clean, count, seconds
 from seism.verdict import AMBER, GREEN, NOT_COVERED, RED, Judgement
 
@@ -27,7 +27,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
         if cell.worst is not None:
             worst = cell.worst
             told = [f"{answer(worst)} after {seconds(worst.duration)}", cause(worst)]
-            told += [f"logged {error}" for error in worst.errors]
+            told += story(worst)
             lines += [*(f"- {code(text)}" for text in told), ""]
     if len(cells) > MOST:
         lines += [f"And {count(len(cells) - MOST, 'more cell')} in the reports.", ""]

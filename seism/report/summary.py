@@ -19,6 +19,7 @@ from seism.verdict import (
     Judgement,
     Pool,
 )
+from seism_middleware.contract import ELSEWHERE, LIBRARIES
 
 UNPROVEN = "unproven"
 """Beside the colours: no steady state, or something never fired or was dropped."""
@@ -141,6 +142,22 @@ def hit(case: Case) -> str:
     what = f"{case.hit_by}: {case.what}" if case.what else case.hit_by
     how = "its route was hit before" if case.role == EARLIER else case.role or "hit"
     return f"{how} by {what}" if case.exact else f"possibly {how} by {what}"
+
+
+def story(case: Case) -> list[str]:
+    """What the app said of it: the exception, its log's lines, the traceback; no values."""
+    lines = [f"exception: {clean(case.exception)}"] if case.exception else []
+    lines += [f"logged: {clean(error)}" for error in case.errors]
+    return lines + [f"  at {clean(frame)}" for frame in case.frames]
+
+
+def place(frames: tuple[str, ...]) -> tuple[str, int] | None:
+    """File and line of the innermost of ``frames`` that is in the app's folder, or None."""
+    for frame in reversed(frames):
+        path, _, line = frame.rpartition(" ")[0].rpartition(":")
+        if path and not path.startswith((*LIBRARIES, ELSEWHERE, "<")) and line.isdigit():
+            return path, int(line)
+    return None
 
 
 def answer(case: Case) -> str:

@@ -146,6 +146,8 @@ def _story(cell: Cell) -> Iterable[Text]:
         yield Text(f"raised {clean(worst.exception, 120)}")
     for line in worst.errors[:2]:
         yield Text(f"logged {clean(line)}", "dim")
+    if worst.frames:
+        yield Text(f"at {clean(worst.frames[-1])}", "dim")
 
 
 def _list(console: Console, title: str, lines: Iterable[str], style: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from seism.report import html, json, junit, markdown
+from seism.report import html, json, junit, markdown, sarif
 from seism.verdict import Judgement
 
 Render = Callable[[Judgement, bool], str]
@@ -14,6 +14,7 @@ Render = Callable[[Judgement, bool], str]
 REPORTS: dict[str, Render] = {
     "report.json": json.render,
     "junit.xml": junit.render,
+    "seism.sarif": sarif.render,
     "report.html": html.render,
     "summary.md": markdown.render,
 }

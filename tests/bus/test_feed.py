@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seism.bus.feed import TOPICS, Feed
-from seism.journal import ToxicChanged
+from seism.journal import ChaosStopped, ToxicChanged
 from seism.opinion import Opinion
 from seism_middleware import contract
 from seism_middleware.contract import Goodbye, Harm, Link, PerturbationEnded, RequestEnded
@@ -20,6 +20,7 @@ MAKERS = {
     "opinions": lambda n: Opinion(f"r{n}", "green"),
     "harms": lambda n: Harm("crosstalk", f"r{n}", exact=True),
     "changes": lambda n: ToxicChanged("db", "down", float(n), "api"),
+    "chaos": lambda n: ChaosStopped(float(n), "asked to"),
 }
 
 topics = st.sampled_from(sorted(TOPICS))
@@ -98,7 +99,7 @@ def test_who_comes_late_is_told_how_much_is_gone() -> None:
 def test_what_has_no_topic_is_not_kept() -> None:
     feed = Feed("run")
     feed.publish(Goodbye())
-    assert feed.end() == (0, 0, 0, 0, 0, 0)
+    assert feed.end() == (0,) * len(TOPICS)
 
 
 @given(st.text(max_size=30))
@@ -111,10 +112,11 @@ def test_any_text_is_a_place_of_this_run_or_none(text: str) -> None:
 
 def test_places_that_cannot_be() -> None:
     feed = Feed("run")
-    assert feed.find("run-0-0-0-0-0-0") == (0, 0, 0, 0, 0, 0)
-    for text in ("", "run", "run-0-0-0-0-0", "run-0-0-0-0-0-0-0", "other-0-0-0-0-0-0",
-                 "run-1-0-0-0-0-0", "run--1-0-0-0-0-0", "run-x-0-0-0-0-0", "run-²-0-0-0-0-0",
-                 f"run-{'9' * 5000}-0-0-0-0-0"):  # fmt: skip
+    rest = "-0" * (len(TOPICS) - 1)
+    assert feed.find(f"run-0{rest}") == (0,) * len(TOPICS)
+    for text in ("", "run", f"run{rest}", f"run-0-0{rest}", f"other-0{rest}", f"run-1{rest}",
+                 f"run--1{rest}", f"run-x{rest}", f"run-²{rest}",
+                 f"run-{'9' * 5000}{rest}"):  # fmt: skip
         assert feed.find(text) is None
 
 

@@ -144,15 +144,20 @@ def test_perturbations_reach_every_worker(hub: Hub) -> None:
 def test_who_joins_late_is_told_of_what_was_perturbed_meanwhile(hub: Hub) -> None:
     began = PerturbationBegan("p1", "db", "slow", "latency", CLOCK.now(), "upstream", "", "", "", 0)
     ended = PerturbationEnded("p1", CLOCK.now(), "passed", 10)
-    hub.perturbed(dataclasses.replace(began, at=CLOCK.now() - RECENT - 1))
-    hub.perturbed(began)
+    long_ago = CLOCK.now() - RECENT - 1
+    began = dataclasses.replace(began, client="127.0.0.1:1")
+    hub.perturbed(dataclasses.replace(began, at=long_ago))
+    down = PerturbationBegan("p2", "db", "down", "down", long_ago)
+    over = dataclasses.replace(down, perturbation="p3")
+    for record in (down, over, PerturbationEnded("p3", long_ago, "enabled"), began):
+        hub.perturbed(record)
     early = FakeWorker(hub, "early")
     welcome = early.hello()
     hub.perturbed(ended)
-    assert [early.hear(), early.hear()] == [began, ended]
+    assert [early.hear() for _ in range(3)] == [down, began, ended]
     late = FakeWorker(hub, "late")
     assert late.hello().sidecar == welcome.sidecar != ""
-    assert [late.hear(), late.hear()] == [began, ended]
+    assert [late.hear() for _ in range(3)] == [down, began, ended]
     for worker in (early, late):
         worker.leave()
 

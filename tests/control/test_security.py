@@ -43,6 +43,7 @@ REQUESTS = {
     "phase": ("POST", "/seism/phase", b'{"phase":"steady"}', {"Content-Type": "text/plain"}),
     "load": ("POST", "/seism/load", b'{"segment":"x","requests":0,"routes":{}}', {}),
     "plan": ("POST", "/seism/plan", b'{"steps":[]}', {}),
+    "stopped": ("POST", "/seism/stopped", b'{"why":"x"}', {}),
     "lease": ("POST", "/seism/leases", b'{"seconds":1}', {}),
     "renewal": ("PUT", "/seism/leases/{lease}", b"", {}),
     "census": ("POST", "/seism/census", b"", {}),

@@ -48,6 +48,14 @@ def test_an_expression_that_can_not_be_is_found_before_anything_runs(tmp_path: P
         load(file)
 
 
+def test_tls_that_can_not_be_negotiated_is_found_before_anything_runs(tmp_path: Path) -> None:
+    file = tmp_path / "seism.toml"
+    tls = 'tls = { certificate = "a.pem", negotiated = true }'
+    file.write_text(CONFIG.replace('protocol = "redis"', f'protocol = "redis"\n{tls}'))
+    with pytest.raises(ConfigurationError, match=r"backend 'cache': tls\.negotiated: .* redis is"):
+        load(file)
+
+
 @pytest.mark.parametrize(
     ("was", "becomes", "message"),
     [

@@ -411,6 +411,22 @@ def test_a_server_without_tls_has_it_by_the_proxy(proxies: Proxies, ours: Tls, t
     assert {len(server) for _, server in inside.said()} == {len(s) for _, s in plain.said()}
 
 
+@pytest.mark.parametrize("negotiation", ["postgres", "direct"])
+def test_a_client_that_asks_before_the_backend_is_dialled(
+    proxies: Proxies, ours: Tls, theirs: Tls, negotiation: str
+) -> None:
+    with PostgreSQL() as server:
+        late = ToxicSpec("connect_delay", attributes={"delay": 150})
+        proxy = proxies.create(wanted("postgresql", server.port, CLIENTS, ours, theirs), [late])
+        with psycopg_(proxy.address[1], ours.ca, sslnegotiation=negotiation) as ask:
+            fault = ToxicSpec("postgresql_deadlock", "f", exchange={"nth": 1})
+            proxies.add_toxic("backend", fault)
+            assert outcome(ask) == "psycopg.DeadlockDetected"
+            assert ask() == (5,)
+        eventually(lambda: proxy.connections == 0)
+    assert (dict(proxy.opaque), proxy.tls_failures) == ({}, {})
+
+
 def test_plaintext_behind_the_request_is_not_taken_for_what_is_inside(
     proxies: Proxies, servers: Servers, ours: Tls, theirs: Tls
 ) -> None:

@@ -103,6 +103,11 @@ def mixed() -> Judgement:
             exact=True,
             errors=("shop.views cart.py:41 redis.exceptions.ConnectionError could not read cart",),
             exception="redis.exceptions.ConnectionError",
+            frames=(
+                "shop/views.py:12 page",
+                "shop/cart.py:41 show",
+                "site-packages/redis/client.py:559 execute_command",
+            ),
         ),
         (ROUTES[3], "database-slow"): Case(
             "w2-77",

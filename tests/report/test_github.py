@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tests.report.test_text import ANYTHING
 def test_each_line_is_one_command(judgement: Judgement) -> None:
     lines = list(commands(judgement))
     for line in lines:
-        assert line.startswith(("::error title=", "::warning title="))
+        assert re.match("::(error|warning) (file=[^,:]+,line=[0-9]+,)?title=", line)
         assert "\n" not in line and "\r" not in line
         title = line.partition("title=")[2].partition("::")[0]
         assert ":" not in title and "," not in title
@@ -28,7 +29,9 @@ def test_each_line_is_one_command(judgement: Judgement) -> None:
 def test_red_is_an_error_with_its_cause() -> None:
     text = "\n".join(commands(known.mixed()))
     (line,) = [each for each in text.splitlines() if "POST /cart" in each]
-    assert line.startswith("::error title=red%3A POST /cart under cache-reset::500 ")
+    assert line.startswith(
+        "::error file=shop/cart.py,line=41,title=red%3A POST /cart under cache-reset::500 "
+    )
     assert "%0Ahit by p-12" in line
     assert sum(each.startswith("::error") for each in commands(known.mixed(), strict=True)) > (
         sum(each.startswith("::error") for each in commands(known.mixed()))

@@ -43,7 +43,8 @@ def again(document: dict[str, Any]) -> Judgement:
 
 
 def case(values: dict[str, Any]) -> Case:
-    return Case(**{**values, "errors": tuple(values["errors"])})
+    return Case(**{**values, "errors": tuple(values["errors"]),
+                   "frames": tuple(values["frames"])})  # fmt: skip
 
 
 @pytest.mark.parametrize("name", known.ALL)

@@ -28,7 +28,7 @@ def test_what_went_wrong_is_told() -> None:
     text = render(known.mixed())
     assert "🔴 red** `POST /cart` under `cache-reset`" in text
     assert "hit by p-12" in text
-    assert "logged shop.views" in text
+    assert "logged: shop.views" in text
     assert "possibly harmed by p-31" in text
     page = MARKDOWN.render(text)
     assert page.count("<tr>") == 1 + len(known.mixed().routes)

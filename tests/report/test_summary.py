@@ -78,3 +78,10 @@ def test_the_backend_comes_from_the_plan_or_is_the_perturbation_itself() -> None
     assert summary.backend(judgement, "a") == "cache"
     assert summary.backend(judgement, "b") == "b"
     assert summary.backend(judgement, "not planned") == "not planned"
+
+
+def test_only_the_apps_own_frames_are_a_place() -> None:
+    library = ("site-packages/redis/client.py:559 execute", ".../python3.11/socket.py:12 recv")
+    assert summary.place(library) is None
+    assert summary.place(("<string>:1 <module>",)) is None
+    assert summary.place(("app.py:3 main", *library)) == ("app.py", 3)

@@ -13,7 +13,8 @@ from tests.report import known
 def test_all_reports_are_written(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "new" / "seism-report"
     paths = write(known.ALL[name], folder)
-    assert set(paths) == {"report.json", "junit.xml", "report.html", "summary.md"} == set(REPORTS)
+    names = {"report.json", "junit.xml", "seism.sarif", "report.html", "summary.md"}
+    assert set(paths) == names == set(REPORTS)
     assert sorted(folder.iterdir()) == sorted(paths.values())
     for path in paths.values():
         assert path.read_text(encoding="utf-8")

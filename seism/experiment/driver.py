@@ -1,0 +1,66 @@
+"""The runner's side of the load generator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import IO, Any
+
+from seism.errors import SeismError
+from seism.experiment.config import REQUESTS
+from seism.experiment.supervisor import Child
+
+Advance = Callable[[int, int], None]
+"""(done, of): how far the segment is."""
+Check = Callable[..., None]
+"""(requests, failed) of the segment that goes on; raises what is to end the run."""
+
+
+class LoadDriver:
+    """Tells the load generator what to send and hears what came of it.
+
+    ``actions``: some of what it sends is to be done once.
+    """
+
+    flowing = False
+    """Whether the load goes on between segments."""
+
+    def __init__(self, child: Child, advance: Advance, check: Check, actions: bool) -> None:
+        self._actions = actions
+        self._stdin: IO[bytes] = child.stdin
+        self._stdout: IO[bytes] = child.stdout
+        self._advance = advance
+        self._check = check
+
+    def tell(self, values: dict[str, Any]) -> None:
+        try:
+            self._stdin.write(json.dumps(values).encode() + b"\n")
+            self._stdin.flush()
+        except OSError:
+            raise SeismError("the load generator is gone") from None
+
+    def segment(
+        self, name: str, amount: float, route: int | None = None, unit: str = REQUESTS
+    ) -> dict[str, Any]:
+        """The totals, as the journal takes them; see ``Session.send``."""
+        counted = int(amount) if unit == REQUESTS else amount
+        order: dict[str, Any] = {"segment": name, unit: counted}
+        return self._ask(order if route is None else {**order, "route": route})
+
+    def check(self, name: str) -> dict[str, Any] | None:
+        """How often the actions since the last check were done; None where there are none."""
+        if not self._actions:
+            return None
+        found: dict[str, Any] = self._ask({"check": name})["actions"]
+        return found
+
+    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
+        self.tell(order)
+        for line in self._stdout:
+            answer: dict[str, Any] = json.loads(line)
+            if "progress" in answer:
+                self._advance(answer["progress"], answer["of"])
+                self._check(answer["progress"], answer["failed"])
+            else:
+                return answer
+        raise SeismError("the load generator is gone")

@@ -1,0 +1,53 @@
+"""Where an exception came from: files, lines and functions, never values."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+
+from seism_middleware.contract import ELSEWHERE, LIBRARIES
+
+MOST = 8
+"""Frames kept of a traceback: the innermost, after the first."""
+LONGEST = 100
+"""Characters kept of a file's path, its end."""
+OURS = os.path.dirname(__file__) + os.sep
+
+
+def frames(traceback: TracebackType | None) -> tuple[str, ...]:
+    """``app/views.py:41 checkout`` of each frame, outermost first, without the middleware's."""
+    found: list[str] = []
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if not code.co_filename.startswith(OURS):
+            found.append(frame(code.co_filename, traceback.tb_lineno, code.co_name))
+        traceback = traceback.tb_next
+    if len(found) > MOST:
+        found[1 : len(found) - MOST + 1] = []
+    return tuple(found)
+
+
+def frame(path: str, line: int, function: str) -> str:
+    """One of them; see ``shown``."""
+    return f"{shown(path)}:{line} {function}"
+
+
+def shown(path: str) -> str:
+    """``path`` from the app's folder, or from that of the libraries (``site-packages/...``).
+
+    What is in neither keeps its last two parts: where things are on the machine is nobody's
+    business.
+    """
+    parts = path.replace(os.sep, "/").split("/")
+    for name in LIBRARIES:
+        if name in parts:
+            return "/".join(parts[len(parts) - 1 - parts[::-1].index(name) :])[-LONGEST:]
+    try:
+        folder = os.getcwd() + os.sep
+    except OSError:
+        folder = ""
+    if folder and path.startswith(folder):
+        return path[len(folder) :].replace(os.sep, "/")[-LONGEST:]
+    if os.path.isabs(path):
+        return "/".join([ELSEWHERE, *parts[-2:]])[-LONGEST:]
+    return path[-LONGEST:]
