@@ -100,14 +100,14 @@ def reference(prometheus: str) -> str:
     lines += ["", "### StatsD", "", "Below `statsd_prefix` (`seism`):", ""]
     lines += ["| metric | type | what |", "|---|---|---|"]
     lines += [f"| `{each.name}` | {each.type} | {each.help} |" for each in METRICS]
+    lines += ["", "### Signals of the app", "", first_paragraphs(app_signals.__doc__), ""]
+    lines += [f"- `{name}`: {text}" for name, text in app_signals.DECLARED.items()]
     lines += [
         "",
         "Of standing chaos, by `seism serve` below its own `statsd_prefix`, all counters:",
     ]
     lines += ["", "| metric | what |", "|---|---|"]
     lines += [f"| `{name}` | {what} |" for name, what in COUNTERS]
-    lines += ["", "### Signals of the app", "", first_paragraphs(app_signals.__doc__), ""]
-    lines += [f"- `{name}`: {text}" for name, text in app_signals.DECLARED.items()]
     lines += ["", "## Toxics", "", "### Every toxic", "", summary(ToxicSpec), ""]
     lines += [*options(ToxicSpec), "", "### `match`", "", summary(Match), "", *options(Match), ""]
     lines += ["### `exchange`", "", summary(Which), "", *options(Which), ""]

@@ -53,10 +53,7 @@ def cli() -> None:
     """Prove that a web application survives its backends."""
 
 
-for command in (
-    *(run, sweep, replay, shrink, proxy, toxic, reset, tail, watch, check, new),
-    import_,
-):
+for command in (run, sweep, replay, shrink, proxy, toxic, reset, tail, watch, check, new, import_):
     cli.add_command(command)
 
 

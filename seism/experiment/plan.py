@@ -35,6 +35,11 @@ class Step:
         """The toxic's name on the proxy, as perturbation records carry it."""
         return self.planned.toxic
 
+    @property
+    def parts(self) -> tuple[Planned, ...]:
+        """All that is perturbed at its time."""
+        return (self.planned,) if self.partner is None else (self.planned, self.partner)
+
     def to_dict(self) -> dict[str, Any]:
         planned = self.planned
         values: dict[str, Any] = {

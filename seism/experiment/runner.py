@@ -124,12 +124,12 @@ class Run:
             for stretch in stretches(steps, after):
                 for step in stretch.ends:
                     active.remove(step)
-                    session.undo(step.planned)
+                    session.undo(step)
                 session.phase("mixed", active=[step.index for step in stretch.active])
                 for step in stretch.begins:
                     self.progress.step(step.index + 1, total, step.planned.name, "mixed load")
                     active.append(step)
-                    session.begin(step.planned)
+                    session.begin(step)
                 driven = session.drive("mixed", stretch.length, None, unit)
                 session.control.census()
                 session.settle(driven)
@@ -137,7 +137,7 @@ class Run:
                     self._count_red(session)
         finally:
             for step in active:
-                session.undo(step.planned)
+                session.undo(step)
 
     def _count_red(self, session: Session) -> None:
         if session.guarded.counts_red:

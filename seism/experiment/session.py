@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -214,31 +214,31 @@ class Session:
     @contextmanager
     def perturbed(self, step: Step) -> Iterator[None]:
         """The perturbation lasts as long as the block does, whatever happens in it."""
-        with self._perturbed(step.planned):
-            if step.partner is None:
-                yield
-                return
-            with self._perturbed(step.partner):
-                yield
-
-    @contextmanager
-    def _perturbed(self, planned: Planned) -> Iterator[None]:
-        self.begin(planned)
+        self.begin(step)
         try:
             yield
         finally:
-            self.undo(planned)
+            self.undo(step)
 
-    def begin(self, planned: Planned) -> None:
+    def begin(self, step: Step) -> None:
         """Perturb, until ``undo``; the lease would undo it, too."""
         self.guarded.perturbing()
-        if planned.type == DOWN:
-            self.control.enable(planned.backend, False)
-        else:
-            self.control.add_toxic(planned.backend, asdict(toxic_of(planned)))
+        with ExitStack() as unless_all:
+            for planned in step.parts:
+                if planned.type == DOWN:
+                    self.control.enable(planned.backend, False)
+                else:
+                    self.control.add_toxic(planned.backend, asdict(toxic_of(planned)))
+                unless_all.callback(self._undo, planned)
+            unless_all.pop_all()
 
-    def undo(self, planned: Planned) -> None:
+    def undo(self, step: Step) -> None:
         """Perturb no more."""
+        with ExitStack() as all_of_them:
+            for planned in step.parts:
+                all_of_them.callback(self._undo, planned)
+
+    def _undo(self, planned: Planned) -> None:
         if planned.type == DOWN:
             self.control.enable(planned.backend, True)
         else:
