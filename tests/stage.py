@@ -16,6 +16,20 @@ from seism_middleware.contract import RequestEnded
 from tests.processes import app, sidecar, until
 from tests.servers import Valkey
 
+CHAOS = """
+[[backend]]
+name = "cache"
+upstream = "127.0.0.1:9"
+[chaos]
+per_hour = 36000
+seconds = 0.4
+[[chaos.mix]]
+name = "away"
+backend = "cache"
+type = "down"
+"""
+"""A sidecar's file with standing chaos, on a backend that is not there."""
+
 
 @dataclass(frozen=True)
 class Stage:

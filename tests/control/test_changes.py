@@ -11,7 +11,7 @@ import pytest
 from seism.client import Client
 from seism.journal import ToxicChanged, read
 from tests.processes import sidecar, until
-from tests.test_chaos import FILE as CHAOS
+from tests.stage import CHAOS
 
 
 def changes(journal: Path, count: int) -> list[tuple[str, str, str, str]]:
@@ -84,7 +84,7 @@ def test_what_the_file_has(journal: Path, tmp_path: Path) -> None:
 
 def test_standing_chaos(journal: Path, tmp_path: Path) -> None:
     file = tmp_path / "seism.toml"
-    file.write_text(CHAOS.format(cache="127.0.0.1:9", budget=100))
+    file.write_text(CHAOS)
     with sidecar(journal, "--config", str(file), "--seed", "3") as control:
         seen = changes(journal, 4)
         control.call("DELETE", "/seism/chaos")

@@ -19,8 +19,7 @@ from seism_middleware.contract import Harm, Link
 from tests.browser import PACKAGE, page
 from tests.ports import free_port
 from tests.processes import process, sidecar, until
-from tests.stage import Stage
-from tests.test_chaos import FILE
+from tests.stage import CHAOS, Stage
 from tests.worker import worker
 
 pytestmark = pytest.mark.debian(PACKAGE)
@@ -144,7 +143,7 @@ def hit(control: Control) -> None:
 
 def test_the_kill_switch_ends_standing_chaos_too(tmp_path: Path, chromium: Browser) -> None:
     file = tmp_path / "seism.toml"
-    file.write_text(FILE.format(cache="127.0.0.1:9", budget=100))
+    file.write_text(CHAOS)
     with sidecar(tmp_path / "journal.jsonl", "--config", str(file), "--seed", "3") as control:
         with page(chromium, url(control)) as opened:
             opened.wait_for_function("() => Seism.page.chaos && Seism.page.model.effects.size")

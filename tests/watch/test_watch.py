@@ -14,9 +14,8 @@ import pytest
 from seism.client import Control
 from tests.ports import free_port
 from tests.processes import app, process, sidecar, until
-from tests.stage import Stage, staged
+from tests.stage import CHAOS, Stage, staged
 from tests.terminal import Terminal, terminal
-from tests.test_chaos import FILE as CHAOS
 
 
 @pytest.fixture
@@ -85,7 +84,7 @@ def test_undo_everything_and_stand_still(stage: Stage) -> None:
 
 def test_undo_everything_stops_standing_chaos(tmp_path: Path) -> None:
     file = tmp_path / "seism.toml"
-    file.write_text(CHAOS.format(cache="127.0.0.1:9", budget=100))
+    file.write_text(CHAOS)
     with sidecar(tmp_path / "journal.jsonl", "--config", str(file)) as control:
         with terminal(*watching(control)) as seen:
             seen.until("live")
