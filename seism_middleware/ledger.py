@@ -242,20 +242,7 @@ class Ledger:
         """Name the connections that have been followed, and forget those that lead elsewhere."""
         self._until = 0.0
         for connection in [*self._open.values(), *self._closed]:
-            if connection.backend != UNNAMED:
-                continue
-            host, _, port = connection.peer.rpartition(":")
-            sock = connection.sock()
-            peer: Any = (host.strip("[]"), int(port)) if port else None
-            if peer is None and sock is not None:
-                try:
-                    peer = sock.getpeername()
-                except OSError:
-                    pass  # it never was connected
-            backend = self.backend_of(peer)
-            if backend is not None:
-                connection.backend = backend
-                connection.opaque = connection.opaque or backend in self._encrypted
+            if connection.backend != UNNAMED or self._name(connection):
                 continue
             if self._open.get(connection.fd) is connection:
                 del self._open[connection.fd]
@@ -265,6 +252,23 @@ class Ledger:
                 self._by_local[connection.local] = rest
             else:
                 self._by_local.pop(connection.local, None)
+
+    def _name(self, connection: Connection) -> bool:
+        """Name a connection that has been followed; False if it leads elsewhere."""
+        host, _, port = connection.peer.rpartition(":")
+        sock = connection.sock()
+        peer: Any = (host.strip("[]"), int(port)) if port else None
+        if peer is None and sock is not None:
+            try:
+                peer = sock.getpeername()
+            except OSError:
+                pass  # it never was connected
+        backend = self.backend_of(peer)
+        if backend is None:
+            return False
+        connection.backend = backend
+        connection.opaque = connection.opaque or backend in self._encrypted
+        return True
 
     def watch(self, owner: int, proxies: Iterable[Proxied]) -> None:
         """Replace the list of proxies that ``owner`` (any number) is interested in."""
@@ -331,26 +335,32 @@ class Ledger:
         fd = sock.fileno()
         if fd < 0:
             return None
+        changes = self.changes
         try:
-            peer = sock.getpeername()
-            backend = self.backend_of(peer)
-            if backend is None:
-                self.table[fd] = None
-                return None
-            connection = self.connection(sock, backend, 0.0, None)
+            backend = self.backend_of(sock.getpeername())
+            connection = None if backend is None else self.connection(sock, backend, 0.0, None)
         except OSError:
-            self.table[fd] = None
+            connection = None
+        if connection is None:
+            with self._lock:
+                # Another thread may have been told of the proxies meanwhile.
+                if changes == self.changes:
+                    self.table[fd] = None
             return None
         count = written(sock)
         connection.sent = count or 0
         connection.opaque = connection.opaque or count is None
         self.add(connection)
-        return connection
+        return connection if self.table.get(fd) is connection else None
 
     def add(self, connection: Connection) -> None:
         """From now on ``connection`` is the one of its descriptor."""
         with self._lock:
             self._drop(connection.fd)
+            # The proxies may have become known since it was looked up, while it connected.
+            if connection.backend == UNNAMED and not self._until and not self._name(connection):
+                self.table[connection.fd] = None
+                return
             self.table[connection.fd] = self._open[connection.fd] = connection
             self._by_local.setdefault(connection.local, []).append(connection)
         for told in list(self.on_connection):

@@ -61,24 +61,29 @@ def watch(client: Client, as_json: bool) -> None:
                 _picture(client, console, reader, pressed)
 
 
+Sent = tuple[dict[str, Any], str]
+"""A record, and the life of the sidecar that sent it."""
+
+
 class _Reader(threading.Thread):
     """Puts the feed's records into a queue, and what ended it, or None, at last."""
 
     def __init__(self, feed: Feed) -> None:
         super().__init__(daemon=True)
         self.feed = feed
-        self.records: queue.SimpleQueue[dict[str, Any] | SeismError | None] = queue.SimpleQueue()
+        self.records: queue.SimpleQueue[Sent | SeismError | None] = queue.SimpleQueue()
 
     def run(self) -> None:
         try:
             while True:
-                self.records.put(self.feed.next_values())
+                record = self.feed.next_values()
+                self.records.put((record, self.feed.last_id.partition("-")[0]))
         except StopIteration:
             self.records.put(None)
         except SeismError as error:
             self.records.put(error)
 
-    def take(self, seconds: float) -> Iterator[dict[str, Any]]:
+    def take(self, seconds: float) -> Iterator[Sent]:
         """What comes within ``seconds``, at once if there is something. Raises EOFError."""
         try:
             record = self.records.get(timeout=seconds)
@@ -120,8 +125,8 @@ def _picture(client: Client, console: Console, reader: _Reader, pressed: Callabl
                     zoom = min(zoom + 1, len(ZOOMS) - 1)
                 elif key == "k":
                     undone = _undo(client)
-            for record in reader.take(0):
-                model.add(record)
+            for record, run in reader.take(0):
+                model.add(record, run)
             if model.last > newest:
                 newest, at = model.last, time.monotonic()
             state = "live" if reader.feed.connected else "the sidecar is away, trying again"
@@ -155,13 +160,13 @@ def _lines(reader: _Reader, as_json: bool) -> None:
     waiting: dict[str, float] = {}
     noted = ""
     while True:
-        for record in reader.take(GRACE / 2):
+        for record, run in reader.take(GRACE / 2):
             if as_json:
                 click.echo(json.dumps(record))
                 continue
-            model.add(record)
+            model.add(record, run)
             kind = record["kind"]
-            if kind.startswith("perturbation.") and (effect := model.effect(record)):
+            if kind.startswith("perturbation.") and (effect := model.named(record)):
                 _line(perturbed(effect))
             elif kind == "opinion" and record["colour"] != "green":
                 # Its links come a little later.

@@ -23,7 +23,7 @@ RANK = {"": 0, GREEN: 1, AMBER: 2, RED: 3}
 VITALS = ("latency", "cpu", "rss", "connections")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Seen:
     """A request."""
 
@@ -85,6 +85,7 @@ class Model:
         """The most of each bucket: seconds, seconds of CPU, bytes, connections."""
         self.bad: deque[Seen] = deque(maxlen=100)
         """Requests that are not green, the newest last."""
+        self._run = ""
         self._requests: dict[str, Seen] = {}
         self._touched: dict[str, Seen] = {}
         self._effects: dict[str, Effect] = {}
@@ -97,8 +98,16 @@ class Model:
             "link": self._link,
         }
 
-    def add(self, record: Mapping[str, Any]) -> None:
-        """Take one record of the feed, as it was sent."""
+    def add(self, record: Mapping[str, Any], run: str = "") -> None:
+        """Take one record of the feed, as it was sent by the life ``run`` of the sidecar."""
+        if run != self._run:
+            self._run = run
+            # What a sidecar had begun has ended with it.
+            for effect in self._effects.values():
+                effect.end = self.last if effect.end is None else effect.end
+        if "perturbation" in record:
+            # Each life counts them from one.
+            record = {**record, "perturbation": self._name(record)}
         take = self._take.get(record["kind"])
         if take is not None:
             take(record)
@@ -106,6 +115,13 @@ class Model:
     def effect(self, link: Mapping[str, Any]) -> Effect | None:
         """The perturbation that ``link`` names, if it is still known."""
         return self._effects.get(link["perturbation"])
+
+    def named(self, record: Mapping[str, Any]) -> Effect | None:
+        """The perturbation that a record of the sidecar's present life names."""
+        return self._effects.get(self._name(record))
+
+    def _name(self, record: Mapping[str, Any]) -> str:
+        return f"{self._run} {record['perturbation']}"
 
     def cells(self) -> dict[tuple[str, str], Cell]:
         """(route, ``backend type``) -> what that did to the newest requests that it touched."""
@@ -156,7 +172,7 @@ class Model:
         if request is None:
             return
         self.counts[request.colour] -= 1
-        if request.colour in (AMBER, RED):
+        if request in self.bad:
             self.bad.remove(request)
         request.reason = record.get("reason", "")
         if record["colour"] in (AMBER, RED):

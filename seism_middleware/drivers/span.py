@@ -223,6 +223,7 @@ class Spans:
             if track.elsewhere.fileno() == fd and track.proxies == self.ledger.changes:
                 return None
             track.elsewhere = None
+        changes = self.ledger.changes
         try:
             handle = Handle(fd)
             peer = handle.getpeername()
@@ -230,7 +231,7 @@ class Spans:
             return None
         backend = self.ledger.backend_of(peer)
         if backend is None:
-            track.elsewhere, track.proxies = handle, self.ledger.changes
+            track.elsewhere, track.proxies = handle, changes
             return None
         return self._add(track, handle, backend, opening)
 

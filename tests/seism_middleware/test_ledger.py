@@ -123,3 +123,46 @@ def test_proxies_that_are_known_need_no_patience() -> None:
     ledger.watch(1, [Proxied("db", "127.0.0.1", 10)])
     ledger.expect()
     assert ledger.backend_of(("127.0.0.1", 11)) is None
+
+
+def test_the_proxies_become_known_while_a_socket_connects() -> None:
+    ledger = Ledger()
+    ledger.expect()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as proxy,
+        socket.create_server(("127.0.0.1", 0)) as other,
+    ):
+        known = [ledger.backend_of(each.getsockname()) for each in (proxy, other)]
+        ledger.watch(1, [Proxied("db", *proxy.getsockname())])
+        with (
+            socket.create_connection(proxy.getsockname()) as proxied,
+            socket.create_connection(other.getsockname()) as elsewhere,
+        ):
+            for sock, backend in zip((proxied, elsewhere), known, strict=True):
+                assert backend is not None
+                ledger.opened(sock, backend, time.monotonic())
+            (found,) = ledger._open.values()
+            assert (found.backend, found.sock()) == ("db", proxied)
+            assert ledger.table[elsewhere.fileno()] is None
+
+
+def test_the_proxies_become_known_while_a_socket_is_looked_at() -> None:
+    ledger = Ledger()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as proxy,
+        socket.create_connection(proxy.getsockname()) as sock,
+    ):
+
+        class Slow:
+            """A socket whose peer's name takes until another thread has been told."""
+
+            def fileno(self) -> int:
+                return sock.fileno()
+
+            def getpeername(self) -> object:
+                ledger.watch(1, [Proxied("db", *proxy.getsockname())])
+                raise OSError
+
+        assert ledger.adopt(Slow()) is None
+        found = ledger.adopt(sock) if sock.fileno() not in ledger.table else None
+        assert found is not None and found.backend == "db"
