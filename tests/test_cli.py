@@ -174,6 +174,15 @@ def test_red(seism: Seism, tmp_path: Path) -> None:
     assert "GET /weak" in failed[0]
 
 
+def test_an_open_loop_finds_the_same(seism: Seism, tmp_path: Path) -> None:
+    seism.experiment("/", "/weak", **{"[load]\n": "[load]\nrate = 200\n"})
+    done = seism.run("run")
+    assert done.code == 1, done.err
+    matrix = json.loads((tmp_path / "seism-report" / "report.json").read_text())["matrix"]
+    assert set(matrix["GET /"].values()) == {"green"}
+    assert "red" in matrix["GET /weak"].values()
+
+
 def test_amber_fails_only_when_strict(seism: Seism) -> None:
     seism.experiment("/mute")
     assert seism.run("run").code == 0

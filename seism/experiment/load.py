@@ -11,6 +11,9 @@ It reads JSON, one object a line, from standard input. First what to do::
 then, any number of times, ``{"segment": "steady", "requests": 16}``: each worker sends
 exactly that many requests; with ``"route": 2`` the first worker alone sends so many of that
 route, one after the other. With ``"seconds": 2.5`` instead, each sends until they are over.
+With ``"rate": 50`` beside the workers the loop is open: as many requests come at times that the
+seed draws, so many a second on average, whether or not the app has answered those before; a
+request's time is counted from when it was due.
 While it lasts, ``{"progress": 12, "of": 128, "failed": 0}`` (requests) is written
 to standard output about ten times a second; at its end one line::
 
@@ -34,6 +37,7 @@ Times are seconds. End of input, SIGTERM and SIGINT end it with exit code 0.
 
 from __future__ import annotations
 
+import functools
 import http.client
 import itertools
 import json
@@ -59,6 +63,8 @@ PROGRESS_S = 0.1
 ASKED_AGAIN_S = 0.2
 ASKED_AT_MOST = 5
 """How often the app is asked for one count, that long apart, until it answers."""
+OPEN_AT_MOST = 1000
+"""Requests that an open loop has under way; what comes beside them is sent late, and counted so."""
 IDLE_S = 1.0
 """A kept connection older than this is not used again: servers close idle ones."""
 
@@ -169,6 +175,14 @@ def until(end: float, weights: Sequence[int], stream: Random) -> Iterator[int]:
             yield route
 
 
+def arrivals(rate: float, stream: Random) -> Iterator[float]:
+    """Seconds after the start at which requests are due, ``rate`` a second on average (Poisson)."""
+    at = 0.0
+    while True:
+        at += stream.expovariate(rate)
+        yield at
+
+
 def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """``routes`` of a segment's answer."""
     by_route: dict[str, list[Outcome]] = {}
@@ -239,13 +253,18 @@ class Client:
         self._prefix = parts.path.rstrip("/")
         self._used = 0.0
 
-    def request(self, route: Route, headers: dict[str, str] | None = None) -> Outcome:
-        """Send one request and read its whole response; it is never sent twice."""
+    def request(
+        self, route: Route, headers: dict[str, str] | None = None, due: float | None = None
+    ) -> Outcome:
+        """Send one request and read its whole response; it is never sent twice.
+
+        ``due``: when it should have been sent (monotonic seconds), by default now.
+        """
         self._drop_if_stale()
         status: int | None = None
         truncated = False
         body = b""
-        began = time.monotonic()
+        began = time.monotonic() if due is None else due
         try:
             self._connection.request(
                 route.method, self._prefix + route.path, body=route.body,
@@ -277,13 +296,19 @@ class Client:
             self._connection.close()
 
 
+Ticket = tuple[int, float, "queue.SimpleQueue[None]"]
+"""A route's index, when it is due, and who is to be told that it is done."""
+
+
 class Load:
     """The workers: threads, each with its own connection, stream and inbox of hands."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._routes = [Route(**route) for route in config["routes"]]
         self._pause_s = config.get("pause_ms", 20) / 1000
+        self._rate = config.get("rate", 0)
         seed = Seed(config["seed"])
+        self._arrivals = seed.stream("load", "arrivals")
         workers = range(config["workers"])
         self._streams = [seed.stream("load", worker) for worker in workers]
         self._outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
@@ -294,9 +319,11 @@ class Load:
         self._keys = itertools.count(1)
         self._actions: queue.SimpleQueue[tuple[Route, str, Outcome, int]] = queue.SimpleQueue()
         self._direct = Client(config.get("direct") or config["url"], timeout_s)
+        self._due: queue.SimpleQueue[Ticket] = queue.SimpleQueue()
+        self._make = functools.partial(Client, config["url"], timeout_s)
+        self._serving = 0
         for hands in self._hands:
-            client = Client(config["url"], timeout_s)
-            threading.Thread(target=self._work, args=(client, hands), daemon=True).start()
+            threading.Thread(target=self._work, args=(self._make(), hands), daemon=True).start()
 
     def segment(
         self, name: str, requests: int = 0, route: int | None = None, seconds: float = 0
@@ -314,10 +341,16 @@ class Load:
         else:
             dealt = [[route] * requests, *([] for _ in self._hands[1:])]
             total = requests
-        for inbox, hand in zip(self._hands, dealt, strict=True):
+        working = len(dealt)
+        if self._rate and route is None:
+            # One worker deals all hands in turn, at their times; others take what is due.
+            turns = zip(*dealt, strict=True) if total else ((index,) for index in dealt[0])
+            dealt = [self._open(itertools.chain.from_iterable(turns))]
+            working = 1
+        for inbox, hand in zip(self._hands, dealt, strict=False):
             inbox.put(hand)
         outcomes: list[Outcome] = []
-        failed, working = 0, len(dealt)
+        failed = 0
         shown = time.monotonic()
         while working:
             try:
@@ -334,6 +367,37 @@ class Load:
                 done = len(outcomes)
                 yield {"progress": done, "of": max(total, done), "failed": failed}
         yield {"segment": name, "requests": len(outcomes), "routes": summary(outcomes)}
+
+    def _open(self, indices: Iterable[int]) -> Iterator[int]:
+        """Have each of ``indices`` sent when it is due; gives none of them to who iterates."""
+        began = time.monotonic()
+        done: queue.SimpleQueue[None] = queue.SimpleQueue()
+        sent = ended = 0
+        for index, at in zip(indices, arrivals(self._rate, self._arrivals), strict=False):
+            due = began + at
+            time.sleep(max(0.0, due - time.monotonic()))
+            while not done.empty():
+                done.get()
+                ended += 1
+            if sent - ended >= self._serving < OPEN_AT_MOST:
+                self._serving += 1
+                threading.Thread(target=self._serve, args=(self._make(),), daemon=True).start()
+            self._due.put((index, due, done))
+            sent += 1
+        for _ in range(sent - ended):
+            done.get()
+        yield from ()
+
+    def _serve(self, client: Client) -> None:
+        while True:
+            index, due, done = self._due.get()
+            route = self._routes[index]
+            self._outcomes.put(
+                client.request(route, due=due)
+                if route.action is None
+                else self._act(client, route, due)
+            )
+            done.put(None)
 
     def check(self, name: str) -> dict[str, Any]:
         """Ask how often each action since the last check was done."""
@@ -368,12 +432,12 @@ class Load:
                 time.sleep(self._pause_s)
             self._outcomes.put(None)
 
-    def _act(self, client: Client, route: Route) -> Outcome:
+    def _act(self, client: Client, route: Route, due: float | None = None) -> Outcome:
         """One action, with the same key until it has an answer, or has been tried enough."""
         assert route.action is not None
         key = f"{self._run}-{next(self._keys)}"
         for retried in range(route.action["retries"] + 1):  # noqa: B007
-            outcome = client.request(route, {route.action["header"]: key})
+            outcome = client.request(route, {route.action["header"]: key}, due)
             if outcome.whole:
                 break
         self._actions.put((route, key, outcome, retried))

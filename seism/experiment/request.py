@@ -100,6 +100,10 @@ class Load:
         minimum=0,
     )  # fmt: skip
     pause_ms: float = option(20, help="pause of a worker between requests", unit="ms", minimum=0)
+    rate: float = option(
+        0, help="requests per second, however long the app takes: an open loop, at times that the "
+        "seed draws; 0: each worker waits for its answer", minimum=0, maximum=10_000,
+    )  # fmt: skip
     timeout_s: float = option(
         15, help="a client gives up after this", unit="s", minimum=0.1, maximum=600
     )

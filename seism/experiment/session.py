@@ -393,6 +393,7 @@ class Session:
                 "seed": self._seed,
                 "workers": self.load.workers,
                 "pause_ms": self.load.pause_ms,
+                "rate": self.load.rate,
                 "timeout_s": self.load.timeout_s,
                 "routes": [asdict(route) for route in self.load.route],
             }

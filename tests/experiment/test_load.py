@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import socketserver
@@ -19,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seism.experiment.load import deal, quantile, shares
+from seism.experiment.load import arrivals, deal, quantile, shares
 from seism.rng import Seed
 
 weights = st.lists(st.integers(1, 20), min_size=1, max_size=12)
@@ -97,6 +98,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.path.startswith("/count/"):
             self.count(self.path.removeprefix("/count/"))
             return
+        if self.path.startswith("/slow"):
+            with self.server.slow():
+                time.sleep(0.3)
         self.send_response({"/503": 503, "/500": 500}.get(self.path, 200))
         self.send_header("Content-Length", "10")
         self.end_headers()
@@ -137,6 +141,17 @@ class Server(ThreadingHTTPServer):
         self.seen: list[Any] = []
         self.acted: list[tuple[str, str]] = []
         self.accepted = 0
+        self.under_way = self.most_under_way = 0
+        self.lock = threading.Lock()
+
+    @contextmanager
+    def slow(self) -> Iterator[None]:
+        with self.lock:
+            self.under_way += 1
+            self.most_under_way = max(self.most_under_way, self.under_way)
+        yield
+        with self.lock:
+            self.under_way -= 1
 
     def get_request(self) -> Any:
         self.accepted += 1
@@ -261,6 +276,33 @@ def test_a_server_that_is_not_there_is_no_response(server: Server) -> None:
     with load(server, [route("/ok")], url="http://127.0.0.1:1") as process:
         _, answer = segment(process, "steady", 2)
         assert answer["routes"]["GET /ok"]["no_response"] == 6
+
+
+def test_an_open_loop_does_not_wait_for_answers(server: Server) -> None:
+    with load(server, [route("/slow")], rate=100) as process:
+        _, answer = segment(process, "steady", 20)
+    assert answer["requests"] == len(server.seen) == 60
+    # 100 a second, each of 0.3 s: some thirty at a time, where three workers would have three.
+    assert server.most_under_way > 10
+    assert answer["routes"]["GET /slow"]["p50"] > 0.3
+
+
+def test_arrivals_are_the_seed_s() -> None:
+    first, again, other = (
+        list(itertools.islice(arrivals(50, Seed(seed).stream("x")), 5000)) for seed in (1, 1, 2)
+    )
+    assert first == again != other
+    assert first == sorted(first)
+    assert 90 < first[-1] < 110
+
+
+def test_requests_of_one_route_stay_one_after_the_other(server: Server) -> None:
+    with load(server, [route("/slow"), route("/b")], rate=1000) as process:
+        write(process, {"segment": "exact", "requests": 2, "route": 0})
+        while "progress" in (answer := json.loads(process.stdout.readline())):
+            pass
+    assert answer["requests"] == 2
+    assert server.most_under_way == 1
 
 
 def test_it_ends_with_its_input(server: Server) -> None:
