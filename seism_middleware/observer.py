@@ -329,9 +329,11 @@ class Observer:
                 self.correlator.start_anew()
             self._sidecar = record.sidecar
         elif isinstance(record, PerturbationBegan):
-            if record.client and record.at + self._shift < self._since:
+            before = record.at + self._shift < self._since
+            if record.client and before:
                 return  # of another worker: nothing was known here by then
-            if self.correlator.began(replace(record, at=record.at + self._shift)):
+            known = self.correlator.began(replace(record, at=record.at + self._shift))
+            if known and not before:
                 signals.send("perturbation_began", self, record)
         elif isinstance(record, PerturbationEnded):
             if self.correlator.ended(replace(record, at=record.at + self._shift)):

@@ -124,6 +124,7 @@ def whatever_it_needs(values: dict[str, Any]) -> str:
     perturbed = [
         *values.get("perturbation", ()),
         *values.get("chaos", {}).get("mix", ()),
+        *values.get("random", {}).get("mix", ()),
     ]
     named = {each["backend"] for each in perturbed}
     named -= {backend["name"] for backend in values.get("backend", ())}
