@@ -4,7 +4,7 @@ import socket
 import time
 from typing import Any
 
-from seism_middleware import observer
+from seism_middleware import observer, signals
 from seism_middleware.contract import (
     Census,
     CensusAsked,
@@ -86,3 +86,23 @@ def test_vitals() -> None:
     assert rss is not None and rss > 1_000_000
     assert not vitals.due(1.01) and vitals.due(1.06)
     assert vitals.cpu_percent() >= 0
+
+
+def test_what_began_before_the_worker_is_known_and_not_said_to_begin(peer: Peer) -> None:
+    said: list[str] = []
+
+    def hear(sender: object, *, record: PerturbationBegan) -> None:
+        said.append(record.perturbation)
+
+    started = time.monotonic()
+    wrapped = SeismWSGI(sized(b"x"), sidecar=peer.address)
+    call(wrapped)
+    peer.wait(Hello)
+    signals.perturbation_began.connect(hear)
+    try:
+        peer.tell(PerturbationBegan("standing", "db", "down", "down", started - 60))
+        peer.tell(PerturbationBegan("new", "db", "down", "down", time.monotonic()))
+        eventually(lambda: said, "the new one is said")
+        assert said == ["new"]
+    finally:
+        signals.perturbation_began.disconnect(hear)
