@@ -32,6 +32,7 @@ from seism_middleware.evidence.overlap import OverlapEvidence
 from seism_middleware.evidence.trace import TraceEvidence
 from seism_middleware.ledger import Claim, Connection, Ledger
 from seism_middleware.request import Request
+from seism_middleware.snapshot import snapshot
 
 GRACE = 1.0
 """Seconds after its end for which a perturbation of an unknown connection may become known: a
@@ -289,7 +290,7 @@ class Correlator:
         return self._links(case, self._first(case))
 
     def _refused(self, at: float, backend: str, request: Request) -> None:
-        for case in list(self._down.values()):
+        for case in snapshot(self._down.values()):
             if case.began.proxy == backend and case.began.at <= at:
                 for link in self._link(case, Found(request, True), CONNECT):
                     self._emit(link)

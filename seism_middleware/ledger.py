@@ -27,6 +27,7 @@ from seism_middleware.carry import doubtful, unsure
 from seism_middleware.contract import DRIVER, LEDGER, OpenConnection, Proxied
 from seism_middleware.handle import Handle, connected
 from seism_middleware.request import Request, current
+from seism_middleware.snapshot import snapshot
 
 MAX_CLAIMS = 1024
 """Claims kept per connection."""
@@ -186,11 +187,7 @@ class Connection:
 
     def history(self) -> list[Claim]:
         """A copy of the claims, oldest first; other threads may go on claiming."""
-        while True:
-            try:
-                return list(self.claims)
-            except RuntimeError:
-                continue
+        return snapshot(self.claims)
 
     def verify(self, sock: Any) -> None:
         """Compare with the kernel's count; the connection is opaque if they disagree."""
@@ -241,7 +238,7 @@ class Ledger:
     def _settle(self) -> None:
         """Name the connections that have been followed, and forget those that lead elsewhere."""
         self._until = 0.0
-        for connection in [*self._open.values(), *self._closed]:
+        for connection in snapshot(self._open.values()) + snapshot(self._closed):
             if connection.backend != UNNAMED or self._name(connection):
                 continue
             if self._open.get(connection.fd) is connection:
@@ -304,7 +301,7 @@ class Ledger:
         """The proxies whose name, as a word, or address is in ``text``."""
         found = {
             proxy.name: None
-            for listed in list(self._watched.values())
+            for listed in snapshot(self._watched.values())
             for proxy in listed
             if re.search(rf"(?<![\w-]){re.escape(proxy.name)}(?![\w-])", text, re.IGNORECASE)
             or re.search(rf":{proxy.port}(?!\d)", text)
@@ -509,7 +506,7 @@ class Ledger:
         with self._lock:
             if self._until and _monotonic() >= self._until:
                 self._settle()
-            for fd, connection in list(self._open.items()):
+            for fd, connection in snapshot(self._open.items()):
                 sock = connection.sock()
                 if sock is None or sock.fileno() != fd:
                     self._drop(fd)
@@ -517,7 +514,7 @@ class Ledger:
     def __len__(self) -> int:
         """The number of open connections to proxied backends."""
         if self._until:
-            return sum(each.backend != UNNAMED for each in list(self._open.values()))
+            return sum(each.backend != UNNAMED for each in snapshot(self._open.values()))
         return len(self._open)
 
     def census(self) -> tuple[OpenConnection, ...]:
@@ -530,7 +527,7 @@ class Ledger:
         gc.collect()
         self.prune()
         rows = []
-        for connection in list(self._open.values()):
+        for connection in snapshot(self._open.values()):
             claims = connection.history()
             user = claims[-1].request if claims else None
             rows.append(

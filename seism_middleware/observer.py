@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import sys
 import threading
@@ -41,6 +42,7 @@ from seism_middleware.metrics import Metrics
 from seism_middleware.patches import ALL, Patches
 from seism_middleware.request import Request, current
 from seism_middleware.route import Routes
+from seism_middleware.snapshot import snapshot
 from seism_middleware.stream import Stream
 from seism_middleware.telemetry import Telemetry, telemetry
 from seism_middleware.vitals import Vitals, thread_cpu
@@ -194,7 +196,7 @@ class Observer:
             self._metrics.close()
 
     def _in_flight(self) -> list[Request]:
-        return list(self._running.values())
+        return snapshot(self._running.values())
 
     def _say(self, record: Harm | Hold | Looked) -> None:
         self.stream.send(record)
@@ -223,7 +225,16 @@ class Observer:
         return request
 
     def report(self, request: Request) -> None:
-        """Send the observation of ``request`` as it is now, if it was not sent like this."""
+        """Send the observation of ``request`` as it is now, if it was not sent like this.
+
+        Whatever is wrong with us, the app's response goes out.
+        """
+        try:
+            self._report(request)
+        except Exception:
+            logging.getLogger(__name__).exception("the observation of %s is lost", request.id)
+
+    def _report(self, request: Request) -> None:
         known = request.reported
         if known is None:
             for found in harm.ended(request, received):

@@ -4,6 +4,8 @@ import socket
 import time
 from typing import Any
 
+import pytest
+
 from seism_middleware import observer, signals
 from seism_middleware.contract import (
     Census,
@@ -106,3 +108,14 @@ def test_what_began_before_the_worker_is_known_and_not_said_to_begin(peer: Peer)
         assert said == ["new"]
     finally:
         signals.perturbation_began.disconnect(hear)
+
+
+def test_the_app_s_response_goes_out_whatever_is_wrong_with_us(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def wrong(*_: object) -> None:
+        raise RuntimeError("dictionary changed size during iteration")
+
+    monkeypatch.setattr(observer.Ledger, "prune", wrong)
+    assert call(SeismWSGI(sized(b"x"), sidecar=peer.address))[0] == [b"x"]
+    assert "is lost" in caplog.text
