@@ -2,7 +2,8 @@
 
 How often a request tried is its connections and failed connects, or its sends over one
 connection, whichever is more, as a multiple of what requests of its route do when nothing
-perturbs them. A login is part of that: the requests that opened the pools made one.
+perturbs them; over one connection, of what any request does: the login of a connection that
+took the place of a broken one is no try, and may have been made by another route before.
 """
 
 from __future__ import annotations
@@ -25,8 +26,6 @@ class _Usual:
     """The most that a calm request does with one backend."""
 
     sends: int = 1
-    over_one: int = 1
-    """Sends over one connection."""
 
 
 class Storms:
@@ -35,6 +34,8 @@ class Storms:
     def __init__(self, timeline: Timeline, rules: Rules) -> None:
         self._rules = rules
         self._usual: dict[tuple[str, str], _Usual] = {}
+        self._over_one: dict[str, int] = {}
+        """Backend -> the most sends over one connection: what a login takes, whoever made it."""
         for segment in timeline.segments:
             if segment.phase.phase in CALM:
                 for request in segment.requests:
@@ -44,7 +45,7 @@ class Storms:
         for backend, counts in _sends(request):
             usual = self._usual.setdefault((name(request), backend), _Usual())
             usual.sends = max(usual.sends, sum(counts))
-            usual.over_one = max(usual.over_one, *counts)
+            self._over_one[backend] = max(self._over_one.get(backend, 1), *counts)
 
     def opinion(self, request: RequestEnded, backend: str) -> tuple[str, str]:
         """(colour, reason) of a request that was hit on its way to ``backend``."""
@@ -59,10 +60,16 @@ class Storms:
         counts = dict(_sends(request)).get(backend, [])
         refused = sum(each.times for each in request.refused if each.backend == backend)
         connections = (len(counts) + refused) // usual.sends
-        return max(connections, max(counts, default=0) // usual.over_one)
+        return max(connections, max(counts, default=0) // self._over_one.get(backend, 1))
 
 
 def _sends(request: RequestEnded) -> Iterator[tuple[str, list[int]]]:
-    """Each backend, and the sends over each connection to it."""
-    for backend in Counter(used.backend for used in request.exchanges):
-        yield backend, [used.sends for used in request.exchanges if used.backend == backend]
+    """Each backend, and the sends over each connection to it.
+
+    Where no byte went out, a broken connection was said goodbye to: pools do that to all of theirs.
+    """
+    for backend in Counter(used.backend for used in request.exchanges if used.sent):
+        yield (
+            backend,
+            [each.sends for each in request.exchanges if each.backend == backend and each.sent],
+        )

@@ -72,3 +72,22 @@ def test_the_rules() -> None:
     many = {"refused": (Refused("db", 4 * 22),)}
     assert colour(many, over(1), rules=Rules(retries=30, retry_storm=30)) == GREEN
     assert colour(many, over(1), rules=Rules(retries=2, retry_storm=30)) == AMBER
+
+
+def test_the_login_of_a_route_that_had_needed_none_is_no_try() -> None:
+    story = Story(("db reset", "db", "reset_peer"))
+    story.phase("warmup")
+    story.request(route="/other", exchanges=over(10))
+    story.phase("steady")
+    story.requests(10, exchanges=over(1))
+    story.phase("during", 0)
+    request = story.request(status=503, exchanges=over(10))
+    story.perturb(0, request)
+    story.phase("after", 0)
+    story.requests(10, exchanges=over(1))
+    assert judge(story.end()).matrix["GET /"]["db reset"] == GREEN
+
+
+def test_clearing_a_pool_of_broken_connections_is_no_try() -> None:
+    cleared = [Exchanges("db", f"h:{port}", 1, 0) for port in range(50, 90)]
+    assert colour({"exchanges": (*over(1), *cleared)}, over(1)) == GREEN
