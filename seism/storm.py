@@ -8,10 +8,6 @@ took the place of a broken one is no try, and may have been made by another rout
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 from seism.rules import Rules
 from seism.timeline import Timeline, name
 from seism.verdict import AMBER, GREEN, RED
@@ -21,19 +17,13 @@ CALM = ("warmup", "steady", "control")
 """Phases without a perturbation."""
 
 
-@dataclass(slots=True)
-class _Usual:
-    """The most that a calm request does with one backend."""
-
-    sends: int = 1
-
-
 class Storms:
     """What is usual, and who did much more."""
 
     def __init__(self, timeline: Timeline, rules: Rules) -> None:
         self._rules = rules
-        self._usual: dict[tuple[str, str], _Usual] = {}
+        self._usual: dict[tuple[str, str], int] = {}
+        """(Route, backend) -> the most sends of a calm request."""
         self._over_one: dict[str, int] = {}
         """Backend -> the most sends over one connection: what a login takes, whoever made it."""
         for segment in timeline.segments:
@@ -42,9 +32,9 @@ class Storms:
                     self._learn(request)
 
     def _learn(self, request: RequestEnded) -> None:
-        for backend, counts in _sends(request):
-            usual = self._usual.setdefault((name(request), backend), _Usual())
-            usual.sends = max(usual.sends, sum(counts))
+        for backend, counts in _sends(request).items():
+            key = (name(request), backend)
+            self._usual[key] = max(self._usual.get(key, 1), sum(counts))
             self._over_one[backend] = max(self._over_one.get(backend, 1), *counts)
 
     def opinion(self, request: RequestEnded, backend: str) -> tuple[str, str]:
@@ -56,20 +46,19 @@ class Storms:
         return colour, f"retry storm: it tried {backend} {again} times more than it usually does"
 
     def _tries(self, request: RequestEnded, backend: str) -> int:
-        usual = self._usual.get((name(request), backend), _Usual())
-        counts = dict(_sends(request)).get(backend, [])
+        counts = _sends(request).get(backend, [])
         refused = sum(each.times for each in request.refused if each.backend == backend)
-        connections = (len(counts) + refused) // usual.sends
+        connections = (len(counts) + refused) // self._usual.get((name(request), backend), 1)
         return max(connections, max(counts, default=0) // self._over_one.get(backend, 1))
 
 
-def _sends(request: RequestEnded) -> Iterator[tuple[str, list[int]]]:
-    """Each backend, and the sends over each connection to it.
+def _sends(request: RequestEnded) -> dict[str, list[int]]:
+    """Backend -> the sends over each connection to it.
 
     Where no byte went out, a broken connection was said goodbye to: pools do that to all of theirs.
     """
-    for backend in Counter(used.backend for used in request.exchanges if used.sent):
-        yield (
-            backend,
-            [each.sends for each in request.exchanges if each.backend == backend and each.sent],
-        )
+    found: dict[str, list[int]] = {}
+    for used in request.exchanges:
+        if used.sent:
+            found.setdefault(used.backend, []).append(used.sends)
+    return found

@@ -244,11 +244,7 @@ class Ledger:
             if self._open.get(connection.fd) is connection:
                 del self._open[connection.fd]
                 self.table[connection.fd] = None
-            rest = [c for c in self._by_local.get(connection.local, ()) if c is not connection]
-            if rest:
-                self._by_local[connection.local] = rest
-            else:
-                self._by_local.pop(connection.local, None)
+            self._forget(connection)
 
     def _name(self, connection: Connection) -> bool:
         """Name a connection that has been followed; False if it leads elsewhere."""
@@ -396,12 +392,15 @@ class Ledger:
         connection.died = time.monotonic()
         self._closed.append(connection)
         if len(self._closed) > MAX_HISTORY:
-            oldest = self._closed.popleft()
-            rest = [c for c in self._by_local.get(oldest.local, ()) if c is not oldest]
-            if rest:
-                self._by_local[oldest.local] = rest
-            else:
-                self._by_local.pop(oldest.local, None)
+            self._forget(self._closed.popleft())
+
+    def _forget(self, connection: Connection) -> None:
+        """It can be found no more."""
+        rest = [c for c in self._by_local.get(connection.local, ()) if c is not connection]
+        if rest:
+            self._by_local[connection.local] = rest
+        else:
+            self._by_local.pop(connection.local, None)
 
     def claim(self, connection: Connection, length: int, sock: Any) -> Claim:
         """``length`` bytes are about to be written on ``connection`` by the running code."""
