@@ -20,7 +20,7 @@ from bench.figures import table
 from bench.run import machine
 from seism.dashboard.standalone import render
 from seism.journal import SCHEMA, Entry, Manifest
-from seism.verdict import Judgement, Steady
+from seism.verdict.result import Judgement, Steady
 from seism_middleware.contract import (
     Link,
     LoggedError,

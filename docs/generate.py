@@ -23,7 +23,6 @@ from of_commands import commands
 from of_sidecar import api, asked, metrics
 
 from seism import cli, errors, journal, registry, signals
-from seism.control.statsd import COUNTERS
 from seism.experiment import schema
 from seism.experiment.config import (
     Action,
@@ -45,7 +44,8 @@ from seism.experiment.config import (
 from seism.model import ClientTls, Match, ServerTls, ToxicSpec, Which
 from seism.options import Described, describe
 from seism.protocols.fault import Fault
-from seism.rules import RouteRules, Rules
+from seism.sidecar.statsd import COUNTERS
+from seism.verdict.rules import RouteRules, Rules
 from seism_middleware import signals as app_signals
 from seism_middleware.metrics import METRICS
 from seism_middleware.settings import Settings, help_texts

@@ -144,7 +144,7 @@ def _serve(
     if file and config:
         raise click.UsageError("FILE and --config are the same: one of them is enough.")
     _log(verbose)
-    from seism.sidecar import Sidecar
+    from seism.sidecar.process import Sidecar
     from seism_middleware.contract import TOKEN_VARIABLE
 
     if journal is None:
@@ -210,7 +210,7 @@ def demo(
 def report(journal: Path, report_dir: Path | None, strict: bool) -> int:
     """Judge a JOURNAL again and write its reports."""
     from seism.journal import read
-    from seism.judge import judge
+    from seism.verdict.judgement import judge
 
     return show_report(judge(read(journal)), journal, report_dir or journal.parent, strict)
 

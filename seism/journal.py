@@ -27,6 +27,16 @@ from seism.errors import ConfigurationError, Unavailable
 from seism_middleware import contract
 
 SCHEMA = 1
+TOPICS: dict[str, frozenset[str]] = {
+    "perturbations": frozenset({"perturbation.began", "perturbation.ended"}),
+    "observations": frozenset({"request.ended"}),
+    "links": frozenset({"link"}),
+    "opinions": frozenset({"opinion"}),
+    "harms": frozenset({"harm"}),
+    "changes": frozenset({"toxic.changed"}),
+    "chaos": frozenset({"chaos.began", "chaos.judged", "chaos.stopped"}),
+}
+"""The kinds of records that each topic has."""
 DIED, OUT_OF_MEMORY, BROKEN = "died", "out of memory", "stream broken"
 """How a worker can leave without a goodbye."""
 MAX_QUEUED = 1_000_000

@@ -21,7 +21,7 @@ import pytest
 if TYPE_CHECKING:
     from seism.client import Proxy
     from seism.testing.sidecar import Running
-    from seism.verdict import Judgement
+    from seism.verdict.result import Judgement
 
 MARKER = "seism"
 _KEYS = ("fired", "quiet")

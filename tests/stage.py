@@ -10,8 +10,8 @@ from pathlib import Path
 
 from seism.client import Control
 from seism.journal import read
-from seism.opinion import Opinion, opinion
-from seism.rules import Rules
+from seism.verdict.request import Opinion, opinion
+from seism.verdict.rules import Rules
 from seism_middleware.contract import RequestEnded
 from tests.processes import app, sidecar, until
 from tests.servers import Valkey

@@ -7,7 +7,7 @@ from typing import Any
 
 from seism.journal import SCHEMA, Entry, LoadDone, Manifest, Missing, Phase
 from seism.model import FRONT
-from seism.rules import Rules
+from seism.verdict.rules import Rules
 from seism_middleware.contract import (
     Census,
     Clock,

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from seism.new import TEMPLATES
+from seism.demo.scaffold import TEMPLATES
 from tests.docs import pages
 from tests.graphite import STATSD_CONFIG
 from tests.ports import free_port

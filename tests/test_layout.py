@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests import structure
 from tests.layout import LAYOUT, violations
 
 ROOT = Path(__file__).parent.parent
@@ -49,18 +51,18 @@ HOME = "/ro" + "ot/x"
     ("path", "source"),
     [
         ("seism/model.py", "from seism.proxy.link import Link"),
-        ("seism/model.py", "import seism.verdict"),
+        ("seism/model.py", "import seism.verdict.result"),
         ("seism/model.py", "from seism import verdict"),
-        ("seism/proxy/link.py", "def late():\n    from seism.control import router"),
-        ("seism/control/router.py", "from seism.sidecar import Sidecar"),
-        ("seism/experiment/runner.py", "from seism.sidecar import Sidecar"),
+        ("seism/proxy/link.py", "def late():\n    from seism.sidecar.control import router"),
+        ("seism/sidecar/hub.py", "from seism.report.html import render"),
+        ("seism/experiment/runner.py", "from seism.sidecar.process import Sidecar"),
         ("seism/report/html.py", "import seism.demo.backends"),
         ("seism/errors.py", "import seism.options"),
         ("seism/__init__.py", "from seism.cli import main"),
         ("seism/proxy/link.py", "from . import dial"),
         ("seism/helpers.py", ""),
-        ("seism/verdict.py", "from seism_middleware.observer import Observer"),
-        ("seism/verdict.py", "import seism_middleware"),
+        ("seism/verdict/request.py", "from seism_middleware.observer import Observer"),
+        ("seism/verdict/request.py", "import seism_middleware"),
         ("seism/proxy/link.py", "from gevent import monkey"),
         ("seism/proxy/link.py", "import gevent.monkey"),
         ("seism/proxy/link.py", "import gevent\ngevent.monkey.patch_all()"),
@@ -108,6 +110,57 @@ def test_what_is_allowed_is_left_alone(path: str, source: str) -> None:
 
 def test_every_member_has_one_place() -> None:
     assert len(LAYOUT) == len(set(LAYOUT))
+
+
+ROOMS, ARROWS = 28, 125
+"""At most so many rooms, and arrows between them: what a reader can hold in mind."""
+
+
+def test_rooms_and_arrows_between_them_stay_few() -> None:
+    house = structure.read()
+    assert len(house.rooms) <= ROOMS
+    assert len(house.room_arrows) <= ARROWS
+
+
+def test_a_way_names_every_file_of_its_room() -> None:
+    files = {name for name in structure.read().sources if name.startswith("seism.verdict.")}
+    assert files == {f"seism.{name}" for name in structure.JUDGING} - {"seism.journal"}
+
+
+def test_the_way_from_the_journal_to_the_judgement_is_downhill() -> None:
+    assert structure.climbs(structure.read().arrows, structure.JUDGING) == []
+
+
+def test_a_climb_and_a_circle_are_seen() -> None:
+    arrows = frozenset({("seism.a", "seism.b"), ("seism.b", "seism.c"), ("seism.c", "seism.a")})
+    assert structure.climbs(arrows, ("a", "b", "c")) == [
+        ("seism.a", "seism.b"),
+        ("seism.b", "seism.c"),
+    ]
+    assert structure.circles(arrows) == [["seism.a", "seism.b", "seism.c"]]
+    assert structure.circles(arrows - {("seism.c", "seism.a")}) == []
+
+
+def test_the_page_of_the_architecture_lists_the_members_in_their_order() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    _, _, after = page.partition(
+        "A module imports from its own package or from what stands above it:"
+    )
+    listed = after.partition("`")[2].partition("`")[0]
+    assert listed.replace("\n", " ").split(", ") == [m for m in LAYOUT if m != "__main__"]
+
+
+def test_every_file_that_the_documents_name_exists() -> None:
+    named = re.compile(r"`((?:seism|seism_middleware|tests|bench|docs|templates)/[\w./-]+)`")
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    missing = {
+        f"{page.relative_to(ROOT)}: {name}"
+        for page in pages
+        if page.name not in ("CHANGELOG.md", "changelog.md")
+        for name in named.findall(page.read_text(encoding="utf-8"))
+        if not (ROOT / name).exists()
+    }
+    assert missing == set()
 
 
 def test_the_middleware_really_imports_nothing_heavy() -> None:

@@ -15,7 +15,7 @@ from seism.errors import Unavailable
 if TYPE_CHECKING:
     from seism.experiment.config import Planned
     from seism.experiment.sweep import Swept
-    from seism.verdict import Judgement
+    from seism.verdict.result import Judgement
 
 SEED_HELP = "The root of all chance.  [default: the file's, else 1]"
 JOURNAL = "journal.jsonl"
@@ -230,7 +230,7 @@ def shrink(
     """
     from seism.experiment import shrink as shrinking
     from seism.journal import read
-    from seism.judge import judge
+    from seism.verdict.judgement import judge
 
     seed, planned, again = _replayer(journal, config, quiet)
     cell = shrinking.target(judge(read(journal)), route)

@@ -13,7 +13,7 @@ from seism.options import build, describe
 
 def _templates(context: click.Context, _: click.Parameter, value: bool) -> None:
     if value and not context.resilient_parsing:
-        from seism.new import TEMPLATES
+        from seism.demo.scaffold import TEMPLATES
 
         click.echo(TEMPLATES)
         context.exit()
@@ -21,7 +21,7 @@ def _templates(context: click.Context, _: click.Parameter, value: bool) -> None:
 
 def _questions(command: Any) -> Any:
     """An option for each answer; what is not given is asked for on a terminal."""
-    from seism.new import Answers
+    from seism.demo.scaffold import Answers
 
     for question in reversed([one for one in describe(Answers) if not one.required]):
         command = click.option(
@@ -48,7 +48,7 @@ def new(folder: Path, **given: str | None) -> None:
     Example:
       seism new shop --template flask --cache memcached
     """
-    from seism.new import Answers, make
+    from seism.demo.scaffold import Answers, make
 
     answers: dict[str, Any] = {"name": folder.absolute().name}
     for question in describe(Answers):

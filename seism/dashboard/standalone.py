@@ -15,12 +15,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from seism import options
-from seism.bus.feed import TOPICS
 from seism.dashboard.page import ASSETS, SCRIPTS, STYLES, read
-from seism.journal import Entry, Manifest
-from seism.opinion import Opinion, Opinions
-from seism.rules import Rules
-from seism.verdict import Judgement
+from seism.journal import TOPICS, Entry, Manifest
+from seism.verdict.request import Opinion, Opinions
+from seism.verdict.result import Judgement
+from seism.verdict.rules import Rules
 from seism_middleware.contract import to_dict
 
 _SHOWN = frozenset().union(*TOPICS.values())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from seism.errors import ConfigurationError
 from seism.options import build, option
-from seism.verdict import AMBER, RED, Judgement
+from seism.verdict.result import AMBER, RED, Judgement
 
 
 @dataclass(frozen=True, slots=True)

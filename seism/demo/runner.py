@@ -16,7 +16,7 @@ from seism.experiment.runner import Run
 from seism.experiment.session import Session
 from seism.experiment.sweep import Swept
 from seism.report.progress import Progress
-from seism.verdict import Judgement
+from seism.verdict.result import Judgement
 
 
 def folder(app: str, source: Path | None) -> Path:

@@ -51,8 +51,8 @@ from seism.options import build, nearest, option
 from seism.protocols.fault import Fault
 from seism.proxy.exchanges import exchanges
 from seism.proxy.upgrade import check
-from seism.rules import Rules
 from seism.toxics.base import Toxic
+from seism.verdict.rules import Rules
 
 __all__ = [
     "FRONT_PROTOCOL",

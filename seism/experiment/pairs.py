@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 
 from seism.experiment.config import Planned
 from seism.experiment.point import Learnt, Point
-from seism.timeline import Timeline
-from seism.verdict import GREEN, Judgement
+from seism.verdict.result import GREEN, Judgement
+from seism.verdict.timeline import Timeline
 from seism_middleware.contract import RequestEnded
 
 NOT_GREEN = "one of the two alone is not green"

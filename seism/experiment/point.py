@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from seism.errors import NotReady
 from seism.experiment.config import Planned, SweptToxic
 from seism.model import DOWN
-from seism.timeline import Timeline, name
+from seism.verdict.timeline import Timeline, name
 from seism_middleware.contract import RequestEnded
 
 NO_USE = "it sends nothing to this backend"

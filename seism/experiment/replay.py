@@ -15,8 +15,8 @@ from seism.errors import ConfigurationError
 from seism.experiment.config import Load, Planned
 from seism.journal import Entry
 from seism.options import build
-from seism.timeline import Timeline, load_route, name
-from seism.timeline import build as timeline_of
+from seism.verdict.timeline import Timeline, load_route, name
+from seism.verdict.timeline import build as timeline_of
 
 _KEYS = {field.name for field in fields(Planned)}
 

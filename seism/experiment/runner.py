@@ -17,11 +17,11 @@ from seism.experiment.config import SECONDS, Experiment, Planned
 from seism.experiment.limit import LimitReached
 from seism.experiment.plan import Step, in_order, make, stretches
 from seism.experiment.session import Session, Watcher
-from seism.harm import Pools
 from seism.journal import read
-from seism.judge import judge
-from seism.timeline import Segment, build
-from seism.verdict import RED, Judgement
+from seism.verdict.harm import Pools
+from seism.verdict.judgement import judge
+from seism.verdict.result import RED, Judgement
+from seism.verdict.timeline import Segment, build
 
 SETTLE_SECONDS = 0.4
 """Time for the last links: an observer looks again for up to a quarter of a second."""

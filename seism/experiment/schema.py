@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from seism.control.schema import Schema, of
 from seism.experiment.config import Experiment
+from seism.schema import Schema, of
 
 FILE = Path(__file__).with_name("seism.schema.json")
 

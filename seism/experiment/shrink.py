@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from seism.errors import ConfigurationError
 from seism.experiment.config import Planned
-from seism.verdict import RED, Cell, Judgement
+from seism.verdict.result import RED, Cell, Judgement
 
 T = TypeVar("T")
 

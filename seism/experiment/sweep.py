@@ -23,12 +23,12 @@ from seism.experiment.plan import Step
 from seism.experiment.point import NEVER, UNFIT, Learnt, Point, learnt_of, points
 from seism.experiment.session import Session
 from seism.journal import read
-from seism.judge import judge
 from seism.model import DOWN
 from seism.protocols.fault import Fault
 from seism.registry import load
-from seism.timeline import build as timeline_of
-from seism.verdict import GREEN, NOT_COVERED, RED, SEVERITY, Cell, Judgement
+from seism.verdict.judgement import judge
+from seism.verdict.result import GREEN, NOT_COVERED, RED, SEVERITY, Cell, Judgement
+from seism.verdict.timeline import build as timeline_of
 
 WARM_UP = 2
 """Requests of a route that fill its pools, and are not judged."""

@@ -1,1 +1,1 @@
-"""Views of one ``seism.verdict.Judgement``: files, the terminal, and progress while it runs."""
+"""Views of one ``Judgement``: files, the terminal, and progress while a run lasts."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from seism.report import markdown
 from seism.report.summary import cause, place, reason, story, worst_cells
 from seism.report.text import clean
-from seism.verdict import AMBER, RED, Judgement
+from seism.verdict.result import AMBER, RED, Judgement
 
 MOST = 10
 """GitHub shows no more annotations of one kind in a step."""

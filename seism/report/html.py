@@ -20,7 +20,7 @@ from markupsafe import Markup
 import seism
 from seism.report import summary
 from seism.report.text import clean, count, seconds
-from seism.verdict import AMBER, RED, Case, Cell, Judgement
+from seism.verdict.result import AMBER, RED, Case, Cell, Judgement
 
 MOST_ROUTES = 500
 MOST_STORIES = 100

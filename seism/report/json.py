@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from seism.report.summary import headline, outcome
-from seism.verdict import Judgement
+from seism.verdict.result import Judgement
 
 SCHEMA = 1
 """Raised when a key changes its meaning or goes away; new keys do not raise it."""

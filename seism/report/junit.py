@@ -12,7 +12,7 @@ import xml.etree.ElementTree as ET
 
 from seism.report.summary import answer, backend, cause, reason, recovered, story, told
 from seism.report.text import clean, count, seconds
-from seism.verdict import AMBER, NOT_COVERED, RED, Cell, Harm, Judgement
+from seism.verdict.result import AMBER, NOT_COVERED, RED, Cell, Harm, Judgement
 
 
 def render(judgement: Judgement, strict: bool = False) -> str:

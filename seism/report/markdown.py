@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from seism.report.summary import answer, cause, headline, reason, story, tally, worst_cells
 from seism.report.text import clean, count, seconds
-from seism.verdict import AMBER, GREEN, NOT_COVERED, RED, Judgement
+from seism.verdict.result import AMBER, GREEN, NOT_COVERED, RED, Judgement
 
 SYMBOLS = {RED: "🔴 red", AMBER: "🟠 amber", GREEN: "🟢 green", NOT_COVERED: "·"}
 MOST = 10

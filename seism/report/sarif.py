@@ -15,7 +15,7 @@ import seism
 from seism.report.summary import backend, cause, reason, story, worst_cells
 from seism.report.summary import place as app_frame
 from seism.report.text import clean
-from seism.verdict import RED, Cell, Judgement
+from seism.verdict.result import RED, Cell, Judgement
 
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

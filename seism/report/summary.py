@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from seism.report.text import clean, count, seconds
-from seism.verdict import (
+from seism.verdict.result import (
     AMBER,
     EARLIER,
     GREEN,

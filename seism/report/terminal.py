@@ -30,7 +30,7 @@ from seism.report.summary import (
     worst_cells,
 )
 from seism.report.text import clean, count, seconds
-from seism.verdict import AMBER, GREEN, NOT_COVERED, RED, Cell, Judgement
+from seism.verdict.result import AMBER, GREEN, NOT_COVERED, RED, Cell, Judgement
 
 MOST = 6
 """Worst cells that are told in full, and lines of any other list."""

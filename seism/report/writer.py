@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from seism.report import html, json, junit, markdown, sarif
-from seism.verdict import Judgement
+from seism.verdict.result import Judgement
 
 Render = Callable[[Judgement, bool], str]
 """(judgement, strict) -> the whole text of one report."""

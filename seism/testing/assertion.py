@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from seism.journal import Entry
 from seism.report.summary import answer, cause, headline
 from seism.report.text import clean, seconds
-from seism.verdict import AMBER, RED, Judgement
+from seism.verdict.result import AMBER, RED, Judgement
 from seism_middleware.contract import Link, PerturbationBegan, PerturbationEnded, RequestEnded
 
 MOST = 40

@@ -18,7 +18,7 @@ from seism.experiment.session import Silent
 from seism.experiment.supervisor import Supervisor
 from seism.journal import Entry, read
 from seism.options import build
-from seism.verdict import Judgement
+from seism.verdict.result import Judgement
 from seism_middleware.contract import TOKEN_VARIABLE
 
 LEASE_SECONDS = 10.0

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from seism.verdict import AMBER, GREEN, RED
+from seism.verdict.result import AMBER, GREEN, RED
 
 BUCKET = 0.5
 """Seconds; a column of the picture is a whole number of them."""

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from seism.report.terminal import ASCII, STYLES, SYMBOLS
 from seism.report.text import clean, seconds
-from seism.verdict import AMBER, GREEN, RED
+from seism.verdict.result import AMBER, GREEN, RED
 from seism.watch.model import BUCKET, RANK, VITALS, Cell, Effect, Model, Seen
 
 LABEL = 26

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from seism.dashboard.standalone import render
 from seism.journal import read
-from seism.verdict import Judgement, Steady
+from seism.verdict.result import Judgement, Steady
 from tests.browser import NOTED, PACKAGE, page
 from tests.ports import free_port
 from tests.processes import app, sidecar, until

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, expect
 
 from seism.dashboard.standalone import render
 from seism.journal import read
-from seism.verdict import Judgement, Steady
+from seism.verdict.result import Judgement, Steady
 from tests.browser import PACKAGE, page
 from tests.stage import Stage
 

@@ -9,8 +9,8 @@ import pytest
 
 from seism.demo.planted import Planted, Weakness, compare, load
 from seism.errors import ConfigurationError
-from seism.judge import judge
-from seism.verdict import Judgement
+from seism.verdict.judgement import judge
+from seism.verdict.result import Judgement
 from tests.story import Story
 
 LEAK = Weakness("GET /a", "db slow", "red", "exception", "answers 500")

@@ -7,8 +7,8 @@ from typing import Any
 from seism.experiment.config import SweptToxic
 from seism.experiment.pairs import ENDED, MANY, NOT_GREEN, SAME, Chosen, choose
 from seism.experiment.point import Learnt, Point
-from seism.judge import judge
-from seism.timeline import build
+from seism.verdict.judgement import judge
+from seism.verdict.timeline import build
 from seism_middleware.contract import Exchanges
 from tests.story import Story
 

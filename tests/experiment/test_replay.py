@@ -8,7 +8,7 @@ from seism.errors import ConfigurationError
 from seism.experiment.config import Load, Planned, Route
 from seism.experiment.replay import only, seed_and_plan
 from seism.journal import Plan
-from seism.timeline import load_route
+from seism.verdict.timeline import load_route
 from seism_middleware.contract import Link
 from tests.story import Story
 

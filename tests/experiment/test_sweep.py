@@ -10,12 +10,12 @@ from seism.errors import ConfigurationError, NotReady
 from seism.experiment.config import SWEPT, Experiment, SweptToxic
 from seism.experiment.point import NEVER, NO_USE, OFF, UNFIT, Learnt, learnt_of, points
 from seism.experiment.sweep import swept
-from seism.judge import judge
 from seism.options import build
 from seism.protocols.fault import Fault
 from seism.registry import load
-from seism.timeline import build as timeline_of
-from seism.verdict import GREEN, NOT_COVERED, RED, Cell
+from seism.verdict.judgement import judge
+from seism.verdict.result import GREEN, NOT_COVERED, RED, Cell
+from seism.verdict.timeline import build as timeline_of
 from seism_middleware.contract import Exchanges
 from tests.story import Story
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from seism.experiment.config import load
 from seism.experiment.runner import Run
-from seism.verdict import Harm, Judgement
+from seism.verdict.result import Harm, Judgement
 from tests.debian import unable
 from tests.processes import ROOT
 

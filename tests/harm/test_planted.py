@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from seism.verdict import RED, Judgement
+from seism.verdict.result import RED, Judgement
 from tests.harm.lab import BY_LOOP, LOAD, LOOPS, STREAMS, WSGI, Lab, accused, blamed, named, wrong
 from tests.servers import Valkey
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from seism.demo.backends import Backends
-from seism.verdict import GREEN, NOT_COVERED, RED, Judgement
+from seism.verdict.result import GREEN, NOT_COVERED, RED, Judgement
 from tests.harm.lab import LOOPS, Lab, blamed, named, packages
 
 pytestmark = pytest.mark.timeout(240)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from seism.verdict import RED, Judgement
+from seism.verdict.result import RED, Judgement
 from tests.harm.lab import BY_LOOP, LOOPS, Lab, accused, blamed, named, packages, wrong
 from tests.servers import Valkey
 

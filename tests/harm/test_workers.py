@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from seism.verdict import RED, Judgement
+from seism.verdict.result import RED, Judgement
 from tests.harm.lab import Lab, blamed, named, packages
 from tests.servers import Valkey
 

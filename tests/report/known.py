@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from seism.verdict import (
+from seism.verdict.result import (
     AMBER,
     GREEN,
     NOT_COVERED,

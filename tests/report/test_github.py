@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from seism.report.github import MOST, _data, _property, commands, tell
-from seism.verdict import Judgement
+from seism.verdict.result import Judgement
 from tests.report import known
 from tests.report.test_text import ANYTHING
 

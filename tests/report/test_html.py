@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from seism.report.html import render
-from seism.verdict import Judgement
+from seism.verdict.result import Judgement
 from tests.report import known
 from tests.report.test_text import ANYTHING
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from seism.report.json import SCHEMA, render
-from seism.verdict import Case, Cell, Harm, Judgement, Pool, Steady
+from seism.verdict.result import Case, Cell, Harm, Judgement, Pool, Steady
 from tests.report import known
 from tests.report.test_text import ANYTHING
 

@@ -10,7 +10,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped
 from xmlschema import XMLSchema10, XMLSchemaValidationError
 
 from seism.report.junit import render
-from seism.verdict import AMBER, GREEN, Judgement
+from seism.verdict.result import AMBER, GREEN, Judgement
 from tests.report import known
 from tests.report.test_text import ANYTHING
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from markdown_it import MarkdownIt
 
 from seism.report.markdown import code, render
-from seism.verdict import Judgement
+from seism.verdict.result import Judgement
 from tests.report import known
 from tests.report.test_text import ANYTHING
 

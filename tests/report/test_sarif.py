@@ -10,7 +10,7 @@ from hypothesis import given
 from jsonschema import Draft7Validator
 
 from seism.report.sarif import render
-from seism.verdict import AMBER, RED, Judgement
+from seism.verdict.result import AMBER, RED, Judgement
 from tests import npm
 from tests.report import known
 from tests.report.test_text import ANYTHING

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from seism.report import summary
-from seism.verdict import AMBER, EARLIER, GREEN, NOT_COVERED, RED, Case
+from seism.verdict.result import AMBER, EARLIER, GREEN, NOT_COVERED, RED, Case
 from tests.report import known
 
 

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from seism.report.terminal import show
-from seism.verdict import Judgement
+from seism.verdict.result import Judgement
 from tests.report import known
 from tests.report.test_text import ANYTHING
 

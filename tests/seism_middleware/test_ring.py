@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seism.bus.ring import Ring as Held
 from seism.journal import read
+from seism.sidecar.ring import Ring as Held
 from seism_middleware.contract import RING_HEAD, RequestBegun, RequestEnded
 from seism_middleware.ring import Ring, open_ring
 from tests.processes import sidecar, until

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from seism.demo.backends import Backends
-from seism.new import Answers, make
+from seism.demo.scaffold import Answers, make
 from tests.docs import pages
 from tests.processes import ROOT
 from tests.templates.conftest import environ

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seism.new import ANSWERS_FILE, TEMPLATES, Answers, make
+from seism.demo.scaffold import ANSWERS_FILE, TEMPLATES, Answers, make
 from seism.options import describe
 from tests.processes import ROOT
 from tests.templates.conftest import New, environ, run

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from seism.demo.scaffold import TEMPLATES, Answers, make
 from seism.errors import ConfigurationError
 from seism.experiment.config import load
-from seism.new import TEMPLATES, Answers, make
 from tests.processes import ROOT, until
 from tests.templates.conftest import environ, run
 

@@ -1,0 +1,191 @@
+"""Seism's own routes, beside Toxiproxy's: what an experiment tells the sidecar.
+
+Each answer waits until the journal is on the disk, so that a runner can read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+from webob import Request, Response
+
+from seism.clock import Clock
+from seism.errors import Unavailable
+from seism.journal import Journal, LoadDone, Phase, Plan, Reached, Stopped
+from seism.options import build, option
+from seism.proxy.collection import Collection
+from seism.sidecar.control.router import Route, answer, empty, failure, read_json
+from seism.sidecar.hub import Hub
+from seism_middleware.contract import PROTOCOL, STREAM_PATH
+
+CENSUS_SECONDS = 5.0
+"""How long the workers may take to list their connections."""
+DISK_SECONDS = 10.0
+PHASES = ("warmup", "steady", "during", "after", "mixed", "control", "end")
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseAsked:
+    """Body of ``POST /seism/phase``."""
+
+    phase: str = option(help="what begins", choices=PHASES)
+    step: int | None = option(None, help="index of the planned perturbation", minimum=0)
+    name: str = option("", help="its name")
+    active: tuple[int, ...] = option(
+        (), help="mixed: indices of the planned perturbations that last", minimum=0
+    )
+    flowing: bool = option(False, help="the load goes on while it begins")
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """Body of ``POST /seism/stopped``."""
+
+    why: str = option(help="which limit it has come to")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanAsked:
+    """Body of ``POST /seism/plan``."""
+
+    steps: tuple[dict[str, Any], ...] = option(help="the planned perturbations, in order")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReported:
+    """Body of ``POST /seism/load``."""
+
+    segment: str = option(help="which requests")
+    requests: int = option(help="how many were sent", minimum=0)
+    routes: dict[str, Any] = option(help="per route: counts, statuses, times")
+    actions: dict[str, Any] = option({}, help="per route of actions: how often they were done")
+    whole: bool = option(False, help="of all phases so far, not of one")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerShown:
+    """One worker of the app."""
+
+    worker: str
+    pid: int
+    in_flight: int
+    """Requests that have begun and not ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersShown:
+    """The workers, and what their streams have brought."""
+
+    observed: int
+    dropped: int
+    workers: list[WorkerShown]
+
+
+@dataclass(frozen=True, slots=True)
+class CensusShown:
+    """How many workers have answered."""
+
+    answered: int
+
+
+def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> list[Route]:
+    """The routes, to be put into a Router."""
+
+    def workers(_: Request) -> Response:
+        return answer(
+            {
+                "observed": hub.observed,
+                "dropped": hub.dropped,
+                "workers": [
+                    {"worker": worker.name, "pid": worker.pid, "in_flight": len(worker.in_flight)}
+                    for worker in hub.workers
+                ],
+            }
+        )
+
+    def phase(request: Request) -> Response:
+        asked = build(PhaseAsked, read_json(request), "body")
+        journal.write(
+            Phase(asked.phase, clock.now(), asked.step, asked.name, asked.active, asked.flowing)
+        )
+        journal.write(reached())
+        return synced(empty)
+
+    def plan(request: Request) -> Response:
+        journal.write(Plan(build(PlanAsked, read_json(request), "body").steps))
+        return synced(empty)
+
+    def load(request: Request) -> Response:
+        reported = build(LoadReported, read_json(request), "body")
+        journal.write(
+            LoadDone(
+                reported.segment, reported.requests, reported.routes, reported.actions or None,
+                reported.whole,
+            )
+        )  # fmt: skip
+        return synced(empty)
+
+    def stopped(request: Request) -> Response:
+        journal.write(Stopped(clock.now(), build(StopAsked, read_json(request), "body").why))
+        return synced(empty)
+
+    def census(_: Request) -> Response:
+        answered = hub.take_census(CENSUS_SECONDS)
+        journal.write(reached())
+        return synced(lambda: answer({"answered": answered}))
+
+    def reached() -> Reached:
+        return Reached(
+            clock.now(),
+            {
+                proxy.name: {"connections": proxy.accepted, "bytes": proxy.traffic()[0].received}
+                for proxy in collection.list()
+                if proxy.enabled
+            },
+        )
+
+    def synced(respond: Callable[[], Response]) -> Response:
+        # The writing thread signals a native event: waiting for it must not stop the loop.
+        written = journal.sync()
+        if not gevent.get_hub().threadpool.apply(written.wait, (DISK_SECONDS,)):
+            raise Unavailable(f"the journal was not written within {DISK_SECONDS:g} s")
+        if journal.failure is not None:
+            raise Unavailable(f"journal {journal.path}: {journal.failure.strerror}")
+        return respond()
+
+    def stream(_: Request) -> Response:
+        # A request that does upgrade never gets here: the server takes it out of HTTP.
+        response = failure(f"an upgrade to {PROTOCOL} is needed", 426)
+        response.headers["Upgrade"] = PROTOCOL
+        return response
+
+    return [
+        Route("GET", "/seism/workers", workers, "The workers of the app", gives=WorkersShown),
+        Route(
+            "POST", "/seism/phase", phase, "Journal that a phase begins",
+            takes=PhaseAsked, status=204,
+        ),
+        Route(
+            "POST", "/seism/plan", plan, "Journal the plan, where it is not the file's",
+            takes=PlanAsked, status=204,
+        ),
+        Route(
+            "POST", "/seism/load", load, "Journal what a load generator saw",
+            takes=LoadReported, status=204,
+        ),
+        Route(
+            "POST", "/seism/stopped", stopped, "Journal that a run stops before its plan is done",
+            takes=StopAsked, status=204,
+        ),
+        Route(
+            "POST", "/seism/census", census, "Have the workers journal their open connections",
+            gives=CensusShown,
+        ),
+        Route(
+            "GET", STREAM_PATH, stream, "A worker's stream, by an upgrade of HTTP",
+            status=101, errors=(426,),
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,53 @@
+"""Manners: whether a failure said when to come back, and whether the log says what failed.
+
+A failure belongs in the log once, at error level, naming the backend, without credentials.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from seism.verdict.rules import Applied
+from seism.verdict.timeline import name
+from seism_middleware.contract import RequestEnded
+
+
+def log_misses(request: RequestEnded, backend: str) -> dict[str, str]:
+    """What is wrong with what ``request`` logged of its failure: rule -> in words."""
+    errors = request.errors
+    misses = {}
+    if not errors:
+        misses["error_log"] = "without an error in the log"
+    elif backend and not any(backend in error.backends for error in errors):
+        misses["log_backend"] = f"with an error in the log that does not name {backend}"
+    if len(errors) > 1:
+        misses["log_once"] = "with more than one error in the log"
+    if any(error.credentials for error in errors):
+        misses["log_credentials"] = "with credentials in the log"
+    return misses
+
+
+def missing(
+    request: RequestEnded, rules: Applied, backend: str, *, sees_logs: bool = True
+) -> list[str]:
+    """Why the 503 of ``request`` is not green, in words; empty if it is.
+
+    Where nobody ``sees_logs``, as in front of an app without the middleware, none is missed.
+    """
+    wrong = []
+    if rules.retry_after and not request.retry_after:
+        wrong.append("without Retry-After")
+    misses = log_misses(request, backend) if sees_logs else {}
+    return wrong + [text for rule, text in misses.items() if getattr(rules, rule)]
+
+
+def told(failed: Iterable[RequestEnded], backend: str, step: str) -> Iterator[str]:
+    """One line per route and miss, of all that ``failed`` under one perturbation."""
+    counts = Counter(
+        (name(request), text)
+        for request in failed
+        for text in log_misses(request, backend).values()
+    )
+    for (route, text), count in sorted(counts.items()):
+        yield f"{step}: {route}: {count} failure{'s' * (count > 1)} {text}"

@@ -1,0 +1,94 @@
+"""What is to be said of one request by itself, whatever hit it.
+
+The verdict over a run (``seism.verdict.judgement``) begins with this. The dashboard shows it as it
+happens, when there is no control run yet to compare with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from seism.verdict import log_quality
+from seism.verdict.harm import told
+from seism.verdict.result import AMBER, GREEN, RED
+from seism.verdict.rules import Applied, Rules
+from seism_middleware.contract import BODY_NONE, BODY_TRUNCATED, Harm, RequestEnded
+
+REMEMBERED = 10_000
+"""Requests with wrong data that may still end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """A record of the feed, not of the journal, from which it follows."""
+
+    kind: ClassVar[str] = "opinion"
+    request: str
+    colour: str
+    """``green``, ``amber`` or ``red``."""
+    reason: str = ""
+    """One line, empty when green."""
+
+
+def opinion(request: RequestEnded, rules: Rules) -> Opinion:
+    """By ``rules`` alone: statuses, Retry-After, the error log, the deadline."""
+    applied = rules.of(f"{request.method} {request.route}")
+    return Opinion(request.request, *judged(request, applied, applied.deadline))
+
+
+class Opinions:
+    """As the records come. A request with wrong data for certain is red, whatever its status."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._wrong: dict[str, str] = {}
+
+    def of(self, record: Any) -> Iterator[Opinion]:
+        """What ``record`` says of a request; a later one counts instead of an earlier one."""
+        if isinstance(record, RequestEnded):
+            wrong = self._wrong.get(record.request)
+            yield (Opinion(record.request, RED, wrong) if wrong else opinion(record, self._rules))
+        elif isinstance(record, Harm) and record.exact and record.what != "abandoned":
+            self._wrong[record.request] = told(record)
+            if len(self._wrong) > REMEMBERED:
+                del self._wrong[next(iter(self._wrong))]
+            yield Opinion(record.request, RED, told(record))
+
+
+def judged(
+    request: RequestEnded,
+    rules: Applied,
+    deadline: float,
+    backend: str = "",
+    *,
+    sees_logs: bool = True,
+) -> tuple[str, str]:
+    """(colour, reason) by these rules; ``deadline`` in seconds.
+
+    ``backend`` is what an error in the log should name; it is not asked for one where nobody
+    ``sees_logs``.
+    """
+    failed = failure(request, (503, *rules.allow))
+    if failed:
+        return RED, failed
+    if request.duration > deadline:
+        return AMBER, f"slower than the deadline of {deadline:.1f} s"
+    if request.status == 503:
+        lacking = log_quality.missing(request, rules, backend, sees_logs=sees_logs)
+        if lacking:
+            return AMBER, "503 " + " and ".join(lacking)
+    return GREEN, ""
+
+
+def failure(request: RequestEnded, allowed: Sequence[int] = ()) -> str:
+    """Why the request failed by its status or body alone, empty if it did not."""
+    if request.body == BODY_NONE or request.status is None:
+        return "no response"
+    if request.body == BODY_TRUNCATED:
+        return f"{request.status} with a truncated body"
+    if request.status >= 500 and request.status not in allowed:
+        raised = f" ({request.exception})" if request.exception else ""
+        return f"{request.status}{raised}"
+    return ""
