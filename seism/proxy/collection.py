@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ import gevent
 from seism.clock import Clock
 from seism.errors import ConfigurationError, Conflict, NotFound, Unavailable
 from seism.journal import ToxicChanged
-from seism.model import ClientTls, Match, ProxySpec, ServerTls, ToxicSpec, unix_path
+from seism.model import ClientTls, Match, ProxySpec, ServerTls, ToxicSpec
 from seism.proxy.change import who
 from seism.proxy.follow import Follow
 from seism.proxy.hold import Holds
@@ -19,6 +20,7 @@ from seism.proxy.perturbation import Account, Emit
 from seism.proxy.proxy import Proxy, Route
 from seism.proxy.relay import Relay
 from seism.proxy.rule import Rule
+from seism.proxy.slices import in_slices
 from seism.proxy.upgrade import check
 from seism.registry import Registry, load
 from seism.rng import Seed
@@ -26,6 +28,12 @@ from seism_middleware.contract import Proxied
 
 Entry = tuple[ProxySpec, Sequence[ToxicSpec]]
 """A proxy with its toxics, as asked for."""
+
+
+MAX_PROXIES = 4096
+"""Whatever is told, shown or changed of all of them is in bounded time."""
+MAX_TOXICS = 256
+"""Per proxy: each connection looks at all of them."""
 
 
 class Interrupted(Unavailable):
@@ -94,13 +102,8 @@ class Collection:
         Those on Unix sockets are not told: clients have no addresses there by which a
         connection could be found.
         """
-        return tuple(
-            Proxied(proxy.name, *proxy.address, proxy.spec.tls is not None)
-            for proxy in self.list()
-            if proxy.address is not None
-            and proxy.spec.front is None
-            and not unix_path(proxy.address[0])
-        )
+        found = (proxy.proxied for proxy in self.list())
+        return tuple(proxied for proxied in found if proxied is not None)
 
     def create(self, spec: ProxySpec, toxics: Sequence[ToxicSpec] = ()) -> Proxy:
         """A new proxy, started unless ``spec`` says that it is down.
@@ -109,6 +112,7 @@ class Collection:
         does not resolve or a toxic that cannot be, Unavailable if it cannot listen.
         """
         self._refuse_taken(spec.name)
+        self._check_room(1)
         rules = self._rules(spec, toxics)
         route = self._route(spec)
         self._refuse_taken(spec.name)
@@ -181,7 +185,9 @@ class Collection:
         Raises Unavailable if one could not start; all others have been reset by then.
         """
         failures: list[str] = []
-        for proxy in self.list():
+        for proxy in in_slices(self.list()):
+            if self._proxies.get(proxy.name) is not proxy:
+                continue  # deleted meanwhile
             for rule in proxy.rules:
                 proxy.remove(rule.name)
                 self._note(proxy, "removed", rule)
@@ -199,18 +205,23 @@ class Collection:
     def populate(self, entries: Sequence[Entry]) -> tuple[Proxy, ...]:
         """Create or replace proxies. One that is there with the same addresses is untouched.
 
-        Everything is validated and resolved before anything changes. Raises
+        Everything is validated before anything changes; other calls may come between
+        two proxies of many. Raises
         ConfigurationError, Conflict for a name given twice, Interrupted if an address
         could not be bound midway.
         """
-        names = [spec.name for spec, _ in entries]
-        for name in names:
-            if names.count(name) > 1:
-                raise Conflict(f"proxy already exists: {name} is given {names.count(name)} times")
-        ready = [(spec, self._rules(spec, toxics), self._route(spec)) for spec, toxics in entries]
+        for name, count in Counter(spec.name for spec, _ in entries).items():
+            if count > 1:
+                raise Conflict(f"proxy already exists: {name} is given {count} times")
+        self._check_room(sum(spec.name not in self._proxies for spec, _ in entries))
+        ready = [
+            (spec, self._rules(spec, toxics), self._route(spec))
+            for spec, toxics in in_slices(entries)
+        ]
         done: list[Proxy] = []
         try:
-            for spec, rules, route in ready:
+            # The kernel takes milliseconds to find a free port among thousands that are taken.
+            for spec, rules, route in in_slices(ready, 5):
                 there = self._proxies.get(spec.name)
                 if there is not None and there.same_route(spec):
                     done.append(there)
@@ -240,6 +251,7 @@ class Collection:
         """
         owner = self.get(proxy)
         where = f"toxic {spec.name or spec.type}"
+        _check_toxics(len(owner.rules) + 1, where)
         rule = Rule.of(spec, self.registry, where, owner.protocol)
         owner.add(rule)
         self._note(owner, "added", rule)
@@ -278,20 +290,27 @@ class Collection:
         owner.remove(name)
         self._note(owner, "removed", rule)
 
+    def _check_room(self, more: int) -> None:
+        if len(self._proxies) + more > MAX_PROXIES:
+            raise ConfigurationError(
+                f"too many proxies: {len(self._proxies)} and {more} more (maximum {MAX_PROXIES})"
+            )
+
     def _refuse_taken(self, name: str) -> None:
         if name in self._proxies:
             raise Conflict("proxy already exists")
 
     def _rules(self, proxy: ProxySpec, toxics: Iterable[ToxicSpec]) -> tuple[Rule, ...]:
-        rules: list[Rule] = []
+        rules: dict[str, Rule] = {}
         protocol = self.registry.protocol(proxy.protocol, f"proxy {proxy.name}")
         for spec in toxics:
             where = f"proxy {proxy.name}: toxic {spec.name or spec.type}"
             rule = Rule.of(spec, self.registry, where, protocol)
-            if any(rule.name == other.name for other in rules):
+            if rule.name in rules:
                 raise ConfigurationError(f"{where}: there are two toxics of that name")
-            rules.append(rule)
-        return tuple(rules)
+            rules[rule.name] = rule
+            _check_toxics(len(rules), where)
+        return tuple(rules.values())
 
     def _route(self, spec: ProxySpec) -> Route:
         return Route.of(spec, self.registry.protocol(spec.protocol, f"proxy {spec.name}"))
@@ -328,3 +347,9 @@ class Collection:
         if known != self._known:
             self._known = known
             self._changed()
+
+
+def _check_toxics(count: int, where: str) -> None:
+    """Raises ConfigurationError if a proxy cannot have ``count`` toxics."""
+    if count > MAX_TOXICS:
+        raise ConfigurationError(f"{where}: too many toxics on one proxy (maximum {MAX_TOXICS})")

@@ -227,10 +227,10 @@ class Sidecar:
         self.metrics.count(record)
         self._published(record)
 
-    def _published(self, record: Any) -> None:
+    def _published(self, record: Any, size: int = 0) -> None:
         if self.chaos is not None:
             self.chaos.observe(record)
-        self.feed.publish(record)
+        self.feed.publish(record, size)
         for opinion in self._opinions.of(record):
             self.feed.publish(opinion)
         signals.send(self, record)
