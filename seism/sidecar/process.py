@@ -73,9 +73,11 @@ class Sidecar:
         journal: Path,
         token: str,
         hold_ms: int = 20,
+        any_user: bool = False,
     ) -> None:
         """Raises ConfigurationError, Conflict or Unavailable; nothing is left open then.
 
+        ``any_user``: without a token, other local users may call as well.
         ``hold_ms`` is for how long a toxic waits at most for an observer that asked for it.
         """
         clock = MonotonicClock()
@@ -130,6 +132,7 @@ class Sidecar:
                 token=token,
                 upgrades={STREAM_PATH: self.hub.serve},
                 public=dashboard.public,
+                any_user=any_user,
             )
         except BaseException:
             self.proxies.close()

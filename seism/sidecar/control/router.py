@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
+TRUSTED = "seism.trusted"
+"""WSGI environ key: whether the caller has a token, or is the sidecar's own user or root."""
 LEASE_HEADER = "Seism-Lease"
 LEASE = re.compile(r"lease-[0-9]{1,18}")
 """What its value looks like."""

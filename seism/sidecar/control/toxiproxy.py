@@ -15,15 +15,17 @@ from typing import Annotated, Any
 from webob import Request, Response
 
 from seism.errors import ConfigurationError
-from seism.model import ClientTls, ProxySpec, ServerTls, ToxicSpec
+from seism.model import UNIX, ClientTls, ProxySpec, ServerTls, ToxicSpec
 from seism.options import build, describe, option
 from seism.proxy.collection import MAX_PROXIES, MAX_TOXICS, Collection, Interrupted
 from seism.proxy.proxy import Proxy
 from seism.proxy.slices import in_slices
 from seism.registry import Registry
 from seism.schema import PARTIAL, SHOWN
+from seism.sidecar.control.guard import Forbidden
 from seism.sidecar.control.lease import Leases
 from seism.sidecar.control.router import (
+    TRUSTED,
     Handler,
     Route,
     Warnings,
@@ -158,6 +160,8 @@ class _Api:
             self._proxy_entry(values, warnings, f" at proxy {number}")
             for number, values in enumerate(in_slices(given), start=1)
         ]
+        for spec, _ in entries:
+            _check_files(request, spec)
         before = {proxy.name: proxy for proxy in self._collection.list()}
         try:
             done = self._collection.populate(entries)
@@ -177,6 +181,7 @@ class _Api:
     def create(self, request: Request) -> Response:
         warnings = Warnings()
         spec, toxics = self._proxy_entry(read_json(request), warnings)
+        _check_files(request, spec)
         return answer(proxy_values(self._collection.create(spec, toxics)), 201, warnings)
 
     def proxy(self, request: Request, proxy: str) -> Response:
@@ -192,6 +197,7 @@ class _Api:
                 warnings.add(f"field {key!r} cannot be changed here and is ignored")
         current = {"name": proxy, "upstream": there.upstream, "enabled": there.enabled}
         spec = build(ProxySpec, {**current, **given}, f"proxy {proxy}", lenient=True)
+        _check_files(request, spec)
         protocol = there.protocol
         updated = self._collection.update(
             proxy,
@@ -284,6 +290,17 @@ class _Api:
         return spec, [
             _toxic_spec(_fields(each, _TOXIC_KEYS, warnings), registry, warnings) for each in toxics
         ]
+
+
+def _check_files(request: Request, spec: ProxySpec) -> None:
+    """Raises Forbidden if ``spec`` names a file, and the caller may not use our rights."""
+    files = (("tls", "certificate"), ("tls", "key"), ("upstream_tls", "ca"))
+    named = [f"{key}.{name}" for key, name in files if getattr(getattr(spec, key), name, "")]
+    named += [key for key in ("listen", "upstream") if getattr(spec, key).startswith(UNIX)]
+    if named and not request.environ.get(TRUSTED, False):
+        raise Forbidden(
+            f"proxy {spec.name}: {named[0]}: naming a file or a Unix socket needs a token"
+        )
 
 
 def _fields(values: Any, known: Sequence[str], warnings: Warnings) -> dict[str, Any]:
