@@ -12,7 +12,7 @@ NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get
 PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123]\.'); do \
 	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
-.PHONY: help demo test docs soak fuzz structure lint tox bench bench-observer bench-away bench-codecs bench-dashboard cpython matrix screenshots clean
+.PHONY: help demo test docs soak fuzz attack structure lint tox bench bench-observer bench-away bench-codecs bench-dashboard cpython matrix screenshots clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -66,6 +66,9 @@ soak: $(VENV)/.test ## every toxic at random under load, 10 minutes (SEISM_SOAK_
 fuzz: $(VENV)/.test ## every codec under a coverage-guided fuzzer, 2 minutes each (ARGS="--seconds 600 http")
 	@$(PIP) install 'atheris>=2.3'
 	$(BIN)/python -m tests.protocols.fuzz $(ARGS)
+
+attack: $(VENV)/.test ## hostile peers against a real sidecar, and what bystanders notice, 2 min (ARGS="--only stream")
+	$(BIN)/python -m tests.attack.run $(ARGS)
 
 structure: $(VENV)/.test ## rooms, arrows, circles, climbs and names, from the imports
 	@$(BIN)/python -m tests.structure
