@@ -150,6 +150,13 @@ def test_the_page_of_the_architecture_lists_the_members_in_their_order() -> None
     assert listed.replace("\n", " ").split(", ") == [m for m in LAYOUT if m != "__main__"]
 
 
+def test_the_page_of_the_architecture_has_the_way_to_the_judgement() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    _, _, table = page.partition("The modules of `seism/verdict/`")
+    rows = re.findall(r"^\| `(\w+)` \|", table.partition("\n## ")[0], re.MULTILINE)
+    assert ["journal", *(f"verdict.{row}" for row in rows)] == list(structure.JUDGING)
+
+
 def test_every_file_that_the_documents_name_exists() -> None:
     named = re.compile(r"`((?:seism|seism_middleware|tests|bench|docs|templates)/[\w./-]+)`")
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
