@@ -30,7 +30,7 @@ from seism.verdict.timeline import route_of, worker_of
 from seism_middleware.contract import (
     BODY_NONE,
     BODY_TRUNCATED,
-    Link,
+    Attribution,
     LoggedError,
     OpenConnection,
     PerturbationBegan,
@@ -167,7 +167,7 @@ class StepVerdict:
             self.step.only_backend,
             sees_logs=self.step.timeline.sees_logs,
         )
-        for backend in self.step.backends if self.step.links(request.request) else ():
+        for backend in self.step.backends if self.step.attributions(request.request) else ():
             verdict = max(verdict, self._storms.verdict(request, backend), key=_severity)
         if verdict.colour == RED:
             return verdict
@@ -196,9 +196,9 @@ class StepVerdict:
 
     def _cell(self, route: str, broken_since: str | None) -> Cell:
         mine = [each for each in self._judged if route_of(each.request) == route]
-        links = [self.step.links(each.request.request) for each in mine]
-        exact = sum(any(link.exact for link in found) for found in links)
-        possible = sum(map(bool, links)) - exact
+        attributions = [self.step.attributions(each.request.request) for each in mine]
+        exact = sum(any(attribution.exact for attribution in found) for found in attributions)
+        possible = sum(map(bool, attributions)) - exact
         colour, reasons, worst = self._colour(route, mine, covered=bool(exact or possible))
         if broken_since is not None:
             colour, worst = NOT_COVERED, None
@@ -257,7 +257,7 @@ class StepVerdict:
                 continue
             for each in left:
                 request, connection = each.request.request, each.connection
-                hit_by = self.step.links(request)[0].perturbation
+                hit_by = self.step.attributions(request)[0].perturbation
                 yield HarmFinding(
                     kind=LEAKED,
                     perturbation=self.step.name,
@@ -287,14 +287,14 @@ class StepVerdict:
                 request = step.timeline.requests.get(connection.user or "")
                 if request is None or connection.in_use or self._control.is_usual(request):
                     continue
-                if connection.local in perturbed and step.links(request.request):
+                if connection.local in perturbed and step.attributions(request.request):
                     left = LeftConnection(request, connection)
                     found.setdefault(route_of(request), []).append(left)
         return found
 
     def _case(self, judged: JudgedRequest) -> Case:
         request = judged.request
-        link = self._best_link(judged)
+        attribution = self._best_attribution(judged)
         return Case(
             request=request.request,
             route=route_of(request),
@@ -304,46 +304,46 @@ class StepVerdict:
             reason=judged.verdict.reason,
             status=request.status,
             duration=request.duration,
-            hit_by=link.perturbation if link else "",
-            what=_described(self.step.records[link.perturbation]) if link else "",
-            role=link.role if link else "",
-            evidence=link.evidence if link else "",
-            exact=link.exact if link else False,
+            hit_by=attribution.perturbation if attribution else "",
+            what=_described(self.step.records[attribution.perturbation]) if attribution else "",
+            role=attribution.role if attribution else "",
+            evidence=attribution.evidence if attribution else "",
+            exact=attribution.exact if attribution else False,
             errors=tuple(_shown(error) for error in request.errors),
             exception=request.exception,
             frames=_traceback(request),
         )
 
-    def _best_link(self, judged: JudgedRequest) -> Link | None:
+    def _best_attribution(self, judged: JudgedRequest) -> Attribution | None:
         """What is best known to have hit or harmed it."""
         request, replies = judged.request, self._control.replies
-        link = min(self.step.links(request.request), key=_preference, default=None)
-        if link is None or replies.reason(request.request):
-            link = replies.link(request.request, self.step.records) or link
-        link = link or self._overlap(request)
-        if link is None and judged.phase == "after":
-            link = self._earlier(route_of(request))
-        return link
+        attribution = min(self.step.attributions(request.request), key=_preference, default=None)
+        if attribution is None or replies.reason(request.request):
+            attribution = replies.attribution(request.request, self.step.records) or attribution
+        attribution = attribution or self._overlap(request)
+        if attribution is None and judged.phase == "after":
+            attribution = self._earlier(route_of(request))
+        return attribution
 
-    def _overlap(self, request: RequestEnded) -> Link | None:
+    def _overlap(self, request: RequestEnded) -> Attribution | None:
         """The weakest evidence: a perturbation that was there while the request ran."""
         end = request.began + request.duration
         for record in self.step.records.values():
             over = self.step.timeline.ends.get(record.perturbation)
             if record.at <= end and (over is None or over.at >= request.began):
-                return Link(record.perturbation, request.request, "overlap", exact=False)
+                return Attribution(record.perturbation, request.request, "overlap", exact=False)
         return None
 
-    def _earlier(self, route: str) -> Link | None:
+    def _earlier(self, route: str) -> Attribution | None:
         """What hit the route before it failed to recover."""
         found = [
-            link
+            attribution
             for request in self.step.requests
             if route_of(request) == route
-            for link in self.step.links(request.request)
+            for attribution in self.step.attributions(request.request)
         ]
-        link = min(found, key=_preference, default=None)
-        return link and replace(link, role=EARLIER)
+        attribution = min(found, key=_preference, default=None)
+        return attribution and replace(attribution, role=EARLIER)
 
 
 def _severity(verdict: Verdict) -> int:
@@ -365,8 +365,8 @@ def _described(record: PerturbationBegan) -> str:
     return f"{where}, from byte {record.offset} of the connection from {record.client}"
 
 
-def _preference(link: Link) -> tuple[bool, bool]:
-    return (not link.exact, link.role != "hit")
+def _preference(attribution: Attribution) -> tuple[bool, bool]:
+    return (not attribution.exact, attribution.role != "hit")
 
 
 def _shown(error: LoggedError) -> str:

@@ -41,19 +41,19 @@ def deaths(step: StepWindow) -> Iterator[HarmFinding]:
 
 def _death(step: StepWindow, worker: str, how: str, victims: Sequence[RequestEnded]) -> HarmFinding:
     ids = [request.request for request in victims]
-    links = [link for key in ids for link in step.links(key)]
-    link = min(links, key=lambda link: not link.exact, default=None)
+    attributions = [attribution for key in ids for attribution in step.attributions(key)]
+    attribution = min(attributions, key=lambda attribution: not attribution.exact, default=None)
     pid = next((hello.pid for hello in step.timeline.workers if hello.worker == worker), 0)
     at = f" while it worked on {listed(ids)}" if ids else " while it was idle"
-    since = f", hit by {link.perturbation}" if link else ""
+    since = f", hit by {attribution.perturbation}" if attribution else ""
     return HarmFinding(
         kind=DIED,
         perturbation=step.name,
         colour=RED,
         what=f"worker {worker} (pid {pid}) {how}{at}{since}",
-        evidence=link.evidence if link else "stream",
+        evidence=attribution.evidence if attribution else "stream",
         exact=True,
         worker=worker,
         requests=tuple(ids[:MOST_NAMED]),
-        hit_by=link.perturbation if link else "",
+        hit_by=attribution.perturbation if attribution else "",
     )

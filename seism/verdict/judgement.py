@@ -12,7 +12,7 @@ amber  503 without Retry-After, or with a log that does not tell of it as it sho
        is red (``retry_storm``)
 green  everything else
 
-A cell is not covered where no perturbation touched the route (a link says so), and
+A cell is not covered where no perturbation touched the route (a attribution says so), and
 where the route was still broken from an earlier perturbation.
 """
 
@@ -44,8 +44,8 @@ from seism.verdict.steady_state import ControlRun, Flaky
 from seism.verdict.step import StepWindow
 from seism.verdict.timeline import Timeline, build
 from seism.verdict.whole_run import (
+    attribution_warnings,
     end_findings,
-    link_warnings,
     load_findings,
     unjudged_warnings,
 )
@@ -97,7 +97,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
         dropped=dropped(timeline),
         warnings=(
             *map(str, flaky.values()),
-            *link_warnings(timeline),
+            *attribution_warnings(timeline),
             *unjudged_warnings(timeline),
             *steps.log_misses,
         ),

@@ -62,7 +62,7 @@ class Pools:
         self._backend = step.targets[0][0]
         self._before, self._during, self._after = step.before, step.during, step.after
         self._floor = floor(self._timeline, self._backend)
-        self._links = step.all_links()
+        self._attributions = step.all_attributions()
 
     def missing(self) -> dict[str, bool]:
         """The workers whose pool has fewer connections than it opens by itself -> whether it has
@@ -168,7 +168,7 @@ class Pools:
 
     def _is_superseded(self, row: OpenConnection, rows: Sequence[OpenConnection]) -> bool:
         user = self._timeline.requests.get(row.user or "")
-        if user is None or row.in_use or user.request not in self._links:
+        if user is None or row.in_use or user.request not in self._attributions:
             return False
         idle = max(user.began + user.duration, self._after.phase.at) + MARGIN
         openers = (self._timeline.requests.get(other.opener or "") for other in rows)
@@ -192,7 +192,7 @@ class Pools:
         if not found:
             return
         rows = self._rows(census)
-        idle = [row for row in rows if not row.in_use and row.user in self._links]
+        idle = [row for row in rows if not row.in_use and row.user in self._attributions]
         starved = f"{listed(found)} got no connection to {self._backend}"
         for row in idle:
             yield self._finding(
@@ -214,7 +214,7 @@ class Pools:
             )
 
     def _asked(self, request: RequestEnded) -> bool:
-        return any(used.backend == self._backend for used in request.exchanges)
+        return any(used.backend == self._backend for used in request.sends)
 
     def _hanging(self, worker: str, census: Census, limits: PoolLimits) -> Iterator[HarmFinding]:
         for request in self._step.requests:
@@ -233,21 +233,23 @@ class Pools:
                 if used
                 else f"without a connection to {self._backend}"
             )
-            links = self._links.get(request.request, ())
-            link = min(links, key=lambda link: not link.exact, default=None)
+            attributions = self._attributions.get(request.request, ())
+            attribution = min(
+                attributions, key=lambda attribution: not attribution.exact, default=None
+            )
             yield HarmFinding(
                 kind=HANG,
                 perturbation=self._step.name,
                 colour=RED,
                 what=f"request {request.request} ({route}) ran on for {census.at - over:.1f} s "
                 f"after the perturbation was over, {on}",
-                evidence=link.evidence if link else "census",
-                exact=bool(link and link.exact),
+                evidence=attribution.evidence if attribution else "census",
+                exact=bool(attribution and attribution.exact),
                 backend=self._backend,
                 worker=worker,
                 connection=used[-1].local if used else "",
                 requests=(request.request,),
-                hit_by=link.perturbation if link else "",
+                hit_by=attribution.perturbation if attribution else "",
             )
 
     def _rows(self, census: Census) -> list[OpenConnection]:
@@ -255,7 +257,7 @@ class Pools:
 
     def _hit_by(self, row: OpenConnection) -> str:
         """The perturbation that hit the last user of a connection."""
-        return self._links[row.user or ""][0].perturbation
+        return self._attributions[row.user or ""][0].perturbation
 
     def _finding(
         self,
@@ -315,9 +317,9 @@ def _each(timeline: Timeline, worker: str) -> int:
     """The most connections to one backend that one request has used."""
     return max(
         (
-            max(Counter(used.backend for used in request.exchanges).values())
+            max(Counter(used.backend for used in request.sends).values())
             for request in timeline.requests.values()
-            if request.exchanges and worker_of(request.request) == worker
+            if request.sends and worker_of(request.request) == worker
         ),
         default=1,
     )

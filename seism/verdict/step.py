@@ -8,7 +8,7 @@ from typing import Any
 
 from seism.model import DOWN
 from seism.verdict.timeline import Segment, Timeline
-from seism_middleware.contract import Link, PerturbationBegan, RequestEnded
+from seism_middleware.contract import Attribution, PerturbationBegan, RequestEnded
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,26 +85,32 @@ class StepWindow:
     @property
     def fired(self) -> bool:
         """Whether it had an effect: on bytes, or, for a dead backend, on a connect."""
-        linked = self.timeline.linked
+        attributed = self.timeline.attributed
         had = {
             (record.proxy, record.toxic)
             for record in self.records.values()
-            if record.type != DOWN or record.client or record.perturbation in linked
+            if record.type != DOWN or record.client or record.perturbation in attributed
         }
         return had == set(self.targets)
 
-    def links(self, request: str) -> list[Link]:
-        """What links ``request`` to a perturbation of this step."""
-        links = self.timeline.links.get(request, ())
-        return [link for link in links if link.perturbation in self.records]
+    def attributions(self, request: str) -> list[Attribution]:
+        """The perturbations of this step that are attributed to ``request``."""
+        attributions = self.timeline.attributions.get(request, ())
+        return [
+            attribution for attribution in attributions if attribution.perturbation in self.records
+        ]
 
-    def all_links(self) -> dict[str, list[Link]]:
-        """Request id -> its links, of those that have any."""
-        return {r.request: links for r in self.requests if (links := self.links(r.request))}
+    def all_attributions(self) -> dict[str, list[Attribution]]:
+        """Request id -> its attributions, of those that have any."""
+        return {
+            r.request: attributions
+            for r in self.requests
+            if (attributions := self.attributions(r.request))
+        }
 
     def is_hit(self, request: RequestEnded) -> bool:
         """Whether a perturbation of this step has hit it for certain."""
-        return any(link.exact for link in self.links(request.request))
+        return any(attribution.exact for attribution in self.attributions(request.request))
 
 
 def _targets(planned: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What concerns the run as a whole: how it ended, its mixed load, how good its links are."""
+"""What concerns the run as a whole: how it ended, its mixed load, how good its attributions are."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def end_findings(timeline: Timeline) -> Iterator[str]:
         yield "the run ended before its plan did"
 
 
-def link_warnings(timeline: Timeline) -> Iterator[str]:
-    """What makes the links of this run less than complete."""
+def attribution_warnings(timeline: Timeline) -> Iterator[str]:
+    """What makes the attributions of this run less than complete."""
     for blind in sorted({what for worker in timeline.workers for what in worker.blind}):
-        yield f"the app has loaded {blind}: requests cannot be linked through it"
-    linked = timeline.linked
+        yield f"the app has loaded {blind}: perturbations cannot be attributed through it"
+    attributed = timeline.attributed
     alone = [
         key
         for key, record in timeline.perturbations.items()
-        if key not in linked and key not in timeline.of_none and _took_bytes(timeline, record)
+        if key not in attributed and key not in timeline.of_none and _took_bytes(timeline, record)
     ]
     if alone:
         yield f"{len(alone)} of {len(timeline.perturbations)} perturbations hit no known request"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from seism.verdict.result import ABANDONED, GREEN, MOST_NAMED, RED, WRONG, HarmFinding, listed
 from seism.verdict.step import StepWindow
 from seism.verdict.timeline import Timeline, worker_of
-from seism_middleware.contract import Harm, Link
+from seism_middleware.contract import Attribution, Harm
 
 
 class WrongReplies:
@@ -31,7 +31,7 @@ class WrongReplies:
         harm = self._of.get(request)
         return describe(harm) if harm is not None and harm.exact else ""
 
-    def link(self, request: str, records: Mapping[str, object]) -> Link | None:
+    def attribution(self, request: str, records: Mapping[str, object]) -> Attribution | None:
         """To the perturbation, one of ``records``, that the wrong reply can be traced back to.
 
         The reply was that of another request, which may have been harmed in the same way.
@@ -41,11 +41,13 @@ class WrongReplies:
         while harm is not None and harm.request not in seen:
             seen.add(harm.request)
             exact = exact and harm.exact
-            links = self._timeline.links.get(harm.other, ())
-            for link in sorted(links, key=lambda link: not link.exact):
-                if link.perturbation in records:
-                    exact = exact and link.exact
-                    return Link(link.perturbation, request, "ledger", exact, "harmed", "bytes")
+            attributions = self._timeline.attributions.get(harm.other, ())
+            for attribution in sorted(attributions, key=lambda attribution: not attribution.exact):
+                if attribution.perturbation in records:
+                    exact = exact and attribution.exact
+                    return Attribution(
+                        attribution.perturbation, request, "ledger", exact, "harmed", "bytes"
+                    )
             harm = self._of.get(harm.other)
         return None
 
@@ -65,7 +67,10 @@ class WrongReplies:
         """Of ``rows``, which differ in their requests alone."""
         first = rows[0]
         ids = tuple(row.request for row in rows)
-        cause = next((link for key in ids if (link := self.link(key, step.records))), None)
+        cause = next(
+            (attribution for key in ids if (attribution := self.attribution(key, step.records))),
+            None,
+        )
         hit_by = first.perturbation or (cause.perturbation if cause else "")
         kind = WRONG if first.what == "sentinel" else first.what
         return HarmFinding(
