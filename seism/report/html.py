@@ -19,6 +19,18 @@ from markupsafe import Markup
 
 import seism
 from seism.report import summary
+from seism.report.notice import (
+    COVERED,
+    DROPPED,
+    ERROR,
+    FINDING,
+    FIRED,
+    HARM,
+    REMARK,
+    STEADY,
+    grouped,
+    notices,
+)
 from seism.report.text import clean, count, seconds
 from seism.verdict.result import AMBER, RED, Case, Cell, Judgement
 
@@ -41,6 +53,42 @@ class Story:
     cases: tuple[Case, ...]
     more: int
     """Cases that are left out here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What there is to say of one kind."""
+
+    title: str
+    colour: str
+    """``red``, ``unproven`` or empty."""
+    why: str
+    """What it means, empty where the title says it."""
+    lines: tuple[str, ...]
+
+
+SECTIONS = {
+    STEADY: (
+        "Steady state not met",
+        "red",
+        "Nothing was perturbed: a broken app cannot show what a broken backend does to it.",
+    ),
+    FINDING: ("About the run or a whole worker", "red", ""),
+    HARM: ("Harm beyond the requests that were hit", "red", ""),
+    FIRED: (
+        "Never fired",
+        "unproven",
+        "Configured, and without any effect: nothing is known of how the app takes it.",
+    ),
+    DROPPED: (
+        "Observations dropped",
+        "unproven",
+        "The app's observer could not deliver them, so a wrong answer may be missing here.",
+    ),
+    COVERED: ("Nothing covered", "unproven", ""),
+    REMARK: ("Warnings", "", ""),
+}
+"""Title, colour and meaning of each kind of notice."""
 
 
 def render(judgement: Judgement, strict: bool = False) -> str:
@@ -75,11 +123,22 @@ def render(judgement: Judgement, strict: bool = False) -> str:
             stories=stories,
             hidden_stories=len(wrong) - len(stories),
             plan=[_entry(item) for item in judgement.plan],
+            sections=_sections(judgement, strict),
             css=css,
             policy=POLICY.format(_hash(css)),
             version=seism.__version__,
         )
     )
+
+
+def _sections(judgement: Judgement, strict: bool) -> list[Section]:
+    sections = []
+    for (kind, level), found in grouped(notices(judgement, strict)).items():
+        title, colour, why = SECTIONS[kind]
+        if kind == HARM and level != ERROR:
+            colour = ""
+        sections.append(Section(title, colour, why, tuple(notice.text for notice in found)))
+    return sections
 
 
 def _stories(judgement: Judgement, cells: list[Cell]) -> list[Story]:
@@ -136,7 +195,6 @@ def _environment() -> jinja2.Environment:
         hit=summary.hit,
         reason=summary.reason,
         recovered=summary.recovered,
-        told=summary.told,
     )
     return environment
 

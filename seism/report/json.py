@@ -10,6 +10,7 @@ import json
 import math
 from typing import Any
 
+from seism.report.notice import notices
 from seism.report.summary import headline, outcome
 from seism.verdict.result import Judgement
 
@@ -41,6 +42,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
         "dropped": judgement.dropped,
         "warnings": judgement.warnings,
         "flaky": judgement.flaky,
+        "notices": [dataclasses.asdict(notice) for notice in notices(judgement, strict)],
     }
     return json.dumps(_finite(document), indent=2, allow_nan=False) + "\n"
 

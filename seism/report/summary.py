@@ -57,6 +57,8 @@ def headline(judgement: Judgement) -> str:
         )
     if result == AMBER:
         bent = {cell.route for cell in judgement.cells if cell.colour == AMBER}
+        if not bent:
+            return f"Amber: no route degrades, but {_beside(judgement)}."
         verb = "degrades" if len(bent) == 1 else "degrade"
         return f"Amber: nothing breaks, but {len(bent)} of {routes} {verb}."
     if result == GREEN:
@@ -69,14 +71,14 @@ def headline(judgement: Judgement) -> str:
 
 def _beside(judgement: Judgement) -> str:
     found = count(len(judgement.findings), "worker finding")
-    harms = sum(harm.colour == RED for harm in judgement.harms)
+    harms = sum(harm.colour == judgement.colour for harm in judgement.harms)
     if not harms:
         return found
     more = f" and {found}" if judgement.findings else ""
     return f"{count(harms, 'harm')} stay{'s' if harms == 1 else ''} behind{more}"
 
 
-def told(harm: HarmFinding) -> str:
+def harm_line(harm: HarmFinding) -> str:
     """``lost under db down: ...``; what is only possible never reads as certain."""
     sure = "exact" if harm.exact else "possible"
     under = f" under {harm.perturbation}" if harm.perturbation else ""

@@ -201,6 +201,54 @@ def gappy() -> Judgement:
     return replace(green(), cells=cells, never_fired=("database-reset",), dropped=3)
 
 
+def only_harmed() -> Judgement:
+    """Red by one harm and nothing else."""
+    return replace(harmed(), pools=(), harms=harmed().harms[:1])
+
+
+def slightly_harmed() -> Judgement:
+    """Every route holds, and one connection too many stays open."""
+    leaked = HarmFinding(
+        "leaked", "cache-down", AMBER, "connection 127.0.0.1:9 to cache stays open", "census", True
+    )
+    return replace(green(), colour=AMBER, harms=(leaked,))
+
+
+def dropping() -> Judgement:
+    """Green, and observations are missing."""
+    return replace(green(), dropped=17)
+
+
+def never_fired() -> Judgement:
+    """Green, and two perturbations had no effect."""
+    return replace(green(), never_fired=("cache-down", "cache-slow"))
+
+
+def bent() -> Judgement:
+    """One route degrades under one perturbation."""
+    cell = next(cell for cell in mixed().cells if cell.colour == AMBER)
+    cells = tuple(
+        cell if (each.route, each.perturbation) == (cell.route, cell.perturbation) else each
+        for each in green().cells
+    )
+    return replace(green(), colour=AMBER, cells=cells)
+
+
+def stopped() -> Judgement:
+    """A run that a limit ended, with one finding more than a list shows."""
+    findings = tuple(f"cache-down: during it {n} requests got no response" for n in range(12))
+    return replace(green(), colour=RED, findings=(*findings, "the run was stopped: its maximum"))
+
+
+def untouched() -> Judgement:
+    """No perturbation touched any route."""
+    cells = tuple(
+        replace(cell, colour=NOT_COVERED, reasons=("the perturbation did not touch it",))
+        for cell in green().cells
+    )
+    return replace(green(), colour=NOT_COVERED, cells=cells)
+
+
 def hostile(text: str) -> Judgement:
     """``text`` wherever text can be."""
     case = Case(
@@ -236,5 +284,12 @@ ALL = {
     "harmed": harmed(),
     "unsteady": unsteady(),
     "gappy": gappy(),
+    "only harmed": only_harmed(),
+    "slightly harmed": slightly_harmed(),
+    "dropping": dropping(),
+    "never fired": never_fired(),
+    "bent": bent(),
+    "stopped": stopped(),
+    "untouched": untouched(),
     **{f"hostile {number}": hostile(text) for number, text in enumerate(HOSTILE)},
 }

@@ -29,6 +29,11 @@ def test_one_sentence_says_it(name: str, outcome: str, sentence: str) -> None:
     assert summary.headline(judgement) == sentence
 
 
+def test_an_amber_harm_alone_degrades_no_route() -> None:
+    said = summary.headline(known.slightly_harmed())
+    assert said == "Amber: no route degrades, but 1 harm stays behind."
+
+
 def test_amber_alone_breaks_nothing() -> None:
     cells = tuple(
         replace(cell, colour=AMBER) if cell.route == "POST /cart" else cell
