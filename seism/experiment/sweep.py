@@ -276,9 +276,9 @@ def swept(
                 if (case.route, names.get(case.perturbation)) in kept
             ),
             perturbations=tuple(dict.fromkeys(point.column for point in both)),
-            plan=[
-                {**step, "name": names.get(step["name"], step["name"])} for step in judgement.plan
-            ],
+            plan=tuple(
+                replace(step, name=names.get(step.name, step.name)) for step in judgement.plan
+            ),
             never_fired=(),
             colour=max(colours, key=SEVERITY.__getitem__),
         ),

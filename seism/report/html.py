@@ -18,6 +18,7 @@ import jinja2
 from markupsafe import Markup
 
 import seism
+from seism.model import PlannedStep
 from seism.report import summary
 from seism.report.notice import (
     COVERED,
@@ -156,16 +157,14 @@ def _stories(judgement: Judgement, cells: list[Cell]) -> list[Story]:
     return stories
 
 
-def _entry(item: dict[str, Any]) -> tuple[str, str, str, list[tuple[str, str]]]:
+def _entry(step: PlannedStep) -> tuple[str, str, str, list[tuple[str, str]]]:
     """(name, backend, type, the other keys) of one planned perturbation."""
-    rest = [(key, value) for key, value in item.items() if value not in (None, "", {}, [])]
-    named = ("name", "backend", "proxy", "type")
-    return (
-        item.get("name", ""),
-        item.get("backend") or item.get("proxy") or "",
-        item.get("type", ""),
-        [(key, _value(value)) for key, value in rest if key not in named],
-    )
+    rest = [
+        (key, _value(value))
+        for key, value in step.to_dict().items()
+        if key not in ("name", "backend", "type") and value not in (None, "", {}, [])
+    ]
+    return step.name, step.backend, step.type, rest
 
 
 def _value(value: Any) -> str:

@@ -28,7 +28,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
         "strict": strict,
         "seed": judgement.seed,
         "colour": judgement.colour,
-        "plan": judgement.plan,
+        "plan": [step.to_dict() for step in judgement.plan],
         "matrix": judgement.matrix,
         "steady": dataclasses.asdict(judgement.steady),
         "routes": judgement.routes,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from seism.report.text import clean, count, seconds
 from seism.verdict.result import (
@@ -172,10 +171,7 @@ def backend(judgement: Judgement, perturbation: str) -> str:
 
     As it is in the plan: not cleaned.
     """
-    item = planned(judgement).get(perturbation, {})
-    return str(item.get("backend") or item.get("proxy") or perturbation)
-
-
-def planned(judgement: Judgement) -> dict[str, dict[str, Any]]:
-    """Name -> entry of the plan."""
-    return {str(item.get("name", "")): item for item in judgement.plan}
+    for step in judgement.plan:
+        if step.name == perturbation:
+            return step.backend or perturbation
+    return perturbation

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from seism.model import DOWN
+from seism.model import DOWN, PlannedStep
 from seism.verdict.timeline import Segment, Timeline
 from seism_middleware.contract import Attribution, PerturbationBegan, RequestEnded
 
@@ -17,7 +16,7 @@ class StepWindow:
 
     timeline: Timeline
     index: int
-    planned: Mapping[str, Any]
+    planned: PlannedStep
     ran: bool
     """Whether it came to its turn; if not, all segments are empty."""
     before: Segment
@@ -31,7 +30,7 @@ class StepWindow:
     @classmethod
     def of(cls, timeline: Timeline, index: int) -> StepWindow:
         """The window of the planned perturbation at ``index``."""
-        planned = timeline.manifest.plan[index]
+        planned = timeline.plan[index]
         during, after = timeline.find("during", index), timeline.find("after", index)
         targets = _targets(planned)
         return cls(
@@ -54,7 +53,7 @@ class StepWindow:
     @property
     def name(self) -> str:
         """As reports show it."""
-        return str(self.planned["name"])
+        return self.planned.name
 
     @property
     def targets(self) -> list[tuple[str, str]]:
@@ -75,7 +74,7 @@ class StepWindow:
     @property
     def is_front(self) -> bool:
         """Whether it is the clients' side of the app that is perturbed."""
-        return bool(self.planned.get("front"))
+        return self.planned.front
 
     @property
     def requests(self) -> list[RequestEnded]:
@@ -113,6 +112,8 @@ class StepWindow:
         return any(attribution.exact for attribution in self.attributions(request.request))
 
 
-def _targets(planned: Mapping[str, Any]) -> list[tuple[str, str]]:
-    parts = [part for part in (planned, planned.get("partner")) if part]
-    return [(part["backend"], part["toxic"]) for part in parts]
+def _targets(planned: PlannedStep) -> list[tuple[str, str]]:
+    found = [(planned.backend, planned.toxic)]
+    if planned.partner is not None:
+        found.append((planned.partner.backend, planned.partner.toxic))
+    return found

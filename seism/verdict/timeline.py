@@ -21,7 +21,7 @@ from seism.journal import (
     Stopped,
     WorkerLeft,
 )
-from seism.model import FRONT
+from seism.model import FRONT, PlannedStep
 from seism_middleware.contract import (
     BODY_NONE,
     Attribution,
@@ -65,6 +65,8 @@ class Timeline:
     """The whole run."""
 
     manifest: Manifest
+    plan: tuple[PlannedStep, ...] = ()
+    """What was planned, in order."""
     segments: list[Segment] = field(default_factory=list)
     attributions: dict[str, list[Attribution]] = field(default_factory=lambda: defaultdict(list))
     """Request id -> attributions of perturbation records to it."""
@@ -151,7 +153,7 @@ def build(entries: Iterable[Entry]) -> Timeline:
         if timeline is None:
             if not isinstance(record, Manifest):
                 raise ConfigurationError("a journal begins with its manifest")
-            timeline = Timeline(record)
+            timeline = Timeline(record, _planned(record.plan))
         elif isinstance(record, RequestBegun):
             guesses[record.request] = record.route
         elif isinstance(record, RequestEnded):
@@ -164,6 +166,10 @@ def build(entries: Iterable[Entry]) -> Timeline:
     _distribute(timeline)
     timeline.mixed = _unmixed(timeline)
     return timeline
+
+
+def _planned(steps: Iterable[Any]) -> tuple[PlannedStep, ...]:
+    return tuple(map(PlannedStep.from_dict, steps))
 
 
 def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
@@ -190,7 +196,7 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
     elif isinstance(record, Reached) and timeline.segments:
         timeline.segments[-1].reached.append(record)
     elif isinstance(record, Plan):
-        timeline.manifest = replace(timeline.manifest, plan=record.steps)
+        timeline.plan = _planned(record.steps)
     elif isinstance(record, Hello):
         timeline.workers.append(record)
     elif isinstance(record, Harm):
@@ -262,8 +268,8 @@ def _unmixed(timeline: Timeline) -> dict[tuple[str, int], Segment]:
     """
     stretches = [each for each in timeline.segments if each.phase.phase == "mixed"]
     steps = sorted({step for each in stretches for step in each.phase.active})
-    plan = timeline.manifest.plan
-    keys = {(plan[step]["backend"], plan[step]["toxic"]): step for step in steps}
+    plan = timeline.plan
+    keys = {(plan[step].backend, plan[step].toxic): step for step in steps}
     found: dict[tuple[str, int], Segment] = {}
     for step in steps:
         last = max(i for i, each in enumerate(stretches) if step in each.phase.active)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
+from seism.model import PlannedStep
 from seism.verdict.result import (
     AMBER,
     GREEN,
@@ -48,19 +48,20 @@ HOSTILE = (
 )
 
 
-def plan() -> list[dict[str, Any]]:
+def plan() -> tuple[PlannedStep, ...]:
     """Six planned perturbations of two backends."""
-    return [
-        {
-            "name": name,
-            "backend": name.partition("-")[0],
-            "type": {"slow": "latency", "reset": "reset_peer"}.get(name.partition("-")[2], "down"),
-            "stream": "downstream",
-            "attributes": {"latency": 900} if name.endswith("slow") else {},
-            "requests": 120,
-        }
+    return tuple(
+        PlannedStep(
+            name,
+            name.partition("-")[0],
+            {"slow": "latency", "reset": "reset_peer"}.get(name.partition("-")[2], "down"),
+            name,
+            "downstream",
+            attributes={"latency": 900} if name.endswith("slow") else {},
+            during=120,
+        )
         for name in PERTURBATIONS
-    ]
+    )
 
 
 def green() -> Judgement:
@@ -258,7 +259,7 @@ def hostile(text: str) -> Judgement:
     other = text + "2"
     return Judgement(
         seed=7,
-        plan=[{"name": text, "backend": text, "type": text, text: {text: [text]}}],
+        plan=(PlannedStep(text, text, text, text, attributes={text: {text: [text]}}),),
         colour=RED,
         steady=Steady(True, text, 1, {text: 0.1}, {text: 1.0}),
         routes=(text, other),
