@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -41,6 +42,9 @@ ENVIRON_REQUEST = "seism.request"
 """WSGI environ and ASGI scope key: the id of the request that is being observed."""
 ENVIRON_ROUTE = "seism.route"
 """WSGI environ and ASGI scope key: a route pattern set by the app or an adapter."""
+
+CLIENT_HEADER = "Seism-Request"
+"""Request header: the id that a load generator gave the request."""
 
 PERTURBATION_HEADER = "Seism-Perturbation"
 """Response header, by option: ids of perturbations that hit the request, with commas."""
@@ -138,6 +142,8 @@ class RequestBegun:
     at: float
     route: str = ""
     """As far as it is known before the app runs: the path without what looks like an id."""
+    client: str = ""
+    """The id that its client gave it in ``CLIENT_HEADER``, if it did."""
 
 
 LIBRARIES = ("site-packages", "dist-packages")
@@ -222,6 +228,8 @@ class RequestEnded:
     connections: int | None = None
     """Open connections of this worker to proxied backends."""
     refused: tuple[Refused, ...] = ()
+    client: str = ""
+    """As in ``RequestBegun``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -591,6 +599,14 @@ def decode(line: bytes) -> tuple[Any, int | None]:
     record = from_dict(values)
     number = values.get("n")
     return record, number if isinstance(number, int) else None
+
+
+_CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def client_id(text: str) -> str:
+    """The value of ``CLIENT_HEADER`` if it can be an id, or nothing: anyone can send it."""
+    return text if _CLIENT_ID.fullmatch(text) else ""
 
 
 def clock_domain() -> str:

@@ -8,11 +8,14 @@ from __future__ import annotations
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
-from seism_middleware.contract import LoggedError, RequestEnded
+from seism_middleware.contract import CLIENT_HEADER, LoggedError, RequestEnded, client_id
 from seism_middleware.frames import frames
 
 if TYPE_CHECKING:
     from seism_middleware.ledger import Claim, Connection
+
+_WSGI_CLIENT = "HTTP_" + CLIENT_HEADER.upper().replace("-", "_")
+_ASGI_CLIENT = CLIENT_HEADER.lower().encode()
 
 
 class Request:
@@ -26,6 +29,7 @@ class Request:
         "began",
         "body",
         "borrowed",
+        "client",
         "cpu",
         "errors",
         "exception",
@@ -49,6 +53,8 @@ class Request:
         self.began = began
         self.over: float | None = None
         self.route = ""
+        self.client = ""
+        """The id that its client gave it."""
         self.status: int | None = None
         self.body = ""
         self.retry_after = False
@@ -77,6 +83,20 @@ class Request:
             text = headers.get(b"traceparent", b"").decode("latin-1")
         parts = text.split("-")
         return parts[1].lower() if len(parts) >= 4 and len(parts[1]) == 32 else ""
+
+    def of(self, scope: Any) -> None:
+        """Take ``scope``, the WSGI environ or the ASGI scope, and the client's id from it."""
+        self.scope = scope
+        if scope is None:
+            return
+        text = scope.get(_WSGI_CLIENT)
+        if text is None:
+            for name, value in scope.get("headers", ()):
+                if name == _ASGI_CLIENT:
+                    text = value.decode("latin-1")
+                    break
+        if text:
+            self.client = client_id(text)
 
     def raised(self, error: BaseException) -> None:
         """``error`` leaves the app."""
