@@ -22,6 +22,7 @@ JUDGING = (
     "journal",
     "verdict.result",
     "verdict.rules",
+    "verdict.client_view",
     "verdict.timeline",
     "verdict.steady",
     "verdict.log_quality",

@@ -29,6 +29,7 @@ from seism.journal import Entry, Phase
 from seism.model import DOWN
 from seism.verdict import log_quality
 from seism.verdict import steady as steadiness
+from seism.verdict.client_view import observations, took
 from seism.verdict.harm import LEAKED, Harmed, Pools, deaths
 from seism.verdict.request import failure, judged
 from seism.verdict.result import (
@@ -163,7 +164,7 @@ class _Control:
             route: {request.status for request in requests.get(route, ())} for route in self.routes
         }
         self.p99 = {
-            route: _quantile([request.duration for request in seen], 0.99)
+            route: _quantile([took(request) for request in seen], 0.99)
             for route, seen in requests.items()
         }
         self.rules = {route: rules.of(route) for route in self.routes}
@@ -179,12 +180,13 @@ class _Control:
 
     def _objection(self, requests: Sequence[RequestEnded]) -> str:
         load = self.segment.load if self.segment else None
-        if not requests and load is not None and load.requests:
+        seen = observations(requests)
+        if not seen and load is not None and load.requests:
             return (
                 f"{load.requests} requests were sent and no observation arrived: is the app "
                 "wrapped by the middleware, and does it find the sidecar (SEISM_SIDECAR)?"
             )
-        if not requests:
+        if not seen:
             return "no request was observed in the control run"
         flaky = steadiness.flaky(self.timeline, failure)
         if flaky.keys() >= {name(request) for request in requests}:
@@ -376,7 +378,7 @@ class _Step:
             self._usual(request)
             and request.body not in (BODY_NONE, BODY_TRUNCATED)
             and not self.control.harmed.reason(request.request)
-            and request.duration <= self.control.deadline[name(request)]
+            and took(request) <= self.control.deadline[name(request)]
         )
 
     def _usual(self, request: RequestEnded) -> bool:
@@ -499,7 +501,7 @@ class _Step:
             colour=opinion[0],
             reason=opinion[1],
             status=request.status,
-            duration=request.duration,
+            duration=took(request),
             hit_by=link.perturbation if link else "",
             what=_described(self.records[link.perturbation]) if link else "",
             role=link.role if link else "",
@@ -639,12 +641,13 @@ def _dropped(timeline: Timeline) -> int:
     """Observations that are missing, by the workers' count or by the load generator's."""
     by_load = 0
     for segment in timeline.segments:
-        if segment.load is not None and segment.requests:
+        seen = observations(segment.requests)
+        if segment.load is not None and seen:
             answered = segment.load.requests - _unanswered(segment.load.routes)
-            by_load += max(0, answered - len(segment.requests))
+            by_load += max(0, answered - len(seen))
     if timeline.load is not None:
         answered = timeline.load.requests - _unanswered(timeline.load.routes)
-        by_load += max(0, answered - len(timeline.requests))
+        by_load += max(0, answered - len(observations(timeline.requests.values())))
     return max(timeline.missing, by_load)
 
 
