@@ -33,7 +33,6 @@ class Request:
         "cpu",
         "errors",
         "exception",
-        "exchanges",
         "frames",
         "id",
         "method",
@@ -43,6 +42,7 @@ class Request:
         "retry_after",
         "route",
         "scope",
+        "sends",
         "status",
         "thread",
     )
@@ -61,7 +61,7 @@ class Request:
         self.exception = ""
         self.frames: tuple[str, ...] = ()
         self.errors: list[LoggedError] = []
-        self.exchanges: dict[Connection, list[int]] = {}
+        self.sends: dict[Connection, list[int]] = {}
         """Connection -> [sends, bytes]."""
         self.refused: dict[str, int] | None = None
         """Backend -> connects that failed, if any did."""
