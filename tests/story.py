@@ -108,6 +108,14 @@ class Story:
             self.add(Attribution(key, request, "ledger", exact, role))
         return key
 
+    def perturbed(self, step: str) -> bool:
+        """Whether a perturbation of ``step`` has been told of."""
+        toxic = next(planned["toxic"] for planned in self.plan if planned["name"] == step)
+        return any(
+            isinstance(entry.record, PerturbationBegan) and entry.record.toxic == toxic
+            for entry in self.entries
+        )
+
     def census(self, *open_: tuple[str, str], rss: int | None = None) -> None:
         """``open_``: (perturbation that the connection suffered, its last user)."""
         connections = tuple(

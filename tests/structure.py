@@ -28,7 +28,9 @@ JUDGING = (
     "verdict.log_quality",
     "verdict.harm",
     "verdict.request",
+    "verdict.patience",
     "verdict.retry_storm",
+    "verdict.conservation",
     "verdict.judgement",
 )
 """The way of an entry of the journal to the judgement, in the order in which data flows."""

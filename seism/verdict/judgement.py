@@ -27,9 +27,10 @@ from typing import Any
 from seism import options
 from seism.journal import Entry, Phase
 from seism.model import DOWN
-from seism.verdict import log_quality
+from seism.verdict import log_quality, patience
 from seism.verdict import steady as steadiness
 from seism.verdict.client_view import observations, took
+from seism.verdict.conservation import unplaced, why_never_fired
 from seism.verdict.harm import LEAKED, Harmed, Pools, deaths
 from seism.verdict.request import failure, judged
 from seism.verdict.result import (
@@ -102,6 +103,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
             pools += judged.pools.summary()
             if not judged.fired:
                 never_fired.append(step["name"])
+                misses.append(f"{step['name']} never fired: {why_never_fired(timeline, index)}")
             broken = judged.still_broken(broken)
     flaky = steadiness.flaky(timeline, failure, broken)
     findings += steadiness.damaged(timeline, failure, broken)
@@ -110,6 +112,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
             f"after all perturbations {unmet}"
             for unmet in steadiness.unmet(timeline.find("control"), rules)
         )
+    lost = unplaced(timeline, cells) if steady.met else []
     cells = [_not_blamed(cell, flaky.get(cell.route)) for cell in cells]
     unsure = {(c.route, c.perturbation) for c in cells if c.route in flaky and not c.worst}
     cases = [case for case in cases if (case.route, case.perturbation) not in unsure]
@@ -136,7 +139,9 @@ def judge(entries: Iterable[Entry]) -> Judgement:
         pools=tuple(pools),
         never_fired=tuple(never_fired),
         dropped=_dropped(timeline),
+        unplaced=tuple(lost),
         warnings=(
+            *lost,
             *map(str, flaky.values()),
             *_warnings(timeline),
             *_unjudged(timeline, plan),
@@ -226,7 +231,7 @@ class _Step:
         self.step = step
         self.name: str = step["name"]
         during, after = timeline.find("during", index), timeline.find("after", index)
-        self.ran = during is not None and after is not None
+        self.ran = during is not None
         self.during = during or _nothing()
         self.after = after or _nothing()
         self.before = timeline.before(index) or _nothing()
@@ -350,10 +355,12 @@ class _Step:
         route = name(request)
         rules, deadline = self.control.rules[route], self.control.deadline[route]
         sees_logs = self.timeline.sees_logs
+        attributions = self._attributions(request)
+        waited = patience.opinion(request, attributions, self.timeline, deadline)
+        if waited is not None:
+            return waited
         opinion = judged(request, rules, deadline, self._backend, sees_logs=sees_logs)
-        for backend in (
-            {backend for backend, _ in self.parts} if self._attributions(request) else ()
-        ):
+        for backend in {backend for backend, _ in self.parts} if attributions else ():
             storm = self.control.storms.opinion(request, backend)
             if SEVERITY[storm[0]] > SEVERITY[opinion[0]]:
                 opinion = storm
