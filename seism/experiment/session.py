@@ -26,7 +26,7 @@ from seism.experiment import rewrite
 from seism.experiment.config import REQUESTS, App, Experiment, Load, Planned, fill, toxic_of
 from seism.experiment.driver import LoadDriver
 from seism.experiment.limit import Guarded
-from seism.experiment.locust import STOP_SECONDS, LocustDriver
+from seism.experiment.locust import FILE_VARIABLE, STOP_SECONDS, LocustDriver, clients_file
 from seism.experiment.locust import command as locust_command
 from seism.experiment.plan import Step
 from seism.experiment.supervisor import Supervisor
@@ -142,6 +142,8 @@ class Session:
     def finish(self) -> None:
         """End everything in order, so that the journal is complete."""
         self._children.terminate("load")
+        if isinstance(self._driver, LocustDriver):
+            self._clients += self._driver.clients()
         self._journal_clients()
         if isinstance(self._driver, LocustDriver):
             self.control.load_done(**self._driver.totals(), whole=True)
@@ -416,9 +418,17 @@ class Session:
         options = self.load.locust
         assert options is not None
         self.progress.phase("starting Locust")
+        seen = clients_file(self._directory)
+        seen.unlink(missing_ok=True)
         child = self._children.spawn(
             "load",
-            locust_command(options, self._directory, self._through_front(url)),
+            locust_command(
+                options,
+                self._directory,
+                self._through_front(url),
+                request_ids=self.load.request_ids,
+            ),
+            env={**os.environ, FILE_VARIABLE: str(seen)},
             cwd=self._file.parent,
             log=self._directory / "load.log",
             grace_s=2 * STOP_SECONDS,
