@@ -33,7 +33,7 @@ from seism_middleware.contract import (
     RequestEnded,
     SendCount,
     Welcome,
-    clock_domain,
+    worker_of,
 )
 from seism_middleware.correlate import Correlator
 from seism_middleware.drivers import DRIVERS
@@ -46,6 +46,7 @@ from seism_middleware.snapshot import snapshot
 from seism_middleware.stream import Stream
 from seism_middleware.telemetry import Telemetry, telemetry
 from seism_middleware.vitals import Vitals, thread_cpu
+from seism_middleware.wire import clock_domain
 
 __all__ = ["Observer", "configured", "current", "parse_address"]
 
@@ -357,7 +358,7 @@ class Observer:
 
 def observing(request: Request) -> list[Observer]:
     """The observer of this process that observes ``request``, if there is one."""
-    worker = request.id.rpartition("-")[0]
+    worker = worker_of(request.id)
     return [observer for observer in list(_all) if observer.worker == worker]
 
 

@@ -11,7 +11,7 @@ import mmap
 import os
 import stat
 
-from seism_middleware.contract import RING_COUNT, RING_HEAD
+from seism_middleware.wire import RING_COUNT, RING_HEAD
 
 
 class Ring:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from seism.journal import read
 from seism.sidecar.ring import Ring as Held
-from seism_middleware.contract import RING_HEAD, RequestBegun, RequestEnded
+from seism_middleware.contract import RequestBegun, RequestEnded
 from seism_middleware.ring import Ring, open_ring
+from seism_middleware.wire import RING_HEAD
 from tests.processes import sidecar, until
 
 
