@@ -93,7 +93,7 @@ def test_each_rule_bites(path: str, source: str) -> None:
         ("seism/proxy/link.py", "from seism.model import ProxySpec\nfrom seism.proxy import dial"),
         ("seism/options.py", "from seism.errors import ConfigurationError"),
         ("seism/report/html.py", "import seism\nfrom seism import verdict"),
-        ("seism/clock.py", "from seism_middleware.contract import clock_domain"),
+        ("seism/clock.py", "from seism_middleware.wire import clock_domain"),
         ("seism/cli.py", "from gevent import monkey\nmonkey.patch_all()"),
         ("seism/demo/wsgi/example.py", "from seism_middleware.wsgi import Seism\nimport redis"),
         ("seism_middleware/metrics.py", "def f():\n    from statsd import StatsClient"),
