@@ -13,11 +13,10 @@ from seism.errors import ConfigurationError, Conflict, NotFound, Unavailable
 from seism.journal import ToxicChanged
 from seism.model import ClientTls, Match, ProxySpec, ServerTls, ToxicSpec, unix_path
 from seism.proxy.change import who
-from seism.proxy.follow import Follow
 from seism.proxy.hold import Holds
 from seism.proxy.perturbation import Account, Emit
 from seism.proxy.proxy import Proxy, Route
-from seism.proxy.relay import Relay
+from seism.proxy.relay import Follow, Relay
 from seism.proxy.rule import Rule
 from seism.proxy.upgrade import check
 from seism.registry import Registry, load

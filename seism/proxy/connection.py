@@ -7,24 +7,26 @@ import logging
 import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from operator import methodcaller
-from typing import Any
+from typing import Any, NoReturn
 
 from seism.model import DOWN
 from seism.protocols.base import Codec, Exchange
 from seism.proxy.conversation import Conversation
 from seism.proxy.dial import Dial
-from seism.proxy.end import Socket
 from seism.proxy.endpoint import Endpoint, show_name
 from seism.proxy.link import Link
-from seism.proxy.live import Live
 from seism.proxy.match import PREFIX
+from seism.proxy.outlet import ConnectionOver
 from seism.proxy.perturbation import Perturbation
+from seism.proxy.pump import Socket
 from seism.proxy.relay import Relay
 from seism.proxy.rule import Rule
+from seism.proxy.trace import trace_of
+from seism.proxy.traffic import ConnectionSnapshot
 from seism.rng import Journalled
-from seism.toxics.base import CLOSED, LOST
+from seism.toxics.base import CLOSED, LOST, Chunk
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM, PerturbedExchange
 
 logger = logging.getLogger(__name__)
@@ -104,7 +106,7 @@ class Connection:
 
     def converse(self, codec: Codec, opaque: Callable[[str], None]) -> None:
         """Follow the protocol, before ``start``; ``opaque`` is told if that ends, and why."""
-        conversation = Conversation(self, codec, self._relay, opaque)
+        conversation = Conversation(self, self.up, self.down, codec, self._relay, opaque)
         self.conversation = self.up.conversation = self.down.conversation = conversation
 
     def start(
@@ -120,11 +122,11 @@ class Connection:
             self._client.setblocking(False)
             self._dial = Dial(self._relay, backend, self._dialled)
             for rule in rules:
-                self.apply(rule, rules)
-                if self.closed:
-                    return
+                self._apply(rule, rules)
             self._ready = True
             self._begin()
+        except ConnectionOver:
+            pass
         except Exception as error:
             if not isinstance(error, OSError):
                 logger.exception("proxy %s: a connection could not be started", self._proxy)
@@ -135,32 +137,42 @@ class Connection:
 
         ``rules`` is the proxy's own list, and is looked at later, too.
         """
+        with suppress(ConnectionOver):
+            self._apply(rule, rules)
+
+    def drop(self, rule: Rule) -> None:
+        """Take ``rule`` out of effect."""
+        with suppress(ConnectionOver):
+            self._drop(rule)
+
+    def _apply(self, rule: Rule, rules: Sequence[Rule]) -> None:
         self._rules = rules
-        link = self._link(rule)
+        link = self._place(rule)
         if link is None:
             return
         if not self._affected(rule):
-            self.drop(rule)
+            self._drop(rule)
             return
         order = [each.name for each in rules]
         position = sum(order.index(name) < order.index(rule.name) for name in link.names())
         with self._guarded():
-            link.put(rule, position)
+            link.arm(rule, position)
 
-    def drop(self, rule: Rule) -> None:
-        """Take ``rule`` out of effect."""
-        link = self._link(rule)
+    def _drop(self, rule: Rule) -> None:
+        link = self._place(rule)
         if link is not None:
             with self._guarded():
-                link.take(rule.name)
+                link.disarm(rule.name)
 
     def proceed(self) -> None:
         """Connect to the backend, once no toxic keeps it from that."""
-        if self._dial is None or self.closed or self._dialled_out:
+        if self._dial is None or self._dialled_out:
             return
         if self._ready and not self.up.holds_dial:
             self._dialled_out = True
             self._dial.start()
+            if self.closed:  # the outcome of the dial is told at once, or as an event
+                raise ConnectionOver
 
     def _affected(self, rule: Rule) -> bool:
         if rule.toxic.connecting and self._dialled_out:
@@ -181,11 +193,9 @@ class Connection:
         self._undecided = False
         for rule in list(self._rules):
             needs_bytes = rule.match is not None and rule.match.needs_bytes
-            link = self._link(rule)
+            link = self._place(rule)
             if needs_bytes and link is not None and rule.name not in link.names():
-                self.apply(rule, self._rules)
-                if self.closed:
-                    return
+                self._apply(rule, self._rules)
         if not self._undecided:
             self.up.watch(None)
 
@@ -200,46 +210,64 @@ class Connection:
         # A toxic that fails on one connection must not keep control from the others.
         try:
             yield
+        except ConnectionOver:
+            raise
         except Exception:
             logger.exception("proxy %s: a toxic failed, its connection is reset", self._proxy)
-            self.abort()
+            self.end_with_reset()
 
-    def rng(self, rule: Rule, *exchange: int) -> Journalled:
+    def rng(self, rule: Rule, exchange: int | None = None) -> Journalled:
         """The generator of one toxic on this connection, or in one exchange of it."""
-        return self._relay.seed.journalled("toxic", self._proxy, rule.name, self.number, *exchange)
+        within = () if exchange is None else (exchange,)
+        return self._relay.seed.journalled("toxic", self._proxy, rule.name, self.number, *within)
 
-    def began(
-        self,
-        toxic: str,
-        type: str,
-        *,
-        stream: str,
-        offset: int,
-        since: int | None,
-        chance: float | None = None,
-        exchange: Exchange | None = None,
-        trace: str = "",
+    def began(self, rule: Rule, stream: str, offset: int, chunk: Chunk | None) -> Perturbation:
+        """A toxic takes effect at ``offset`` of the client's stream.
+
+        ``chunk``: the client's bytes in which it does.
+        """
+        return self._begin_perturbation(
+            rule.name,
+            rule.type,
+            stream=stream,
+            offset=offset,
+            since=None if stream == UPSTREAM else self.up.since,
+            chance=self.chance(rule),
+            trace="" if chunk is None else trace_of(chunk.data),
+        )
+
+    def began_exchange(
+        self, rule: Rule, exchange: Exchange, offset: int, chance: float | None
     ) -> Perturbation:
-        """Begin a perturbation of this connection, or of one exchange."""
+        """A fault takes effect on ``exchange``, whose request is at ``offset``."""
+        return self._begin_perturbation(
+            rule.name,
+            rule.type,
+            stream=UPSTREAM,
+            offset=offset,
+            since=None,
+            chance=chance,
+            exchange=PerturbedExchange(
+                exchange.number, exchange.kind, exchange.phase, exchange.summary, exchange.trace
+            ),
+            trace=exchange.trace,
+        )
+
+    def _begin_perturbation(self, toxic: str, type: str, **about: Any) -> Perturbation:
         return self._relay.account.begin(
             self._proxy,
             toxic,
             type,
-            stream=stream,
             client=show_name(self._peer),
             listen=_name(self._client),
             source=_name(self._server),
-            offset=offset,
-            since=since,
             connection=self.number,
-            chance=chance,
-            exchange=_told(exchange),
-            trace=trace,
+            **about,
         )
 
-    def live(self) -> Live:
+    def snapshot(self) -> ConnectionSnapshot:
         """What can be told of it now."""
-        return Live(
+        return ConnectionSnapshot(
             proxy=self._proxy,
             number=self.number,
             client=show_name(self._peer),
@@ -259,7 +287,7 @@ class Connection:
 
     def cut(self) -> None:
         """Close because the proxy goes down, which is a perturbation of its own."""
-        perturbation = self.began(
+        perturbation = self._begin_perturbation(
             DOWN, DOWN, stream="", offset=self.up.received, since=self.up.since
         )
         received = self.up.received
@@ -277,6 +305,23 @@ class Connection:
     def abort(self) -> None:
         """End with RST on both sides. Closing what is closed does nothing."""
         self._close(_close_with_reset)
+
+    # The same from within: nothing that was going on continues.
+
+    def end_with_fin(self) -> NoReturn:
+        """``close``."""
+        self.close()
+        raise ConnectionOver
+
+    def end_after_both(self) -> NoReturn:
+        """``finish``."""
+        self.finish()
+        raise ConnectionOver
+
+    def end_with_reset(self) -> NoReturn:
+        """``abort``."""
+        self.abort()
+        raise ConnectionOver
 
     def _close(self, close: Callable[[Socket], None]) -> None:
         if self.closed:
@@ -299,16 +344,17 @@ class Connection:
         # The reset was told with the connect, and the socket will not tell it again.
         self.broken = self._dial is not None and self._dial.was_reset
         self._dial = None
-        if server is None:
-            self.unreachable = True
-            self._turn_away()
-        else:
-            self._connected(server)
+        with suppress(ConnectionOver):
+            if server is None:
+                self.unreachable = True
+                self._turn_away()
+            else:
+                self._connected(server)
 
     def _begin(self) -> None:
         """The links are armed: connect, unless a toxic keeps us from it."""
         self.proceed()
-        if self.up.holds_dial and not self.closed:
+        if self.up.holds_dial:
             # So that a client that gives up is noticed.
             self.up.listen(self._client)
 
@@ -331,20 +377,12 @@ class Connection:
         else:
             self.abort()
 
-    def _link(self, rule: Rule) -> Link | Conversation | None:
+    def _place(self, rule: Rule) -> Link | Conversation | None:
         """Where ``rule`` acts; None where it can't, as no protocol is known."""
         if rule.per_exchange:
             return self.conversation
         upstream = rule.stream == UPSTREAM or rule.toxic.connecting
         return self.up if upstream else self.down
-
-
-def _told(exchange: Exchange | None) -> PerturbedExchange | None:
-    if exchange is None:
-        return None
-    return PerturbedExchange(
-        exchange.number, exchange.kind, exchange.phase, exchange.summary, exchange.trace
-    )
 
 
 def _host(peer: Any) -> str:

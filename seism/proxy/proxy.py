@@ -19,12 +19,12 @@ from seism.proxy.connection import Connection
 from seism.proxy.endpoint import Endpoint, resolve, show_name
 from seism.proxy.front import FrontConnection
 from seism.proxy.listener import Listener
-from seism.proxy.live import Live, Tally, Traffic
 from seism.proxy.perturbation import Perturbation
 from seism.proxy.refusal import Refusal
 from seism.proxy.relay import Relay
 from seism.proxy.rule import Rule
 from seism.proxy.tls import Tls, TlsConnection
+from seism.proxy.traffic import ConnectionSnapshot, Traffic, TrafficTotal
 from seism.proxy.upgrade import UpgradingConnection, check
 from seism.toxics.base import REMOVED
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
@@ -90,7 +90,7 @@ class Proxy:
         self._accepted_count = 0
         self._outage: Perturbation | None = None
         self._refreshing = False
-        self._past = (Tally(), Tally())
+        self._past = (TrafficTotal(), TrafficTotal())
         self._refusal: Refusal | None = None
         self.refused = route.spec.refused
         """What a client sees of a backend that does not answer; takes effect at once."""
@@ -148,11 +148,11 @@ class Proxy:
         """How many there have been."""
         return self._accepted_count
 
-    def live(self) -> Iterator[Live]:
+    def snapshots(self) -> Iterator[ConnectionSnapshot]:
         """The open connections, oldest first; those that end meanwhile are left out."""
         for connection in sorted(self._connections, key=lambda each: each.number):
             if not connection.closed:
-                yield connection.live()
+                yield connection.snapshot()
 
     def traffic(self) -> tuple[Traffic, Traffic]:
         """The bytes of all connections so far, living ones included: upstream, downstream."""

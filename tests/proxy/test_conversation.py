@@ -130,7 +130,7 @@ def test_what_the_codec_does_not_understand_passes(behind: Speaking) -> None:
         relayed(client, server, b"*1\r\n+what\r\n" + GET)
         relayed(server, client, b"garbage" * 1000)
         relayed(client, server, GET)
-        live = list(behind.proxy.live())[-1]
+        live = list(behind.proxy.snapshots())[-1]
         assert live.opaque == "protocol error: an argument that is no bulk string"
         assert live.protocol == "redis"
     assert dict(behind.proxy.opaque) == {"protocol error": 2}
@@ -143,7 +143,7 @@ def test_a_connection_that_becomes_a_subscription_is_left_alone(behind: Speaking
     relayed(client, server, command("SUBSCRIBE", "news"))
     relayed(server, client, b"*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n")
     relayed(client, server, GET)
-    assert [live.opaque for live in behind.proxy.live()] == ["pub/sub"]
+    assert [live.opaque for live in behind.proxy.snapshots()] == ["pub/sub"]
 
 
 @pytest.mark.parametrize("late", ["reply", "request"])
