@@ -11,10 +11,10 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any, NoReturn, Protocol
 
+from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.perturbation import Perturbation
 from seism.proxy.pump import Pump
 from seism.proxy.relay import Relay
-from seism.proxy.rule import Rule
 from seism.proxy.timers import Timer, Timers
 from seism.rng import Journalled
 from seism.toxics.base import (
@@ -67,7 +67,7 @@ class ChainLink(Protocol):
     def regulate(self) -> None:
         """The chain holds more, or less."""
 
-    def began(self, rule: Rule, offset: int, chunk: Chunk | None) -> Perturbation:
+    def began(self, installed: InstalledToxic, offset: int, chunk: Chunk | None) -> Perturbation:
         """A toxic takes effect at ``offset`` of the client's stream, by ``chunk`` if that is
         the client's."""
 
@@ -110,31 +110,31 @@ class Chain:
 
     # What control does, at any time.
 
-    def arm(self, rule: Rule, position: int, rng: Callable[[], Journalled]) -> None:
-        """Put a stage for ``rule`` at ``position``, or bring its stage up to date."""
+    def arm(self, installed: InstalledToxic, position: int, rng: Callable[[], Journalled]) -> None:
+        """Put its stage at ``position``, or bring the stage up to date."""
         self._resume()
-        slot = self._slot(rule.name)
+        slot = self._slot(installed.name)
         now = self._relay.clock.now()
         if slot is not None:
-            slot.rule = rule
-            commands = slot.stage.updated(rule.toxic, now)
+            slot.installed = installed
+            commands = slot.stage.updated(installed.toxic, now)
         else:
-            slot = Slot(rule, rng())
-            if rule.turn:
-                slot.stage = self._gate(slot.stage, rule)
+            slot = Slot(installed, rng())
+            if installed.spec.turn:
+                slot.stage = self._gate(slot.stage, installed)
             self._slots.insert(position, slot)
             commands = slot.stage.started(now)
         self._execute(slot, commands, now)
 
-    def _gate(self, stage: Stage, rule: Rule) -> TurnGate:
+    def _gate(self, stage: Stage, installed: InstalledToxic) -> TurnGate:
         client = self._client
-        gate = TurnGate(stage, rule.turn, rule.turns, lambda: client.since)
+        gate = TurnGate(stage, installed.spec.turn, installed.history.turns, lambda: client.since)
         if client.received and not (self._upstream and client.answered):
             gate.skip(client.since)
         return gate
 
     def disarm(self, name: str) -> None:
-        """Remove the stage of the rule ``name``, if there is one."""
+        """Remove the stage of the toxic ``name``, if there is one."""
         self._resume()
         slot = self._slot(name)
         if slot is not None:
@@ -145,7 +145,7 @@ class Chain:
 
     def connected(self) -> None:
         """Let go of the stages that only act while a connection is made."""
-        for slot in [slot for slot in self._slots if slot.rule.toxic.connecting]:
+        for slot in [slot for slot in self._slots if slot.installed.toxic.connecting]:
             slot.close(PASSED)
             self._slots.remove(slot)
 
@@ -172,11 +172,11 @@ class Chain:
         return len(self._slots)
 
     def names(self) -> list[str]:
-        """The rules that have a stage here, in order."""
-        return [slot.rule.name for slot in self._slots]
+        """The toxics that have a stage here, in order."""
+        return [slot.installed.name for slot in self._slots]
 
     def _slot(self, name: str) -> Slot | None:
-        return next((slot for slot in self._slots if slot.rule.name == name), None)
+        return next((slot for slot in self._slots if slot.installed.name == name), None)
 
     # What goes through.
 
@@ -255,7 +255,7 @@ class Chain:
         chunk = self._chunk if self._upstream else None
         if chunk is not None and not chunk.offset <= offset < chunk.end:
             chunk = None
-        slot.perturbation = self._link.began(slot.rule, position, chunk)
+        slot.perturbation = self._link.began(slot.installed, position, chunk)
         if slot.perturbation.wait(self._looked):
             self._paused = deque()
 
@@ -304,13 +304,13 @@ class Chain:
 class Slot:
     """The place of one stage in the chain, its timer, and its perturbation while there is one."""
 
-    __slots__ = ("_order", "_rng", "_timer", "perturbation", "reached", "rule", "stage")
+    __slots__ = ("_order", "_rng", "_timer", "installed", "perturbation", "reached", "stage")
 
-    def __init__(self, rule: Rule, rng: Journalled) -> None:
-        self.rule = rule
+    def __init__(self, installed: InstalledToxic, rng: Journalled) -> None:
+        self.installed = installed
         self._rng = rng
-        self.stage: Stage = rule.toxic.stage(rng)
-        self.stage.common = rule.common
+        self.stage: Stage = installed.toxic.stage(rng)
+        self.stage.common = installed.history.common
         self.perturbation: Perturbation | None = None
         self.reached = 0
         """The end, in the client's stream, of what the stage has been given."""

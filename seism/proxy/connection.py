@@ -16,13 +16,13 @@ from seism.protocols.base import Codec, Exchange
 from seism.proxy.conversation import Conversation
 from seism.proxy.dial import Dial
 from seism.proxy.endpoint import Endpoint, show_name
+from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.link import Link
 from seism.proxy.match import PREFIX
 from seism.proxy.outlet import ConnectionOver
 from seism.proxy.perturbation import Perturbation
 from seism.proxy.pump import Socket
 from seism.proxy.relay import Relay
-from seism.proxy.rule import Rule
 from seism.proxy.trace import trace_of
 from seism.proxy.traffic import ConnectionSnapshot
 from seism.rng import Journalled
@@ -53,8 +53,8 @@ class Connection:
         "_ready",
         "_refused",
         "_relay",
-        "_rules",
         "_server",
+        "_toxics",
         "_undecided",
         "broken",
         "closed",
@@ -92,11 +92,11 @@ class Connection:
         self._server: Socket | None = None
         self._dial: Dial | None = None
         self._ready = False
-        """The rules that there were at the start are in effect."""
+        """The toxics that there were at the start are in effect."""
         self._dialled_out = False
-        self._rules: Sequence[Rule] = ()
+        self._toxics: Sequence[InstalledToxic] = ()
         self._first: bytes | None = None
-        """What the client began with, as far as a rule has asked for it."""
+        """What the client began with, as far as a toxic has asked for it."""
         self._undecided = False
         self.up = self.link(self, UPSTREAM, relay)
         self.down = self.link(self, DOWNSTREAM, relay)
@@ -110,7 +110,7 @@ class Connection:
         self.conversation = self.up.conversation = self.down.conversation = conversation
 
     def start(
-        self, rules: Sequence[Rule], backend: Sequence[Endpoint], refused: str = "reset"
+        self, toxics: Sequence[InstalledToxic], backend: Sequence[Endpoint], refused: str = "reset"
     ) -> None:
         """Arm the links, then connect to the backend: a stage may act before that.
 
@@ -121,8 +121,8 @@ class Connection:
         try:
             self._client.setblocking(False)
             self._dial = Dial(self._relay, backend, self._dialled)
-            for rule in rules:
-                self._apply(rule, rules)
+            for installed in toxics:
+                self._apply(installed, toxics)
             self._ready = True
             self._begin()
         except ConnectionOver:
@@ -132,37 +132,37 @@ class Connection:
                 logger.exception("proxy %s: a connection could not be started", self._proxy)
             self.abort()
 
-    def apply(self, rule: Rule, rules: Sequence[Rule]) -> None:
-        """Bring ``rule``, new or changed, into effect.
+    def apply(self, installed: InstalledToxic, toxics: Sequence[InstalledToxic]) -> None:
+        """Bring ``installed``, new or changed, into effect.
 
-        ``rules`` is the proxy's own list, and is looked at later, too.
+        ``toxics`` is the proxy's own list, and is looked at later, too.
         """
         with suppress(ConnectionOver):
-            self._apply(rule, rules)
+            self._apply(installed, toxics)
 
-    def drop(self, rule: Rule) -> None:
-        """Take ``rule`` out of effect."""
+    def drop(self, installed: InstalledToxic) -> None:
+        """Take ``installed`` out of effect."""
         with suppress(ConnectionOver):
-            self._drop(rule)
+            self._drop(installed)
 
-    def _apply(self, rule: Rule, rules: Sequence[Rule]) -> None:
-        self._rules = rules
-        link = self._place(rule)
+    def _apply(self, installed: InstalledToxic, toxics: Sequence[InstalledToxic]) -> None:
+        self._toxics = toxics
+        link = self._place(installed)
         if link is None:
             return
-        if not self._affected(rule):
-            self._drop(rule)
+        if not self._affected(installed):
+            self._drop(installed)
             return
-        order = [each.name for each in rules]
-        position = sum(order.index(name) < order.index(rule.name) for name in link.names())
+        order = [each.name for each in toxics]
+        position = sum(order.index(name) < order.index(installed.name) for name in link.names())
         with self._guarded():
-            link.arm(rule, position)
+            link.arm(installed, position)
 
-    def _drop(self, rule: Rule) -> None:
-        link = self._place(rule)
+    def _drop(self, installed: InstalledToxic) -> None:
+        link = self._place(installed)
         if link is not None:
             with self._guarded():
-                link.disarm(rule.name)
+                link.disarm(installed.name)
 
     def proceed(self) -> None:
         """Connect to the backend, once no toxic keeps it from that."""
@@ -174,36 +174,36 @@ class Connection:
             if self.closed:  # the outcome of the dial is told at once, or as an event
                 raise ConnectionOver
 
-    def _affected(self, rule: Rule) -> bool:
-        if rule.toxic.connecting and self._dialled_out:
+    def _affected(self, installed: InstalledToxic) -> bool:
+        if installed.toxic.connecting and self._dialled_out:
             return False
         first = self._first
         if first is None and not self.up.received:
             first = b""
-        matches = rule.matches(_host(self._peer), first)
+        matches = installed.matches(_host(self._peer), first)
         if matches is None and (self.up.watched or not self.up.received):
             self._first = first
             self._undecided = True
             self.up.watch(self._began_with)
-        return bool(matches) and rule.affects(self.chance(rule), self.number)
+        return bool(matches) and installed.take_connection(self.chance(installed), self.number)
 
     def _began_with(self, data: bytes) -> None:
-        """More of the client's first bytes: ask the rules again that were not certain."""
+        """More of the client's first bytes: ask the toxics again that were not certain."""
         self._first = ((self._first or b"") + data)[:PREFIX]
         self._undecided = False
-        for rule in list(self._rules):
-            needs_bytes = rule.match is not None and rule.match.needs_bytes
-            link = self._place(rule)
-            if needs_bytes and link is not None and rule.name not in link.names():
-                self._apply(rule, self._rules)
+        for installed in list(self._toxics):
+            needs_bytes = installed.needs_bytes
+            link = self._place(installed)
+            if needs_bytes and link is not None and installed.name not in link.names():
+                self._apply(installed, self._toxics)
         if not self._undecided:
             self.up.watch(None)
 
-    def chance(self, rule: Rule, exchange: int | None = None) -> float | None:
-        """What is drawn for ``rule`` on this connection, or in that exchange, if anything is."""
-        if rule.per_exchange and exchange is None:
+    def chance(self, installed: InstalledToxic, exchange: int | None = None) -> float | None:
+        """What is drawn for it on this connection, or in that exchange, if anything is."""
+        if installed.per_exchange and exchange is None:
             return None
-        return rule.chance(self._relay.seed, self._proxy, self.number, exchange)
+        return installed.chance(self._relay.seed, self._proxy, self.number, exchange)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -216,33 +216,37 @@ class Connection:
             logger.exception("proxy %s: a toxic failed, its connection is reset", self._proxy)
             self.end_with_reset()
 
-    def rng(self, rule: Rule, exchange: int | None = None) -> Journalled:
+    def rng(self, installed: InstalledToxic, exchange: int | None = None) -> Journalled:
         """The generator of one toxic on this connection, or in one exchange of it."""
         within = () if exchange is None else (exchange,)
-        return self._relay.seed.journalled("toxic", self._proxy, rule.name, self.number, *within)
+        return self._relay.seed.journalled(
+            "toxic", self._proxy, installed.name, self.number, *within
+        )
 
-    def began(self, rule: Rule, stream: str, offset: int, chunk: Chunk | None) -> Perturbation:
+    def began(
+        self, installed: InstalledToxic, stream: str, offset: int, chunk: Chunk | None
+    ) -> Perturbation:
         """A toxic takes effect at ``offset`` of the client's stream.
 
         ``chunk``: the client's bytes in which it does.
         """
         return self._begin_perturbation(
-            rule.name,
-            rule.type,
+            installed.name,
+            installed.type,
             stream=stream,
             offset=offset,
             since=None if stream == UPSTREAM else self.up.since,
-            chance=self.chance(rule),
+            chance=self.chance(installed),
             trace="" if chunk is None else trace_of(chunk.data),
         )
 
     def began_exchange(
-        self, rule: Rule, exchange: Exchange, offset: int, chance: float | None
+        self, installed: InstalledToxic, exchange: Exchange, offset: int, chance: float | None
     ) -> Perturbation:
         """A fault takes effect on ``exchange``, whose request is at ``offset``."""
         return self._begin_perturbation(
-            rule.name,
-            rule.type,
+            installed.name,
+            installed.type,
             stream=UPSTREAM,
             offset=offset,
             since=None,
@@ -377,11 +381,11 @@ class Connection:
         else:
             self.abort()
 
-    def _place(self, rule: Rule) -> Link | Conversation | None:
-        """Where ``rule`` acts; None where it can't, as no protocol is known."""
-        if rule.per_exchange:
+    def _place(self, installed: InstalledToxic) -> Link | Conversation | None:
+        """Where ``installed`` acts; None where it can't, as no protocol is known."""
+        if installed.per_exchange:
             return self.conversation
-        upstream = rule.stream == UPSTREAM or rule.toxic.connecting
+        upstream = installed.stream == UPSTREAM or installed.toxic.connecting
         return self.up if upstream else self.down
 
 

@@ -35,11 +35,11 @@ from seism.protocols.fault import (
     Wake,
 )
 from seism.proxy.chain import HELD_LIMIT
+from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.outlet import ConnectionOver
 from seism.proxy.pending import ITEM_COST, AppliedFault, PendingExchange, PendingExchanges
 from seism.proxy.perturbation import Perturbation
 from seism.proxy.relay import Relay
-from seism.proxy.rule import Rule
 from seism.rng import Journalled
 from seism.toxics.base import LOST, PASSED, Chunk, Eof
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
@@ -79,16 +79,16 @@ class ConversationLink(Protocol):
 class ConversationConnection(Protocol):
     """What a conversation asks of its connection."""
 
-    def chance(self, rule: Rule, exchange: int) -> float | None:
-        """What is drawn for ``rule`` in the exchange of that number, if anything is."""
+    def chance(self, installed: InstalledToxic, exchange: int) -> float | None:
+        """What is drawn for ``installed`` in the exchange of that number, if anything is."""
 
-    def rng(self, rule: Rule, exchange: int) -> Journalled:
-        """The generator of ``rule`` in the exchange of that number."""
+    def rng(self, installed: InstalledToxic, exchange: int) -> Journalled:
+        """The generator of ``installed`` in the exchange of that number."""
 
     def began_exchange(
-        self, rule: Rule, exchange: Exchange, offset: int, chance: float | None
+        self, installed: InstalledToxic, exchange: Exchange, offset: int, chance: float | None
     ) -> Perturbation:
-        """``rule`` takes effect on ``exchange``, whose request is at ``offset``."""
+        """``installed`` takes effect on ``exchange``, whose request is at ``offset``."""
 
     def end_with_reset(self) -> NoReturn:
         """End with RST on both sides."""
@@ -133,6 +133,7 @@ class Conversation:
         "_down",
         "_ending",
         "_eof",
+        "_faults",
         "_gone",
         "_grants",
         "_last",
@@ -140,7 +141,6 @@ class Conversation:
         "_pending",
         "_position",
         "_relay",
-        "_rules",
         "_said_opaque",
         "_to_client",
         "_to_server",
@@ -173,7 +173,7 @@ class Conversation:
         self._over = False
         self.opaque = ""
         """Why everything is passed on without being looked at; empty while it is."""
-        self._rules: list[Rule] = []
+        self._faults: list[InstalledToxic] = []
         self._armed = False
         self._last: Exchange | None = None
         """The latest exchange that has begun while nothing was armed."""
@@ -213,23 +213,23 @@ class Conversation:
 
     # What control does, at any time.
 
-    def arm(self, rule: Rule, position: int) -> None:
-        """Arm ``rule``, or exchange the one of its name; it counts for exchanges to come."""
+    def arm(self, installed: InstalledToxic, position: int) -> None:
+        """Arm ``installed``, or exchange the one of its name; it counts for exchanges to come."""
         names = self.names()
-        if rule.name in names:
-            self._rules[names.index(rule.name)] = rule
+        if installed.name in names:
+            self._faults[names.index(installed.name)] = installed
             return
-        self._rules.insert(position, rule)
+        self._faults.insert(position, installed)
         if not self._armed and not self.opaque:
             self._start_cutting()
 
     def disarm(self, name: str) -> None:
-        """Disarm the rule ``name``, if it is here. What it has begun is brought to an end."""
-        self._rules = [rule for rule in self._rules if rule.name != name]
+        """Disarm the fault ``name``, if it is here. What it has begun is brought to an end."""
+        self._faults = [installed for installed in self._faults if installed.name != name]
         now = self._relay.clock.now()
         for pending in self._pending:
             fault = pending.fault
-            if fault is not None and fault.rule is not None and fault.rule.name == name:
+            if fault is not None and fault.installed is not None and fault.installed.name == name:
                 if fault.timer is not None:
                     fault.timer.cancel()
                 self._execute(pending, fault, fault.reaction.removed(now), now)
@@ -241,7 +241,7 @@ class Conversation:
 
     def names(self) -> list[str]:
         """The faults that are armed, in the order in which they are asked."""
-        return [rule.name for rule in self._rules]
+        return [installed.name for installed in self._faults]
 
     def full(self, stream: str) -> bool:
         """Whether nothing more of ``stream`` is to be read for now.
@@ -265,7 +265,7 @@ class Conversation:
             pending.close(LOST)
         self._pending.clear()
         self._blocked.clear()
-        self._rules.clear()
+        self._faults.clear()
 
     # What the links do.
 
@@ -469,16 +469,16 @@ class Conversation:
 
     def _fault(self, exchange: Exchange) -> AppliedFault | None:
         found: AppliedFault | None = None
-        for rule in self._rules:
-            toxic = rule.toxic
+        for installed in self._faults:
+            toxic = installed.toxic
             assert isinstance(toxic, Fault)
-            if not rule.concerns(exchange):
+            if not installed.concerns(exchange):
                 continue
-            chance = self._connection.chance(rule, exchange.number)
+            chance = self._connection.chance(installed, exchange.number)
             # Those behind the first one count, too, so that they don't depend on it.
-            if rule.occurs(chance, free=found is None):
-                rng = self._connection.rng(rule, exchange.number)
-                found = AppliedFault(toxic.reaction(exchange, rng), rule, rng, chance)
+            if installed.take_exchange(chance, free=found is None):
+                rng = self._connection.rng(installed, exchange.number)
+                found = AppliedFault(toxic.reaction(exchange, rng), installed, rng, chance)
         return found
 
     def _execute(
@@ -528,9 +528,9 @@ class Conversation:
                 self._ask(blocked.pending, blocked.piece, blocked.offset, now)
 
     def _begin(self, pending: PendingExchange, fault: AppliedFault) -> None:
-        if fault.perturbation is None and fault.rule is not None:
+        if fault.perturbation is None and fault.installed is not None:
             fault.perturbation = self._connection.began_exchange(
-                fault.rule, pending.exchange, pending.offset, fault.chance
+                fault.installed, pending.exchange, pending.offset, fault.chance
             )
             fault.looking = fault.perturbation.wait(lambda: self._looked(pending, fault))
             if fault.reaction.outcome != PASSED:
@@ -567,7 +567,7 @@ class Conversation:
     def _settle(self, now: float) -> None:
         """Let everything out that waits for nothing, and see what that leaves."""
         self._let_out(now)
-        if self._armed and not self._rules and not self._codec.upgrades and self._idle:
+        if self._armed and not self._faults and not self._codec.upgrades and self._idle:
             self._stop_cutting()
         self._flush(now)
         head = self._pending.head

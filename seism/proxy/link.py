@@ -17,11 +17,11 @@ from typing import Any, ClassVar, NoReturn, Protocol
 
 from seism.proxy.chain import Chain
 from seism.proxy.conversation import Conversation
+from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.outlet import ConnectionOver, Outlet
 from seism.proxy.perturbation import Perturbation
 from seism.proxy.pump import Pump, Socket
 from seism.proxy.relay import Relay
-from seism.proxy.rule import Rule
 from seism.proxy.traffic import Traffic
 from seism.rng import Journalled
 from seism.toxics.base import Chunk, Eof
@@ -39,10 +39,12 @@ class LinkConnection(Protocol):
     def proceed(self) -> None:
         """Connect to the backend, if nothing keeps it from that any more."""
 
-    def rng(self, rule: Rule) -> Journalled:
+    def rng(self, installed: InstalledToxic) -> Journalled:
         """The generator of a toxic."""
 
-    def began(self, rule: Rule, stream: str, offset: int, chunk: Chunk | None) -> Perturbation:
+    def began(
+        self, installed: InstalledToxic, stream: str, offset: int, chunk: Chunk | None
+    ) -> Perturbation:
         """A toxic takes effect; see ``ChainLink.began``."""
 
     def abort(self) -> None:
@@ -143,19 +145,19 @@ class Link(Pump):
 
     # What control does, at any time.
 
-    def arm(self, rule: Rule, position: int) -> None:
-        """Put a stage for ``rule`` at ``position`` in the chain, or bring its stage up to date."""
+    def arm(self, installed: InstalledToxic, position: int) -> None:
+        """Put its stage at ``position`` in the chain, or bring the stage up to date."""
         connection = self._here
         if self._chain is None:
             self._chain = Chain(self, self, self._relay)
         if not self._chain and self.read_all:
             return  # nothing will ever reach it
-        self._chain.arm(rule, position, lambda: connection.rng(rule))
+        self._chain.arm(installed, position, lambda: connection.rng(installed))
         self._choose()
         self.regulate()
 
     def disarm(self, name: str) -> None:
-        """Remove the stage of the rule ``name``, if this link has one."""
+        """Remove the stage of the toxic ``name``, if this link has one."""
         if self._chain:
             self._chain.disarm(name)
             self._choose()
@@ -182,7 +184,7 @@ class Link(Pump):
             self._choose()
 
     def names(self) -> list[str]:
-        """The rules that have a stage here, in the chain's order."""
+        """The toxics that have a stage here, in the chain's order."""
         return [] if self._chain is None else self._chain.names()
 
     def _choose(self) -> None:
@@ -251,9 +253,9 @@ class Link(Pump):
         self.withheld -= len(item.data)
         self.outlet.send(item.data)
 
-    def began(self, rule: Rule, offset: int, chunk: Chunk | None) -> Perturbation:
+    def began(self, installed: InstalledToxic, offset: int, chunk: Chunk | None) -> Perturbation:
         """A stage takes effect."""
-        return self._here.began(rule, self.stream, offset, chunk)
+        return self._here.began(installed, self.stream, offset, chunk)
 
     @property
     def replies_intact(self) -> bool:

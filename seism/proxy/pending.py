@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from seism.protocols.base import Exchange
 from seism.protocols.fault import Close, Reaction, Reset
+from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.perturbation import Perturbation
-from seism.proxy.rule import Rule
 from seism.proxy.timers import Timer
 from seism.rng import Journalled
 from seism_middleware.contract import UPSTREAM
@@ -51,7 +51,7 @@ class AppliedFault:
     """What is done to one exchange."""
 
     reaction: Reaction
-    rule: Rule | None = None
+    installed: InstalledToxic | None = None
     """None for what the proxy does by itself: it grants TLS."""
     rng: Journalled | None = None
     chance: float | None = None

@@ -12,9 +12,9 @@ from seism.clock import MonotonicClock
 from seism.model import ToxicSpec
 from seism.protocols.base import Codec, Exchange, Piece
 from seism.proxy.conversation import Conversation
+from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.outlet import BUFFER, ConnectionOver, Outlet
 from seism.proxy.perturbation import Account, Perturbation
-from seism.proxy.rule import Rule
 from seism.registry import load
 from seism.rng import Journalled, Seed
 from seism.toxics.base import Chunk
@@ -147,23 +147,23 @@ class Ends:
     def _opaque(self, reason: str) -> None:
         raise AssertionError(reason)
 
-    def chance(self, rule: Rule, exchange: int) -> float | None:
+    def chance(self, installed: InstalledToxic, exchange: int) -> float | None:
         return None
 
-    def rng(self, rule: Rule, exchange: int) -> Journalled:
+    def rng(self, installed: InstalledToxic, exchange: int) -> Journalled:
         return Seed(1).journalled("toxic", exchange)
 
     def began_exchange(
-        self, rule: Rule, exchange: Exchange, offset: int, chance: float | None
+        self, installed: InstalledToxic, exchange: Exchange, offset: int, chance: float | None
     ) -> Perturbation:
-        return self._account.begin("letters", rule.name, rule.type)
+        return self._account.begin("letters", installed.name, installed.type)
 
     def end_with_reset(self) -> NoReturn:
         raise ConnectionOver
 
     def arm(self, type: str, kind: str, **attributes: Any) -> Ends:
         spec = ToxicSpec(type, attributes=attributes, exchange={"kind": kind})
-        self.conversation.arm(Rule.of(spec, REGISTRY, "", self.codec.__class__), 0)
+        self.conversation.arm(InstalledToxic.of(spec, REGISTRY, "", self.codec.__class__), 0)
         return self
 
     def say(self, stream: str, data: bytes, at_once: int = 1 << 30) -> None:
