@@ -131,6 +131,17 @@ def test_the_way_from_the_journal_to_the_judgement_is_downhill() -> None:
     assert structure.climbs(structure.read().arrows, structure.JUDGING) == []
 
 
+def test_the_way_of_a_byte_through_an_armed_link_is_downhill() -> None:
+    house = structure.read()
+    assert {f"seism.{name}" for name in structure.RELAYING} <= set(house.sources)
+    assert structure.climbs(house.arrows, structure.RELAYING[::-1]) == []
+
+
+def test_no_circle_of_imports_touches_a_proxy() -> None:
+    circles = structure.circles(structure.read().arrows)
+    assert [circle for circle in circles if any(".proxy." in name for name in circle)] == []
+
+
 def test_a_climb_and_a_circle_are_seen() -> None:
     arrows = frozenset({("seism.a", "seism.b"), ("seism.b", "seism.c"), ("seism.c", "seism.a")})
     assert structure.climbs(arrows, ("a", "b", "c")) == [

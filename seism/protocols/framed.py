@@ -68,6 +68,10 @@ class Framed(Codec, Generic[E]):
     def held(self, stream: str) -> bytes:
         return bytes(self._cutters[stream].held)
 
+    @property
+    def unanswered(self) -> int:
+        return len(self._waiting)
+
     def skip(self, exchange: Exchange) -> None:
         if exchange in self._waiting:
             self._waiting.remove(exchange)  # type: ignore[arg-type]

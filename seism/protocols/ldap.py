@@ -65,6 +65,10 @@ class Ldap(StreamCodec):
         """What is still to be answered, by message id."""
         self._sasl = False
 
+    @property
+    def unanswered(self) -> int:
+        return len(self.ids)
+
     def skip(self, exchange: Exchange) -> None:
         self.ids = {number: one for number, one in self.ids.items() if one is not exchange}
 

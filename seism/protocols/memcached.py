@@ -107,6 +107,10 @@ class Memcached(StreamCodec):
         self.pending: list[_Asked] = []
         """What may still be answered, in order."""
 
+    @property
+    def unanswered(self) -> int:
+        return len(self.pending)
+
     def skip(self, exchange: Exchange) -> None:
         super().skip(exchange)
         self.pending = [asked for asked in self.pending if asked.exchange is not exchange]

@@ -109,6 +109,10 @@ class Redis(Codec):
     def held(self, stream: str) -> bytes:
         return self._held[stream]
 
+    @property
+    def unanswered(self) -> int:
+        return len(self._pending)
+
     def skip(self, exchange: Exchange) -> None:
         self._pending.remove(exchange)
         if exchange.kind == "MULTI":

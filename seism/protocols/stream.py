@@ -132,6 +132,10 @@ class StreamCodec(Codec):
     def held(self, stream: str) -> bytes:
         return bytes(self._stream(stream).buffer)
 
+    @property
+    def unanswered(self) -> int:
+        return len(self.asked)
+
     def _stream(self, stream: str) -> Stream:
         return self.upstream if stream == "upstream" else self.downstream
 
