@@ -6,6 +6,9 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Both distributions in one command: seism requires the other one, which no index has.
+SOURCES = pyproject.toml packaging/seism-middleware/pyproject.toml setup.py seism/proxy/_pump.pyx
+INSTALL = $(PIP) install --editable packaging/seism-middleware --editable
 NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get install python3-venv)
 
 # pyenv's shims answer for one version only: tox needs each version's own folder on PATH.
@@ -22,26 +25,26 @@ $(BIN)/python:
 		|| { echo "$(NO_PYTHON)" >&2; exit 1; }
 	@'$(PYTHON)' -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml setup.py seism/proxy/_pump.pyx | $(BIN)/python
+$(VENV)/.demo: $(SOURCES) | $(BIN)/python
 	@echo "Installing into $(VENV), which takes a minute the first time"
-	@$(PIP) install --editable '.[demo]'
+	@$(INSTALL) '.[demo]'
 	@touch $@
 
-$(VENV)/.test: pyproject.toml setup.py seism/proxy/_pump.pyx | $(BIN)/python
+$(VENV)/.test: $(SOURCES) | $(BIN)/python
 	@echo "Installing into $(VENV), which takes a minute the first time"
-	@$(PIP) install --editable '.[test,lint]'
+	@$(INSTALL) '.[test,lint]'
 	@touch $(VENV)/.demo $(VENV)/.docs $@
 
-$(VENV)/.docs: pyproject.toml setup.py seism/proxy/_pump.pyx | $(BIN)/python
+$(VENV)/.docs: $(SOURCES) | $(BIN)/python
 	@echo "Installing into $(VENV), which takes a minute the first time"
-	@$(PIP) install --editable '.[docs]'
+	@$(INSTALL) '.[docs]'
 	@touch $@
 
 # After the Debian packages: some of the matrix's clients are compiled. A client that cannot be
 # had is left to its tests to report.
 $(VENV)/.matrix: $(VENV)/.test tests/debian.py
 	@$(BIN)/python -m tests.debian
-	@$(PIP) install --editable '.[matrix]' && touch $@ \
+	@$(INSTALL) '.[matrix]' && touch $@ \
 		|| echo "could not install the clients of the matrix" >&2
 
 demo: $(VENV)/.demo ## the whole loop on real backends, about 30 s (ARGS="--seed 7 --app asgi")
