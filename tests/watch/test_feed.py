@@ -1,6 +1,6 @@
 """One state machine twice: the terminal's and the page's reach the same states.
 
-``tests/data/feed.json`` has the records and the expected states. A state that it leaves out is empty.
+``tests/data/feed.json`` has the records and the expected states; a part that is left out is empty.
 """
 
 from __future__ import annotations
