@@ -15,7 +15,7 @@ NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get
 PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123]\.'); do \
 	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
-.PHONY: help demo test docs soak fuzz structure lint tox bench bench-observer bench-away bench-codecs bench-dashboard cpython matrix screenshots clean
+.PHONY: help demo test docs soak fuzz proof proof-part structure lint tox bench bench-observer bench-away bench-codecs bench-compare bench-dashboard cpython matrix screenshots clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -70,6 +70,12 @@ fuzz: $(VENV)/.test ## every codec under a coverage-guided fuzzer, 2 minutes eac
 	@$(PIP) install 'atheris>=2.3'
 	$(BIN)/python -m tests.protocols.fuzz $(ARGS)
 
+proof: $(VENV)/.test $(VENV)/.matrix ## all long proofs, resumable, written to docs/proof.md, about 75 minutes (ARGS=--again)
+	$(BIN)/python -m tests.proof.run all $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+proof-part: $(VENV)/.test ## a part of the long proofs, about 5 minutes; the commit selects it (SEED=7)
+	$(BIN)/python -m tests.proof.run part $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 structure: $(VENV)/.test ## rooms, arrows, circles, climbs and names, from the imports
 	@$(BIN)/python -m tests.structure
 
@@ -96,6 +102,10 @@ bench-codecs: $(VENV)/.demo ## redis-benchmark and pgbench with a protocol track
 bench-observer: $(VENV)/.test ## what the middleware costs, about 3 min (ARGS="--only memory --calls 10000000")
 	$(BIN)/python -m bench.middleware $(ARGS)
 
+bench-compare: $(VENV)/.test ## an old commit beside this one, 20 rounds, about 2 hours (BASE=HEAD~1 ARGS="--quick --rounds 6")
+	@$(if $(BASE),,echo "usage: make bench-compare BASE=COMMIT" >&2; exit 2)
+	$(BIN)/python -m bench.compare --base '$(BASE)' $(ARGS)
+
 bench-away: $(VENV)/.test ## what a stopped, slow or killed sidecar costs, about 2 min (ARGS="--requests 5000")
 	$(BIN)/python -m bench.away $(ARGS)
 
@@ -112,4 +122,5 @@ matrix: $(VENV)/.matrix ## each client under each model, written to docs/matrix.
 	$(BIN)/python -m tests.matrix.run $(ARGS)
 
 clean: ## remove what was made
+	-git worktree remove --force build/bench-base 2>/dev/null
 	rm -rf $(VENV) .tox build bench.json bench-observer.json bench-dashboard.json bench-codecs.json seism/proxy/_pump.c seism/proxy/_pump.*.so dist *.egg-info seism-report .pytest_cache .mypy_cache .ruff_cache .hypothesis
