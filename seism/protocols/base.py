@@ -143,6 +143,10 @@ class Codec:
         """The bytes of ``stream`` that have not come out yet."""
         raise NotImplementedError
 
+    def holds(self, stream: str) -> int:
+        """The length of ``held``."""
+        return len(self.held(stream))
+
     def turn_to_tls(self) -> None:
         """For subclasses: what both sides say next is TLS."""
         if self.upgrades:

@@ -179,7 +179,7 @@ class Conversation:
             self._link(stream).put_in(chunk, now)
             return
         if self._armed:
-            offset = chunk.offset - len(self._codec.held(stream))
+            offset = chunk.offset - self._codec.holds(stream)
             for piece in self._understood(stream, chunk.data):
                 self._piece(stream, piece, offset, now)
                 offset += len(piece.data)
@@ -222,7 +222,7 @@ class Conversation:
         if not self._armed or self.opaque:
             self._link(stream).put_in(eof, now)
             return
-        offset = eof.offset - len(self._codec.held(stream))
+        offset = eof.offset - self._codec.holds(stream)
         try:
             for piece in self._codec.eof(stream):
                 self._piece(stream, piece, offset, now)
@@ -256,7 +256,7 @@ class Conversation:
     def _arm(self) -> None:
         self._armed = self._codec.detail = True
         for stream in self._gone:
-            self._gone[stream] = len(self._codec.held(stream))
+            self._gone[stream] = self._codec.holds(stream)
         self._cut = self._cut or self._gone[DOWNSTREAM] > 0
         self._cut_by = None
         if self._last is not None and not self._last.answered:
