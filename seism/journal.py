@@ -26,11 +26,11 @@ from typing import Any, ClassVar
 from seism.errors import ConfigurationError, Unavailable
 from seism_middleware import contract
 
-SCHEMA = 1
+SCHEMA = 2
 TOPICS: dict[str, frozenset[str]] = {
     "perturbations": frozenset({"perturbation.began", "perturbation.ended"}),
     "observations": frozenset({"request.ended"}),
-    "links": frozenset({"link"}),
+    "attributions": frozenset({"attribution"}),
     "opinions": frozenset({"opinion"}),
     "harms": frozenset({"harm"}),
     "changes": frozenset({"toxic.changed"}),

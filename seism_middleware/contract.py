@@ -51,7 +51,7 @@ DOWNSTREAM = "downstream"
 EVIDENCE = TRACE, LEDGER, DRIVER, KERNEL, CONNECT, OVERLAP = (
     "trace", "ledger", "driver", "kernel", "connect", "overlap"
 )  # fmt: skip
-"""How a link is known, strongest first; ``overlap`` is never exact."""
+"""How an attribution is known, strongest first; ``overlap`` is never exact."""
 
 BODY_COMPLETE = "complete"
 BODY_TRUNCATED = "truncated"
@@ -167,8 +167,8 @@ class LoggedError:
 
 
 @dataclass(frozen=True, slots=True)
-class Exchanges:
-    """What one request sent over one backend connection."""
+class SendCount:
+    """How often and how much one request sent over one backend connection."""
 
     backend: str
     local: str
@@ -213,7 +213,7 @@ class RequestEnded:
     frames: tuple[str, ...] = ()
     """Where it came from: ``app/views.py:41 checkout`` each, outermost first."""
     errors: tuple[LoggedError, ...] = ()
-    exchanges: tuple[Exchanges, ...] = ()
+    sends: tuple[SendCount, ...] = ()
     cpu: float | None = None
     """CPU seconds of the thread that ran the app, where one thread ran all of it. Sampled:
     None for the requests between two samples."""
@@ -318,15 +318,15 @@ class PerturbationEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """Worker to sidecar: this perturbation and this request belong together.
+class Attribution:
+    """Worker to sidecar: this perturbation is attributed to this request.
 
     ``role`` is ``hit`` (its own exchange was perturbed) or ``harmed`` (it was the
     first user of a connection that had been broken before). ``request`` is None
     where the bytes are known to belong to no request (a pool's own worker, say).
     """
 
-    kind: ClassVar[str] = "link"
+    kind: ClassVar[str] = "attribution"
     perturbation: str
     request: str | None
     evidence: str
@@ -431,12 +431,12 @@ class Goodbye:
 
 
 WORKER_RECORDS = (
-    Hello, RequestBegun, RequestEnded, Link, Harm, Hold, Looked, Census, Dropped, Goodbye,
+    Hello, RequestBegun, RequestEnded, Attribution, Harm, Hold, Looked, Census, Dropped, Goodbye,
 )  # fmt: skip
 SIDECAR_RECORDS = (Welcome, Proxies, PerturbationBegan, PerturbationEnded, CensusAsked)
 Record = (
-    Hello | RequestBegun | RequestEnded | Link | Harm | Hold | Looked | Census | Dropped | Goodbye
-    | Welcome | Proxies | PerturbationBegan | PerturbationEnded | CensusAsked
+    Hello | RequestBegun | RequestEnded | Attribution | Harm | Hold | Looked | Census | Dropped
+    | Goodbye | Welcome | Proxies | PerturbationBegan | PerturbationEnded | CensusAsked
 )  # fmt: skip
 KINDS: dict[str, type[Any]] = {
     record.kind: record for record in (*WORKER_RECORDS, *SIDECAR_RECORDS)
@@ -450,7 +450,7 @@ _NESTED: dict[tuple[type[Any], str], tuple[type[Any], bool]] = {
     (Proxies, "proxies"): (Proxied, True),
     (PerturbationBegan, "exchange"): (PerturbedExchange, False),
     (RequestEnded, "errors"): (LoggedError, True),
-    (RequestEnded, "exchanges"): (Exchanges, True),
+    (RequestEnded, "sends"): (SendCount, True),
     (RequestEnded, "refused"): (Refused, True),
     (Census, "connections"): (OpenConnection, True),
 }

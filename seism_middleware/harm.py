@@ -114,7 +114,7 @@ def handed_on(
 
 def ended(request: Request, received: Callable[[Any], int]) -> Iterator[Harm]:
     """What is known of ``request`` when it ends; ``received`` asks the kernel."""
-    for connection in request.exchanges:
+    for connection in request.sends:
         sock = connection.sock()
         last = connection.claims[-1] if connection.claims else None
         if sock is not None and last is not None and last.request is request:

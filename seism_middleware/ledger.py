@@ -420,9 +420,9 @@ class Ledger:
         connection.sent += length
         claims.append(claim)
         if request is not None:
-            count = request.exchanges.get(connection)
+            count = request.sends.get(connection)
             if count is None:
-                request.exchanges[connection] = [1, length]
+                request.sends[connection] = [1, length]
             else:
                 count[0] += 1
                 count[1] += length
@@ -440,7 +440,7 @@ class Ledger:
         claim.length = sent
         connection.sent -= missing
         if claim.request is not None:
-            count = claim.request.exchanges.get(connection)
+            count = claim.request.sends.get(connection)
             if count is not None:
                 count[1] -= missing
         if connection.claims[-1] is not claim:

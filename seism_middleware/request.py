@@ -29,7 +29,6 @@ class Request:
         "cpu",
         "errors",
         "exception",
-        "exchanges",
         "frames",
         "id",
         "method",
@@ -39,6 +38,7 @@ class Request:
         "retry_after",
         "route",
         "scope",
+        "sends",
         "status",
         "thread",
     )
@@ -55,7 +55,7 @@ class Request:
         self.exception = ""
         self.frames: tuple[str, ...] = ()
         self.errors: list[LoggedError] = []
-        self.exchanges: dict[Connection, list[int]] = {}
+        self.sends: dict[Connection, list[int]] = {}
         """Connection -> [sends, bytes]."""
         self.refused: dict[str, int] | None = None
         """Backend -> connects that failed, if any did."""

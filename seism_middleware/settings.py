@@ -41,7 +41,7 @@ class Settings:
     patch: str = _option(
         ALL,
         "what is patched in the app's process: all; sockets (and the log), without threads and "
-        "greenlets; or none, and then no perturbation can be linked to a request. Default all",
+        "greenlets; or none, and then no perturbation can be attributed to a request. Default all",
     )
 
     def __post_init__(self) -> None:

@@ -83,7 +83,7 @@ def sends_of(requests: Iterable[RequestEnded]) -> dict[str, int]:
     most: Counter[str] = Counter()
     for request in requests:
         sends: Counter[str] = Counter()
-        for exchange in request.exchanges:
+        for exchange in request.sends:
             sends[exchange.backend] += exchange.sends
         most |= sends
     return dict(sorted(most.items()))

@@ -2,7 +2,7 @@
 
 What chance decided is not left to chance again. A perturbation that had a toxicity below
 1, or was for some connections only, becomes exact ones: for each route that it hit, the
-occurrence of the route and the exchange of the request (``Link.send``) that were hit first.
+occurrence of the route and the exchange of the request (``Attribution.send``) that were hit first.
 """
 
 from __future__ import annotations
@@ -74,13 +74,13 @@ def _exact(timeline: Timeline, index: int, planned: Planned, load: Load) -> list
     found: dict[tuple[str, int], Planned] = {}
     for route, requests in segment.by_route().items():
         for occurrence, request in enumerate(requests, 1):
-            for link in timeline.links.get(request.request, ()):
-                if link.perturbation not in records or not link.exact:
+            for attribution in timeline.attributions.get(request.request, ()):
+                if attribution.perturbation not in records or not attribution.exact:
                     continue
                 sent = load_route(route, routes)
                 if sent is None:
                     raise ConfigurationError(f"the load has no route like {name(request)!r}")
-                turn = max(link.send, 1)
+                turn = max(attribution.send, 1)
                 found.setdefault(
                     (sent, turn),
                     replace(

@@ -24,7 +24,7 @@ from seism.verdict.result import RED, Judgement
 from seism.verdict.timeline import Segment, build
 
 SETTLE_SECONDS = 0.4
-"""Time for the last links: an observer looks again for up to a quarter of a second."""
+"""Time for the last attributions: an observer looks again for up to a quarter of a second."""
 POOL_LOOK_SECONDS = 0.25
 """Between two looks at a pool that has not all of its connections yet."""
 WARM_UP = 5

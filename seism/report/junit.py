@@ -90,7 +90,8 @@ def _story(cell: Cell) -> list[str]:
     """The cause, for a person who has only this file."""
     lines = [clean(text) for text in cell.reasons]
     lines.append(
-        f"{count(cell.requests, 'request')}: {cell.exact} linked exactly, {cell.possible} possibly"
+        f"{count(cell.requests, 'request')}: {cell.exact} attributed exactly, "
+        f"{cell.possible} possibly"
     )
     worst = cell.worst
     if worst is None:

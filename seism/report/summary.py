@@ -132,7 +132,7 @@ def reason(cell: Cell) -> str:
 def cause(case: Case) -> str:
     """What is known to have hit this request; a possible cause never reads as a certain one."""
     if not case.hit_by:
-        return "no perturbation is linked to this request"
+        return "no perturbation is attributed to this request"
     sure = "exact" if case.exact else "not exact"
     return clean(f"{hit(case)} ({sure}, evidence: {case.evidence or 'none'})")
 

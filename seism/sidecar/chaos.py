@@ -30,14 +30,14 @@ from seism.verdict.request import opinion
 from seism.verdict.result import GREEN, NOT_COVERED, SEVERITY
 from seism.verdict.rules import Rules
 from seism.verdict.timeline import name
-from seism_middleware.contract import Link, PerturbationBegan, RequestEnded
+from seism_middleware.contract import Attribution, PerturbationBegan, RequestEnded
 
 logger = logging.getLogger(__name__)
 
 SETTLE_S = 5.0
 """Seconds after its end in which requests that a perturbation hit may still end."""
 REMEMBERED = 10_000
-"""Requests that are kept for links that come after them."""
+"""Requests that are kept for attributions that come after them."""
 ENOUGH = 20
 """Requests in the budget's window before a share of failures means anything."""
 
@@ -120,7 +120,7 @@ class StandingChaos:
                 planned = active.planned
                 if (record.proxy, record.toxic) == (planned.backend, planned.toxic):
                     active.perturbations.add(record.perturbation)
-        elif isinstance(record, Link) and record.request is not None:
+        elif isinstance(record, Attribution) and record.request is not None:
             for active in self._active:
                 if record.perturbation in active.perturbations:
                     active.hit.add(record.request)

@@ -27,6 +27,7 @@ from seism.sidecar.death import Watch
 from seism.sidecar.ring import Ring
 from seism_middleware import contract
 from seism_middleware.contract import (
+    Attribution,
     Census,
     CensusAsked,
     ContractError,
@@ -35,7 +36,6 @@ from seism_middleware.contract import (
     Harm,
     Hello,
     Hold,
-    Link,
     Looked,
     PerturbationBegan,
     PerturbationEnded,
@@ -216,7 +216,7 @@ class Worker:
         else:
             self.watch = Watch(self.pid)
         for what in record.blind:
-            log.warning("worker %s: requests cannot be linked through %s", self.name, what)
+            log.warning("worker %s: perturbations cannot be attributed through %s", self.name, what)
         missing = self.hub.expected(self.name, number)
         if missing:
             self.hub.missing(self.name, missing)
@@ -266,7 +266,7 @@ class Worker:
                 self._holds(record, self.hub.holds)
             return
         # A second hello: it patched more.
-        elif not isinstance(record, Link | Harm | Census | Hello):
+        elif not isinstance(record, Attribution | Harm | Census | Hello):
             raise ContractError(f"{record.kind} is not for a worker to say")
         self.hub.record(record, self.name, number)
         if isinstance(record, Census):

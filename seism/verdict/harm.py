@@ -28,7 +28,7 @@ from seism.journal import OUT_OF_MEMORY
 from seism.verdict.result import AMBER, GREEN, RED, Harm, Pool
 from seism.verdict.timeline import Segment, Timeline, name
 from seism_middleware import contract
-from seism_middleware.contract import Census, Link, OpenConnection, RequestEnded
+from seism_middleware.contract import Attribution, Census, OpenConnection, RequestEnded
 
 CROSSTALK, WRONG, ABANDONED, LEAKED, LOST, HANG, DIED = (
     "crosstalk", "wrong data", "abandoned", "leaked", "lost", "hang", "died",
@@ -56,7 +56,7 @@ class Harmed:
         harm = self._of.get(request)
         return told(harm) if harm is not None and harm.exact else ""
 
-    def link(self, request: str, records: Mapping[str, object]) -> Link | None:
+    def attribution(self, request: str, records: Mapping[str, object]) -> Attribution | None:
         """To the perturbation, one of ``records``, that the wrong reply can be traced back to.
 
         The reply was that of another request, which may have been harmed in the same way.
@@ -66,11 +66,13 @@ class Harmed:
         while harm is not None and harm.request not in seen:
             seen.add(harm.request)
             exact = exact and harm.exact
-            links = self._timeline.links.get(harm.other, ())
-            for link in sorted(links, key=lambda link: not link.exact):
-                if link.perturbation in records:
-                    exact = exact and link.exact
-                    return Link(link.perturbation, request, "ledger", exact, "harmed", "bytes")
+            attributions = self._timeline.attributions.get(harm.other, ())
+            for attribution in sorted(attributions, key=lambda attribution: not attribution.exact):
+                if attribution.perturbation in records:
+                    exact = exact and attribution.exact
+                    return Attribution(
+                        attribution.perturbation, request, "ledger", exact, "harmed", "bytes"
+                    )
             harm = self._of.get(harm.other)
         return None
 
@@ -87,7 +89,10 @@ class Harmed:
                     rows.append(harm)
         for (what, backend, local, exact), rows in found.items():
             ids = tuple(row.request for row in rows)
-            cause = next((link for key in ids if (link := self.link(key, records))), None)
+            cause = next(
+                (attribution for key in ids if (attribution := self.attribution(key, records))),
+                None,
+            )
             hit_by = rows[0].perturbation or (cause.perturbation if cause else "")
             kind = WRONG if what == "sentinel" else what
             yield Harm(
@@ -168,15 +173,18 @@ def _death(
     records: Mapping[str, object],
 ) -> Harm:  # fmt: skip
     ids = [request.request for request in victims]
-    links = [k for key in ids for k in timeline.links.get(key, ()) if k.perturbation in records]
-    link = min(links, key=lambda link: not link.exact, default=None)
+    attributions = [
+        k for key in ids for k in timeline.attributions.get(key, ()) if k.perturbation in records
+    ]
+    attribution = min(attributions, key=lambda attribution: not attribution.exact, default=None)
     pid = next((hello.pid for hello in timeline.workers if hello.worker == worker), 0)
     at = f" while it worked on {_listed(ids)}" if ids else " while it was idle"
-    since = f", hit by {link.perturbation}" if link else ""
+    since = f", hit by {attribution.perturbation}" if attribution else ""
     return Harm(
         DIED, step, RED, f"worker {worker} (pid {pid}) {how}{at}{since}",
-        link.evidence if link else "stream", True, worker=worker, requests=tuple(ids[:MOST]),
-        hit_by=link.perturbation if link else "",
+        attribution.evidence if attribution else "stream", True,
+        worker=worker, requests=tuple(ids[:MOST]),
+        hit_by=attribution.perturbation if attribution else "",
     )  # fmt: skip
 
 
@@ -214,12 +222,12 @@ class Pools:
 
     def findings(
         self,
-        links: Mapping[str, list[Link]],
+        attributions: Mapping[str, list[Attribution]],
         deadline: Mapping[str, float],
         within: Mapping[str, int],
         allowed: int,
     ) -> Iterator[Harm]:
-        """``links`` of requests to this step's perturbations; ``deadline`` in seconds, and the
+        """``attributions`` of this step by request; ``deadline`` in seconds, and the
         requests ``within`` which it may recover, of each route of the control run; ``allowed``
         connections that may stay behind.
         """
@@ -231,10 +239,10 @@ class Pools:
                 f"to {self._backend} were not opened again", exact=certain,
             )  # fmt: skip
         for worker, census in self._after.censuses.items():
-            yield from self._starved(worker, census, links, within)
+            yield from self._starved(worker, census, attributions, within)
             yield from self._grown(worker, census, allowed)
-            yield from self._superseded(worker, census, links, allowed)
-            yield from self._hanging(worker, census, links, deadline)
+            yield from self._superseded(worker, census, attributions, allowed)
+            yield from self._hanging(worker, census, attributions, deadline)
 
     def summary(self) -> Iterator[Pool]:
         """Before and after, of each worker."""
@@ -292,25 +300,33 @@ class Pools:
             )  # fmt: skip
 
     def _superseded(
-        self, worker: str, census: Census, links: Mapping[str, list[Link]], allowed: int
+        self,
+        worker: str,
+        census: Census,
+        attributions: Mapping[str, list[Attribution]],
+        allowed: int,
     ) -> Iterator[Harm]:
         """Open and idle, while its own route opened another: no pool has it any more."""
         rows = self._rows(census)
-        found = [row for row in rows if self._is_superseded(row, rows, links)]
+        found = [row for row in rows if self._is_superseded(row, rows, attributions)]
         for row in found:
-            link = links[row.user or ""][0]
+            attribution = attributions[row.user or ""][0]
             yield self._harm(
                 LEAKED, RED if len(found) > allowed else AMBER, worker,
                 f"connection {row.local} to {self._backend} stays open, unused since request "
-                f"{row.user}, while others were opened in its place, since {link.perturbation}",
-                row.local, (row.user or "",), link.perturbation,
+                f"{row.user}, while others were opened in its place, since "
+                f"{attribution.perturbation}",
+                row.local, (row.user or "",), attribution.perturbation,
             )  # fmt: skip
 
     def _is_superseded(
-        self, row: OpenConnection, rows: list[OpenConnection], links: Mapping[str, list[Link]]
+        self,
+        row: OpenConnection,
+        rows: list[OpenConnection],
+        attributions: Mapping[str, list[Attribution]],
     ) -> bool:
         user = self._timeline.requests.get(row.user or "")
-        if user is None or row.in_use or user.request not in links:
+        if user is None or row.in_use or user.request not in attributions:
             return False
         idle = max(user.began + user.duration, self._after.phase.at) + MARGIN
         openers = (self._timeline.requests.get(other.opener or "") for other in rows)
@@ -323,7 +339,7 @@ class Pools:
         self,
         worker: str,
         census: Census,
-        links: Mapping[str, list[Link]],
+        attributions: Mapping[str, list[Attribution]],
         within: Mapping[str, int],
     ) -> Iterator[Harm]:
         """Requests that fail to the end, and have asked the backend nothing."""
@@ -341,14 +357,14 @@ class Pools:
         if not found:
             return
         rows = self._rows(census)
-        idle = [row for row in rows if not row.in_use and row.user in links]
+        idle = [row for row in rows if not row.in_use and row.user in attributions]
         told = f"{_listed(found)} got no connection to {self._backend}"
         for row in idle:
             yield self._harm(
                 LEAKED, RED, worker,
                 f"{told}, while connection {row.local} stays open, unused since request "
-                f"{row.user}, since {links[row.user or ''][0].perturbation}",
-                row.local, (row.user or "", *found), links[row.user or ""][0].perturbation,
+                f"{row.user}, since {attributions[row.user or ''][0].perturbation}",
+                row.local, (row.user or "", *found), attributions[row.user or ""][0].perturbation,
             )  # fmt: skip
         if not idle:
             yield self._harm(
@@ -358,7 +374,7 @@ class Pools:
             )  # fmt: skip
 
     def _asked(self, request: RequestEnded) -> bool:
-        return any(used.backend == self._backend for used in request.exchanges)
+        return any(used.backend == self._backend for used in request.sends)
 
     def _steady(self) -> list[RequestEnded]:
         steady = self._timeline.find("steady")
@@ -368,7 +384,7 @@ class Pools:
         self,
         worker: str,
         census: Census,
-        links: Mapping[str, list[Link]],
+        attributions: Mapping[str, list[Attribution]],
         deadline: Mapping[str, float],
     ) -> Iterator[Harm]:
         for request in (*self._during.requests, *self._after.requests):
@@ -387,14 +403,17 @@ class Pools:
                 if used
                 else f"without a connection to {self._backend}"
             )
-            link = min(links.get(request.request, ()), key=lambda k: not k.exact, default=None)
+            attribution = min(
+                attributions.get(request.request, ()), key=lambda k: not k.exact, default=None
+            )
             yield Harm(
                 HANG, self._step, RED,
                 f"request {request.request} ({route}) ran on for {census.at - over:.1f} s after "
                 f"the perturbation was over, {on}",
-                link.evidence if link else "census", bool(link and link.exact), self._backend,
+                attribution.evidence if attribution else "census",
+                bool(attribution and attribution.exact), self._backend,
                 worker, used[-1].local if used else "", (request.request,),
-                link.perturbation if link else "",
+                attribution.perturbation if attribution else "",
             )  # fmt: skip
 
     def _rows(self, census: Census) -> list[OpenConnection]:
@@ -452,9 +471,9 @@ def _each(timeline: Timeline, worker: str) -> int:
     """The most connections to one backend that one request has used."""
     return max(
         (
-            max(Counter(used.backend for used in request.exchanges).values())
+            max(Counter(used.backend for used in request.sends).values())
             for request in timeline.requests.values()
-            if request.exchanges and _worker(request.request) == worker
+            if request.sends and _worker(request.request) == worker
         ),
         default=1,
     )

@@ -12,7 +12,7 @@ amber  503 without Retry-After, or with a log that does not tell of it as it sho
        is red (``retry_storm``)
 green  everything else
 
-A cell is not covered where no perturbation touched the route (a link says so), and
+A cell is not covered where no perturbation touched the route (an attribution says so), and
 where the route was still broken from an earlier perturbation.
 """
 
@@ -51,7 +51,7 @@ from seism.verdict.timeline import Segment, Timeline, build, load_route, name
 from seism_middleware.contract import (
     BODY_NONE,
     BODY_TRUNCATED,
-    Link,
+    Attribution,
     LoggedError,
     OpenConnection,
     PerturbationBegan,
@@ -244,11 +244,15 @@ class _Step:
     @property
     def fired(self) -> bool:
         """Whether it had an effect: on bytes, or, for a dead backend, on a connect."""
-        linked = {link.perturbation for links in self.timeline.links.values() for link in links}
+        attributed = {
+            attribution.perturbation
+            for attributions in self.timeline.attributions.values()
+            for attribution in attributions
+        }
         had = {
             (record.proxy, record.toxic)
             for record in self.records.values()
-            if record.type != DOWN or record.client or record.perturbation in linked
+            if record.type != DOWN or record.client or record.perturbation in attributed
         }
         return had == set(self.parts)
 
@@ -266,14 +270,14 @@ class _Step:
     def harms(self) -> list[Harm]:
         """What it did beyond the requests that it hit."""
         requests = [*self.during.requests, *self.after.requests]
-        links = {r.request: found for r in requests if (found := self._links(r))}
+        attributions = {r.request: found for r in requests if (found := self._attributions(r))}
         allowed = self.rules.connections_growth
         usual = [route for route in self.control.routes if route in self.control.p99]
         deadline = {route: self.control.deadline[route] for route in usual}
         within = {route: self.control.rules[route].recover_within for route in usual}
         return [
             *self.control.harmed.findings(requests, self.name, self.records),
-            *self.pools.findings(links, deadline, within, allowed),
+            *self.pools.findings(attributions, deadline, within, allowed),
             *self._left_behind(allowed),
             *deaths(self.timeline, self.name, self.during, self.after, self.records),
         ]
@@ -345,7 +349,9 @@ class _Step:
         rules, deadline = self.control.rules[route], self.control.deadline[route]
         sees_logs = self.timeline.sees_logs
         opinion = judged(request, rules, deadline, self._backend, sees_logs=sees_logs)
-        for backend in {backend for backend, _ in self.parts} if self._links(request) else ():
+        for backend in (
+            {backend for backend, _ in self.parts} if self._attributions(request) else ()
+        ):
             storm = self.control.storms.opinion(request, backend)
             if SEVERITY[storm[0]] > SEVERITY[opinion[0]]:
                 opinion = storm
@@ -387,11 +393,14 @@ class _Step:
 
     def _cell(self, route: str, broken_since: str | None) -> Cell:
         mine = [item for item in self._opinions if name(item[0]) == route]
-        links = {request.request: self._links(request) for request, _, _ in mine}
-        exact = sum(any(link.exact for link in found) for found in links.values())
+        attributions = {request.request: self._attributions(request) for request, _, _ in mine}
+        exact = sum(
+            any(attribution.exact for attribution in found) for found in attributions.values()
+        )
         hit = [opinion for request, _, opinion in mine if self._exact(request)]
         possible = sum(
-            bool(found) and not any(link.exact for link in found) for found in links.values()
+            bool(found) and not any(attribution.exact for attribution in found)
+            for found in attributions.values()
         )
         colour, reasons, worst = self._colour(route, mine, covered=bool(exact or possible))
         if broken_since is not None:
@@ -451,7 +460,7 @@ class _Step:
         for route, leaked in self._leaks.items():
             if len(leaked) > allowed:
                 for request, left in leaked:
-                    hit_by = self._links(request)[0].perturbation
+                    hit_by = self._attributions(request)[0].perturbation
                     yield Harm(
                         LEAKED, self.name, RED,
                         f"connection {left.local} to {left.backend} stays open, unused since "
@@ -473,24 +482,28 @@ class _Step:
                 request = self.timeline.requests.get(connection.user or "")
                 if request is None or connection.in_use or self._usual(request):
                     continue
-                if connection.local in perturbed and self._links(request):
+                if connection.local in perturbed and self._attributions(request):
                     leaks.setdefault(name(request), []).append((request, connection))
         return leaks
 
-    def _links(self, request: RequestEnded) -> list[Link]:
-        links = self.timeline.links.get(request.request, ())
-        return [link for link in links if link.perturbation in self.records]
+    def _attributions(self, request: RequestEnded) -> list[Attribution]:
+        attributions = self.timeline.attributions.get(request.request, ())
+        return [
+            attribution for attribution in attributions if attribution.perturbation in self.records
+        ]
 
     def _exact(self, request: RequestEnded) -> bool:
-        return any(link.exact for link in self._links(request))
+        return any(attribution.exact for attribution in self._attributions(request))
 
     def _case(self, request: RequestEnded, phase: str, opinion: Opinion) -> Case:
-        link = min(self._links(request), key=_preference, default=None)
-        if link is None or self.control.harmed.reason(request.request):
-            link = self.control.harmed.link(request.request, self.records) or link
-        link = link or self._overlap(request)
-        if link is None and phase == "after":
-            link = self._earlier(name(request))
+        attribution = min(self._attributions(request), key=_preference, default=None)
+        if attribution is None or self.control.harmed.reason(request.request):
+            attribution = (
+                self.control.harmed.attribution(request.request, self.records) or attribution
+            )
+        attribution = attribution or self._overlap(request)
+        if attribution is None and phase == "after":
+            attribution = self._earlier(name(request))
         return Case(
             request=request.request,
             route=name(request),
@@ -500,35 +513,35 @@ class _Step:
             reason=opinion[1],
             status=request.status,
             duration=request.duration,
-            hit_by=link.perturbation if link else "",
-            what=_described(self.records[link.perturbation]) if link else "",
-            role=link.role if link else "",
-            evidence=link.evidence if link else "",
-            exact=link.exact if link else False,
+            hit_by=attribution.perturbation if attribution else "",
+            what=_described(self.records[attribution.perturbation]) if attribution else "",
+            role=attribution.role if attribution else "",
+            evidence=attribution.evidence if attribution else "",
+            exact=attribution.exact if attribution else False,
             errors=tuple(_shown(error) for error in request.errors),
             exception=request.exception,
             frames=_traceback(request),
         )
 
-    def _overlap(self, request: RequestEnded) -> Link | None:
+    def _overlap(self, request: RequestEnded) -> Attribution | None:
         """The weakest evidence: a perturbation that was there while the request ran."""
         end = request.began + request.duration
         for record in self.records.values():
             over = self.timeline.ends.get(record.perturbation)
             if record.at <= end and (over is None or over.at >= request.began):
-                return Link(record.perturbation, request.request, "overlap", exact=False)
+                return Attribution(record.perturbation, request.request, "overlap", exact=False)
         return None
 
-    def _earlier(self, route: str) -> Link | None:
+    def _earlier(self, route: str) -> Attribution | None:
         """What hit the route before it failed to recover."""
         found = [
-            link
+            attribution
             for request in (*self.during.requests, *self.after.requests)
             if name(request) == route
-            for link in self._links(request)
+            for attribution in self._attributions(request)
         ]
-        link = min(found, key=_preference, default=None)
-        return link and replace(link, role=EARLIER)
+        attribution = min(found, key=_preference, default=None)
+        return attribution and replace(attribution, role=EARLIER)
 
 
 def _not_blamed(cell: Cell, flaky: steadiness.Flaky | None) -> Cell:
@@ -553,8 +566,8 @@ def _described(record: PerturbationBegan) -> str:
     return f"{where}, from byte {record.offset} of the connection from {record.client}"
 
 
-def _preference(link: Link) -> tuple[bool, bool]:
-    return (not link.exact, link.role != "hit")
+def _preference(attribution: Attribution) -> tuple[bool, bool]:
+    return (not attribution.exact, attribution.role != "hit")
 
 
 def _shown(error: LoggedError) -> str:
@@ -649,14 +662,18 @@ def _dropped(timeline: Timeline) -> int:
 
 
 def _warnings(timeline: Timeline) -> Iterator[str]:
-    """What makes the links of this run less than complete."""
+    """What makes the attributions of this run less than complete."""
     for blind in sorted({what for worker in timeline.workers for what in worker.blind}):
-        yield f"the app has loaded {blind}: requests cannot be linked through it"
-    linked = {link.perturbation for links in timeline.links.values() for link in links}
+        yield f"the app has loaded {blind}: perturbations cannot be attributed through it"
+    attributed = {
+        attribution.perturbation
+        for attributions in timeline.attributions.values()
+        for attribution in attributions
+    }
     alone = [
         key
         for key, record in timeline.perturbations.items()
-        if key not in linked and key not in timeline.of_none and _took_bytes(timeline, record)
+        if key not in attributed and key not in timeline.of_none and _took_bytes(timeline, record)
     ]
     if alone:
         yield f"{len(alone)} of {len(timeline.perturbations)} perturbations hit no known request"

@@ -64,9 +64,9 @@ class Cell:
     """Why it is not green, most severe first; for ``not covered``, why not."""
     requests: int
     exact: int
-    """Requests with an exact link to one of its perturbation records."""
+    """Requests to which one of its perturbation records is attributed exactly."""
     possible: int
-    """Requests that are linked, but not exactly."""
+    """Requests to which one is attributed, but not exactly."""
     worst: Case | None = None
     certain: bool = False
     """All of several requests that were hit went wrong, so that it is no coincidence."""
@@ -86,7 +86,7 @@ class Harm:
     """One sentence: the connection or pool, the requests, the cause."""
     evidence: str
     """``ledger``, ``census``, ``sentinel``, ``stream`` (how a worker's ended), or that of the
-    link for what happened to the request that was hit."""
+    attribution for what happened to the request that was hit."""
     exact: bool
     backend: str = ""
     worker: str = ""

@@ -58,7 +58,7 @@ def _sends(request: RequestEnded) -> dict[str, list[int]]:
     Where no byte went out, a broken connection was said goodbye to: pools do that to all of theirs.
     """
     found: dict[str, list[int]] = {}
-    for used in request.exchanges:
+    for used in request.sends:
         if used.sent:
             found.setdefault(used.backend, []).append(used.sends)
     return found

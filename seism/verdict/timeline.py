@@ -24,10 +24,10 @@ from seism.journal import (
 from seism.model import FRONT
 from seism_middleware.contract import (
     BODY_NONE,
+    Attribution,
     Census,
     Harm,
     Hello,
-    Link,
     PerturbationBegan,
     PerturbationEnded,
     RequestBegun,
@@ -61,8 +61,8 @@ class Timeline:
 
     manifest: Manifest
     segments: list[Segment] = field(default_factory=list)
-    links: dict[str, list[Link]] = field(default_factory=lambda: defaultdict(list))
-    """Request id -> links to perturbation records."""
+    attributions: dict[str, list[Attribution]] = field(default_factory=lambda: defaultdict(list))
+    """Request id -> attributions of perturbation records to it."""
     of_none: set[str] = field(default_factory=set)
     """Perturbations whose bytes are known to belong to no request."""
     perturbations: dict[str, PerturbationBegan] = field(default_factory=dict)
@@ -149,11 +149,11 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
     if isinstance(record, Phase):
         timeline.segments.append(Segment(record))
         timeline.complete = record.phase == "end"
-    elif isinstance(record, Link):
+    elif isinstance(record, Attribution):
         if record.request is None:
             timeline.of_none.add(record.perturbation)
         else:
-            timeline.links[record.request].append(record)
+            timeline.attributions[record.request].append(record)
     elif isinstance(record, PerturbationBegan):
         timeline.perturbations[record.perturbation] = record
     elif isinstance(record, PerturbationEnded):
@@ -270,8 +270,8 @@ def _owners(
 ) -> set[int]:
     """The steps whose perturbations have hit ``request``."""
     records = (
-        timeline.perturbations.get(link.perturbation)
-        for link in timeline.links.get(request.request, ())
+        timeline.perturbations.get(attribution.perturbation)
+        for attribution in timeline.attributions.get(request.request, ())
     )
     owners = (keys.get((record.proxy, record.toxic)) for record in records if record is not None)
     return {owner for owner in owners if owner is not None}

@@ -107,9 +107,9 @@ def test_what_is_malformed_is_a_contract_error(line: bytes) -> None:
 
 
 def test_what_is_at_its_default_takes_no_room() -> None:
-    link = contract.Link("p-1", "w1-2", "ledger", True)
-    assert to_dict(link) == {
-        "kind": "link",
+    attribution = contract.Attribution("p-1", "w1-2", "ledger", True)
+    assert to_dict(attribution) == {
+        "kind": "attribution",
         "perturbation": "p-1",
         "request": "w1-2",
         "evidence": "ledger",

@@ -91,7 +91,7 @@ def test_short_sends_and_errors_are_corrected(
             total += client.send(block)
     connection = ledger.table[client.fileno()]
     assert connection is not None
-    assert connection.sent == total == written(client) == request.exchanges[connection][1]
+    assert connection.sent == total == written(client) == request.sends[connection][1]
     client.settimeout(0.01)
     with pytest.raises(TimeoutError):
         client.sendall(block * 10)
