@@ -15,7 +15,7 @@ from seism_middleware.contract import ENVIRON_REQUEST
 from seism_middleware.frameworks import pyramid_matched
 from seism_middleware.lost_route import pyramid_finder
 from seism_middleware.settings import Settings
-from seism_middleware.wsgi import Watched
+from seism_middleware.wsgi import ObservedResponse
 
 TWEEN = "seism_middleware.pyramid.tween_factory"
 PREFIX = "seism."
@@ -76,7 +76,7 @@ class _Tween:
             return self._handler(request)
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         shows = self._settings.perturbation_header
-        watched = Watched(
+        watched = ObservedResponse(
             self._observer, environ, environ["REQUEST_METHOD"], path, shows, self._finders
         )
         response = watched.call(self._handler, request)

@@ -13,7 +13,7 @@ from typing import Any
 from seism.model import DOWN
 from seism.verdict.client_view import ClientAnswer
 from seism.verdict.result import Cell
-from seism.verdict.timeline import Segment, Timeline, name
+from seism.verdict.timeline import Segment, Timeline, route_of
 from seism_middleware.contract import RequestEnded
 
 OF_A_STEP = ("during", "after")
@@ -29,7 +29,7 @@ def unplaced(timeline: Timeline, cells: Iterable[Cell]) -> list[str]:
     outside = 0
     for segment, request in _in_phases(timeline):
         if segment is not None:
-            placed.update((name(request), step) for step in _steps(timeline, segment, request))
+            placed.update((route_of(request), step) for step in _steps(timeline, segment, request))
         elif isinstance(request, ClientAnswer):
             outside += 1
     if outside:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from seism.verdict.client_view import gave_up, took
-from seism.verdict.result import AMBER, RED
+from seism.verdict.result import AMBER, RED, Verdict
 from seism.verdict.timeline import Timeline
 from seism_middleware.contract import Attribution, PerturbationBegan, RequestEnded
 
@@ -30,10 +30,10 @@ UNDONE = ("removed", "enabled")
 """How a perturbation ends that is undone while it lasts (``contract.PerturbationEnded``)."""
 
 
-def opinion(
+def late_verdict(
     request: RequestEnded, attributions: Iterable[Attribution], timeline: Timeline, deadline: float
-) -> tuple[str, str] | None:
-    """(colour, reason) of a request that took longer than its ``deadline`` (seconds) because of
+) -> Verdict | None:
+    """What is to be said of a request that took longer than its ``deadline`` (seconds) because of
     perturbations; None where there is nothing to add.
     """
     if took(request) <= deadline:
@@ -49,7 +49,9 @@ def opinion(
         delays = [_span(record, timeline) for record in records if record.type in DELAYS]
         if delays and sent.duration - _overlap(delays, sent.at, end) <= deadline:
             waited = f"after {sent.duration:.1f} s"
-            return AMBER, f"its client gave up {waited}, and was delayed by Seism that long"
+            return Verdict(
+                AMBER, f"its client gave up {waited}, and was delayed by Seism that long"
+            )
         return None
     began, end = request.began, request.began + took(request)
     for record in records:
@@ -57,7 +59,9 @@ def opinion(
         if record.type in DELAYS or over is None or over.outcome not in UNDONE:
             continue
         if began + deadline < over.at <= end:
-            return RED, f"hung until the perturbation was undone, for {took(request):.1f} s"
+            return Verdict(
+                RED, f"hung until the perturbation was undone, for {took(request):.1f} s"
+            )
     return None
 
 
