@@ -50,6 +50,11 @@ class Story:
         self.now += 1
         self.add(Phase(phase, self.now, step))
 
+    def mixed(self, *active: int) -> None:
+        """A stretch of the mixed load, in which the steps ``active`` last."""
+        self.now += 1
+        self.add(Phase("mixed", self.now, active=active))
+
     def request(self, route: str = "GET /", status: int | None = 200, **fields: Any) -> str:
         """One observation; a 503 has good manners unless told otherwise."""
         self.now += 0.01

@@ -205,6 +205,7 @@ class StepVerdict:
         attributions = [self.step.attributions(each.request.request) for each in mine]
         exact = sum(any(attribution.exact for attribution in found) for found in attributions)
         possible = sum(map(bool, attributions)) - exact
+        possible += sum(self._is_changed(each) for each in mine)
         colour, reasons, worst = self._colour(route, mine, covered=bool(exact or possible))
         if broken_since is not None:
             colour, worst = NOT_COVERED, None
@@ -219,6 +220,18 @@ class StepVerdict:
             possible=possible,
             worst=worst,
             certain=self._is_certain(route, mine),
+        )
+
+    def _is_changed(self, each: JudgedRequest) -> bool:
+        """Whether nothing is attributed to it, and it was answered as never in the control run
+        while a backend was down: a driver may fail to connect where nobody sees it.
+        """
+        request = each.request
+        return (
+            self.step.is_down
+            and each.phase == "during"
+            and not self.step.attributions(request.request)
+            and not self._control.is_usual(request)
         )
 
     def _is_certain(self, route: str, mine: Sequence[JudgedRequest]) -> bool:

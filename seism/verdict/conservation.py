@@ -6,7 +6,7 @@ aftershock it ran, or in a control run. What is in neither is an error of Seism.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -27,9 +27,14 @@ def unplaced(timeline: Timeline, cells: Iterable[Cell]) -> list[str]:
     placed: Counter[tuple[str, str]] = Counter()
     lines = []
     outside = 0
+    mixed: dict[str, list[str]] = defaultdict(list)
+    for (_, step), merged in timeline.mixed.items():
+        for request in merged.requests:
+            mixed[request.request].append(timeline.manifest.plan[step]["name"])
     for segment, request in _in_phases(timeline):
         if segment is not None:
-            placed.update((route_of(request), step) for step in _steps(timeline, segment, request))
+            names = mixed.get(request.request) or _steps(timeline, segment)
+            placed.update((route_of(request), name) for name in names)
         elif isinstance(request, ClientAnswer):
             outside += 1
     if outside:
@@ -65,20 +70,15 @@ def _in_phases(timeline: Timeline) -> Iterator[tuple[Segment | None, RequestEnde
     return ((phases.get(key), request) for key, request in timeline.requests.items())
 
 
-def _steps(timeline: Timeline, segment: Segment, request: RequestEnded) -> list[str]:
-    """The planned perturbations in whose cells ``request`` belongs; none: a control run."""
+def _steps(timeline: Timeline, segment: Segment) -> list[str]:
+    """The planned perturbations in whose cells the requests of ``segment`` belong; none: a control
+    run.
+    """
     plan: Sequence[Mapping[str, Any]] = timeline.manifest.plan
     phase = segment.phase
     if phase.phase in OF_A_STEP and phase.step is not None:
         return [plan[phase.step]["name"]]
-    if phase.phase != "mixed":
-        return []
-    mine = [
-        plan[step]["name"]
-        for (_, step), merged in timeline.mixed.items()
-        if any(each is request for each in merged.requests)
-    ]
-    return mine or [plan[step]["name"] for step in phase.active]
+    return [plan[step]["name"] for step in phase.active]
 
 
 def _strays(timeline: Timeline) -> Iterator[str]:

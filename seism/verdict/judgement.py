@@ -145,13 +145,15 @@ def _judge_steps(timeline: Timeline, control: ControlRun, rules: Rules) -> _Step
         verdict = StepVerdict(step, control, storms, rules)
         if timeline.find("warmup", index):
             found.broken = {}  # the app was started anew
-        found.cells += verdict.cells(found.broken)
+        cells = verdict.cells(found.broken)
+        found.cells += cells
         found.cases += [case for case in verdict.cases() if case.route not in found.broken]
         found.findings += verdict.findings()
         found.log_misses += verdict.log_misses()
         found.harms += verdict.harms()
         found.pools += verdict.pools.summary()
-        if not step.fired:
+        # Nobody may have seen the connects that failed: it is down all the same.
+        if not step.fired and not (step.is_down and any(cell.possible for cell in cells)):
             found.never_fired.append(step.name)
             why = why_never_fired(timeline, index)
             found.why_never_fired.append(f"{step.name} never fired: {why}")

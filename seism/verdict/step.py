@@ -78,6 +78,12 @@ class StepWindow:
         return bool(self.planned.get("front"))
 
     @property
+    def is_down(self) -> bool:
+        """Whether all that is done is that backends are away."""
+        parts = [part for part in (self.planned, self.planned.get("partner")) if part]
+        return all(part["type"] == DOWN for part in parts)
+
+    @property
     def requests(self) -> list[RequestEnded]:
         """Those of the perturbation and of its aftershock."""
         return [*self.during.requests, *self.after.requests]

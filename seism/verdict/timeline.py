@@ -299,7 +299,8 @@ def _unmixed(timeline: Timeline) -> dict[tuple[str, int], Segment]:
     steps = sorted({step for each in stretches for step in each.phase.active})
     plan = timeline.manifest.plan
     keys = {(plan[step]["backend"], plan[step]["toxic"]): step for step in steps}
-    found: dict[tuple[str, int], Segment] = {}
+    windows: list[tuple[str, int, Segment, list[Segment]]] = []
+    covering: dict[int, set[int]] = defaultdict(set)
     for step in steps:
         last = max(i for i, each in enumerate(stretches) if step in each.phase.active)
         during = [each for each in stretches if step in each.phase.active]
@@ -308,16 +309,21 @@ def _unmixed(timeline: Timeline) -> dict[tuple[str, int], Segment]:
         begun = (i for i, each in enumerate(rest) if not there.issuperset(each.phase.active))
         after = rest[: next(begun, len(rest))]
         over = rest[0] if rest else timeline.segments[-1]
-        for phase, first, chosen in (("during", during[0], during), ("after", over, after)):
-            merged = Segment(replace(first.phase, phase=phase, step=step))
-            for segment in chosen:
-                merged.requests += [
-                    request for request in segment.requests
-                    if step in (owners := _owners(timeline, request, keys)) or not owners
-                ]  # fmt: skip
-                merged.perturbations += segment.perturbations
-                merged.censuses = segment.censuses or merged.censuses
-            found[phase, step] = merged
+        windows += [("during", step, during[0], during), ("after", step, over, after)]
+        for segment in (*during, *after):
+            covering[id(segment)].add(step)
+    found: dict[tuple[str, int], Segment] = {}
+    for phase, step, first, chosen in windows:
+        merged = Segment(replace(first.phase, phase=phase, step=step))
+        for segment in chosen:
+            for request in segment.requests:
+                # One that is hit by what is long over belongs to what lasts now.
+                owners = _owners(timeline, request, keys) & covering[id(segment)]
+                if step in owners or not owners:
+                    merged.requests.append(request)
+            merged.perturbations += segment.perturbations
+            merged.censuses = segment.censuses or merged.censuses
+        found[phase, step] = merged
     return found
 
 

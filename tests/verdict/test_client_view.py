@@ -163,3 +163,22 @@ def test_without_ids_the_observations_alone_are_judged() -> None:
     story.request("GET /", 200, client="from-elsewhere")
     timeline = build(story.end())
     assert timeline.requests["w-1"].status == 200
+
+
+@pytest.mark.parametrize(("status", "colour"), [(503, GREEN), (500, RED)])
+def test_a_failed_connect_that_nobody_saw(status: int, colour: str) -> None:
+    story = Story(DOWN)
+    story.phase("steady")
+    for _ in range(10):
+        story.sent("/", seen={})
+    story.phase("during", 0)
+    for _ in range(4):
+        story.sent("/", status=status, seen={})
+    story.perturb(0)
+    story.phase("after", 0)
+    for _ in range(10):
+        story.sent("/", seen={})
+    judgement = judge(story.end())
+    (cell,) = judgement.cells
+    assert (cell.colour, cell.exact, cell.possible) == (colour, 0, 4)
+    assert judgement.never_fired == ()

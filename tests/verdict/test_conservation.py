@@ -131,3 +131,18 @@ def test_what_never_fired_has_its_reason() -> None:
         line == "db slow never fired: no request ran while it lasted"
         for line in judge(story.entries).warnings
     )
+
+
+def test_a_request_of_a_mixed_load_that_was_hit_by_what_is_over_is_in_a_cell() -> None:
+    story = Story(*STEPS[:2])
+    story.phase("steady")
+    story.sent("/", seen={})
+    for active in ([0], [], [1]):
+        story.mixed(*active)
+        hit = [story.sent("/", seen={}) for _ in range(3)]
+    story.perturb(0, hit[0])
+    story.perturb(1, hit[1])
+    judgement = judge(story.end())
+    assert judgement.unplaced == ()
+    requests = {cell.perturbation: cell.requests for cell in judgement.cells}
+    assert requests == {"db slow": 6, "db down": 3}
