@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from seism.errors import ConfigurationError, Unavailable
-from seism_middleware import contract
+from seism_middleware import contract, wire
 
 SCHEMA = 2
 TOPICS: dict[str, frozenset[str]] = {
@@ -102,6 +102,33 @@ class LoadDone:
     twice or more (``twice``), acknowledged and never done (``lost``), not known (``unknown``)."""
     whole: bool = False
     """These are the requests of all phases so far, not of one."""
+
+
+COMPLETE, CUT, NOTHING = "complete", "cut", "nothing"
+REFUSED, TIMED_OUT, STALE = "refused", "timed out", "stale"
+"""How a request ended for its client: with a whole response; with a part of one; with none, after
+the connection was made; without a connection; its client gave up. ``stale``: with none, over a
+kept connection whose last response was a 5xx; unless a worker began it, the server was closing
+that connection, and it never reached the app."""
+OUTCOMES = (COMPLETE, CUT, NOTHING, REFUSED, TIMED_OUT, STALE)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRequest:
+    """One request of the load, as its client saw it."""
+
+    kind: ClassVar[str] = "client"
+    request: str
+    """The id that it was sent with (``contract.CLIENT_HEADER``)."""
+    route: str
+    """``METHOD /path?query``, as the load sends it."""
+    at: float
+    """When it was sent, or was due; on the journal's clock."""
+    duration: float
+    """Seconds."""
+    outcome: str
+    status: int | None = None
+    """Of the response, as far as it came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +244,7 @@ KINDS: dict[str, type[Any]] = contract.KINDS | {
         Plan,
         Phase,
         LoadDone,
+        ClientRequest,
         Stopped,
         Reached,
         ToxicChanged,
@@ -314,7 +342,7 @@ def _line(seq: int, at: float, worker: str, number: int | None, record: Any) -> 
         values["worker"] = worker
     if number is not None:
         values["n"] = number
-    values.update(contract.to_dict(record))
+    values.update(wire.to_dict(record))
     return json.dumps(values, separators=(",", ":"), default=str).encode() + b"\n"
 
 
@@ -390,7 +418,7 @@ def _entry(line: bytes, where: str) -> Entry:
     """One line; its record is None for a kind that is not known here."""
     try:
         values = json.loads(line)
-        record = contract.from_dict(values, KINDS)
+        record = wire.from_dict(values, KINDS)
         return Entry(values["seq"], values["t"], values.get("worker", ""), values.get("n"), record)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(f"{where}: not a journal record: {error}") from None

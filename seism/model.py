@@ -265,6 +265,17 @@ class PlannedStep:
     lasting: float = 0
     unit: str = ""
 
+    @property
+    def targets(self) -> list[tuple[str, str]]:
+        """(Proxy, toxic) of what is done."""
+        own = [(self.backend, self.toxic)]
+        return own if self.partner is None else [*own, (self.partner.backend, self.partner.toxic)]
+
+    @property
+    def types(self) -> list[str]:
+        """The types of what is done."""
+        return [self.type] if self.partner is None else [self.type, self.partner.type]
+
     @classmethod
     def from_dict(cls, values: Any) -> PlannedStep:
         """From JSON; keys that are not known here are left out.

@@ -93,7 +93,7 @@ def test_each_rule_bites(path: str, source: str) -> None:
         ("seism/proxy/link.py", "from seism.model import ProxySpec\nfrom seism.proxy import dial"),
         ("seism/options.py", "from seism.errors import ConfigurationError"),
         ("seism/report/html.py", "import seism\nfrom seism import verdict"),
-        ("seism/clock.py", "from seism_middleware.contract import clock_domain"),
+        ("seism/clock.py", "from seism_middleware.wire import clock_domain"),
         ("seism/cli.py", "from gevent import monkey\nmonkey.patch_all()"),
         ("seism/demo/wsgi/example.py", "from seism_middleware.wsgi import Seism\nimport redis"),
         ("seism_middleware/metrics.py", "def f():\n    from statsd import StatsClient"),
@@ -129,6 +129,21 @@ def test_a_way_names_every_file_of_its_room() -> None:
 
 def test_the_way_from_the_journal_to_the_judgement_is_downhill() -> None:
     assert structure.climbs(structure.read().arrows, structure.JUDGING) == []
+
+
+def test_the_way_of_a_byte_through_an_armed_link_is_downhill() -> None:
+    house = structure.read()
+    assert {f"seism.{name}" for name in structure.RELAYING} <= set(house.sources)
+    assert structure.climbs(house.arrows, structure.RELAYING[::-1]) == []
+
+
+def test_no_circle_of_imports_touches_a_proxy() -> None:
+    circles = structure.circles(structure.read().arrows)
+    assert [circle for circle in circles if any(".proxy." in name for name in circle)] == []
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert structure.circles(structure.read().arrows) == []
 
 
 def test_a_climb_and_a_circle_are_seen() -> None:

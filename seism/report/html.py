@@ -29,6 +29,7 @@ from seism.report.notice import (
     HARM,
     REMARK,
     STEADY,
+    UNPLACED,
     grouped,
     notices,
 )
@@ -86,6 +87,7 @@ SECTIONS = {
         "unproven",
         "The app's observer could not deliver them, so a wrong answer may be missing here.",
     ),
+    UNPLACED: ("Errors of Seism: in no cell", "unproven", ""),
     COVERED: ("Nothing covered", "unproven", ""),
     REMARK: ("Warnings", "", ""),
 }

@@ -19,6 +19,7 @@ from seism.report.notice import (
     FIRED,
     REMARK,
     STEADY,
+    UNPLACED,
     Notice,
     notices,
 )
@@ -31,15 +32,16 @@ CASES = {
     FINDING: "workers",
     FIRED: "fired",
     DROPPED: "no observation dropped",
-    COVERED: "covered",
+    UNPLACED: "everything in a cell",
+    COVERED: "something judged",
     REMARK: "warnings",
 }
 """Kind of a notice -> its test case; each kind of harm is one of its own."""
-ALWAYS = (CASES[STEADY], CASES[DROPPED], CASES[FINDING])
+ALWAYS = tuple(CASES[kind] for kind in (STEADY, DROPPED, COVERED, UNPLACED, FINDING))
 """Test cases of every run."""
-UNJUDGED = (STEADY, FIRED, DROPPED)
+UNJUDGED = (STEADY, FIRED, DROPPED, COVERED, UNPLACED)
 """What is an error rather than a failure, as it leaves the app unjudged."""
-LINES = (STEADY, FIRED, DROPPED)
+LINES = (STEADY, FIRED, DROPPED, UNPLACED)
 """What is shown with its title, which the test case does not say."""
 
 

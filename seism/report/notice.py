@@ -15,8 +15,8 @@ from seism.verdict.result import AMBER, NOT_COVERED, RED, HarmFinding, Judgement
 ERROR, WARNING, NOTE = "error", "warning", "note"
 """Levels: it fails the run, it weakens the result, or it is good to know."""
 
-STEADY, FINDING, HARM, FIRED, DROPPED, COVERED, REMARK = (
-    "steady", "finding", "harm", "fired", "dropped", "covered", "remark",
+STEADY, FINDING, HARM, FIRED, DROPPED, UNPLACED, COVERED, REMARK = (
+    "steady", "finding", "harm", "fired", "dropped", "unplaced", "covered", "remark",
 )  # fmt: skip
 """Kinds, in the order in which they are shown."""
 
@@ -70,8 +70,10 @@ def _all(judgement: Judgement, strict: bool) -> Iterator[Notice]:
         yield _notice(
             ERROR, DROPPED, "dropped", f"{missing} did not arrive: a wrong answer may be missing"
         )
+    for line in judgement.unplaced:
+        yield _notice(ERROR, UNPLACED, "error of Seism", line)
     if judgement.steady.met and judgement.colour == NOT_COVERED:
-        yield _notice(WARNING, COVERED, "not covered", "no perturbation touched any route")
+        yield _notice(ERROR, COVERED, "not covered", "no perturbation touched any route")
     for warning in judgement.warnings:
         yield _notice(WARNING, REMARK, "warning", warning)
 

@@ -22,6 +22,7 @@ from seism.report.notice import (
     NOTE,
     REMARK,
     STEADY,
+    UNPLACED,
     Notice,
     notices,
 )
@@ -39,6 +40,7 @@ MEANING = {
     HARM: "A perturbation did harm beyond the requests that it hit",
     FIRED: "A planned perturbation had no effect",
     DROPPED: "Observations are missing",
+    UNPLACED: "An error of Seism: something of the run is in no cell",
     COVERED: "No perturbation touched any route",
 }
 """Kind of a notice -> description of its rule."""

@@ -27,6 +27,7 @@ from seism.report.notice import (
     NOTE,
     REMARK,
     STEADY,
+    UNPLACED,
     WARNING,
     grouped,
     notices,
@@ -62,6 +63,7 @@ _TITLES = {
     FINDING: ("Findings about the run or a worker", STYLES[RED]),
     FIRED: ("Never fired", STYLES[UNPROVEN]),
     DROPPED: ("Dropped", STYLES[UNPROVEN]),
+    UNPLACED: ("Errors of Seism: in no cell", STYLES[UNPROVEN]),
     COVERED: ("Not covered", STYLES[UNPROVEN]),
     REMARK: ("Warnings", "bold"),
 }

@@ -32,12 +32,12 @@ class StepWindow:
         """The window of the planned perturbation at ``index``."""
         planned = timeline.plan[index]
         during, after = timeline.find("during", index), timeline.find("after", index)
-        targets = _targets(planned)
+        targets = planned.targets
         return cls(
             timeline,
             index,
             planned,
-            during is not None and after is not None,
+            during is not None,
             timeline.before(index) or Segment.empty(),
             during or Segment.empty(),
             after or Segment.empty(),
@@ -58,7 +58,7 @@ class StepWindow:
     @property
     def targets(self) -> list[tuple[str, str]]:
         """(Proxy, toxic) of what is done."""
-        return _targets(self.planned)
+        return self.planned.targets
 
     @property
     def backends(self) -> list[str]:
@@ -75,6 +75,11 @@ class StepWindow:
     def is_front(self) -> bool:
         """Whether it is the clients' side of the app that is perturbed."""
         return self.planned.front
+
+    @property
+    def is_down(self) -> bool:
+        """Whether all that is done is that backends are away."""
+        return all(type_ == DOWN for type_ in self.planned.types)
 
     @property
     def requests(self) -> list[RequestEnded]:
@@ -110,10 +115,3 @@ class StepWindow:
     def is_hit(self, request: RequestEnded) -> bool:
         """Whether a perturbation of this step has hit it for certain."""
         return any(attribution.exact for attribution in self.attributions(request.request))
-
-
-def _targets(planned: PlannedStep) -> list[tuple[str, str]]:
-    found = [(planned.backend, planned.toxic)]
-    if planned.partner is not None:
-        found.append((planned.partner.backend, planned.partner.toxic))
-    return found

@@ -250,6 +250,11 @@ def untouched() -> Judgement:
     return replace(green(), colour=NOT_COVERED, cells=cells)
 
 
+def unplaced() -> Judgement:
+    """Green, if it were not for an error of Seism."""
+    return replace(green(), unplaced=("3 requests are in no cell: GET / under cache-slow",))
+
+
 def hostile(text: str) -> Judgement:
     """``text`` wherever text can be."""
     case = Case(
@@ -292,5 +297,6 @@ ALL = {
     "bent": bent(),
     "stopped": stopped(),
     "untouched": untouched(),
+    "unplaced": unplaced(),
     **{f"hostile {number}": hostile(text) for number, text in enumerate(HOSTILE)},
 }
