@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -12,16 +14,38 @@ from seism.clock import Clock
 from seism.errors import ConfigurationError, Conflict, NotFound, Unavailable
 from seism.journal import ToxicChanged
 from seism.model import ClientTls, Match, ProxySpec, ServerTls, ToxicSpec, unix_path
-from seism.proxy.change import who
-from seism.proxy.hold import Holds
 from seism.proxy.installed_toxic import InstalledToxic
-from seism.proxy.perturbation import Account, Emit
+from seism.proxy.perturbation import Account, Emit, Holds
 from seism.proxy.proxy import Proxy, Route
 from seism.proxy.relay import Follow, Relay
 from seism.proxy.upgrade import check
 from seism.registry import Registry, load
 from seism.rng import Seed
 from seism_middleware.contract import Proxied
+
+FILE, API, CHAOS = "file", "api", "chaos"
+"""The file at the sidecar's start, a call without a lease, standing chaos; else a lease's name."""
+
+_WHO: ContextVar[str] = ContextVar("seism.acting", default=FILE)
+
+
+@contextmanager
+def acting(who: str) -> Iterator[None]:
+    """What is changed within the block is changed by ``who``, as the journal says.
+
+    Greenlets each have a context of their own.
+    """
+    token = _WHO.set(who)
+    try:
+        yield
+    finally:
+        _WHO.reset(token)
+
+
+def who() -> str:
+    """Who acts now."""
+    return _WHO.get()
+
 
 Entry = tuple[ProxySpec, Sequence[ToxicSpec]]
 """A proxy with its toxics, as asked for."""

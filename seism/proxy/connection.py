@@ -20,10 +20,9 @@ from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.link import Link
 from seism.proxy.match import PREFIX
 from seism.proxy.outlet import ConnectionOver
-from seism.proxy.perturbation import Perturbation
+from seism.proxy.perturbation import Perturbation, trace_of
 from seism.proxy.pump import Socket
 from seism.proxy.relay import Relay
-from seism.proxy.trace import trace_of
 from seism.proxy.traffic import ConnectionSnapshot
 from seism.rng import Journalled
 from seism.toxics.base import CLOSED, LOST, Chunk

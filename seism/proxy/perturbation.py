@@ -1,13 +1,21 @@
-"""The account of perturbations: each that begins is ended, exactly once."""
+"""The account of perturbations: each that begins is ended, exactly once.
+
+An observer that cannot tell afterwards who was hit asks to look before a toxic acts, connection
+by connection (``Hold`` in the contract). It says ``Looked`` as soon as it can; it is never
+waited for longer than ``limit`` seconds. Until then the link stands still, its other direction
+does not.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from seism.clock import Clock
-from seism.proxy.hold import Holds
+from seism.proxy.timers import Timer, Timers
 from seism_middleware.contract import PerturbationBegan, PerturbationEnded, PerturbedExchange
 
 logger = logging.getLogger(__name__)
@@ -135,3 +143,83 @@ class Account:
         except Exception:
             # A receiver's mistake must not become a fault that nobody asked for.
             logger.exception("%s could not be handed on", record)
+
+
+MOST = 4096
+"""Connections remembered per owner."""
+
+
+class Holds:
+    """All that is held on one event loop; an owner is whoever asked, a worker say."""
+
+    def __init__(self, timers: Timers, clock: Clock, limit: float) -> None:
+        self.limit = limit
+        """Seconds; 0: nothing is ever held."""
+        self._timers = timers
+        self._clock = clock
+        self._asked: dict[Hashable, dict[str, None]] = {}
+        self._waiting: dict[str, _Waiting] = {}
+
+    def ask(self, owner: Hashable, clients: Iterable[str]) -> None:
+        """Hold from now on what is perturbed on the connections of ``clients`` (host:port)."""
+        asked = self._asked.setdefault(owner, {})
+        asked.update(dict.fromkeys(clients))
+        while len(asked) > MOST:
+            del asked[next(iter(asked))]
+
+    def forget(self, owner: Hashable) -> None:
+        """It is gone: nothing waits for it any more."""
+        self._asked.pop(owner, None)
+        for perturbation, waiting in list(self._waiting.items()):
+            if waiting.owner is owner:
+                self._go_on(perturbation)
+
+    def wanted(self, client: str) -> float:
+        """Seconds for which a perturbation of this client's connection is to be held."""
+        return self.limit if self._owner(client) is not None else 0.0
+
+    def wait(self, perturbation: str, client: str, release: Callable[[float], None]) -> None:
+        """Call ``release`` with the seconds that it took, once the owner has looked, is gone,
+        or has had its time."""
+        now = self._clock.now()
+        timer = self._timers.at(now + self.limit, lambda: self._go_on(perturbation))
+        self._waiting[perturbation] = _Waiting(self._owner(client), now, timer, release)
+
+    def looked(self, owner: Hashable, perturbation: str) -> None:
+        """``owner`` has looked; what others say does not matter."""
+        waiting = self._waiting.get(perturbation)
+        if waiting is not None and waiting.owner is owner:
+            self._go_on(perturbation)
+
+    def _owner(self, client: str) -> Hashable:
+        if self.limit:
+            for owner, clients in self._asked.items():
+                if client in clients:
+                    return owner
+        return None
+
+    def _go_on(self, perturbation: str) -> None:
+        waiting = self._waiting.pop(perturbation, None)
+        if waiting is not None:
+            waiting.timer.cancel()
+            waiting.release(self._clock.now() - waiting.since)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    owner: Hashable
+    since: float
+    timer: Timer
+    release: Callable[[float], None]
+
+
+_TRACEPARENT = re.compile(
+    rb"traceparent['\"]?\s*[:=]\s*['\"]?[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}",
+    re.IGNORECASE,
+)
+
+
+def trace_of(data: bytes) -> str:
+    """The id of the one trace that ``data`` names; empty if it names none, or several."""
+    found = {match[1].lower() for match in _TRACEPARENT.finditer(data)}
+    return found.pop().decode() if len(found) == 1 else ""
