@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from operator import methodcaller
 from typing import Any, NoReturn
 
@@ -20,7 +21,7 @@ from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.link import Link
 from seism.proxy.match import PREFIX
 from seism.proxy.outlet import ConnectionOver
-from seism.proxy.perturbation import Perturbation, trace_of
+from seism.proxy.perturbation import Effect, Perturbation, PerturbedConnection, trace_of
 from seism.proxy.pump import Socket
 from seism.proxy.relay import Relay
 from seism.proxy.traffic import ConnectionSnapshot
@@ -33,6 +34,19 @@ logger = logging.getLogger(__name__)
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _DISCARD_LIMIT = 16
 """How many buffers are emptied so that closing says FIN, not RST."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedClient:
+    """A client at the beginning of its connection."""
+
+    proxy: str
+    number: int
+    """Clients are counted per proxy, from 1."""
+    sock: _socket.socket
+    """Fresh from accept."""
+    peer: Any
+    """Its address, as accept told it."""
 
 
 class Connection:
@@ -68,14 +82,10 @@ class Connection:
     def __init__(
         self,
         relay: Relay,
-        proxy: str,
-        number: int,
-        client: _socket.socket,
-        peer: Any,
+        accepted: AcceptedClient,
         gone: Callable[[Connection], None],
     ) -> None:
-        """``client`` is a socket fresh from accept, ``number`` counts them per proxy."""
-        self.number = number
+        self.number = accepted.number
         self.opened = relay.clock.now()
         self.closed = False
         self.broken = False
@@ -83,9 +93,9 @@ class Connection:
         self.unreachable = False
         """The backend did not answer the connect."""
         self._relay = relay
-        self._proxy = proxy
-        self._client: Socket = client
-        self._peer = peer
+        self._proxy = accepted.proxy
+        self._client: Socket = accepted.sock
+        self._peer = accepted.peer
         self._gone = gone
         self._refused = ""
         self._server: Socket | None = None
@@ -229,44 +239,30 @@ class Connection:
 
         ``chunk``: the client's bytes in which it does.
         """
-        return self._begin_perturbation(
-            installed.name,
-            installed.type,
-            stream=stream,
-            offset=offset,
-            since=None if stream == UPSTREAM else self.up.since,
-            chance=self.chance(installed),
+        effect = Effect(
+            stream,
+            offset,
+            None if stream == UPSTREAM else self.up.since,
+            self.chance(installed),
             trace="" if chunk is None else trace_of(chunk.data),
         )
+        return self._perturb(installed.name, installed.type, effect)
 
     def began_exchange(
         self, installed: InstalledToxic, exchange: Exchange, offset: int, chance: float | None
     ) -> Perturbation:
         """A fault takes effect on ``exchange``, whose request is at ``offset``."""
-        return self._begin_perturbation(
-            installed.name,
-            installed.type,
-            stream=UPSTREAM,
-            offset=offset,
-            since=None,
-            chance=chance,
-            exchange=PerturbedExchange(
-                exchange.number, exchange.kind, exchange.phase, exchange.summary, exchange.trace
-            ),
-            trace=exchange.trace,
+        told = PerturbedExchange(
+            exchange.number, exchange.kind, exchange.phase, exchange.summary, exchange.trace
         )
+        effect = Effect(UPSTREAM, offset, chance=chance, exchange=told, trace=exchange.trace)
+        return self._perturb(installed.name, installed.type, effect)
 
-    def _begin_perturbation(self, toxic: str, type: str, **about: Any) -> Perturbation:
-        return self._relay.account.begin(
-            self._proxy,
-            toxic,
-            type,
-            client=show_name(self._peer),
-            listen=_name(self._client),
-            source=_name(self._server),
-            connection=self.number,
-            **about,
+    def _perturb(self, toxic: str, type: str, effect: Effect) -> Perturbation:
+        where = PerturbedConnection(
+            show_name(self._peer), _name(self._client), _name(self._server), self.number
         )
+        return self._relay.account.begin(self._proxy, toxic, type, where, effect)
 
     def snapshot(self) -> ConnectionSnapshot:
         """What can be told of it now."""
@@ -290,9 +286,8 @@ class Connection:
 
     def cut(self) -> None:
         """Close because the proxy goes down, which is a perturbation of its own."""
-        perturbation = self._begin_perturbation(
-            DOWN, DOWN, stream="", offset=self.up.received, since=self.up.since
-        )
+        effect = Effect(offset=self.up.received, since=self.up.since)
+        perturbation = self._perturb(DOWN, DOWN, effect)
         received = self.up.received
         self.close()
         perturbation.end(CLOSED, received)

@@ -12,7 +12,6 @@ import logging
 import re
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from seism.clock import Clock
 from seism.proxy.timers import Timer, Timers
@@ -24,15 +23,37 @@ Emit = Callable[[PerturbationBegan | PerturbationEnded], None]
 """Takes each record as it happens. Called on the event loop: it must not block."""
 
 
+@dataclass(frozen=True, slots=True)
+class PerturbedConnection:
+    """The fields of ``PerturbationBegan`` that say on which connection."""
+
+    client: str = ""
+    listen: str = ""
+    source: str = ""
+    number: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """The fields of ``PerturbationBegan`` that say on which bytes, or on which exchange."""
+
+    stream: str = ""
+    offset: int | None = None
+    since: int | None = None
+    chance: float | None = None
+    exchange: PerturbedExchange | None = None
+    trace: str = ""
+
+
 class Perturbation:
     """One that has begun; the only way to end it is here, and a second end is ignored."""
 
-    __slots__ = ("_account", "_client", "_held", "id", "open")
+    __slots__ = ("_account", "_client", "_held_seconds", "id", "open")
 
     def __init__(self, account: Account, id: str, client: str = "") -> None:
         self._account = account
         self._client = client
-        self._held = 0.0
+        self._held_seconds = 0.0
         self.id = id
         self.open = True
 
@@ -43,7 +64,7 @@ class Perturbation:
             return False
 
         def release(held: float) -> None:
-            self._held = held
+            self._held_seconds = held
             go_on()
 
         holds.wait(self.id, self._client, release)
@@ -57,9 +78,11 @@ class Perturbation:
         drawn: tuple[float, ...] = (),
         asked: tuple[int, ...] = (),
         answers: tuple[int, ...] = (),
-        **exchange: Any,
+        request_size: int | None = None,
+        reply_size: int | None = None,
+        replied: float | None = None,
     ) -> None:
-        """The fields are those of ``PerturbationEnded``; ``exchange``: those of one exchange."""
+        """The fields are those of ``PerturbationEnded``."""
         if self.open:
             self.open = False
             now = self._account.now()
@@ -71,10 +94,12 @@ class Perturbation:
                     offset,
                     draws,
                     drawn,
-                    held=self._held,
+                    held=self._held_seconds,
                     asked=asked,
                     answers=answers,
-                    **exchange,
+                    request_size=request_size,
+                    reply_size=reply_size,
+                    replied=replied,
                 )
             )
 
@@ -94,23 +119,16 @@ class Account:
         proxy: str,
         toxic: str,
         type: str,
-        *,
-        stream: str = "",
-        client: str = "",
-        listen: str = "",
-        source: str = "",
-        offset: int | None = None,
-        since: int | None = None,
-        connection: int | None = None,
-        chance: float | None = None,
-        exchange: PerturbedExchange | None = None,
-        trace: str = "",
+        connection: PerturbedConnection | None = None,
+        effect: Effect | None = None,
     ) -> Perturbation:
-        """Emits the begin; the fields are those of ``PerturbationBegan``."""
+        """Emits the begin; a proxy that is down has neither ``connection`` nor ``effect``."""
         self._count += 1
-        perturbation = Perturbation(self, f"p{self._count}", client)
+        connection = connection or PerturbedConnection()
+        effect = effect or Effect()
+        perturbation = Perturbation(self, f"p{self._count}", connection.client)
         # A reset that nobody has asked for has no stage that could wait.
-        hold = self.holds.wanted(client) if self.holds is not None and stream else 0.0
+        holds = self.holds if effect.stream else None
         self._say(
             PerturbationBegan(
                 perturbation=perturbation.id,
@@ -118,17 +136,17 @@ class Account:
                 toxic=toxic,
                 type=type,
                 at=self.now(),
-                stream=stream,
-                client=client,
-                listen=listen,
-                source=source,
-                offset=offset,
-                since=since,
-                connection=connection,
-                chance=chance,
-                exchange=exchange,
-                trace=trace,
-                hold=hold,
+                stream=effect.stream,
+                client=connection.client,
+                listen=connection.listen,
+                source=connection.source,
+                offset=effect.offset,
+                since=effect.since,
+                connection=connection.number,
+                chance=effect.chance,
+                exchange=effect.exchange,
+                trace=effect.trace,
+                hold=holds.wanted(connection.client) if holds is not None else 0.0,
             )
         )
         return perturbation
