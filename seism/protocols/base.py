@@ -148,6 +148,10 @@ class Codec:
         """Exchanges that it remembers until they are answered: reading stops at many."""
         return 0
 
+    def holds(self, stream: str) -> int:
+        """The length of ``held``."""
+        return len(self.held(stream))
+
     def turn_to_tls(self) -> None:
         """For subclasses: what both sides say next is TLS."""
         if self.upgrades:

@@ -346,7 +346,7 @@ class Conversation:
     def _start_cutting(self) -> None:
         self._armed = self._codec.detail = True
         for stream in self._gone:
-            self._gone[stream] = len(self._codec.held(stream))
+            self._gone[stream] = self._codec.holds(stream)
         self._position = self._up.received - self._gone[UPSTREAM]
         self._cut = self._cut or self._gone[DOWNSTREAM] > 0
         self._cut_by = None

@@ -19,8 +19,8 @@ from seism.toxics.base import Toxic
 class ExchangeConditions:
     """One ``Which``, compiled, and the keys of one protocol beside it.
 
-    Globs, as a regular expression could take exponential time and stop the loop; where a
-    protocol has expressions, see ``seism.proxy.expression``.
+    Globs: ``fnmatch`` makes each ``*`` atomic, so that matching never goes back. Where a
+    protocol has regular expressions, see ``seism.proxy.expression``.
     """
 
     def __init__(
@@ -51,8 +51,8 @@ class ExchangeConditions:
         for key, pattern in self._fields:
             if not pattern.fullmatch(fields.get(key, "")):
                 return False
-        for key, shape, pattern in self._expressions:
-            if key not in fields or not pattern.search(shape(fields[key])):
+        for key, shape, found in self._expressions:
+            if key not in fields or not found(shape(fields[key])):
                 return False
         return True
 
