@@ -16,7 +16,7 @@ from seism.journal import ToxicChanged
 from seism.model import ClientTls, Match, ProxySpec, ServerTls, ToxicSpec, unix_path
 from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.perturbation import Account, Emit, Holds
-from seism.proxy.proxy import Proxy, Route
+from seism.proxy.proxy import Proxy, ResolvedSpec
 from seism.proxy.relay import Follow, Relay
 from seism.proxy.upgrade import check
 from seism.registry import Registry, load
@@ -169,7 +169,7 @@ class Collection:
         )
         check(spec, codec, f"proxy {name}")
         if not proxy.same_route(spec):
-            route = Route.of(spec, codec)
+            route = ResolvedSpec.of(spec, codec)
             proxy = self.get(name)
             proxy.reroute(route)
         if refused is not None:
@@ -317,10 +317,12 @@ class Collection:
             made[installed.name] = installed
         return tuple(made.values())
 
-    def _route(self, spec: ProxySpec) -> Route:
-        return Route.of(spec, self.registry.protocol(spec.protocol, f"proxy {spec.name}"))
+    def _route(self, spec: ProxySpec) -> ResolvedSpec:
+        return ResolvedSpec.of(spec, self.registry.protocol(spec.protocol, f"proxy {spec.name}"))
 
-    def _make(self, spec: ProxySpec, route: Route, toxics: Sequence[InstalledToxic]) -> Proxy:
+    def _make(
+        self, spec: ProxySpec, route: ResolvedSpec, toxics: Sequence[InstalledToxic]
+    ) -> Proxy:
         protocol = self.registry.protocol(spec.protocol, f"proxy {spec.name}")
         proxy = Proxy(self._relay, spec.name, route, toxics, protocol)
         if spec.enabled:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from seism.model import DOWN
 from seism.protocols.base import Codec, Exchange
+from seism.proxy.connection_snapshot import ConnectionSnapshot
 from seism.proxy.conversation import Conversation
 from seism.proxy.dial import Dial
 from seism.proxy.endpoint import Endpoint, show_name
@@ -21,10 +22,9 @@ from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.link import Link
 from seism.proxy.match import PREFIX
 from seism.proxy.outlet import ConnectionOver
-from seism.proxy.perturbation import Effect, Perturbation, PerturbedConnection, trace_of
+from seism.proxy.perturbation import Perturbation, PerturbedConnection, ToxicEffect, trace_of
 from seism.proxy.pump import Socket
 from seism.proxy.relay import Relay
-from seism.proxy.traffic import ConnectionSnapshot
 from seism.rng import Journalled
 from seism.toxics.base import CLOSED, LOST, Chunk
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM, PerturbedExchange
@@ -239,7 +239,7 @@ class Connection:
 
         ``chunk``: the client's bytes in which it does.
         """
-        effect = Effect(
+        effect = ToxicEffect(
             stream,
             offset,
             None if stream == UPSTREAM else self.up.since,
@@ -255,10 +255,10 @@ class Connection:
         told = PerturbedExchange(
             exchange.number, exchange.kind, exchange.phase, exchange.summary, exchange.trace
         )
-        effect = Effect(UPSTREAM, offset, chance=chance, exchange=told, trace=exchange.trace)
+        effect = ToxicEffect(UPSTREAM, offset, chance=chance, exchange=told, trace=exchange.trace)
         return self._perturb(installed.name, installed.type, effect)
 
-    def _perturb(self, toxic: str, type: str, effect: Effect) -> Perturbation:
+    def _perturb(self, toxic: str, type: str, effect: ToxicEffect) -> Perturbation:
         where = PerturbedConnection(
             show_name(self._peer), _name(self._client), _name(self._server), self.number
         )
@@ -286,7 +286,7 @@ class Connection:
 
     def cut(self) -> None:
         """Close because the proxy goes down, which is a perturbation of its own."""
-        effect = Effect(offset=self.up.received, since=self.up.since)
+        effect = ToxicEffect(offset=self.up.received, since=self.up.since)
         perturbation = self._perturb(DOWN, DOWN, effect)
         received = self.up.received
         self.close()

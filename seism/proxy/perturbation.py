@@ -34,7 +34,7 @@ class PerturbedConnection:
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class ToxicEffect:
     """The fields of ``PerturbationBegan`` that say on which bytes, or on which exchange."""
 
     stream: str = ""
@@ -120,12 +120,12 @@ class Account:
         toxic: str,
         type: str,
         connection: PerturbedConnection | None = None,
-        effect: Effect | None = None,
+        effect: ToxicEffect | None = None,
     ) -> Perturbation:
         """Emits the begin; a proxy that is down has neither ``connection`` nor ``effect``."""
         self._count += 1
         connection = connection or PerturbedConnection()
-        effect = effect or Effect()
+        effect = effect or ToxicEffect()
         perturbation = Perturbation(self, f"p{self._count}", connection.client)
         # A reset that nobody has asked for has no stage that could wait.
         holds = self.holds if effect.stream else None

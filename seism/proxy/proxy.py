@@ -16,6 +16,7 @@ from seism.errors import ConfigurationError, Conflict, NotFound, SeismError
 from seism.model import DOWN, ProxySpec, address, show_address, unix_path
 from seism.protocols.base import Codec
 from seism.proxy.connection import AcceptedClient, Connection
+from seism.proxy.connection_snapshot import ConnectionSnapshot, Traffic, TrafficTotal
 from seism.proxy.endpoint import Endpoint, resolve, show_name
 from seism.proxy.front import FrontConnection
 from seism.proxy.installed_toxic import InstalledToxic
@@ -24,7 +25,6 @@ from seism.proxy.perturbation import Perturbation
 from seism.proxy.refusal import Refusal
 from seism.proxy.relay import Relay
 from seism.proxy.tls import Tls, TlsConnection
-from seism.proxy.traffic import ConnectionSnapshot, Traffic, TrafficTotal
 from seism.proxy.upgrade import UpgradingConnection, check
 from seism.toxics.base import REMOVED
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
@@ -35,7 +35,7 @@ _ENABLED = "enabled"
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class ResolvedSpec:
     """From where to where, with the names resolved."""
 
     listen: str
@@ -47,7 +47,7 @@ class Route:
     tls: Tls | None = None
 
     @classmethod
-    def of(cls, spec: ProxySpec, protocol: type[Codec] | None = None) -> Route:
+    def of(cls, spec: ProxySpec, protocol: type[Codec] | None = None) -> ResolvedSpec:
         """Resolves both addresses, which takes a greenlet's time.
 
         Raises ConfigurationError for an address that cannot be, or TLS that ``protocol``
@@ -76,7 +76,7 @@ class Proxy:
         self,
         relay: Relay,
         name: str,
-        route: Route,
+        route: ResolvedSpec,
         toxics: Sequence[InstalledToxic],
         protocol: type[Codec] | None = None,
     ) -> None:
@@ -231,7 +231,7 @@ class Proxy:
         self._close_listener()
         self._cut()
 
-    def reroute(self, route: Route) -> None:
+    def reroute(self, route: ResolvedSpec) -> None:
         """Listen and go elsewhere, and cut the connections.
 
         Raises Unavailable if the new address cannot be bound; the old route stays then.
