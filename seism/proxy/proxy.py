@@ -36,7 +36,7 @@ _ENABLED = "enabled"
 
 @dataclass(frozen=True, slots=True)
 class ResolvedSpec:
-    """From where to where, with the names resolved."""
+    """From where to where a proxy goes: its addresses, with their names resolved, and its TLS."""
 
     listen: str
     upstream: str
