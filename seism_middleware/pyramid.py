@@ -13,7 +13,7 @@ from typing import Any
 
 from seism_middleware.contract import ENVIRON_REQUEST
 from seism_middleware.frameworks import pyramid_matched
-from seism_middleware.settings import Settings
+from seism_middleware.settings import LazyObserver, Settings
 from seism_middleware.wsgi import ObservedResponse
 
 TWEEN = "seism_middleware.pyramid.tween_factory"
@@ -60,20 +60,16 @@ def tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any
 class _Tween:
     def __init__(self, handler: Callable[[Any], Any], settings: Settings) -> None:
         self._handler = handler
-        self._settings = settings
-        self._observer: Any = None
-        self._decided = False
+        self._lazy = LazyObserver(settings)
 
     def __call__(self, request: Any) -> Any:
-        if not self._decided:
-            self._observer = self._settings.observer("wsgi")
-            self._decided = True
+        observer = self._lazy.get("wsgi")
         environ = request.environ
-        if self._observer is None or ENVIRON_REQUEST in environ:
+        if observer is None or ENVIRON_REQUEST in environ:
             return self._handler(request)
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-        shows = self._settings.perturbation_header
-        watched = ObservedResponse(self._observer, environ, environ["REQUEST_METHOD"], path, shows)
+        shows = self._lazy.settings.perturbation_header
+        watched = ObservedResponse(observer, environ, environ["REQUEST_METHOD"], path, shows)
         response = watched.call(self._handler, request)
         response.headers.update(watched.call(watched.starting))
         watched.began(response.status, response.headerlist)
