@@ -9,6 +9,7 @@ Stdlib only: this module is imported by the app's process and by the sidecar.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -26,6 +27,10 @@ ENVIRON_ROUTE = "seism.route"
 
 PERTURBATION_HEADER = "Seism-Perturbation"
 """Response header, by option: ids of perturbations that hit the request, with commas."""
+
+TRACEPARENT = r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+"""A regular expression for the value of a ``traceparent`` (W3C Trace Context, 3.2.2), whose first
+group is the trace's id. Versions above 00 may have more behind it."""
 
 UPSTREAM = "upstream"
 DOWNSTREAM = "downstream"
@@ -419,6 +424,17 @@ Record = (
 KINDS: dict[str, type[Any]] = {
     record.kind: record for record in (*WORKER_RECORDS, *SIDECAR_RECORDS)
 }
+
+
+_TRACEPARENT = re.compile(rf"{TRACEPARENT}(-.*)?")
+
+
+def trace_of(traceparent: str) -> str:
+    """The trace's id in the value of a ``traceparent``, empty where that is not valid."""
+    found = _TRACEPARENT.fullmatch(traceparent.strip())
+    if found is None or (found[2] and traceparent.strip().startswith("00")):
+        return ""
+    return found[1]
 
 
 def worker_of(request: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from seism_middleware import harm, native
+from seism_middleware.bounded import Bounded
 from seism_middleware.contract import (
     CONNECT,
     DRIVER,
@@ -84,7 +85,7 @@ class Correlator:
     def forget(self) -> None:
         """Start anew, in a forked child."""
         self._lock = native.rlock()
-        self._cases: dict[str, Case] = {}
+        self._cases: Bounded[str, Case] = Bounded(MAX_CASES, self._known)
         self._unknown: dict[str, list[Case]] = {}
         """By the client's address: whose connection has not been seen here."""
         self._down: dict[str, Case] = {}
@@ -204,8 +205,6 @@ class Correlator:
     def _case(self, began: PerturbationBegan) -> Case:
         case = self._cases.get(began.perturbation)
         if case is None:
-            while len(self._cases) >= MAX_CASES:
-                self._known(self._cases.pop(next(iter(self._cases))))
             case = self._cases[began.perturbation] = Case(began)
         return case
 

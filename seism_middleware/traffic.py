@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextvars import ContextVar, Token
 from typing import Any
 
-from seism_middleware.contract import DRIVER, LEDGER, LoggedError, RequestEnded
+from seism_middleware.contract import DRIVER, LEDGER, LoggedError, RequestEnded, trace_of
 from seism_middleware.frames import frames, type_name
 from seism_middleware.snapshot import snapshot
 from seism_middleware.tcp import address_text, received, written
@@ -84,8 +84,7 @@ class Request:
         if text is None:
             headers = dict(scope.get("headers", ()))
             text = headers.get(b"traceparent", b"").decode("latin-1")
-        parts = text.split("-")
-        return parts[1].lower() if len(parts) >= 4 and len(parts[1]) == 32 else ""
+        return trace_of(text)
 
     def raised(self, error: BaseException) -> None:
         """``error`` leaves the app."""
