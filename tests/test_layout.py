@@ -142,6 +142,10 @@ def test_no_circle_of_imports_touches_a_proxy() -> None:
     assert [circle for circle in circles if any(".proxy." in name for name in circle)] == []
 
 
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert structure.circles(structure.read().arrows) == []
+
+
 def test_a_climb_and_a_circle_are_seen() -> None:
     arrows = frozenset({("seism.a", "seism.b"), ("seism.b", "seism.c"), ("seism.c", "seism.a")})
     assert structure.climbs(arrows, ("a", "b", "c")) == [

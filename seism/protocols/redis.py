@@ -88,10 +88,6 @@ class Redis(Framed[Exchange]):
         self._taken_over = ""
         """Why what comes now belongs to no exchange: opaque once nothing is waiting."""
 
-    @property
-    def unanswered(self) -> int:
-        return len(self._pending)
-
     def skip(self, exchange: Exchange) -> None:
         super().skip(exchange)
         if exchange.kind == "MULTI":
