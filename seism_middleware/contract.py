@@ -377,7 +377,8 @@ class OpenConnection:
     """One open connection of the worker to a proxied backend.
 
     ``user`` is the request that used it last; ``in_use`` whether that request is
-    still running.
+    still running; ``unsure`` whether only the garbage collector could tell that anybody
+    still holds it, which had no time to run.
     """
 
     backend: str
@@ -385,6 +386,7 @@ class OpenConnection:
     opener: str | None
     user: str | None
     in_use: bool = False
+    unsure: bool = False
 
 
 @dataclass(frozen=True, slots=True)

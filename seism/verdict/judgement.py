@@ -45,6 +45,7 @@ from seism.verdict.step import StepWindow
 from seism.verdict.timeline import Timeline, build
 from seism.verdict.whole_run import (
     attribution_warnings,
+    census_warnings,
     end_findings,
     load_findings,
     unjudged_warnings,
@@ -98,6 +99,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
         warnings=(
             *map(str, flaky.values()),
             *attribution_warnings(timeline),
+            *dict.fromkeys(census_warnings(timeline)),
             *unjudged_warnings(timeline),
             *steps.log_misses,
         ),
