@@ -14,8 +14,6 @@ from seism_middleware import harm, native
 from seism_middleware.bounded import Bounded
 from seism_middleware.contract import (
     CONNECT,
-    DRIVER,
-    LEDGER,
     TRACE,
     UPSTREAM,
     Attribution,
@@ -25,12 +23,10 @@ from seism_middleware.contract import (
     PerturbationBegan,
     PerturbationEnded,
 )
-from seism_middleware.evidence.base import Case, Evidence, Finding, Found
-from seism_middleware.evidence.claims import ClaimsEvidence
-from seism_middleware.evidence.connect import ConnectEvidence
+from seism_middleware.evidence import registered
+from seism_middleware.evidence.base import Case, Finding, Found, Sources
 from seism_middleware.evidence.kernel import KernelEvidence
 from seism_middleware.evidence.overlap import OverlapEvidence
-from seism_middleware.evidence.trace import TraceEvidence
 from seism_middleware.ledger import Ledger
 from seism_middleware.snapshot import snapshot
 from seism_middleware.traffic import Claim, Connection, Request
@@ -69,14 +65,9 @@ class Correlator:
         self._say = say
         self._look = look
         self._unfollowed = unfollowed
-        self._kernel = KernelEvidence(ledger, blind, lambda clients: say(Hold(tuple(clients))))
-        self._evidence: tuple[Evidence, ...] = (
-            TraceEvidence(running),
-            ClaimsEvidence(LEDGER),
-            ClaimsEvidence(DRIVER),
-            self._kernel,
-            ConnectEvidence(ledger),
-        )
+        sources = Sources(ledger, running, blind, lambda clients: say(Hold(tuple(clients))))
+        self._kernel = KernelEvidence(sources.ledger, sources.blind, sources.hold)
+        self._evidence = registered(sources)
         self._overlap = OverlapEvidence(running)
         self.forget()
         ledger.on_refusal.append(self._refused)
@@ -211,7 +202,7 @@ class Correlator:
     def _first(self, case: Case) -> Finding | None:
         """The first answer; where another exact one names others, both are possible only."""
         answer: Finding | None = None
-        for evidence in self._evidence:
+        for evidence in self._evidence.values():
             finding = evidence.first(case)
             if finding is None:
                 continue
@@ -232,7 +223,7 @@ class Correlator:
         if case.ended.outcome in _INTACT and case.connection is not None:
             self._disarm(case, case.connection)
         attributions: list[Attribution] = []
-        for evidence in self._evidence:
+        for evidence in self._evidence.values():
             attributions += self._attributions(case, evidence.further(case))
         return attributions
 

@@ -35,7 +35,6 @@ from seism_middleware.contract import (
     worker_of,
 )
 from seism_middleware.correlate import Correlator
-from seism_middleware.drivers import DRIVERS
 from seism_middleware.hits import HITS
 from seism_middleware.ledger import Ledger
 from seism_middleware.metrics import Metrics
@@ -207,7 +206,7 @@ class Observer:
 
     def _sees_less(self) -> bool:
         """Whether anything that has been imported may own connections that the ledger misses."""
-        return any(name in sys.modules for name in (*BLIND, *DRIVERS))
+        return any(name in sys.modules for name in (*BLIND, *self.patches.drivers))
 
     def begin(self, method: str, path: str, scope: Any = None) -> Request:
         """A request begins: the sidecar is told before the app is.

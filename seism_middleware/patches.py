@@ -19,7 +19,7 @@ from collections.abc import Callable
 from errno import EAGAIN, EALREADY, EINPROGRESS, EISCONN
 from typing import Any
 
-from seism_middleware import drivers, propagation
+from seism_middleware import drivers, plugins, propagation
 from seism_middleware.drivers.imports import Imports
 from seism_middleware.drivers.span import Spans
 from seism_middleware.guard import fault, guarded, shielded
@@ -50,7 +50,7 @@ class Patches:
         self._modules = 0
         self._news = False
         """A driver has been patched since somebody asked."""
-        self._imports = Imports(drivers.DRIVERS, self._imported)
+        self._drivers: dict[str, drivers.Patches] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -93,13 +93,16 @@ class Patches:
 
     def _driver(self, module: str, executed: bool = False) -> bool:
         """Whether the driver is patched now."""
-        patches = drivers.found(module, self._spans, executed)
+        patches = drivers.found(self._drivers, module, self._spans, executed)
         if patches is None:
             return False
         self._pending.remove(module)
         for owner, name, wrap in patches:
-            original = getattr(owner, name)
-            self._patch(owner, name, wrap(getattr(original, "__func__", original)))
+            try:
+                original = getattr(owner, name)
+                self._patch(owner, name, wrap(getattr(original, "__func__", original)))
+            except Exception:
+                plugins.complain(f"{plugins.DRIVERS}: {module}")
         self._news = True
         return True
 
@@ -128,9 +131,11 @@ class Patches:
             self._patch(cls, name, wrap(getattr(cls, name), None, self._ledger))
         logger = logging.Logger
         self._patch(logger, "callHandlers", call_handlers(logger.callHandlers, self._ledger.named))
-        self._pending = list(drivers.DRIVERS)
-        self._imports.install()
-        self._hooks.append(("sys.meta_path", self._imports.uninstall))
+        self._drivers = drivers.registered()
+        self._pending = list(self._drivers)
+        imports = Imports(self._drivers, self._imported)
+        imports.install()
+        self._hooks.append(("sys.meta_path", imports.uninstall))
 
     def uninstall(self) -> None:
         """Put back exactly what was there, unless someone has patched over it since."""
@@ -148,6 +153,11 @@ class Patches:
             self._hooks.clear()
             self._installed.clear()
             self._pending.clear()
+
+    @property
+    def drivers(self) -> tuple[str, ...]:
+        """The modules of drivers that are patched once they are imported."""
+        return tuple(self._drivers)
 
     def look(self) -> None:
         """See which sockets belong to the drivers' calls that run now, where that is not known."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from seism_middleware.blocked import blocked_on, frame_of, readable
 from seism_middleware.contract import KERNEL
-from seism_middleware.evidence.base import Case, Finding, Found
+from seism_middleware.evidence.base import Case, Finding, Found, Sources
 from seism_middleware.ledger import Ledger
 from seism_middleware.shown import values
 from seism_middleware.traffic import Request
@@ -68,3 +68,8 @@ class KernelEvidence:
         unknown = [local for _, local, _ in self._ledger.unowned()]
         if unknown and readable():
             self._ask(unknown)
+
+
+def evidence(sources: Sources) -> KernelEvidence:
+    """The kind ``kernel``."""
+    return KernelEvidence(sources.ledger, sources.blind, sources.hold)
