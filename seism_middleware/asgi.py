@@ -13,12 +13,13 @@ from seism_middleware.contract import (
     ENVIRON_REQUEST,
     ENVIRON_ROUTE,
 )
+from seism_middleware.lost_route import Finder, find
 from seism_middleware.observer import Observer
 from seism_middleware.route import fill
 from seism_middleware.settings import LazyObserver, Settings
 from seism_middleware.shown import shows
 from seism_middleware.traffic import current, leave
-from seism_middleware.wsgi import shown
+from seism_middleware.wsgi import shown, went_wrong
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -53,7 +54,8 @@ class SeismASGI:
             await self.app(scope, receive, send)
             return
         shows = self._lazy.settings.perturbation_header
-        await _Response(observer, scope, send, shows).run(self.app, receive)
+        response = _Response(observer, scope, send, shows, self._lazy.finders)
+        await response.run(self.app, receive)
 
     def _start(self) -> None:
         """The server starts the app, which may open its connections now, in no request."""
@@ -66,12 +68,20 @@ class _Response:
     """What happens to one request."""
 
     __slots__ = (
-        "_complete", "_expected", "_gone", "_observer", "_receive", "_request", "_scope",
-        "_send", "_sent", "_shows", "_started",
+        "_complete", "_expected", "_finders", "_gone", "_observer", "_receive", "_request",
+        "_scope", "_send", "_sent", "_shows", "_started",
     )  # fmt: skip
 
-    def __init__(self, observer: Observer, scope: Scope, send: Send, shows: bool) -> None:
+    def __init__(
+        self,
+        observer: Observer,
+        scope: Scope,
+        send: Send,
+        shows: bool,
+        finders: tuple[Finder, ...],
+    ) -> None:
         self._observer = observer
+        self._finders = finders
         self._shows = shows
         self._scope = scope
         self._send = send
@@ -188,4 +198,6 @@ class _Response:
         path = str(scope.get("path", ""))
         if scope.get("endpoint") is not None:
             return fill(path, scope.get("path_params") or {})
+        if went_wrong(self._request) and (found := find(self._finders, scope)):
+            return found
         return self._observer.routes.name(path)

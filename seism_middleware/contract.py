@@ -25,6 +25,9 @@ ENVIRON_REQUEST = "seism.request"
 ENVIRON_ROUTE = "seism.route"
 """WSGI environ and ASGI scope key: a route pattern set by the app or an adapter."""
 
+CLIENT_HEADER = "Seism-Request"
+"""Request header: the id that a load generator gave the request."""
+
 PERTURBATION_HEADER = "Seism-Perturbation"
 """Response header, by option: ids of perturbations that hit the request, with commas."""
 
@@ -121,6 +124,8 @@ class RequestBegun:
     at: float
     route: str = ""
     """As far as it is known before the app runs: the path without what looks like an id."""
+    client: str = ""
+    """The id that its client gave it in ``CLIENT_HEADER``, if it did."""
 
 
 LIBRARIES = ("site-packages", "dist-packages")
@@ -205,6 +210,8 @@ class RequestEnded:
     connections: int | None = None
     """Open connections of this worker to proxied backends."""
     refused: tuple[Refused, ...] = ()
+    client: str = ""
+    """As in ``RequestBegun``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,6 +444,14 @@ def trace_of(traceparent: str) -> str:
     if found is None or (found[2] and traceparent.strip().startswith("00")):
         return ""
     return found[1]
+
+
+_CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def client_id(text: str) -> str:
+    """The value of ``CLIENT_HEADER`` if it can be an id, or nothing: anyone can send it."""
+    return text if _CLIENT_ID.fullmatch(text) else ""
 
 
 def worker_of(request: str) -> str:

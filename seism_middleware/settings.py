@@ -10,6 +10,7 @@ from typing import Any
 
 from seism_middleware.frameworks import follow
 from seism_middleware.hits import HITS
+from seism_middleware.lost_route import Finder, finders
 from seism_middleware.observer import Observer, configured, parse_address
 from seism_middleware.patches import ALL, LEVELS
 
@@ -97,10 +98,12 @@ class LazyObserver:
     Adapters ask for it in every request; nothing is read or opened before the first one.
     """
 
-    __slots__ = ("_decided", "_observer", "settings")
+    __slots__ = ("_decided", "_observer", "finders", "settings")
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.finders: tuple[Finder, ...] = ()
+        """What finds the route of a request that its framework has not matched."""
         self._observer: Observer | None = None
         self._decided = False
 
@@ -112,6 +115,7 @@ class LazyObserver:
             self._observer = self.settings.observer(interface)
             if self._observer is not None and app is not None:
                 follow(app)
+                self.finders = finders(app)
             self._decided = True
         return self._observer
 

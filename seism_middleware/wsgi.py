@@ -15,6 +15,7 @@ from seism_middleware.contract import (
     PERTURBATION_HEADER,
 )
 from seism_middleware.hits import HITS, certain
+from seism_middleware.lost_route import Finder, bottle_pattern, find
 from seism_middleware.observer import Observer
 from seism_middleware.settings import LazyObserver, Settings
 from seism_middleware.shown import shows
@@ -53,8 +54,15 @@ class SeismWSGI:
             return self.app(environ, start_response)
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         shows = self._lazy.settings.perturbation_header
-        watched = ObservedResponse(observer, environ, environ["REQUEST_METHOD"], path, shows)
+        watched = ObservedResponse(
+            observer, environ, environ["REQUEST_METHOD"], path, shows, self._lazy.finders
+        )
         return watched.run(self.app, start_response)
+
+
+def went_wrong(request: Request) -> bool:
+    """Whether it may have ended before its route was matched."""
+    return request.status is None or request.status >= 300 or bool(request.exception)
 
 
 def shown(request: str) -> list[tuple[str, str]]:
@@ -67,12 +75,13 @@ class ObservedResponse:
     """What happens to one request, and the iterable that the server gets for it.
 
     ``environ`` is the request's, or its scope: it gets the request's id and may name the route.
-    With ``shows`` the response gets the header that says what has hit it.
+    With ``shows`` the response gets the header that says what has hit it. ``finders`` know the
+    route of what fails before it was matched.
     """
 
     __slots__ = (
-        "_environ", "_expected", "_iterable", "_iterator", "_left", "_observer", "_path",
-        "_sent", "_shows", "request",
+        "_environ", "_expected", "_finders", "_iterable", "_iterator", "_left", "_observer",
+        "_path", "_sent", "_shows", "request",
     )  # fmt: skip
 
     def __init__(
@@ -82,8 +91,10 @@ class ObservedResponse:
         method: str,
         path: str,
         shows: bool = False,
+        finders: tuple[Finder, ...] = (),
     ) -> None:
         self._observer = observer
+        self._finders = finders
         self._shows = shows
         self._environ = environ
         self._path = path
@@ -211,7 +222,9 @@ class ObservedResponse:
             return  # closed twice
         request.body = body
         if not request.route:
-            told = self._environ.get(ENVIRON_ROUTE)
+            told = self._environ.get(ENVIRON_ROUTE) or bottle_pattern(self._environ)
+            if not told and went_wrong(request):
+                told = find(self._finders, self._environ)
             request.route = told or self._observer.routes.name(self._path)
         self._observer.report(request)
 
