@@ -46,6 +46,7 @@ from seism.verdict.step import StepWindow
 from seism.verdict.timeline import Timeline, build
 from seism.verdict.whole_run import (
     attribution_warnings,
+    census_warnings,
     end_findings,
     load_findings,
     unjudged_warnings,
@@ -101,6 +102,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
             *lost,
             *map(str, flaky.values()),
             *attribution_warnings(timeline),
+            *dict.fromkeys(census_warnings(timeline)),
             *unjudged_warnings(timeline),
             *steps.why_never_fired,
             *steps.log_misses,

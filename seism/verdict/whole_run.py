@@ -47,6 +47,20 @@ def attribution_warnings(timeline: Timeline) -> Iterator[str]:
         yield f"{len(alone)} of {len(timeline.perturbations)} perturbations hit no known request"
 
 
+def census_warnings(timeline: Timeline) -> Iterator[str]:
+    """What the censuses of this run could not tell."""
+    for worker in sorted(
+        worker
+        for segment in timeline.segments
+        for worker, census in segment.censuses.items()
+        if any(row.unsure for row in census.connections)
+    ):
+        yield (
+            f"worker {worker} was busy at a census: whether a connection that stays open is a "
+            f"leak is unsure"
+        )
+
+
 def unjudged_warnings(timeline: Timeline) -> Iterator[str]:
     """Perturbations of the mixed load that had no aftershock of their own."""
     for index, step in enumerate(timeline.plan):
