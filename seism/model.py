@@ -176,12 +176,6 @@ class Match:
         return bool(self.server_name or self.first_bytes)
 
 
-TURN_HELP = (
-    "only the connection with the n-th turn (a client's first bytes after an answer) on the "
-    "proxy since the toxic was added, from that turn on; 0: any"
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Which:
     """Which exchanges a fault is for: those that meet every condition given.
@@ -200,26 +194,46 @@ class Which:
     )
 
 
+STREAMS = ("upstream", "downstream")
+
+
 @dataclass(frozen=True, slots=True)
 class ToxicSpec:
-    """A toxic as it is asked for; ``attributes`` are those of its type."""
+    """A toxic as it is asked for; ``attributes`` are those of its type.
 
-    type: str = option(help="the toxic's type")
-    name: str = option("", help="unique per proxy; default <type>_<stream>")
+    The only list of what any toxic can have: files, API, client, command line, schemas and
+    docs take their keys from here.
+    """
+
+    type: str = option(help="the toxic's type", fixed=True)
+    name: str = option("", help="unique per proxy; default <type>_<stream>", fixed=True)
     stream: str = option(
         "downstream",
         help="upstream is client to server, downstream server to client",
-        choices=("upstream", "downstream"),
+        choices=STREAMS,
+        fixed=True,
     )
     toxicity: float = option(
-        1.0, help="the chance that a connection, or an exchange, is affected", minimum=0,
-        maximum=1,
-    )  # fmt: skip
+        1.0, help="the chance that a connection, or an exchange, is affected", minimum=0, maximum=1
+    )
     attributes: dict[str, Any] = option({}, help="the attributes of the toxic's type")
-    match: Match | None = option(None, help="only clients that match; default: all")
+    match: Match | None = option(None, help="only clients that match; default: all", addition=True)
     connections: int = option(
-        0, help="only the first so many connections that it would affect, 0: all", minimum=0,
+        0,
+        help="only the first so many connections that it would affect, 0: all",
+        minimum=0,
         maximum=1_000_000,
-    )  # fmt: skip
-    exchange: dict[str, Any] = option({}, help="only exchanges that match, where it is a fault")
-    turn: int = option(0, help=TURN_HELP, minimum=0, maximum=1_000_000)
+        addition=True,
+    )
+    exchange: dict[str, Any] = option(
+        {}, help="only exchanges that match, where it is a fault", addition=True
+    )
+    turn: int = option(
+        0,
+        help="only the connection with the n-th turn (a client's first bytes after an answer) on"
+        " the proxy since the toxic was added, from that turn on; 0: any",
+        minimum=0,
+        maximum=1_000_000,
+        addition=True,
+        fixed=True,
+    )

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from seism.experiment.config import REQUESTS, Experiment, Load, Planned, Random, clash, overlap
-from seism.model import DOWN, FRONT
+from seism.model import DOWN, FRONT, ToxicSpec
+from seism.options import part, shown
 from seism.rng import Seed
 
 EXACT_AFTER = 8
@@ -38,13 +39,10 @@ class Step:
     def to_dict(self) -> dict[str, Any]:
         planned = self.planned
         values: dict[str, Any] = {
-            "name": planned.name,
+            **shown(part(ToxicSpec, planned)),
             "backend": planned.backend,
-            "type": planned.type,
             "toxic": self.toxic,
             "stream": "" if planned.type == DOWN else planned.stream,
-            "toxicity": planned.toxicity,
-            "attributes": planned.attributes,
             "during": self.during,
             "after": self.after,
         }
@@ -56,13 +54,8 @@ class Step:
                 "type": self.partner.type,
                 "toxic": self.partner.toxic,
             }
-        if planned.match is not None:
-            values["match"] = dataclasses.asdict(planned.match)
-        for key in ("connections", "exchange", "turn", "route"):
-            if getattr(planned, key):
-                values[key] = getattr(planned, key)
         if planned.route:
-            values["occurrence"] = planned.occurrence
+            values |= {"route": planned.route, "occurrence": planned.occurrence}
         if planned.at is not None:
             values |= {"at": planned.at, "lasting": planned.lasting, "unit": planned.unit}
         return values
