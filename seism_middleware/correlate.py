@@ -30,9 +30,9 @@ from seism_middleware.evidence.connect import ConnectEvidence
 from seism_middleware.evidence.kernel import KernelEvidence
 from seism_middleware.evidence.overlap import OverlapEvidence
 from seism_middleware.evidence.trace import TraceEvidence
-from seism_middleware.ledger import Claim, Connection, Ledger
-from seism_middleware.request import Request
+from seism_middleware.ledger import Ledger
 from seism_middleware.snapshot import snapshot
+from seism_middleware.traffic import Claim, Connection, Request
 
 GRACE = 1.0
 """Seconds after its end for which a perturbation of an unknown connection may become known: a

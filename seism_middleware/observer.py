@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any
 
 from seism_middleware import harm, signals
-from seism_middleware.affected import AFFECTED
 from seism_middleware.contract import (
     SIDECAR_VARIABLE,
     TOKEN_VARIABLE,
@@ -33,19 +32,22 @@ from seism_middleware.contract import (
     RequestEnded,
     SendCount,
     Welcome,
-    clock_domain,
+    worker_of,
 )
 from seism_middleware.correlate import Correlator
 from seism_middleware.drivers import DRIVERS
-from seism_middleware.ledger import Ledger, received
+from seism_middleware.hits import HITS
+from seism_middleware.ledger import Ledger
 from seism_middleware.metrics import Metrics
 from seism_middleware.patches import ALL, Patches
-from seism_middleware.request import Request, current
 from seism_middleware.route import Routes
 from seism_middleware.snapshot import snapshot
 from seism_middleware.stream import Stream
+from seism_middleware.tcp import received
 from seism_middleware.telemetry import Telemetry, telemetry
+from seism_middleware.traffic import Request, current
 from seism_middleware.vitals import Vitals, thread_cpu
+from seism_middleware.wire import clock_domain
 
 __all__ = ["Observer", "configured", "current", "parse_address"]
 
@@ -357,7 +359,7 @@ class Observer:
 
 def observing(request: Request) -> list[Observer]:
     """The observer of this process that observes ``request``, if there is one."""
-    worker = request.id.rpartition("-")[0]
+    worker = worker_of(request.id)
     return [observer for observer in list(_all) if observer.worker == worker]
 
 
@@ -379,4 +381,4 @@ def _after_fork() -> None:
         observer.ledger.forget()
         observer.patches.renew()
         observer.correlator.forget()
-    AFFECTED.renew()
+    HITS.renew()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from seism_middleware.affected import AFFECTED
+from seism_middleware.hits import HITS
 from seism_middleware.observer import Observer, configured, parse_address
 from seism_middleware.patches import ALL, LEVELS
 
@@ -86,7 +86,7 @@ class Settings:
             _log.error("requests are not observed: %s", error)
             return None
         if found is not None and self.perturbation_header:
-            AFFECTED.follow()
+            HITS.follow()
         return found
 
 

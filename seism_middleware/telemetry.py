@@ -15,8 +15,8 @@ import sys
 from typing import Any
 
 from seism_middleware import native, signals
-from seism_middleware.affected import MAX_REQUESTS
 from seism_middleware.contract import Attribution, RequestEnded
+from seism_middleware.hits import MAX_REQUESTS
 
 API = "opentelemetry.trace"
 

@@ -10,7 +10,7 @@ from seism.errors import NotReady
 from seism.experiment.config import Planned, SweptToxic
 from seism.experiment.perturbation import planned_of
 from seism.model import DOWN
-from seism.verdict.timeline import Timeline, name
+from seism.verdict.timeline import Timeline, route_of
 from seism_middleware.contract import RequestEnded
 
 NO_USE = "it sends nothing to this backend"
@@ -77,7 +77,7 @@ def learnt_of(timeline: Timeline, sent: Sequence[str], each: int) -> list[Learnt
     if len(requests) < each * len(sent):
         raise NotReady(f"{each * len(sent)} requests were sent, {len(requests)} were observed")
     return [
-        Learnt(route, name(requests[index * each]), sends_of(requests[index * each :][:each]))
+        Learnt(route, route_of(requests[index * each]), sends_of(requests[index * each :][:each]))
         for index, route in enumerate(sent)
     ]
 

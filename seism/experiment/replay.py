@@ -15,7 +15,7 @@ from seism.errors import ConfigurationError
 from seism.experiment.config import Load, Planned
 from seism.journal import Entry
 from seism.options import build
-from seism.verdict.timeline import Timeline, load_route, name
+from seism.verdict.timeline import Timeline, load_route, route_of
 from seism.verdict.timeline import build as timeline_of
 
 _KEYS = {field.name for field in fields(Planned)}
@@ -79,7 +79,7 @@ def _exact(timeline: Timeline, index: int, planned: Planned, load: Load) -> list
                     continue
                 sent = load_route(route, routes)
                 if sent is None:
-                    raise ConfigurationError(f"the load has no route like {name(request)!r}")
+                    raise ConfigurationError(f"the load has no route like {route_of(request)!r}")
                 turn = max(attribution.send, 1)
                 found.setdefault(
                     (sent, turn),

@@ -89,6 +89,10 @@ class Framed(Codec, Generic[E]):
     def holds(self, stream: str) -> int:
         return len(self._cutters[stream].buffer)
 
+    @property
+    def unanswered(self) -> int:
+        return len(self._waiting)
+
     def skip(self, exchange: Exchange) -> None:
         forget(self._waiting, cast(E, exchange))
 

@@ -72,6 +72,10 @@ class Ldap(StreamCodec):
         """What is still to be answered, by message id."""
         self._sasl = False
 
+    @property
+    def unanswered(self) -> int:
+        return len(self.ids)
+
     def skip(self, exchange: Exchange) -> None:
         if isinstance(exchange, _Operation) and self.ids.get(exchange.id) is exchange:
             del self.ids[exchange.id]

@@ -209,6 +209,10 @@ class Memcached(StreamCodec):
         super().__init__()
         self.pending = _Pending()
 
+    @property
+    def unanswered(self) -> int:
+        return len(self.pending)
+
     def skip(self, exchange: Exchange) -> None:
         super().skip(exchange)
         self.pending.skip(exchange)

@@ -132,6 +132,10 @@ class StreamCodec(Codec):
     def held(self, stream: str) -> bytes:
         return bytes(self._stream(stream).buffer)
 
+    @property
+    def unanswered(self) -> int:
+        return len(self.asked)
+
     def holds(self, stream: str) -> int:
         return len(self._stream(stream).buffer)
 

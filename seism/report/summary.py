@@ -15,7 +15,7 @@ from seism.verdict.result import (
     SEVERITY,
     Case,
     Cell,
-    Harm,
+    HarmFinding,
     Judgement,
     Pool,
 )
@@ -76,7 +76,7 @@ def _beside(judgement: Judgement) -> str:
     return f"{count(harms, 'harm')} stay{'s' if harms == 1 else ''} behind{more}"
 
 
-def told(harm: Harm) -> str:
+def told(harm: HarmFinding) -> str:
     """``lost under db down: ...``; what is only possible never reads as certain."""
     sure = "exact" if harm.exact else "possible"
     under = f" under {harm.perturbation}" if harm.perturbation else ""

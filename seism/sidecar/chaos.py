@@ -29,7 +29,7 @@ from seism.sidecar.control.router import Route, answer
 from seism.verdict.request import opinion
 from seism.verdict.result import GREEN, NOT_COVERED, SEVERITY
 from seism.verdict.rules import Rules
-from seism.verdict.timeline import name
+from seism.verdict.timeline import route_of
 from seism_middleware.contract import Attribution, PerturbationBegan, RequestEnded
 
 logger = logging.getLogger(__name__)
@@ -217,7 +217,7 @@ class StandingChaos:
             found = opinion(request, self._rules)
             colour = max(colour, found.colour, key=SEVERITY.__getitem__)
             if found.reason:
-                reasons[f"{name(request)}: {found.reason}"] += 1
+                reasons[f"{route_of(request)}: {found.reason}"] += 1
         self._judged[colour] += 1
         told = tuple(f"{reason} ({count} times)" for reason, count in reasons.most_common())
         planned = active.planned

@@ -48,10 +48,15 @@ class Segment:
     load: LoadDone | None = None
     reached: list[Reached] = field(default_factory=list)
 
+    @classmethod
+    def empty(cls) -> Segment:
+        """That of a phase that there was not."""
+        return cls(Phase("none", 0.0))
+
     def by_route(self) -> dict[str, list[RequestEnded]]:
         routes: dict[str, list[RequestEnded]] = defaultdict(list)
         for request in self.requests:
-            routes[name(request)].append(request)
+            routes[route_of(request)].append(request)
         return routes
 
 
@@ -81,6 +86,17 @@ class Timeline:
     """What the load generator saw of the whole run, where it did not count by phase."""
     mixed: dict[tuple[str, int], Segment] = field(default_factory=dict)
     """(``during`` or ``after``, step) -> what of the mixed load belongs to it."""
+
+    @property
+    def steady_requests(self) -> list[RequestEnded]:
+        """Those of the control run before the first perturbation."""
+        segment = self.find("steady")
+        return segment.requests if segment is not None else []
+
+    @property
+    def attributed(self) -> set[str]:
+        """The perturbations that are attributed to a request."""
+        return {each.perturbation for found in self.attributions.values() for each in found}
 
     @property
     def sees_logs(self) -> bool:
@@ -116,9 +132,14 @@ def load_route(route: str, routes: Iterable[str]) -> str | None:
     return next((each for each in routes if pattern.fullmatch(each.partition("?")[0])), None)
 
 
-def name(request: RequestEnded) -> str:
+def route_of(request: RequestEnded) -> str:
     """``METHOD route``."""
     return f"{request.method} {request.route}"
+
+
+def worker_of(request: str) -> str:
+    """The worker that ran the request of this id."""
+    return request.rpartition("-")[0]
 
 
 def build(entries: Iterable[Entry]) -> Timeline:

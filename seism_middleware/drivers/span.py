@@ -25,8 +25,9 @@ from seism_middleware import native
 from seism_middleware.blocked import frame_of, readable, system_call, threads, waited_for
 from seism_middleware.contract import DRIVER
 from seism_middleware.handle import Handle
-from seism_middleware.ledger import Claim, Connection, Ledger, received, written
-from seism_middleware.request import Request, current
+from seism_middleware.ledger import Ledger
+from seism_middleware.tcp import received, written
+from seism_middleware.traffic import Claim, Connection, Request, current
 
 ENDLESS = 1 << 62
 """The length of a claim that goes on."""

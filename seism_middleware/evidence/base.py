@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from seism_middleware.contract import PerturbationBegan, PerturbationEnded
-from seism_middleware.ledger import Claim, Connection
-from seism_middleware.request import Request
+from seism_middleware.traffic import Claim, Connection, Request
 
 
 class Case:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from seism_middleware.carry import doubtful
 from seism_middleware.contract import (
     DOWNSTREAM,
     UPSTREAM,
@@ -19,9 +18,11 @@ from seism_middleware.contract import (
     Proxied,
 )
 from seism_middleware.correlate import Correlator
-from seism_middleware.ledger import Ledger, address_text
+from seism_middleware.ledger import Ledger
 from seism_middleware.patches import Patches
-from seism_middleware.request import Request, current
+from seism_middleware.propagation import doubtful
+from seism_middleware.tcp import address_text
+from seism_middleware.traffic import Request, current
 
 
 class Scene:

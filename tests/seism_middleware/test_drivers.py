@@ -21,8 +21,9 @@ from seism_middleware.correlate import Correlator
 from seism_middleware.drivers import DRIVERS
 from seism_middleware.drivers.span import ENDLESS, Spans, Track
 from seism_middleware.handle import Handle
-from seism_middleware.ledger import Ledger, address_text
-from seism_middleware.request import Request, current
+from seism_middleware.ledger import Ledger
+from seism_middleware.tcp import address_text
+from seism_middleware.traffic import Request, current
 from tests.debian import unable
 from tests.processes import ROOT
 from tests.seism_middleware.peer import eventually

@@ -25,9 +25,10 @@ from seism_middleware.contract import (
     Proxied,
 )
 from seism_middleware.correlate import Correlator
-from seism_middleware.ledger import Ledger, address_text
+from seism_middleware.ledger import Ledger
 from seism_middleware.patches import Patches
-from seism_middleware.request import Request, current
+from seism_middleware.tcp import address_text
+from seism_middleware.traffic import Request, current
 from seism_middleware.wsgi import SeismWSGI
 from tests.seism_middleware.peer import Peer, eventually
 

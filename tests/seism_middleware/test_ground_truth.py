@@ -19,7 +19,7 @@ from seism_middleware.contract import DOWNSTREAM, UPSTREAM, Attribution, Perturb
 from seism_middleware.correlate import Correlator
 from seism_middleware.ledger import Ledger
 from seism_middleware.patches import Patches
-from seism_middleware.request import Request, current
+from seism_middleware.traffic import Request, current
 from tests.seism_middleware.forwarder import Forwarder
 from tests.servers import Valkey
 

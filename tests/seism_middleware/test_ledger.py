@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seism_middleware.contract import Proxied
-from seism_middleware.ledger import EXPECTED, MAX_HISTORY, Connection, Ledger, address_text
-from seism_middleware.request import Request, current
+from seism_middleware.ledger import EXPECTED, MAX_HISTORY, Ledger
+from seism_middleware.tcp import address_text
+from seism_middleware.traffic import Connection, Request, current
 
 SENDS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 100), st.integers(0, 100)))
 

@@ -18,7 +18,7 @@ from seism_middleware.contract import (
     RequestBegun,
     RequestEnded,
 )
-from seism_middleware.ledger import address_text
+from seism_middleware.tcp import address_text
 from seism_middleware.vitals import Vitals
 from seism_middleware.wsgi import SeismWSGI
 from tests.seism_middleware.peer import Peer, eventually

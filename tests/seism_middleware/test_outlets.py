@@ -19,7 +19,6 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from seism_middleware import observer, signals
-from seism_middleware.affected import AFFECTED, MAX_ATTRIBUTIONS, MAX_REQUESTS, Affected
 from seism_middleware.asgi import SeismASGI
 from seism_middleware.contract import (
     PERTURBATION_HEADER,
@@ -29,9 +28,10 @@ from seism_middleware.contract import (
     Proxied,
     Proxies,
 )
-from seism_middleware.ledger import address_text
+from seism_middleware.hits import HITS, MAX_ATTRIBUTIONS, MAX_REQUESTS, HitIndex
 from seism_middleware.log_filter import SeismFilter
 from seism_middleware.paste import filter_app_factory
+from seism_middleware.tcp import address_text
 from seism_middleware.wsgi import SeismWSGI
 from tests.seism_middleware.peer import Peer, eventually
 from tests.seism_middleware.test_wsgi import call, sized
@@ -243,12 +243,12 @@ def test_opentelemetry_is_never_imported_by_us(peer: Peer) -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    affected = Affected()
+    hits = HitIndex()
     for number in range(MAX_REQUESTS + 100):
-        affected._attributed(None, Attribution("p", f"r{number}", "ledger", True))
-    assert len(affected._attributions) == MAX_REQUESTS
+        hits._attributed(None, Attribution("p", f"r{number}", "ledger", True))
+    assert len(hits._attributions) == MAX_REQUESTS
     for number in range(MAX_ATTRIBUTIONS + 10):
-        affected._attributed(None, Attribution(f"p{number}", "r", "ledger", True))
-    assert len(affected.of("r")) == MAX_ATTRIBUTIONS
-    affected._attributed(None, Attribution("p", None, "ledger", True))
-    assert AFFECTED.of("r") == ()
+        hits._attributed(None, Attribution(f"p{number}", "r", "ledger", True))
+    assert len(hits.of("r")) == MAX_ATTRIBUTIONS
+    hits._attributed(None, Attribution("p", None, "ledger", True))
+    assert HITS.of("r") == ()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from seism.journal import TOPICS, ChaosStopped, ToxicChanged
 from seism.sidecar.feed import Feed
 from seism.verdict.request import Opinion
-from seism_middleware import contract
+from seism_middleware import wire
 from seism_middleware.contract import Attribution, Goodbye, Harm, PerturbationEnded, RequestEnded
 
 MAKERS = {
@@ -83,7 +83,7 @@ def test_observations_do_not_push_perturbations_out() -> None:
     batch = feed.after(place, ["perturbations"], 10)
     assert [kept.record.perturbation for kept, _ in batch.records] == ["p0"]
     ((kept, _),) = batch.records
-    assert json.loads(kept.json) == contract.to_dict(kept.record)
+    assert json.loads(kept.json) == wire.to_dict(kept.record)
     assert batch.missed == {}
 
 

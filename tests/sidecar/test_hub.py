@@ -15,7 +15,7 @@ from gevent.socket import socketpair
 from seism.clock import MonotonicClock
 from seism.journal import BROKEN, SCHEMA, Journal, Manifest, Missing, WorkerLeft, read
 from seism.sidecar.hub import RECENT, Hub
-from seism_middleware import contract
+from seism_middleware import contract, wire
 from seism_middleware.contract import (
     Attribution,
     Census,
@@ -56,11 +56,11 @@ class FakeWorker:
 
     def say(self, record: Any, number: int | None = None) -> None:
         self.number = self.number + 1 if number is None else number
-        self.socket.sendall(contract.encode(record, self.number))
+        self.socket.sendall(wire.encode(record, self.number))
 
     def hear(self) -> Any:
         with gevent.Timeout(10):
-            return contract.decode(self.file.readline())[0]
+            return wire.decode(self.file.readline())[0]
 
     def leave(self) -> None:
         self.socket.shutdown(2)
@@ -201,7 +201,7 @@ def test_a_census_waits_for_all_but_not_for_ever(hub: Hub) -> None:
         b"GET / HTTP/1.1\r\n",
         b'{"kind":"attribution","perturbation":"p","request":null,"evidence":"ledger","exact":true}\n',
         b'{"kind":"hello"}\n',
-        b"x" * (contract.MAX_LINE + 2),
+        b"x" * (wire.MAX_LINE + 2),
         b"[]\n",
         b"\xff\n",
     ],

@@ -17,8 +17,8 @@ MAX_ATTRIBUTIONS = 20
 """Attributions kept of one request."""
 
 
-class Affected:
-    """The attributions of each request; one for the process is ``AFFECTED``."""
+class HitIndex:
+    """The attributions of each request; one for the process is ``HITS``."""
 
     def __init__(self) -> None:
         self._lock = native.lock()
@@ -60,7 +60,7 @@ class Affected:
         self._attributions = {}
 
 
-AFFECTED = Affected()
+HITS = HitIndex()
 
 
 def certain(attributions: tuple[Attribution, ...]) -> str:
