@@ -108,7 +108,7 @@ def part(cls: type[T], whole: Any, **changes: Any) -> T:
     return cls(**{**given, **changes})
 
 
-def shown(declared: Any) -> dict[str, Any]:
+def as_json(declared: Any) -> dict[str, Any]:
     """The values by key, as JSON has them; an addition only where it is not at its default."""
     values: dict[str, Any] = {}
     for field in _declared(type(declared)):

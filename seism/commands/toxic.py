@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect as python
+import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -50,9 +51,16 @@ def common(*, changeable: bool = False) -> Callable[[F], F]:
             if changeable and key.option.fixed:
                 continue
             if key.option.addition:
-                others.append(f"  {key.name}: {key.option.help}")
+                text = f"{key.name}: {key.option.help}"
+                others.append(
+                    "\n".join(
+                        textwrap.wrap(text, 74, initial_indent="  ", subsequent_indent="    ")
+                    )
+                )
                 continue
-            shown = {} if changeable else {"default": key.default, "show_default": True}
+            shown = (
+                {} if changeable else {"default": key.default, "show_default": bool(key.default)}
+            )
             command = click.option(
                 f"--{key.name}", type=_click_type(key), help=_sentence(key.option.help), **shown
             )(command)

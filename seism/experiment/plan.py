@@ -10,7 +10,7 @@ from typing import Any
 
 from seism.experiment.config import REQUESTS, Experiment, Load, Planned, Random, clash, overlap
 from seism.model import DOWN, FRONT, ToxicSpec
-from seism.options import part, shown
+from seism.options import as_json, part
 from seism.rng import Seed
 
 EXACT_AFTER = 8
@@ -39,7 +39,7 @@ class Step:
     def to_dict(self) -> dict[str, Any]:
         planned = self.planned
         values: dict[str, Any] = {
-            **shown(part(ToxicSpec, planned)),
+            **as_json(part(ToxicSpec, planned)),
             "backend": planned.backend,
             "toxic": self.toxic,
             "stream": "" if planned.type == DOWN else planned.stream,
