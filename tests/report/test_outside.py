@@ -18,7 +18,7 @@ WRITE = """
 import sys
 from seism.report.writer import write
 from tests.report import known
-print(*write(known.red(), sys.argv[1]))
+print(*write(known.mixed(), sys.argv[1]))
 """
 
 
