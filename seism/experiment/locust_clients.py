@@ -118,7 +118,6 @@ def _quit(**_: Any) -> None:
     _seen.clear()
 
 
-@events.init.add_listener
 def install(**_: Any) -> None:
     """Locust has parsed its command line: from now on its sessions are ours."""
     for session in (HttpSession, FastHttpSession):
@@ -127,3 +126,6 @@ def install(**_: Any) -> None:
     events.report_to_master.add_listener(_report)
     events.worker_report.add_listener(_reported)
     events.quitting.add_listener(_quit)
+
+
+events.init.add_listener(install)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from seism.experiment.config import REQUESTS, Experiment, Load, Planned, Random, clash, overlap
-from seism.model import DOWN, FRONT, PlannedPartner, PlannedStep
+from seism.model import DOWN, FRONT, PlannedPartner, PlannedStep, ToxicSpec
+from seism.options import part
 from seism.rng import Seed
 
 EXACT_AFTER = 8
@@ -38,26 +39,17 @@ class Step:
     def recorded(self) -> PlannedStep:
         """As the journal has it."""
         planned, partner = self.planned, self.partner
+        spec = part(ToxicSpec, planned)
         step = PlannedStep(
-            name=planned.name,
-            backend=planned.backend,
-            type=planned.type,
-            toxic=self.toxic,
-            stream="" if planned.type == DOWN else planned.stream,
-            toxicity=planned.toxicity,
-            attributes=planned.attributes,
-            during=self.during,
-            after=self.after,
-            front=self.front,
-            partner=PlannedPartner(partner.backend, partner.type, partner.toxic)
-            if partner
-            else None,
-            match=dataclasses.asdict(planned.match) if planned.match else None,
-            connections=planned.connections,
-            exchange=planned.exchange,
-            turn=planned.turn,
-            route=planned.route,
-            occurrence=planned.occurrence if planned.route else 0,
+            dataclasses.replace(spec, stream="") if planned.type == DOWN else spec,
+            planned.backend,
+            self.toxic,
+            self.during,
+            self.after,
+            self.front,
+            PlannedPartner(partner.backend, partner.type, partner.toxic) if partner else None,
+            planned.route,
+            planned.occurrence if planned.route else 0,
         )
         if planned.at is None:
             return step
@@ -66,10 +58,6 @@ class Step:
     def to_dict(self) -> dict[str, Any]:
         """The same, for JSON."""
         return self.recorded().to_dict()
-
-
-def _partner(planned: Planned) -> PlannedPartner:
-    return PlannedPartner(planned.backend, planned.type, planned.toxic)
 
 
 @dataclass(frozen=True, slots=True)

@@ -287,7 +287,8 @@ def swept(
             ),
             perturbations=tuple(dict.fromkeys(point.column for point in both)),
             plan=tuple(
-                replace(step, name=names.get(step.name, step.name)) for step in judgement.plan
+                replace(step, spec=replace(step.spec, name=names.get(step.name, step.name)))
+                for step in judgement.plan
             ),
             never_fired=(),
             warnings=tuple(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from seism.model import PlannedStep
+from seism.model import PlannedStep, ToxicSpec
 from seism.verdict.result import (
     AMBER,
     GREEN,
@@ -52,12 +52,13 @@ def plan() -> tuple[PlannedStep, ...]:
     """Six planned perturbations of two backends."""
     return tuple(
         PlannedStep(
-            name,
+            ToxicSpec(
+                {"slow": "latency", "reset": "reset_peer"}.get(name.partition("-")[2], "down"),
+                name,
+                attributes={"latency": 900} if name.endswith("slow") else {},
+            ),
             name.partition("-")[0],
-            {"slow": "latency", "reset": "reset_peer"}.get(name.partition("-")[2], "down"),
             name,
-            "downstream",
-            attributes={"latency": 900} if name.endswith("slow") else {},
             during=120,
         )
         for name in PERTURBATIONS
@@ -264,7 +265,7 @@ def hostile(text: str) -> Judgement:
     other = text + "2"
     return Judgement(
         seed=7,
-        plan=(PlannedStep(text, text, text, text, attributes={text: {text: [text]}}),),
+        plan=(PlannedStep(ToxicSpec(text, text, attributes={text: {text: [text]}}), text, text),),
         colour=RED,
         steady=Steady(True, text, 1, {text: 0.1}, {text: 1.0}),
         routes=(text, other),

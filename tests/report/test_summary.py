@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from seism.model import PlannedStep
+from seism.model import PlannedStep, ToxicSpec
 from seism.report import summary
 from seism.verdict.result import AMBER, EARLIER, GREEN, NOT_COVERED, RED, Case
 from tests.report import known
@@ -81,7 +81,11 @@ def test_a_possible_cause_never_reads_as_a_certain_one() -> None:
 
 def test_the_backend_comes_from_the_plan_or_is_the_perturbation_itself() -> None:
     judgement = replace(
-        known.green(), plan=(PlannedStep("a", "cache", "down"), PlannedStep("b", "", "down"))
+        known.green(),
+        plan=(
+            PlannedStep(ToxicSpec("down", "a"), "cache"),
+            PlannedStep(ToxicSpec("down", "b"), ""),
+        ),
     )
     assert summary.backend(judgement, "a") == "cache"
     assert summary.backend(judgement, "b") == "b"
