@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from seism.errors import ConfigurationError
@@ -223,3 +224,83 @@ class ToxicSpec:
     )  # fmt: skip
     exchange: dict[str, Any] = option({}, help="only exchanges that match, where it is a fault")
     turn: int = option(0, help=TURN_HELP, minimum=0, maximum=1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPartner:
+    """What is perturbed at the same time, in a pair of a sweep."""
+
+    backend: str
+    type: str
+    toxic: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """One step of a run's plan, as the journal and the reports have it."""
+
+    name: str
+    """Unique in a plan; what results refer to."""
+    backend: str
+    type: str
+    """A toxic's type, or ``down``."""
+    toxic: str = ""
+    """The toxic's name on the proxy, as perturbation records carry it."""
+    stream: str = ""
+    toxicity: float = 1.0
+    attributes: dict[str, Any] = field(default_factory=dict)
+    during: int = 0
+    after: int = 0
+    """Requests while it lasts, and after it, all workers together; 0: not known before."""
+    front: bool = False
+    """It is done to the clients' side of the app, not to a backend."""
+    partner: PlannedPartner | None = None
+    match: dict[str, Any] | None = None
+    connections: int = 0
+    exchange: dict[str, Any] = field(default_factory=dict)
+    turn: int = 0
+    route: str = ""
+    occurrence: int = 0
+    at: float | None = None
+    lasting: float = 0
+    unit: str = ""
+
+    @property
+    def targets(self) -> list[tuple[str, str]]:
+        """(Proxy, toxic) of what is done."""
+        own = [(self.backend, self.toxic)]
+        return own if self.partner is None else [*own, (self.partner.backend, self.partner.toxic)]
+
+    @property
+    def types(self) -> list[str]:
+        """The types of what is done."""
+        return [self.type] if self.partner is None else [self.type, self.partner.type]
+
+    @classmethod
+    def from_dict(cls, values: Any) -> PlannedStep:
+        """From JSON; keys that are not known here are left out.
+
+        Raises ConfigurationError where a part that everything refers to is missing.
+        """
+        try:
+            known = {key: values[key] for key in _STEP_KEYS if key in values}
+            if partner := known.get("partner"):
+                known["partner"] = PlannedPartner(
+                    partner["backend"], partner["type"], partner["toxic"]
+                )
+            return cls(**known)
+        except (KeyError, TypeError) as error:
+            raise ConfigurationError(f"plan: not a planned perturbation: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; beyond the keys that every step has, those that say something."""
+        values = dataclasses.asdict(self)
+        return {
+            key: value
+            for key, value in values.items()
+            if key in _STEP_ALWAYS or value not in (None, "", 0, {})
+        } | ({} if self.at is None else {"at": self.at, "lasting": self.lasting})
+
+
+_STEP_KEYS = tuple(each.name for each in dataclasses.fields(PlannedStep))
+_STEP_ALWAYS = frozenset("name backend type toxic stream toxicity attributes during after".split())

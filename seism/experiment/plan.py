@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seism.experiment.config import REQUESTS, Experiment, Load, Planned, Random, clash, overlap
-from seism.model import DOWN, FRONT
+from seism.model import DOWN, FRONT, PlannedPartner, PlannedStep
 from seism.rng import Seed
 
 EXACT_AFTER = 8
@@ -35,37 +35,41 @@ class Step:
         """The toxic's name on the proxy, as perturbation records carry it."""
         return self.planned.toxic
 
+    def recorded(self) -> PlannedStep:
+        """As the journal has it."""
+        planned, partner = self.planned, self.partner
+        step = PlannedStep(
+            name=planned.name,
+            backend=planned.backend,
+            type=planned.type,
+            toxic=self.toxic,
+            stream="" if planned.type == DOWN else planned.stream,
+            toxicity=planned.toxicity,
+            attributes=planned.attributes,
+            during=self.during,
+            after=self.after,
+            front=self.front,
+            partner=PlannedPartner(partner.backend, partner.type, partner.toxic)
+            if partner
+            else None,
+            match=dataclasses.asdict(planned.match) if planned.match else None,
+            connections=planned.connections,
+            exchange=planned.exchange,
+            turn=planned.turn,
+            route=planned.route,
+            occurrence=planned.occurrence if planned.route else 0,
+        )
+        if planned.at is None:
+            return step
+        return dataclasses.replace(step, at=planned.at, lasting=planned.lasting, unit=planned.unit)
+
     def to_dict(self) -> dict[str, Any]:
-        planned = self.planned
-        values: dict[str, Any] = {
-            "name": planned.name,
-            "backend": planned.backend,
-            "type": planned.type,
-            "toxic": self.toxic,
-            "stream": "" if planned.type == DOWN else planned.stream,
-            "toxicity": planned.toxicity,
-            "attributes": planned.attributes,
-            "during": self.during,
-            "after": self.after,
-        }
-        if self.front:
-            values["front"] = True
-        if self.partner is not None:
-            values["partner"] = {
-                "backend": self.partner.backend,
-                "type": self.partner.type,
-                "toxic": self.partner.toxic,
-            }
-        if planned.match is not None:
-            values["match"] = dataclasses.asdict(planned.match)
-        for key in ("connections", "exchange", "turn", "route"):
-            if getattr(planned, key):
-                values[key] = getattr(planned, key)
-        if planned.route:
-            values["occurrence"] = planned.occurrence
-        if planned.at is not None:
-            values |= {"at": planned.at, "lasting": planned.lasting, "unit": planned.unit}
-        return values
+        """The same, for JSON."""
+        return self.recorded().to_dict()
+
+
+def _partner(planned: Planned) -> PlannedPartner:
+    return PlannedPartner(planned.backend, planned.type, planned.toxic)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,14 +82,13 @@ def judge(entries: Iterable[Entry]) -> Judgement:
         )
         findings += load_findings(timeline)
     findings += end_findings(timeline)
-    plan = [dict(step) for step in timeline.manifest.plan]
     return Judgement(
         seed=timeline.manifest.seed,
-        plan=plan,
+        plan=timeline.plan,
         colour=worst_colour(cells, findings, harms),
         steady=steady,
         routes=tuple(control.routes),
-        perturbations=tuple(step["name"] for step in plan),
+        perturbations=tuple(step.name for step in timeline.plan),
         cells=tuple(cells),
         cases=tuple(cases),
         findings=tuple(findings),
@@ -138,7 +137,7 @@ class _Steps:
 def _judge_steps(timeline: Timeline, control: ControlRun, rules: Rules) -> _Steps:
     found = _Steps()
     storms = Storms(timeline, rules)
-    for index in range(len(timeline.manifest.plan)):
+    for index in range(len(timeline.plan)):
         step = StepWindow.of(timeline, index)
         if not step.ran:
             continue
