@@ -31,7 +31,7 @@ class ExchangeCounts:
 
 @dataclass(slots=True)
 class ToxicHistory:
-    """What has happened by one toxic on all connections of its proxy."""
+    """Counts and shared state of one toxic, over all connections of its proxy."""
 
     common: Any = None
     """What the toxic's stages share."""
@@ -80,8 +80,8 @@ class InstalledToxic:
     ) -> InstalledToxic:
         """The same with what can be changed of ``spec``: all but name, type, stream and turn.
 
-        Conditions of exchanges that differ count anew. Raises ConfigurationError; ``where``
-        opens its message.
+        Conditions of exchanges that differ start counting from 0. Raises ConfigurationError;
+        ``where`` opens its message.
         """
         toxic = build(type(self.toxic), spec.attributes, f"{where}: attributes")
         matcher = _matcher(toxic, spec.match, where)

@@ -181,7 +181,7 @@ class Listener:
 
 
 MODE = 0o600
-"""Who may connect: connecting needs the right to write (unix(7))."""
+"""Only the owner may connect: connecting needs the right to write (unix(7))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ class SocketFile:
     def bind(cls, sock: _socket.socket, path: str) -> SocketFile:
         """Bind ``sock``, and take over a file that a dead server has left behind.
 
-        Raises OSError, EADDRINUSE for a file that is no socket or has somebody listening.
+        Raises OSError, EADDRINUSE for a file that is not a socket or has somebody listening.
         """
         # Linux makes the file with the mode of the unbound socket: it is never open to others.
         os.fchmod(sock.fileno(), MODE)
