@@ -22,7 +22,7 @@ from seism.dashboard.standalone import render
 from seism.journal import SCHEMA, Entry, Manifest
 from seism.verdict.result import Judgement, Steady
 from seism_middleware.contract import (
-    Link,
+    Attribution,
     LoggedError,
     PerturbationBegan,
     PerturbationEnded,
@@ -73,7 +73,7 @@ def records(requests: int, perturbations: int) -> Iterator[Any]:
         events.append((at + duration, 1, ended))
         if status != 200:
             hit = f"p{rng.randrange(perturbations)}"
-            events.append((at + duration, 2, Link(hit, ended.request, "ledger", True)))
+            events.append((at + duration, 2, Attribution(hit, ended.request, "ledger", True)))
     events.sort(key=lambda event: event[:2])
     return (record for _, _, record in events)
 

@@ -33,7 +33,7 @@ from seism_middleware import observer
 from seism_middleware.asgi import SeismASGI
 from seism_middleware.contract import Proxied
 from seism_middleware.patches import Patches
-from seism_middleware.request import Request, current
+from seism_middleware.traffic import Request, current
 from seism_middleware.wsgi import SeismWSGI
 from tests.processes import app as served
 from tests.processes import sidecar

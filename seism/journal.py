@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from seism.errors import ConfigurationError, Unavailable
-from seism_middleware import contract
+from seism_middleware import contract, wire
 
-SCHEMA = 1
+SCHEMA = 2
 TOPICS: dict[str, frozenset[str]] = {
     "perturbations": frozenset({"perturbation.began", "perturbation.ended"}),
     "observations": frozenset({"request.ended"}),
-    "links": frozenset({"link"}),
+    "attributions": frozenset({"attribution"}),
     "opinions": frozenset({"opinion"}),
     "harms": frozenset({"harm"}),
     "changes": frozenset({"toxic.changed"}),
@@ -314,7 +314,7 @@ def _line(seq: int, at: float, worker: str, number: int | None, record: Any) -> 
         values["worker"] = worker
     if number is not None:
         values["n"] = number
-    values.update(contract.to_dict(record))
+    values.update(wire.to_dict(record))
     return json.dumps(values, separators=(",", ":"), default=str).encode() + b"\n"
 
 
@@ -344,7 +344,7 @@ def parse(lines: Iterable[bytes], where: str = "journal") -> Iterator[Entry]:
             raise ConfigurationError(torn)
         try:
             values = json.loads(line)
-            record = contract.from_dict(values, KINDS)
+            record = wire.from_dict(values, KINDS)
             entry = Entry(
                 values["seq"], values["t"], values.get("worker", ""), values.get("n"), record
             )

@@ -15,9 +15,9 @@ from seism_middleware.contract import (
 )
 from seism_middleware.frameworks import follow
 from seism_middleware.observer import Observer
-from seism_middleware.request import current, leave
 from seism_middleware.route import fill
 from seism_middleware.settings import Settings
+from seism_middleware.traffic import current, leave
 from seism_middleware.wsgi import shown
 
 Scope = MutableMapping[str, Any]

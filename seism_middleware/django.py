@@ -11,9 +11,9 @@ from typing import Any
 
 from seism_middleware.contract import ENVIRON_REQUEST
 from seism_middleware.frameworks import django_environ, django_matched
-from seism_middleware.request import current, leave
 from seism_middleware.settings import Settings
-from seism_middleware.wsgi import Watched
+from seism_middleware.traffic import current, leave
+from seism_middleware.wsgi import ObservedResponse
 
 
 class SeismMiddleware:
@@ -47,7 +47,7 @@ class SeismMiddleware:
             return response
         return _answered(request, watched, watched.call(self._get_response, request))
 
-    async def _respond(self, request: Any, watched: Watched | None) -> Any:
+    async def _respond(self, request: Any, watched: ObservedResponse | None) -> Any:
         if watched is None:
             response = await self._get_response(request)
             django_matched(request, request.resolver_match)
@@ -63,7 +63,7 @@ class SeismMiddleware:
             leave(token)
         return _answered(request, watched, response)
 
-    def _watch(self, request: Any) -> Watched | None:
+    def _watch(self, request: Any) -> ObservedResponse | None:
         if not self._decided:
             self._observer = self._settings.observer(
                 "asgi" if hasattr(request, "scope") else "wsgi"
@@ -73,10 +73,10 @@ class SeismMiddleware:
         if self._observer is None or ENVIRON_REQUEST in environ:
             return None
         shows = self._settings.perturbation_header
-        return Watched(self._observer, environ, request.method, request.path, shows)
+        return ObservedResponse(self._observer, environ, request.method, request.path, shows)
 
 
-def _answered(request: Any, watched: Watched, response: Any) -> Any:
+def _answered(request: Any, watched: ObservedResponse, response: Any) -> Any:
     """``response``, its body counted; the request ends when the server closes it."""
     django_matched(request, request.resolver_match)
     for name, value in watched.call(watched.starting):
@@ -95,7 +95,7 @@ def _answered(request: Any, watched: Watched, response: Any) -> Any:
     return response
 
 
-async def _stream(watched: Watched, content: Any) -> AsyncIterator[bytes]:
+async def _stream(watched: ObservedResponse, content: Any) -> AsyncIterator[bytes]:
     iterator = aiter(content)
     try:
         while True:

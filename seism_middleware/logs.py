@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from seism_middleware.contract import LoggedError
-from seism_middleware.frames import frame, frames
-from seism_middleware.request import current, type_name
+from seism_middleware.frames import frame, frames, type_name
+from seism_middleware.traffic import current
 
 MAX_ERRORS = 20
 """Errors kept of one request; the first ones are the ones that tell."""

@@ -2,8 +2,9 @@
 
 Classes are patched, no modules (but ``psycopg2._connect``, whose classes are C): the standard
 library's ``socket.socket``, gevent's where the app uses gevent, asyncio's selector transport
-where the app uses asyncio, SSL sockets, ``logging.Logger``, what starts threads (``carry``), and
-drivers that are written in C (``drivers``). Nothing is patched before the first observed request.
+where the app uses asyncio, SSL sockets, ``logging.Logger``, what starts threads
+(``propagation``), and drivers that are written in C (``drivers``). Nothing is patched before the
+first observed request.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from collections.abc import Callable
 from errno import EAGAIN, EALREADY, EINPROGRESS, EISCONN
 from typing import Any
 
-from seism_middleware import carry, drivers
+from seism_middleware import drivers, propagation
 from seism_middleware.drivers.imports import Imports
 from seism_middleware.drivers.span import Spans
-from seism_middleware.ledger import UNKNOWN, Connection, Ledger
+from seism_middleware.ledger import UNKNOWN, Ledger
 from seism_middleware.logs import call_handlers
+from seism_middleware.traffic import Connection
 
 ALL, SOCKETS, NONE = LEVELS = ("all", "sockets", "none")
 """How much is patched; ``sockets`` has the log as well, but no threads and greenlets."""
@@ -106,9 +108,9 @@ class Patches:
             install()
 
     def _install_threads(self) -> None:
-        for cls, name, wrap in carry.methods():
+        for cls, name, wrap in propagation.methods():
             self._patch(cls, name, wrap(getattr(cls, name)))
-        hook = carry.hook_greenlets()
+        hook = propagation.hook_greenlets()
         if hook is not None:
             self._hooks.append(hook)
 

@@ -14,7 +14,7 @@ from typing import Any
 from seism_middleware.contract import ENVIRON_REQUEST
 from seism_middleware.frameworks import pyramid_matched
 from seism_middleware.settings import Settings
-from seism_middleware.wsgi import Watched
+from seism_middleware.wsgi import ObservedResponse
 
 TWEEN = "seism_middleware.pyramid.tween_factory"
 PREFIX = "seism."
@@ -73,7 +73,7 @@ class _Tween:
             return self._handler(request)
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         shows = self._settings.perturbation_header
-        watched = Watched(self._observer, environ, environ["REQUEST_METHOD"], path, shows)
+        watched = ObservedResponse(self._observer, environ, environ["REQUEST_METHOD"], path, shows)
         response = watched.call(self._handler, request)
         response.headers.update(watched.call(watched.starting))
         watched.began(response.status, response.headerlist)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from seism_middleware.affected import AFFECTED
+from seism_middleware.hits import HITS
 from seism_middleware.observer import Observer, configured, parse_address
 from seism_middleware.patches import ALL, LEVELS
 
@@ -41,7 +41,7 @@ class Settings:
     patch: str = _option(
         ALL,
         "what is patched in the app's process: all; sockets (and the log), without threads and "
-        "greenlets; or none, and then no perturbation can be linked to a request. Default all",
+        "greenlets; or none, and then no perturbation can be attributed to a request. Default all",
     )
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class Settings:
             _log.error("requests are not observed: %s", error)
             return None
         if found is not None and self.perturbation_header:
-            AFFECTED.follow()
+            HITS.follow()
         return found
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
 from seism_middleware import signals
-from seism_middleware.affected import AFFECTED, certain
 from seism_middleware.contract import (
     BODY_COMPLETE,
     BODY_NONE,
@@ -16,9 +15,10 @@ from seism_middleware.contract import (
     PERTURBATION_HEADER,
 )
 from seism_middleware.frameworks import follow
+from seism_middleware.hits import HITS, certain
 from seism_middleware.observer import Observer
-from seism_middleware.request import Request, current, leave
 from seism_middleware.settings import Settings
+from seism_middleware.traffic import Request, current, leave
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], object]]
@@ -56,7 +56,7 @@ class SeismWSGI:
             return self.app(environ, start_response)
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         shows = self._settings.perturbation_header
-        watched = Watched(self._observer, environ, environ["REQUEST_METHOD"], path, shows)
+        watched = ObservedResponse(self._observer, environ, environ["REQUEST_METHOD"], path, shows)
         return watched.run(self.app, start_response)
 
     def _decide(self) -> None:
@@ -68,11 +68,11 @@ class SeismWSGI:
 
 def shown(request: str) -> list[tuple[str, str]]:
     """The header that says what is known to have hit ``request``, if anything is."""
-    perturbations = certain(AFFECTED.of(request))
+    perturbations = certain(HITS.of(request))
     return [(PERTURBATION_HEADER, perturbations)] if perturbations else []
 
 
-class Watched:
+class ObservedResponse:
     """What happens to one request, and the iterable that the server gets for it.
 
     ``environ`` is the request's, or its scope: it gets the request's id and may name the route.
@@ -296,7 +296,7 @@ class _Body:
 
     __slots__ = ("_watched",)
 
-    def __init__(self, watched: Watched) -> None:
+    def __init__(self, watched: ObservedResponse) -> None:
         self._watched = watched
 
     def __iter__(self) -> Iterator[bytes]:
@@ -315,7 +315,7 @@ class _SizedBody(_Body):
 
     __slots__ = ("_length",)
 
-    def __init__(self, watched: Watched, length: int) -> None:
+    def __init__(self, watched: ObservedResponse, length: int) -> None:
         super().__init__(watched)
         self._length = length
 

@@ -43,6 +43,9 @@ LAYOUT = (
 APPLICATIONS = ("seism/demo/wsgi/", "seism/demo/asgi/")
 """Example apps: they are run, never imported, and import what an app imports."""
 
+SHARED = (["contract"], ["wire"], ["route"])
+"""The modules of ``seism_middleware`` that ``seism`` imports, too."""
+
 LAZY = {"webob", "blinker", "statsd", "pyramid", "django", "asgiref", "flask", "starlette"}
 """What ``seism_middleware`` may use where it is there, and never imports with a module."""
 
@@ -116,8 +119,8 @@ def _order(path: str, tree: ast.Module) -> Iterator[str]:
         parts = name.split(".")
         if parts[0] == "":
             yield f"{line}: relative import"
-        elif parts[0] == "seism_middleware" and parts[1:2] not in (["contract"], ["route"]):
-            yield f"{line}: {name}: only contract and route are shared with the app"
+        elif parts[0] == "seism_middleware" and parts[1:2] not in SHARED:
+            yield f"{line}: {name}: only contract, wire and route are shared with the app"
         elif parts[0] == "seism" and rows.get("".join(parts[1:2]), -1) > rows[member]:
             yield f"{line}: {member} imports {parts[1]}, which does not stand above it"
 

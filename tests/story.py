@@ -9,10 +9,10 @@ from seism.journal import SCHEMA, Entry, LoadDone, Manifest, Missing, Phase
 from seism.model import FRONT
 from seism.verdict.rules import Rules
 from seism_middleware.contract import (
+    Attribution,
     Census,
     Clock,
     Hello,
-    Link,
     LoggedError,
     OpenConnection,
     PerturbationBegan,
@@ -69,7 +69,7 @@ class Story:
             self.request(route, status, **f)
 
     def perturb(self, step: int, *hit: str, exact: bool = True, role: str = "hit") -> str:
-        """A perturbation of the step, linked to the requests ``hit``."""
+        """A perturbation of the step, attributed to the requests ``hit``."""
         self._perturbations += 1
         key = f"p{self._perturbations}"
         plan = self.plan[step]
@@ -82,7 +82,7 @@ class Story:
         )  # fmt: skip
         self.add(PerturbationEnded(key, self.now, "passed", offset=10 if client else None))
         for request in hit:
-            self.add(Link(key, request, "ledger", exact, role))
+            self.add(Attribution(key, request, "ledger", exact, role))
         return key
 
     def census(self, *open_: tuple[str, str], rss: int | None = None) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from seism.errors import ConfigurationError, Unavailable
 from seism.journal import SCHEMA, Journal, Manifest, Missing, Phase, parse, read
-from seism_middleware.contract import Link, RequestBegun
+from seism_middleware.contract import Attribution, RequestBegun
 
 MANIFEST = Manifest(SCHEMA, "0", 7, "clock", "2026-01-01", ({"name": "db slow"},), {"a": 1})
 
@@ -27,8 +27,8 @@ def test_what_was_written_is_read_in_order(tmp_path: Path) -> None:
     records = [
         Phase("steady", 1.5),
         RequestBegun("w-1", "GET", 2.0, "/"),
-        Link("p1", "w-1", "ledger", True, how="bytes"),
-        Link("p1", None, "ledger", True),
+        Attribution("p1", "w-1", "ledger", True, how="bytes"),
+        Attribution("p1", None, "ledger", True),
     ]
     for number, record in enumerate(records, 1):
         journal.write(record, "w", number)
@@ -91,7 +91,7 @@ def test_what_is_no_journal_is_said_in_one_line(data: bytes) -> None:
 
 
 def test_unknown_records_are_left_out() -> None:
-    manifest = json.dumps({"seq": 1, "t": 0, "kind": "manifest", "schema": 1, "version": "",
+    manifest = json.dumps({"seq": 1, "t": 0, "kind": "manifest", "schema": SCHEMA, "version": "",
                            "seed": 1, "clock": "", "started": ""}).encode()  # fmt: skip
     newer = json.dumps({"seq": 2, "t": 0, "kind": "from.the.future", "x": 1}).encode()
     assert len(list(parse([manifest, newer]))) == 1

@@ -93,7 +93,7 @@ def test_each_rule_bites(path: str, source: str) -> None:
         ("seism/proxy/link.py", "from seism.model import ProxySpec\nfrom seism.proxy import dial"),
         ("seism/options.py", "from seism.errors import ConfigurationError"),
         ("seism/report/html.py", "import seism\nfrom seism import verdict"),
-        ("seism/clock.py", "from seism_middleware.contract import clock_domain"),
+        ("seism/clock.py", "from seism_middleware.wire import clock_domain"),
         ("seism/cli.py", "from gevent import monkey\nmonkey.patch_all()"),
         ("seism/demo/wsgi/example.py", "from seism_middleware.wsgi import Seism\nimport redis"),
         ("seism_middleware/metrics.py", "def f():\n    from statsd import StatsClient"),
@@ -131,6 +131,21 @@ def test_the_way_from_the_journal_to_the_judgement_is_downhill() -> None:
     assert structure.climbs(structure.read().arrows, structure.JUDGING) == []
 
 
+def test_the_way_of_a_byte_through_an_armed_link_is_downhill() -> None:
+    house = structure.read()
+    assert {f"seism.{name}" for name in structure.RELAYING} <= set(house.sources)
+    assert structure.climbs(house.arrows, structure.RELAYING[::-1]) == []
+
+
+def test_no_circle_of_imports_touches_a_proxy() -> None:
+    circles = structure.circles(structure.read().arrows)
+    assert [circle for circle in circles if any(".proxy." in name for name in circle)] == []
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert structure.circles(structure.read().arrows) == []
+
+
 def test_a_climb_and_a_circle_are_seen() -> None:
     arrows = frozenset({("seism.a", "seism.b"), ("seism.b", "seism.c"), ("seism.c", "seism.a")})
     assert structure.climbs(arrows, ("a", "b", "c")) == [
@@ -148,6 +163,13 @@ def test_the_page_of_the_architecture_lists_the_members_in_their_order() -> None
     )
     listed = after.partition("`")[2].partition("`")[0]
     assert listed.replace("\n", " ").split(", ") == [m for m in LAYOUT if m != "__main__"]
+
+
+def test_the_page_of_the_architecture_has_the_way_to_the_judgement() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    _, _, table = page.partition("The modules of `seism/verdict/`")
+    rows = re.findall(r"^\| `(\w+)` \|", table.partition("\n## ")[0], re.MULTILINE)
+    assert ["journal", *(f"verdict.{row}" for row in rows)] == list(structure.JUDGING)
 
 
 def test_every_file_that_the_documents_name_exists() -> None:

@@ -77,7 +77,7 @@ class Pool(SeismTestCase):
 
 
 perturbation_began.connect(began)
-signals.link_made.connect(began)
+signals.attribution_made.connect(began)
 '''
 
 

@@ -66,7 +66,7 @@ class Control:
         are undone within ``seconds``. A thread renews it until ``release``.
         """
         granted = self.call("POST", "/seism/leases", {"seconds": seconds})
-        self._lease = Lease(self, granted["lease"], seconds)
+        self._lease = Lease(self.call, granted["lease"], seconds)
         self.headers[HEADER] = self._lease.name
 
     def release(self) -> None:

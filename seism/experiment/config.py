@@ -49,7 +49,7 @@ from seism.model import (
 )
 from seism.options import build, nearest, option
 from seism.protocols.fault import Fault
-from seism.proxy.exchanges import exchanges
+from seism.proxy.exchange_conditions import exchange_conditions
 from seism.proxy.upgrade import check
 from seism.toxics.base import Toxic
 from seism.verdict.rules import Rules
@@ -357,7 +357,7 @@ def _declared(known: registry.Registry, type_: str, where: str) -> type[Toxic]:
 
 def _check_toxic(toxic: ToxicSpec, protocol: str, known: registry.Registry, where: str) -> None:
     made = build(_declared(known, toxic.type, where), toxic.attributes, f"{where}: attributes")
-    exchanges(made, toxic.exchange, known.protocol(protocol, where), where)
+    exchange_conditions(made, toxic.exchange, known.protocol(protocol, where), where)
 
 
 def _check_toxics(

@@ -24,7 +24,7 @@ class Planned:
     type: str = option(help="a toxic's type, or down")
     stream: str = option(
         "upstream",
-        help="which direction; only upstream can always be linked exactly",
+        help="which direction; only upstream can always be attributed exactly",
         choices=("upstream", "downstream"),
     )
     toxicity: float = option(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from seism.errors import NotReady
 from seism.experiment.config import Planned, SweptToxic
 from seism.model import DOWN
-from seism.verdict.timeline import Timeline, name
+from seism.verdict.timeline import Timeline, route_of
 from seism_middleware.contract import RequestEnded
 
 NO_USE = "it sends nothing to this backend"
@@ -73,7 +73,7 @@ def learnt_of(timeline: Timeline, sent: Sequence[str], each: int) -> list[Learnt
     if len(requests) < each * len(sent):
         raise NotReady(f"{each * len(sent)} requests were sent, {len(requests)} were observed")
     return [
-        Learnt(route, name(requests[index * each]), sends_of(requests[index * each :][:each]))
+        Learnt(route, route_of(requests[index * each]), sends_of(requests[index * each :][:each]))
         for index, route in enumerate(sent)
     ]
 
@@ -83,7 +83,7 @@ def sends_of(requests: Iterable[RequestEnded]) -> dict[str, int]:
     most: Counter[str] = Counter()
     for request in requests:
         sends: Counter[str] = Counter()
-        for exchange in request.exchanges:
+        for exchange in request.sends:
             sends[exchange.backend] += exchange.sends
         most |= sends
     return dict(sorted(most.items()))

@@ -2,7 +2,7 @@
 
 What chance decided is not left to chance again. A perturbation that had a toxicity below
 1, or was for some connections only, becomes exact ones: for each route that it hit, the
-occurrence of the route and the exchange of the request (``Link.send``) that were hit first.
+occurrence of the route and the exchange of the request (``Attribution.send``) that were hit first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from seism.errors import ConfigurationError
 from seism.experiment.config import Load, Planned
 from seism.journal import Entry
 from seism.options import build
-from seism.verdict.timeline import Timeline, load_route, name
+from seism.verdict.timeline import Timeline, load_route, route_of
 from seism.verdict.timeline import build as timeline_of
 
 _KEYS = {field.name for field in fields(Planned)}
@@ -74,13 +74,13 @@ def _exact(timeline: Timeline, index: int, planned: Planned, load: Load) -> list
     found: dict[tuple[str, int], Planned] = {}
     for route, requests in segment.by_route().items():
         for occurrence, request in enumerate(requests, 1):
-            for link in timeline.links.get(request.request, ()):
-                if link.perturbation not in records or not link.exact:
+            for attribution in timeline.attributions.get(request.request, ()):
+                if attribution.perturbation not in records or not attribution.exact:
                     continue
                 sent = load_route(route, routes)
                 if sent is None:
-                    raise ConfigurationError(f"the load has no route like {name(request)!r}")
-                turn = max(link.send, 1)
+                    raise ConfigurationError(f"the load has no route like {route_of(request)!r}")
+                turn = max(attribution.send, 1)
                 found.setdefault(
                     (sent, turn),
                     replace(

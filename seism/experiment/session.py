@@ -353,7 +353,7 @@ class Session:
         where = {
             show_address(host, place.port): place.proxy
             for place in there
-            for host in _all_names(place)
+            for host in sorted(_all_names(place))
         }
         where = {key.replace("[", "").replace("]", ""): proxy for key, proxy in where.items()}
         spec = find_spec("seism_middleware.redirect")

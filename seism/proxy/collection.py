@@ -13,12 +13,11 @@ from seism.errors import ConfigurationError, Conflict, NotFound, Unavailable
 from seism.journal import ToxicChanged
 from seism.model import ClientTls, Match, ProxySpec, ServerTls, ToxicSpec, unix_path
 from seism.proxy.change import who
-from seism.proxy.follow import Follow
 from seism.proxy.hold import Holds
+from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.perturbation import Account, Emit
 from seism.proxy.proxy import Proxy, Route
-from seism.proxy.relay import Relay
-from seism.proxy.rule import Rule
+from seism.proxy.relay import Follow, Relay
 from seism.proxy.upgrade import check
 from seism.registry import Registry, load
 from seism.rng import Seed
@@ -109,10 +108,10 @@ class Collection:
         does not resolve or a toxic that cannot be, Unavailable if it cannot listen.
         """
         self._refuse_taken(spec.name)
-        rules = self._rules(spec, toxics)
+        installed = self._install(spec, toxics)
         route = self._route(spec)
         self._refuse_taken(spec.name)
-        proxy = self._make(spec, route, rules)
+        proxy = self._make(spec, route, installed)
         self._tell()
         return proxy
 
@@ -152,10 +151,10 @@ class Collection:
         if refused is not None:
             proxy.refused = refused
         if codec is not proxy.protocol:
-            for rule in proxy.rules:
-                if rule.per_exchange:
+            for installed in proxy.toxics:
+                if installed.per_exchange:
                     raise ConfigurationError(
-                        f"proxy {name}: protocol: toxic {rule.name} acts on exchanges of"
+                        f"proxy {name}: protocol: toxic {installed.name} acts on exchanges of"
                         f" {was.protocol}, remove it first"
                     )
             proxy.protocol = codec
@@ -182,9 +181,9 @@ class Collection:
         """
         failures: list[str] = []
         for proxy in self.list():
-            for rule in proxy.rules:
-                proxy.remove(rule.name)
-                self._note(proxy, "removed", rule)
+            for installed in proxy.toxics:
+                proxy.remove(installed.name)
+                self._note(proxy, "removed", installed)
             was_up = proxy.enabled
             try:
                 proxy.start()
@@ -207,17 +206,17 @@ class Collection:
         for name in names:
             if names.count(name) > 1:
                 raise Conflict(f"proxy already exists: {name} is given {names.count(name)} times")
-        ready = [(spec, self._rules(spec, toxics), self._route(spec)) for spec, toxics in entries]
+        ready = [(spec, self._install(spec, toxics), self._route(spec)) for spec, toxics in entries]
         done: list[Proxy] = []
         try:
-            for spec, rules, route in ready:
+            for spec, toxics, route in ready:
                 there = self._proxies.get(spec.name)
                 if there is not None and there.same_route(spec):
                     done.append(there)
                     continue
                 if there is not None:
                     self._forget(there)
-                done.append(self._make(spec, route, rules))
+                done.append(self._make(spec, route, toxics))
         except Unavailable as error:
             raise Interrupted(str(error), done) from None
         finally:
@@ -233,17 +232,17 @@ class Collection:
 
     # Toxics
 
-    def add_toxic(self, proxy: str, spec: ToxicSpec) -> Rule:
+    def add_toxic(self, proxy: str, spec: ToxicSpec) -> InstalledToxic:
         """Put a toxic on a proxy, in force at once on live connections too.
 
         Raises NotFound, Conflict for a name that is taken, ConfigurationError.
         """
         owner = self.get(proxy)
         where = f"toxic {spec.name or spec.type}"
-        rule = Rule.of(spec, self.registry, where, owner.protocol)
-        owner.add(rule)
-        self._note(owner, "added", rule)
-        return rule
+        installed = InstalledToxic.of(spec, self.registry, where, owner.protocol)
+        owner.add(installed)
+        self._note(owner, "added", installed)
+        return installed
 
     def update_toxic(
         self,
@@ -255,72 +254,73 @@ class Collection:
         match: Match | None = None,
         connections: int | None = None,
         exchange: Mapping[str, Any] | None = None,
-    ) -> Rule:
+    ) -> InstalledToxic:
         """Change some attributes, and what else is given. Raises NotFound, ConfigurationError."""
         owner = self.get(proxy)
-        rule = owner.rule(name).changed(
-            attributes or {},
-            toxicity,
-            f"toxic {name}",
-            match=match,
-            connections=connections,
-            exchange=exchange,
-            protocol=owner.protocol,
+        was = owner.toxic(name)
+        spec = replace(
+            was.spec,
+            attributes={**was.spec.attributes, **(attributes or {})},
+            toxicity=was.spec.toxicity if toxicity is None else toxicity,
+            match=was.spec.match if match is None else match,
+            connections=was.spec.connections if connections is None else connections,
+            exchange=was.spec.exchange if exchange is None else dict(exchange),
         )
-        owner.replace(rule)
-        self._note(owner, "changed", rule)
-        return rule
+        installed = was.changed(spec, f"toxic {name}", owner.protocol)
+        owner.replace(installed)
+        self._note(owner, "changed", installed)
+        return installed
 
     def remove_toxic(self, proxy: str, name: str) -> None:
         """Take a toxic away, at once. Raises NotFound."""
         owner = self.get(proxy)
-        rule = owner.rule(name)
+        installed = owner.toxic(name)
         owner.remove(name)
-        self._note(owner, "removed", rule)
+        self._note(owner, "removed", installed)
 
     def _refuse_taken(self, name: str) -> None:
         if name in self._proxies:
             raise Conflict("proxy already exists")
 
-    def _rules(self, proxy: ProxySpec, toxics: Iterable[ToxicSpec]) -> tuple[Rule, ...]:
-        rules: list[Rule] = []
+    def _install(self, proxy: ProxySpec, toxics: Iterable[ToxicSpec]) -> tuple[InstalledToxic, ...]:
         protocol = self.registry.protocol(proxy.protocol, f"proxy {proxy.name}")
+        made: dict[str, InstalledToxic] = {}
         for spec in toxics:
             where = f"proxy {proxy.name}: toxic {spec.name or spec.type}"
-            rule = Rule.of(spec, self.registry, where, protocol)
-            if any(rule.name == other.name for other in rules):
+            installed = InstalledToxic.of(spec, self.registry, where, protocol)
+            if installed.name in made:
                 raise ConfigurationError(f"{where}: there are two toxics of that name")
-            rules.append(rule)
-        return tuple(rules)
+            made[installed.name] = installed
+        return tuple(made.values())
 
     def _route(self, spec: ProxySpec) -> Route:
         return Route.of(spec, self.registry.protocol(spec.protocol, f"proxy {spec.name}"))
 
-    def _make(self, spec: ProxySpec, route: Route, rules: Sequence[Rule]) -> Proxy:
+    def _make(self, spec: ProxySpec, route: Route, toxics: Sequence[InstalledToxic]) -> Proxy:
         protocol = self.registry.protocol(spec.protocol, f"proxy {spec.name}")
-        proxy = Proxy(self._relay, spec.name, route, rules, protocol)
+        proxy = Proxy(self._relay, spec.name, route, toxics, protocol)
         if spec.enabled:
             proxy.start()
         else:
             proxy.disable()
         self._proxies[spec.name] = proxy
-        for rule in rules:
-            self._note(proxy, "added", rule)
+        for installed in toxics:
+            self._note(proxy, "added", installed)
         if not spec.enabled:
             self._note(proxy, "down")
         return proxy
 
     def _forget(self, proxy: Proxy) -> None:
         del self._proxies[proxy.name]
-        for rule in proxy.rules:
-            self._note(proxy, "removed", rule)
+        for installed in proxy.toxics:
+            self._note(proxy, "removed", installed)
         if not proxy.enabled:
             self._note(proxy, "up")
         proxy.stop()
         proxy.close()
 
-    def _note(self, proxy: Proxy, change: str, rule: Rule | None = None) -> None:
-        values = None if rule is None else rule.values()
+    def _note(self, proxy: Proxy, change: str, installed: InstalledToxic | None = None) -> None:
+        values = None if installed is None else installed.values()
         self._take_note(ToxicChanged(proxy.name, change, self._relay.clock.now(), who(), values))
 
     def _tell(self) -> None:

@@ -1,63 +1,70 @@
-"""Regular expressions that users give, kept from taking so long that the event loop stands still.
+"""Regular expressions that users give, matched in time linear in the text by RE2.
 
-``re`` backtracks, and nothing can interrupt it. So the text is short (the codec sees to that), and
-what makes the time grow fastest with it is refused: a repeat within a repeat, alternatives or
-an optional part within one (exponential), more than ``REPEATS`` of them (a power each).
+``re`` backtracks, so a pattern can take exponential time and nothing can interrupt it; no
+filter that looks at patterns tells which ones do. RE2 has no look-around and no back-references,
+which are what linear time rules out (https://github.com/google/re2/wiki/Syntax).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+
+import re2
 
 from seism.errors import ConfigurationError
 
-REPEATS = 2
-"""How many ``*``, ``+`` and ``{...}`` an expression may have."""
+MEMORY = 1 << 20
+"""Bytes that one compiled expression may take; RE2 refuses what needs more."""
 
+_OPTIONS = re2.Options()
+_OPTIONS.case_sensitive = False
+_OPTIONS.never_capture = True
+_OPTIONS.log_errors = False
+_OPTIONS.max_mem = MEMORY
+
+_ABSENT = {
+    "look-around": re.compile(r"\(\?<?[=!]"),
+    "a back-reference": re.compile(r"\\[1-9]|\(\?P=|\\[gk]<|\(\?\("),
+    "a possessive or atomic group": re.compile(r"\(\?>|(?:[*+?]|\{[\d,]+\})\+"),
+}
+"""What Python's expressions have and linear time rules out."""
 _TOKEN = re.compile(
-    r"\\. | \[\^?\]?(?:\\.|[^\]\\])*\] | \(\?? | \) | \| | [*+?][?+]? | \{[\d,]+\}[?+]? | .",
-    re.DOTALL | re.VERBOSE,
+    r"\\. | \[\^?\]?(?:\\.|[^\]\\])*\] | \(\?P?<?[=!>(]? | .", re.DOTALL | re.VERBOSE
 )
 
+Expression = Callable[[str], bool]
+"""Whether the expression is found anywhere in a text."""
 
-def expression(pattern: str, where: str) -> re.Pattern[str]:
+
+def expression(pattern: str, where: str) -> Expression:
     """``pattern``, ready to be searched for in any case.
 
-    Raises ConfigurationError for one that does not compile or could take too long; ``where``
-    opens the message.
+    Raises ConfigurationError for one that RE2 does not take; ``where`` opens the message.
     """
     try:
-        compiled = re.compile(pattern, re.IGNORECASE)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ConfigurationError(
-            f"{where}: {pattern!r} is no regular expression: {error}"
-        ) from None
-    reason = _slow(pattern)
-    if reason:
-        raise ConfigurationError(f"{where}: {pattern!r} could take too long: {reason}")
-    return compiled
+        compiled = re2.compile(pattern.encode(), _OPTIONS)
+    except UnicodeEncodeError as error:
+        raise _refused(where, pattern, error.start, "a lone surrogate is not a character") from None
+    except re2.error as error:
+        raise _refused(where, pattern, *_reason(pattern, error)) from None
+
+    def found(text: str) -> bool:
+        return compiled.search(text.encode("utf-8", "replace")) is not None
+
+    return found
 
 
-def _slow(pattern: str) -> str:
-    """What is wrong with it; empty if nothing is."""
-    repeats = 0
-    loose = [False]
-    """Of each group that is open: whether something in it can match in more than one way."""
-    ended = False
-    """The same of the group that ends just before the token."""
-    for token in (found[0] for found in _TOKEN.finditer(pattern)):
-        if token == ")" and len(loose) > 1:
-            ended = loose.pop()
-            loose[-1] |= ended
-            continue
-        if token.startswith("("):
-            loose.append(False)
-        elif token == "|" or token[0] == "?":
-            loose[-1] = True
-        elif token[0] in "*+" or (token[0] == "{" and len(token) > 2):
-            repeats += 1
-            if ended:
-                return "what is repeated has a repeat, an option or an alternative in it"
-            loose[-1] = True
-        ended = False
-    return f"it has more than {REPEATS} repeats" if repeats > REPEATS else ""
+def _refused(where: str, pattern: str, at: int, reason: str) -> ConfigurationError:
+    return ConfigurationError(f"{where}: {pattern!r}, position {at}: {reason}")
+
+
+def _reason(pattern: str, error: re2.error) -> tuple[int, str]:
+    """Where in ``pattern``, counted from 0, and why RE2 does not take it."""
+    for token in _TOKEN.finditer(pattern):
+        for what, form in _ABSENT.items():
+            if token[0][0] != "[" and form.match(pattern, token.start()):
+                return token.start(), f"{what} is not supported: matching takes linear time"
+    text = error.args[0].decode("utf-8", "replace")
+    what, _, fragment = text.partition(": ")
+    return max(0, pattern.find(fragment)), f"{what}: {fragment}" if fragment else what

@@ -52,7 +52,6 @@ class Matcher:
 def _glob(pattern: str) -> re.Pattern[bytes]:
     """Each character of ``pattern`` is one byte.
 
-    A glob, as a regular expression could take exponential time and stop the loop:
-    ``fnmatch`` makes each ``*`` atomic, so that matching never goes back.
+    Its time is bounded: ``fnmatch`` makes each ``*`` atomic, so that matching never goes back.
     """
     return re.compile(fnmatch.translate(pattern).encode("latin-1"))

@@ -18,13 +18,13 @@ from seism.protocols.base import Codec
 from seism.proxy.connection import Connection
 from seism.proxy.endpoint import Endpoint, resolve, show_name
 from seism.proxy.front import FrontConnection
+from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.listener import Listener
-from seism.proxy.live import Live, Tally, Traffic
 from seism.proxy.perturbation import Perturbation
 from seism.proxy.refusal import Refusal
 from seism.proxy.relay import Relay
-from seism.proxy.rule import Rule
 from seism.proxy.tls import Tls, TlsConnection
+from seism.proxy.traffic import ConnectionSnapshot, Traffic, TrafficTotal
 from seism.proxy.upgrade import UpgradingConnection, check
 from seism.toxics.base import REMOVED
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
@@ -77,20 +77,20 @@ class Proxy:
         relay: Relay,
         name: str,
         route: Route,
-        rules: Sequence[Rule],
+        toxics: Sequence[InstalledToxic],
         protocol: type[Codec] | None = None,
     ) -> None:
         self.name = name
         self._relay = relay
         self._route = route
-        self._rules: list[Rule] = list(rules)
+        self._toxics: list[InstalledToxic] = list(toxics)
         self._listener: Listener | None = None
         self._address: tuple[str, int] | None = None
         self._connections: set[Connection] = set()
         self._accepted_count = 0
         self._outage: Perturbation | None = None
         self._refreshing = False
-        self._past = (Tally(), Tally())
+        self._past = (TrafficTotal(), TrafficTotal())
         self._refusal: Refusal | None = None
         self.refused = route.spec.refused
         """What a client sees of a backend that does not answer; takes effect at once."""
@@ -131,11 +131,11 @@ class Proxy:
         return self._listener is not None
 
     @property
-    def rules(self) -> tuple[Rule, ...]:
-        """Upstream rules first, then downstream, each in creation order."""
+    def toxics(self) -> tuple[InstalledToxic, ...]:
+        """Upstream toxics first, then downstream, each in creation order."""
         return tuple(
-            rule for stream in (UPSTREAM, DOWNSTREAM) for rule in self._rules
-            if rule.stream == stream
+            installed for stream in (UPSTREAM, DOWNSTREAM) for installed in self._toxics
+            if installed.stream == stream
         )  # fmt: skip
 
     @property
@@ -148,11 +148,11 @@ class Proxy:
         """How many there have been."""
         return self._accepted_count
 
-    def live(self) -> Iterator[Live]:
+    def snapshots(self) -> Iterator[ConnectionSnapshot]:
         """The open connections, oldest first; those that end meanwhile are left out."""
         for connection in sorted(self._connections, key=lambda each: each.number):
             if not connection.closed:
-                yield connection.live()
+                yield connection.snapshot()
 
     def traffic(self) -> tuple[Traffic, Traffic]:
         """The bytes of all connections so far, living ones included: upstream, downstream."""
@@ -161,11 +161,11 @@ class Proxy:
             self._past[1].with_(connection.down for connection in self._connections),
         )
 
-    def rule(self, name: str) -> Rule:
+    def toxic(self, name: str) -> InstalledToxic:
         """Raises NotFound."""
-        for rule in self._rules:
-            if rule.name == name:
-                return rule
+        for installed in self._toxics:
+            if installed.name == name:
+                return installed
         raise NotFound("toxic not found")
 
     def same_route(self, spec: ProxySpec) -> bool:
@@ -181,29 +181,29 @@ class Proxy:
 
     # Toxics
 
-    def add(self, rule: Rule) -> None:
+    def add(self, installed: InstalledToxic) -> None:
         """Raises Conflict if there is one of that name."""
-        if any(rule.name == other.name for other in self._rules):
+        if any(installed.name == other.name for other in self._toxics):
             raise Conflict("toxic already exists")
-        self._rules.append(rule)
-        self._apply(rule)
+        self._toxics.append(installed)
+        self._apply(installed)
 
-    def replace(self, rule: Rule) -> None:
-        """Exchange the rule of that name. Raises NotFound."""
-        self._rules[self._rules.index(self.rule(rule.name))] = rule
-        self._apply(rule)
+    def replace(self, installed: InstalledToxic) -> None:
+        """Exchange the toxic of that name. Raises NotFound."""
+        self._toxics[self._toxics.index(self.toxic(installed.name))] = installed
+        self._apply(installed)
 
     def remove(self, name: str) -> None:
         """Raises NotFound."""
-        rule = self.rule(name)
-        self._rules.remove(rule)
+        installed = self.toxic(name)
+        self._toxics.remove(installed)
         for connection in list(self._connections):
-            connection.drop(rule)
+            connection.drop(installed)
 
-    def _apply(self, rule: Rule) -> None:
+    def _apply(self, installed: InstalledToxic) -> None:
         # In order, as the first so many may be all that are to be affected.
         for connection in sorted(self._connections, key=lambda each: each.number):
-            connection.apply(rule, self._rules)
+            connection.apply(installed, self._toxics)
 
     # Up and down
 
@@ -282,7 +282,7 @@ class Proxy:
         if self.protocol is not None:
             connection.converse(self.protocol(), self._understood_no_more)
         self._connections.add(connection)
-        connection.start(self._rules, self._route.backend, self.refused)
+        connection.start(self._toxics, self._route.backend, self.refused)
 
     def _connection(self, *about: Any) -> Connection:
         tls, front, follow = self._route.tls, self._route.spec.front, self._relay.follow

@@ -12,7 +12,7 @@ import xml.etree.ElementTree as ET
 
 from seism.report.summary import answer, backend, cause, reason, recovered, story, told
 from seism.report.text import clean, count, seconds
-from seism.verdict.result import AMBER, NOT_COVERED, RED, Cell, Harm, Judgement
+from seism.verdict.result import AMBER, NOT_COVERED, RED, Cell, HarmFinding, Judgement
 
 
 def render(judgement: Judgement, strict: bool = False) -> str:
@@ -61,7 +61,7 @@ def _run(suite: ET.Element, judgement: Judgement) -> None:
 
 def _harms(suite: ET.Element, group: str, judgement: Judgement, name: str, strict: bool) -> None:
     """One test case per kind of harm, and one for the pools."""
-    found: dict[str, list[Harm]] = {}
+    found: dict[str, list[HarmFinding]] = {}
     for harm in judgement.harms:
         if harm.perturbation == name:
             found.setdefault(harm.kind, []).append(harm)
@@ -90,7 +90,8 @@ def _story(cell: Cell) -> list[str]:
     """The cause, for a person who has only this file."""
     lines = [clean(text) for text in cell.reasons]
     lines.append(
-        f"{count(cell.requests, 'request')}: {cell.exact} linked exactly, {cell.possible} possibly"
+        f"{count(cell.requests, 'request')}: {cell.exact} attributed exactly, "
+        f"{cell.possible} possibly"
     )
     worst = cell.worst
     if worst is None:

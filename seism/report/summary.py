@@ -15,7 +15,7 @@ from seism.verdict.result import (
     SEVERITY,
     Case,
     Cell,
-    Harm,
+    HarmFinding,
     Judgement,
     Pool,
 )
@@ -76,7 +76,7 @@ def _beside(judgement: Judgement) -> str:
     return f"{count(harms, 'harm')} stay{'s' if harms == 1 else ''} behind{more}"
 
 
-def told(harm: Harm) -> str:
+def told(harm: HarmFinding) -> str:
     """``lost under db down: ...``; what is only possible never reads as certain."""
     sure = "exact" if harm.exact else "possible"
     under = f" under {harm.perturbation}" if harm.perturbation else ""
@@ -132,7 +132,7 @@ def reason(cell: Cell) -> str:
 def cause(case: Case) -> str:
     """What is known to have hit this request; a possible cause never reads as a certain one."""
     if not case.hit_by:
-        return "no perturbation is linked to this request"
+        return "no perturbation is attributed to this request"
     sure = "exact" if case.exact else "not exact"
     return clean(f"{hit(case)} ({sure}, evidence: {case.evidence or 'none'})")
 

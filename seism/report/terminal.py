@@ -139,7 +139,7 @@ def _story(cell: Cell) -> Iterable[Text]:
     )
     yield Text(cause(worst), "bold" if worst.exact else "italic")
     yield Text(
-        f"of {count(cell.requests, 'request')}: {cell.exact} linked exactly, "
+        f"of {count(cell.requests, 'request')}: {cell.exact} attributed exactly, "
         f"{cell.possible} possibly"
     )
     if worst.exception:

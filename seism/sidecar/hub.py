@@ -25,17 +25,16 @@ from seism.journal import Journal, Missing, WorkerLeft
 from seism.proxy.hold import Holds
 from seism.sidecar.death import Watch
 from seism.sidecar.ring import Ring
-from seism_middleware import contract
+from seism_middleware import contract, wire
 from seism_middleware.contract import (
+    Attribution,
     Census,
     CensusAsked,
-    ContractError,
     Dropped,
     Goodbye,
     Harm,
     Hello,
     Hold,
-    Link,
     Looked,
     PerturbationBegan,
     PerturbationEnded,
@@ -45,6 +44,7 @@ from seism_middleware.contract import (
     RequestEnded,
     Welcome,
 )
+from seism_middleware.wire import ContractError
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Hub:
     def publish(self, record: Any) -> None:
         """Send ``record`` to every worker, at once; never blocks."""
         if self.workers:
-            line = contract.encode(record)
+            line = wire.encode(record)
             for worker in self.workers:
                 worker.send(line)
 
@@ -177,7 +177,7 @@ class Worker:
         writer = gevent.spawn(self._write)
         try:
             for line in self._lines(initial):
-                record, number = contract.decode(line)
+                record, number = wire.decode(line)
                 if not self.name:
                     self._join(record, number)
                 elif record is not None:
@@ -216,7 +216,7 @@ class Worker:
         else:
             self.watch = Watch(self.pid)
         for what in record.blind:
-            log.warning("worker %s: requests cannot be linked through %s", self.name, what)
+            log.warning("worker %s: perturbations cannot be attributed through %s", self.name, what)
         missing = self.hub.expected(self.name, number)
         if missing:
             self.hub.missing(self.name, missing)
@@ -230,7 +230,7 @@ class Worker:
             self.hub.name,
         )
         for each in (welcome, *self.hub.recent()):
-            self.send(contract.encode(each))
+            self.send(wire.encode(each))
 
     def _recover(self) -> None:
         """What the worker had written and could not send any more, as it was killed."""
@@ -238,7 +238,7 @@ class Worker:
             return
         try:
             for line in self._ring.lines():
-                record, number = contract.decode(line)
+                record, number = wire.decode(line)
                 if record is not None and number is not None:
                     self._receive(record, number)
         except (ContractError, OSError) as error:
@@ -266,7 +266,7 @@ class Worker:
                 self._holds(record, self.hub.holds)
             return
         # A second hello: it patched more.
-        elif not isinstance(record, Link | Harm | Census | Hello):
+        elif not isinstance(record, Attribution | Harm | Census | Hello):
             raise ContractError(f"{record.kind} is not for a worker to say")
         self.hub.record(record, self.name, number)
         if isinstance(record, Census):
@@ -322,8 +322,8 @@ class Worker:
         while True:
             *lines, buffer = buffer.split(b"\n")
             yield from lines
-            if len(buffer) > contract.MAX_LINE:
-                raise ContractError(f"a line of more than {contract.MAX_LINE} bytes")
+            if len(buffer) > wire.MAX_LINE:
+                raise ContractError(f"a line of more than {wire.MAX_LINE} bytes")
             try:
                 data = self.socket.recv(65536)
             except OSError:

@@ -1,10 +1,8 @@
-"""The verdict: one pure function over the journal.
-
-The result classes below are all that reports know of a run.
-"""
+"""The results of the verdict: all that reports know of a run."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +16,24 @@ EARLIER = "earlier"
 """A case's role: nothing hit the request itself, but its route was hit before by this."""
 
 SEVERITY = {NOT_COVERED: 0, GREEN: 1, AMBER: 2, RED: 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is said of one request."""
+
+    colour: str
+    """``green``, ``amber`` or ``red``."""
+    reason: str = ""
+    """One line, empty when green."""
+
+    @property
+    def severity(self) -> int:
+        """The larger, the worse."""
+        return SEVERITY[self.colour]
+
+
+FINE = Verdict(GREEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +80,23 @@ class Cell:
     """Why it is not green, most severe first; for ``not covered``, why not."""
     requests: int
     exact: int
-    """Requests with an exact link to one of its perturbation records."""
+    """Requests to which one of its perturbation records is attributed exactly."""
     possible: int
-    """Requests that are linked, but not exactly."""
+    """Requests to which one is attributed, but not exactly."""
     worst: Case | None = None
     certain: bool = False
     """All of several requests that were hit went wrong, so that it is no coincidence."""
 
 
+CROSSTALK, WRONG, ABANDONED = "crosstalk", "wrong data", "abandoned"
+LEAKED, LOST, HANG, DIED = "leaked", "lost", "hang", "died"
+"""The kinds of harm."""
+MOST_NAMED = 20
+"""Requests named in one finding of harm."""
+
+
 @dataclass(frozen=True, slots=True)
-class Harm:
+class HarmFinding:
     """What a planned perturbation did beyond the requests that it hit."""
 
     kind: str
@@ -86,7 +109,7 @@ class Harm:
     """One sentence: the connection or pool, the requests, the cause."""
     evidence: str
     """``ledger``, ``census``, ``sentinel``, ``stream`` (how a worker's ended), or that of the
-    link for what happened to the request that was hit."""
+    attribution for what happened to the request that was hit."""
     exact: bool
     backend: str = ""
     worker: str = ""
@@ -150,7 +173,7 @@ class Judgement:
     """Every request that was not green, the worst first."""
     findings: tuple[str, ...] = ()
     """What concerns a worker as a whole and no single route, one line each (red)."""
-    harms: tuple[Harm, ...] = ()
+    harms: tuple[HarmFinding, ...] = ()
     """What the perturbations did beyond the requests that they hit, the worst first."""
     pools: tuple[Pool, ...] = ()
     """The connections of each worker under each perturbation."""
@@ -185,3 +208,9 @@ class Judgement:
         if self.never_fired or self.dropped:
             return 4
         return 0
+
+
+def listed(ids: Sequence[str], most: int = 5) -> str:
+    """``a, b and 3 more``."""
+    more = f" and {len(ids) - most} more" if len(ids) > most else ""
+    return f"{', '.join(ids[:most])}{more}"

@@ -24,10 +24,10 @@ from seism.journal import (
 from seism.model import FRONT
 from seism_middleware.contract import (
     BODY_NONE,
+    Attribution,
     Census,
     Harm,
     Hello,
-    Link,
     PerturbationBegan,
     PerturbationEnded,
     RequestBegun,
@@ -48,10 +48,15 @@ class Segment:
     load: LoadDone | None = None
     reached: list[Reached] = field(default_factory=list)
 
+    @classmethod
+    def empty(cls) -> Segment:
+        """That of a phase that there was not."""
+        return cls(Phase("none", 0.0))
+
     def by_route(self) -> dict[str, list[RequestEnded]]:
         routes: dict[str, list[RequestEnded]] = defaultdict(list)
         for request in self.requests:
-            routes[name(request)].append(request)
+            routes[route_of(request)].append(request)
         return routes
 
 
@@ -61,8 +66,8 @@ class Timeline:
 
     manifest: Manifest
     segments: list[Segment] = field(default_factory=list)
-    links: dict[str, list[Link]] = field(default_factory=lambda: defaultdict(list))
-    """Request id -> links to perturbation records."""
+    attributions: dict[str, list[Attribution]] = field(default_factory=lambda: defaultdict(list))
+    """Request id -> attributions of perturbation records to it."""
     of_none: set[str] = field(default_factory=set)
     """Perturbations whose bytes are known to belong to no request."""
     perturbations: dict[str, PerturbationBegan] = field(default_factory=dict)
@@ -81,6 +86,17 @@ class Timeline:
     """What the load generator saw of the whole run, where it did not count by phase."""
     mixed: dict[tuple[str, int], Segment] = field(default_factory=dict)
     """(``during`` or ``after``, step) -> what of the mixed load belongs to it."""
+
+    @property
+    def steady_requests(self) -> list[RequestEnded]:
+        """Those of the control run before the first perturbation."""
+        segment = self.find("steady")
+        return segment.requests if segment is not None else []
+
+    @property
+    def attributed(self) -> set[str]:
+        """The perturbations that are attributed to a request."""
+        return {each.perturbation for found in self.attributions.values() for each in found}
 
     @property
     def sees_logs(self) -> bool:
@@ -116,9 +132,14 @@ def load_route(route: str, routes: Iterable[str]) -> str | None:
     return next((each for each in routes if pattern.fullmatch(each.partition("?")[0])), None)
 
 
-def name(request: RequestEnded) -> str:
+def route_of(request: RequestEnded) -> str:
     """``METHOD route``."""
     return f"{request.method} {request.route}"
+
+
+def worker_of(request: str) -> str:
+    """The worker that ran the request of this id."""
+    return request.rpartition("-")[0]
 
 
 def build(entries: Iterable[Entry]) -> Timeline:
@@ -149,11 +170,11 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
     if isinstance(record, Phase):
         timeline.segments.append(Segment(record))
         timeline.complete = record.phase == "end"
-    elif isinstance(record, Link):
+    elif isinstance(record, Attribution):
         if record.request is None:
             timeline.of_none.add(record.perturbation)
         else:
-            timeline.links[record.request].append(record)
+            timeline.attributions[record.request].append(record)
     elif isinstance(record, PerturbationBegan):
         timeline.perturbations[record.perturbation] = record
     elif isinstance(record, PerturbationEnded):
@@ -270,8 +291,8 @@ def _owners(
 ) -> set[int]:
     """The steps whose perturbations have hit ``request``."""
     records = (
-        timeline.perturbations.get(link.perturbation)
-        for link in timeline.links.get(request.request, ())
+        timeline.perturbations.get(attribution.perturbation)
+        for attribution in timeline.attributions.get(request.request, ())
     )
     owners = (keys.get((record.proxy, record.toxic)) for record in records if record is not None)
     return {owner for owner in owners if owner is not None}

@@ -25,8 +25,9 @@ from seism_middleware import native
 from seism_middleware.blocked import frame_of, readable, system_call, threads, waited_for
 from seism_middleware.contract import DRIVER
 from seism_middleware.handle import Handle
-from seism_middleware.ledger import Claim, Connection, Ledger, received, written
-from seism_middleware.request import Request, current
+from seism_middleware.ledger import Ledger
+from seism_middleware.tcp import received, written
+from seism_middleware.traffic import Claim, Connection, Request, current
 
 ENDLESS = 1 << 62
 """The length of a claim that goes on."""
@@ -266,19 +267,19 @@ class Spans:
         claim.length = max(0, count - claim.offset)
         connection.sent = max(connection.sent, count)
         if claim.length:
-            if claim.request is not None and connection in claim.request.exchanges:
-                claim.request.exchanges[connection][1] += claim.length
+            if claim.request is not None and connection in claim.request.sends:
+                claim.request.sends[connection][1] += claim.length
             return
         # It wrote nothing, so it asked nothing: as if it had not been.
         if connection.claims and connection.claims[-1] is claim:
             connection.claims.pop()
             connection.answered = span.answered
         if claim.request is not None:
-            counted = claim.request.exchanges.get(connection)
+            counted = claim.request.sends.get(connection)
             if counted is not None:
                 counted[0] -= 1
                 if not counted[0]:
-                    del claim.request.exchanges[connection]
+                    del claim.request.sends[connection]
 
     # A driver that does not tell its descriptor.
 
@@ -411,7 +412,7 @@ def _replay(connection: Connection, span: Span, start: int, end: int) -> Claim |
     claim = Claim(start, end - start, request, span.at, span.sure)
     connection.claims.append(claim)
     if request is not None and request.over is None:
-        counted = request.exchanges.setdefault(connection, [0, 0])
+        counted = request.sends.setdefault(connection, [0, 0])
         counted[0] += 1
         counted[1] += 0 if lasts else end - start
     return claim

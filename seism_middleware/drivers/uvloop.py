@@ -16,8 +16,8 @@ from typing import Any
 
 from seism_middleware.drivers.span import Patch, Spans
 from seism_middleware.handle import Handle
-from seism_middleware.ledger import Connection, Ledger
-from seism_middleware.request import Request, current
+from seism_middleware.ledger import Ledger
+from seism_middleware.traffic import Connection, Request, current
 
 
 class Transport:

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from seism_middleware.contract import DRIVER, UPSTREAM
 from seism_middleware.evidence.base import Case, Finding, Found
-from seism_middleware.ledger import Claim, Connection
-from seism_middleware.request import Request
+from seism_middleware.traffic import Claim, Connection, Request
 
 CUTS = ("down", "timeout", "reset_peer")
 """Types that need no bytes to take effect, so that they can break an idle connection."""

@@ -18,7 +18,7 @@ from seism_middleware.blocked import blocked_on, frame_of, readable
 from seism_middleware.contract import KERNEL
 from seism_middleware.evidence.base import Case, Finding, Found
 from seism_middleware.ledger import Ledger
-from seism_middleware.request import Request
+from seism_middleware.traffic import Request
 
 
 def request_of(thread: int) -> Request | None:

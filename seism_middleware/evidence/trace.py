@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from seism_middleware.contract import TRACE
 from seism_middleware.evidence.base import Case, Finding, Found
-from seism_middleware.request import Request
+from seism_middleware.traffic import Request
 
 
 class TraceEvidence:

@@ -247,7 +247,7 @@ def test_a_report_opens_from_a_file_without_network(
         stage.get("/weak")
         stage.get("/")
     wanted = stage.journalled(stage.seen)
-    until(lambda: stage.journal.read_text().count('"kind":"link"') >= 1)
+    until(lambda: stage.journal.read_text().count('"kind":"attribution"') >= 1)
     steady = Steady(True, "", 0)
     judgement = Judgement(1, [], "red", steady, (), (), cells=(), cases=())
     report = tmp_path / "timeline.html"

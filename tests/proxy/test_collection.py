@@ -214,7 +214,7 @@ def test_a_toxic_can_change_part_of_a_chunk(behind: Backend) -> None:
     assert read_exactly(server, 6) == b"abcDEF"
     (ended,) = behind.proxies.ended(1)
     assert (behind.proxies.began[0].offset, ended.offset) == (3, 6)
-    assert behind.proxy.rule("cut_upstream").attributes == {"from": 3}
+    assert behind.proxy.toxic("cut_upstream").spec.attributes == {"from": 3}
 
 
 def test_a_broken_toxic_resets_its_connection_and_no_other(

@@ -13,7 +13,7 @@ from seism.verdict.result import (
     SEVERITY,
     Case,
     Cell,
-    Harm,
+    HarmFinding,
     Judgement,
     Pool,
     Steady,
@@ -163,11 +163,11 @@ def leaking() -> Judgement:
 
 def harmed() -> Judgement:
     """Every route holds, and a pool lost a connection; one request may have been harmed."""
-    lost = Harm(
+    lost = HarmFinding(
         "lost", "database-down", RED, "1 of the 4 connections of worker w1 was not opened again",
         "census", True, "database", "w1",
     )  # fmt: skip
-    possible = Harm(
+    possible = HarmFinding(
         "crosstalk", "cache-slow", GREEN, "w1-8 was possibly answered with a reply to w1-7",
         "ledger", False, "cache", "w1", "127.0.0.1:4711", ("w1-8",), "p-3",
     )  # fmt: skip
@@ -221,7 +221,7 @@ def hostile(text: str) -> Judgement:
         ),
         cases=(case, exact),
         findings=(text,),
-        harms=(Harm(text, text, RED, text, text, True, text, text, text, (text,), text),),
+        harms=(HarmFinding(text, text, RED, text, text, True, text, text, text, (text,), text),),
         pools=(Pool(text, text, text, 1, None, 0),),
         never_fired=(text, other),
         dropped=1,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from seism.report.json import SCHEMA, render
-from seism.verdict.result import Case, Cell, Harm, Judgement, Pool, Steady
+from seism.verdict.result import Case, Cell, HarmFinding, Judgement, Pool, Steady
 from tests.report import known
 from tests.report.test_text import ANYTHING
 
@@ -32,7 +32,7 @@ def again(document: dict[str, Any]) -> Judgement:
         cases=tuple(map(case, document["cases"])),
         findings=tuple(document["findings"]),
         harms=tuple(
-            Harm(**{**values, "requests": tuple(values["requests"])})
+            HarmFinding(**{**values, "requests": tuple(values["requests"])})
             for values in document["harms"]
         ),
         pools=tuple(Pool(**values) for values in document["pools"]),

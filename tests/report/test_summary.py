@@ -70,7 +70,7 @@ def test_a_possible_cause_never_reads_as_a_certain_one() -> None:
     assert summary.cause(late) == (
         "its route was hit before by p-1: down on db (exact, evidence: connect)"
     )
-    assert summary.cause(case()) == "no perturbation is linked to this request"
+    assert summary.cause(case()) == "no perturbation is attributed to this request"
 
 
 def test_the_backend_comes_from_the_plan_or_is_the_perturbation_itself() -> None:

@@ -15,14 +15,14 @@ from gevent.socket import socketpair
 from seism.clock import MonotonicClock
 from seism.journal import BROKEN, SCHEMA, Journal, Manifest, Missing, WorkerLeft, read
 from seism.sidecar.hub import RECENT, Hub
-from seism_middleware import contract
+from seism_middleware import contract, wire
 from seism_middleware.contract import (
+    Attribution,
     Census,
     CensusAsked,
     Dropped,
     Goodbye,
     Hello,
-    Link,
     PerturbationBegan,
     PerturbationEnded,
     Proxied,
@@ -56,11 +56,11 @@ class FakeWorker:
 
     def say(self, record: Any, number: int | None = None) -> None:
         self.number = self.number + 1 if number is None else number
-        self.socket.sendall(contract.encode(record, self.number))
+        self.socket.sendall(wire.encode(record, self.number))
 
     def hear(self) -> Any:
         with gevent.Timeout(10):
-            return contract.decode(self.file.readline())[0]
+            return wire.decode(self.file.readline())[0]
 
     def leave(self) -> None:
         self.socket.shutdown(2)
@@ -105,12 +105,12 @@ def test_a_stream_begins_with_hello_and_welcome(hub: Hub) -> None:
 def test_records_reach_the_journal_with_worker_and_number(hub: Hub, path: Path) -> None:
     worker = FakeWorker(hub)
     worker.hello()
-    link = Link("p1", "w-1", "ledger", True)
-    for record in (BEGUN, link, ENDED, Goodbye()):
+    attribution = Attribution("p1", "w-1", "ledger", True)
+    for record in (BEGUN, attribution, ENDED, Goodbye()):
         worker.say(record)
     worker.leave()
     _, *records, left = journalled(hub, path)
-    assert records == [BEGUN, link, ENDED]
+    assert records == [BEGUN, attribution, ENDED]
     assert (left.orderly, left.unanswered) == (True, 0)
     entries = [entry for entry in read(path) if entry.n is not None]
     assert [(entry.worker, entry.n) for entry in entries] == [("w", n) for n in (1, 2, 3, 4)]
@@ -199,9 +199,9 @@ def test_a_census_waits_for_all_but_not_for_ever(hub: Hub) -> None:
     "line",
     [
         b"GET / HTTP/1.1\r\n",
-        b'{"kind":"link","perturbation":"p","request":null,"evidence":"ledger","exact":true}\n',
+        b'{"kind":"attribution","perturbation":"p","request":null,"evidence":"ledger","exact":true}\n',
         b'{"kind":"hello"}\n',
-        b"x" * (contract.MAX_LINE + 2),
+        b"x" * (wire.MAX_LINE + 2),
         b"[]\n",
         b"\xff\n",
     ],

@@ -84,11 +84,11 @@ def test_a_pool_that_opens_them_again_when_they_are_needed(new: int) -> None:
 @pytest.mark.parametrize("kept", [True, False])
 def test_requests_that_get_no_connection(kept: bool) -> None:
     story = begun(rules=Rules(recover_within=2))
-    used = (contract.Exchanges("db", "127.0.0.1:1", 1, 8),)
+    used = (contract.SendCount("db", "127.0.0.1:1", 1, 8),)
     story.phase("steady")
-    story.requests(10, exchanges=used)
+    story.requests(10, sends=used)
     story.phase("during", 0)
-    hit = story.request(status=503, exchanges=used)
+    hit = story.request(status=503, sends=used)
     story.perturb(0, hit)
     story.phase("after", 0)
     starved = [story.request(status=503) for _ in range(5)]
@@ -102,14 +102,14 @@ def test_requests_that_get_no_connection(kept: bool) -> None:
 
 def test_requests_that_fail_on_the_backend_itself() -> None:
     story = begun(rules=Rules(recover_within=2))
-    used = (contract.Exchanges("db", "127.0.0.1:1", 1, 8),)
+    used = (contract.SendCount("db", "127.0.0.1:1", 1, 8),)
     story.phase("steady")
-    story.requests(10, exchanges=used)
+    story.requests(10, sends=used)
     story.phase("during", 0)
-    hit = story.request(status=503, exchanges=used)
+    hit = story.request(status=503, sends=used)
     story.perturb(0, hit)
     story.phase("after", 0)
-    last = [story.request(status=503, exchanges=used) for _ in range(5)][-1]
+    last = [story.request(status=503, sends=used) for _ in range(5)][-1]
     census(story, row(1, last, hit))
     judgement = judge(story.end())
     assert kinds(judgement) == []

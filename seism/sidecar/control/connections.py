@@ -13,8 +13,8 @@ from webob import Request, Response
 
 from seism.options import option
 from seism.proxy.collection import Collection
-from seism.proxy.live import Live
 from seism.proxy.proxy import Proxy
+from seism.proxy.traffic import ConnectionSnapshot
 from seism.sidecar.control.router import Route, answer, read_query
 
 LIMIT = 1000
@@ -39,7 +39,7 @@ class ConnectionsShown:
 
     open: int
     """How many there are, shown or not."""
-    connections: list[Live]
+    connections: list[ConnectionSnapshot]
 
 
 def routes(collection: Collection) -> list[Route]:
@@ -63,5 +63,5 @@ def routes(collection: Collection) -> list[Route]:
     ]  # fmt: skip
 
 
-def _all(proxies: Iterable[Proxy]) -> Iterable[Live]:
-    return (live for proxy in proxies for live in proxy.live())
+def _all(proxies: Iterable[Proxy]) -> Iterable[ConnectionSnapshot]:
+    return (each for proxy in proxies for each in proxy.snapshots())

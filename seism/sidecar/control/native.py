@@ -19,7 +19,7 @@ from seism.options import build, option
 from seism.proxy.collection import Collection
 from seism.sidecar.control.router import Route, answer, empty, failure, read_json
 from seism.sidecar.hub import Hub
-from seism_middleware.contract import PROTOCOL, STREAM_PATH
+from seism_middleware.wire import PROTOCOL, STREAM_PATH
 
 CENSUS_SECONDS = 5.0
 """How long the workers may take to list their connections."""

@@ -15,7 +15,7 @@ from seism.errors import Unavailable
 from seism.model import show_address
 from seism.sidecar.control.guard import Forbidden, Guard, Unauthorized
 from seism.sidecar.control.router import WSGIApp, failure
-from seism_middleware.contract import PROTOCOL
+from seism_middleware.wire import PROTOCOL
 
 logger = logging.getLogger(__name__)
 

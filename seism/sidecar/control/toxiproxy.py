@@ -108,7 +108,7 @@ def proxy_values(proxy: Proxy) -> dict[str, Any]:
         "listen": proxy.listen,
         "upstream": proxy.upstream,
         "enabled": proxy.enabled,
-        "toxics": [rule.values() for rule in proxy.rules],
+        "toxics": [toxic.values() for toxic in proxy.toxics],
     }
     spec = proxy.spec
     for key in _TLS_KEYS:
@@ -203,7 +203,7 @@ class _Api:
         return empty()
 
     def toxics(self, request: Request, proxy: str) -> Response:
-        return answer([rule.values() for rule in self._collection.get(proxy).rules])
+        return answer([toxic.values() for toxic in self._collection.get(proxy).toxics])
 
     def add_toxic(self, request: Request, proxy: str) -> Response:
         self._check_lease(request)
@@ -211,32 +211,32 @@ class _Api:
         warnings: list[str] = []
         given = _fields(read_json(request), _TOXIC_KEYS, warnings)
         spec = _toxic_spec(given, self._collection.registry, warnings)
-        rule = self._collection.add_toxic(proxy, spec)
+        installed = self._collection.add_toxic(proxy, spec)
         if self._leases is not None:
-            self._leases.toxic_added(request, proxy, rule)
-        return answer(rule.values(), warnings=warnings)
+            self._leases.toxic_added(request, proxy, installed)
+        return answer(installed.values(), warnings=warnings)
 
     def toxic(self, request: Request, proxy: str, toxic: str) -> Response:
-        return answer(self._collection.get(proxy).rule(toxic).values())
+        return answer(self._collection.get(proxy).toxic(toxic).values())
 
     def update_toxic(self, request: Request, proxy: str, toxic: str) -> Response:
-        rule = self._collection.get(proxy).rule(toxic)
+        installed = self._collection.get(proxy).toxic(toxic)
         warnings: list[str] = []
         given = _fields(read_json(request), _TOXIC_KEYS, warnings)
         for key, now in (
-            ("name", rule.name),
-            ("type", rule.type),
-            ("stream", rule.stream),
-            ("turn", str(rule.turn)),
+            ("name", installed.name),
+            ("type", installed.type),
+            ("stream", installed.stream),
+            ("turn", str(installed.spec.turn)),
         ):
             if str(given.pop(key, now)).lower() not in ("", now.lower()):
                 warnings.append(f"field {key!r} cannot be changed and is ignored")
         # The type is only there to make a whole spec of what is given.
-        spec = build(ToxicSpec, {**given, "type": rule.type}, f"toxic {toxic}", lenient=True)
+        spec = build(ToxicSpec, {**given, "type": installed.type}, f"toxic {toxic}", lenient=True)
         updated = self._collection.update_toxic(
             proxy,
             toxic,
-            attributes=_attributes(spec.attributes, type(rule.toxic), warnings),
+            attributes=_attributes(spec.attributes, type(installed.toxic), warnings),
             toxicity=spec.toxicity if "toxicity" in given else None,
             match=spec.match,
             connections=spec.connections if "connections" in given else None,

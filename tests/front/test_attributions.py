@@ -86,19 +86,19 @@ def add(running: Front, proxy: str, type: str, toxicity: float, **attributes: in
     )  # fmt: skip
 
 
-def test_a_trace_that_is_handed_on_links_exactly(tmp_path: Path, backend: str) -> None:
+def test_a_trace_that_is_handed_on_is_exact(tmp_path: Path, backend: str) -> None:
     """16 at once over 4 kept connections: whoever was hit, and nobody else, has the 502."""
     with relay(tmp_path, backend, FORWARD="1") as running:
         add(running, "shop", "exchange_reset", 0.3)
         statuses = load(running)
         ended = {record.request: record for record in running.records(RequestEnded)}
-        links = running.links()
+        attributions = running.attributions()
         began = {r.perturbation for r in running.records(PerturbationBegan) if r.proxy == "shop"}
-    exact = {link.request for link in links if link.exact}
+    exact = {attribution.request for attribution in attributions if attribution.exact}
     failed = {request for request, record in ended.items() if record.status == 502}
     assert exact == failed and len(failed) == statuses.count(502) > REQUESTS // 10
-    assert {link.evidence for link in links} == {"trace"}
-    assert {link.perturbation for link in links} == began
+    assert {attribution.evidence for attribution in attributions} == {"trace"}
+    assert {attribution.perturbation for attribution in attributions} == began
 
 
 def test_without_it_everyone_who_ran_is_possible(tmp_path: Path, backend: str) -> None:
@@ -106,9 +106,11 @@ def test_without_it_everyone_who_ran_is_possible(tmp_path: Path, backend: str) -
         add(running, "shop", "exchange_reset", 0.3)
         load(running)
         failed = {r.request for r in running.records(RequestEnded) if r.status == 502}
-        links = running.links()
-    assert {(link.evidence, link.exact) for link in links} == {("overlap", False)}
-    assert failed and failed <= {link.request for link in links}
+        attributions = running.attributions()
+    assert {(attribution.evidence, attribution.exact) for attribution in attributions} == {
+        ("overlap", False)
+    }
+    assert failed and failed <= {attribution.request for attribution in attributions}
 
 
 def test_a_client_s_line_is_linked_exactly(tmp_path: Path, backend: str) -> None:
@@ -117,11 +119,13 @@ def test_a_client_s_line_is_linked_exactly(tmp_path: Path, backend: str) -> None
         add(running, "front", "http_truncated", 0.3)
         statuses = load(running)
         ended = {record.request: record for record in running.records(RequestEnded)}
-        links = running.links()
+        attributions = running.attributions()
     cut = statuses.count(None)
     assert cut > REQUESTS // 10
-    assert {(link.evidence, link.exact) for link in links} == {("ledger", True)}
-    assert len({link.request for link in links}) == len(links) == cut
-    hit = {link.request for link in links}
+    assert {(attribution.evidence, attribution.exact) for attribution in attributions} == {
+        ("ledger", True)
+    }
+    assert len({attribution.request for attribution in attributions}) == len(attributions) == cut
+    hit = {attribution.request for attribution in attributions}
     assert {record.status for record in ended.values()} == {200}
     assert {key for key, record in ended.items() if record.body != "complete"} <= hit

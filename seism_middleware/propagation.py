@@ -24,7 +24,7 @@ from contextvars import Context, ContextVar
 from functools import partial
 from typing import Any
 
-from seism_middleware.request import Request, current, leave
+from seism_middleware.traffic import Request, current, leave
 
 doubtful: ContextVar[bool | None] = ContextVar("seism_doubtful", default=None)
 """None where the request is the running code's own. In a thread that a request has started:

@@ -9,60 +9,62 @@ from __future__ import annotations
 from typing import Any
 
 from seism_middleware import native, signals
-from seism_middleware.contract import Link, RequestEnded
+from seism_middleware.contract import Attribution, RequestEnded
 
 MAX_REQUESTS = 4096
-"""Requests remembered; a link can come after its request has ended."""
-MAX_LINKS = 20
-"""Links kept of one request."""
+"""Requests remembered; an attribution can come after its request has ended."""
+MAX_ATTRIBUTIONS = 20
+"""Attributions kept of one request."""
 
 
-class Affected:
-    """The links of each request; one for the process is ``AFFECTED``."""
+class HitIndex:
+    """The attributions of each request; one for the process is ``HITS``."""
 
     def __init__(self) -> None:
         self._lock = native.lock()
-        self._links: dict[str, tuple[Link, ...]] = {}
+        self._attributions: dict[str, tuple[Attribution, ...]] = {}
         self._following = False
 
     def follow(self) -> bool:
         """Begin to remember; False if blinker is not there to tell. May be repeated."""
         if not self._following:
             try:
-                signals.link_made.connect(self._linked)
+                signals.attribution_made.connect(self._attributed)
                 signals.request_ended.connect(self._ended)
             except ImportError:
                 return False
             self._following = True
         return True
 
-    def of(self, request: str) -> tuple[Link, ...]:
+    def of(self, request: str) -> tuple[Attribution, ...]:
         """What is known of the request with this id by now."""
-        return self._links.get(request, ())
+        return self._attributions.get(request, ())
 
-    def _linked(self, sender: Any, record: Link) -> None:
+    def _attributed(self, sender: Any, record: Attribution) -> None:
         if record.request is None:
             return
         with self._lock:
-            known = self._links.get(record.request, ())
-            if len(known) < MAX_LINKS:
-                self._links[record.request] = (*known, record)
-            while len(self._links) > MAX_REQUESTS:
-                del self._links[next(iter(self._links))]
+            known = self._attributions.get(record.request, ())
+            if len(known) < MAX_ATTRIBUTIONS:
+                self._attributions[record.request] = (*known, record)
+            while len(self._attributions) > MAX_REQUESTS:
+                del self._attributions[next(iter(self._attributions))]
 
     def _ended(self, sender: Any, record: RequestEnded) -> None:
         with self._lock:
-            self._links.pop(record.request, None)
+            self._attributions.pop(record.request, None)
 
     def renew(self) -> None:
         """In a forked child: the lock may have been held by a thread that is gone."""
         self._lock = native.lock()
-        self._links = {}
+        self._attributions = {}
 
 
-AFFECTED = Affected()
+HITS = HitIndex()
 
 
-def certain(links: tuple[Link, ...]) -> str:
+def certain(attributions: tuple[Attribution, ...]) -> str:
     """The ids of the perturbations that are known for certain, with commas between them."""
-    return ",".join(dict.fromkeys(link.perturbation for link in links if link.exact))
+    return ",".join(
+        dict.fromkeys(attribution.perturbation for attribution in attributions if attribution.exact)
+    )

@@ -1,4 +1,4 @@
-"""What can be told of a connection while it lives, and of the bytes of a proxy."""
+"""Bytes of links and proxies, and a snapshot of an open connection."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class Counted(Protocol):
+class CountedLink(Protocol):
     """A link, as far as its bytes go; see ``Traffic``."""
 
     @property
@@ -29,7 +29,7 @@ class Traffic:
     sent: int = 0
 
 
-class Tally:
+class TrafficTotal:
     """The bytes of one direction of many connections, added up as each ends."""
 
     __slots__ = ("received", "sent")
@@ -37,11 +37,11 @@ class Tally:
     def __init__(self) -> None:
         self.received = self.sent = 0
 
-    def add(self, link: Counted) -> None:
+    def add(self, link: CountedLink) -> None:
         self.received += link.received
         self.sent += link.sent
 
-    def with_(self, links: Iterable[Counted]) -> Traffic:
+    def with_(self, links: Iterable[CountedLink]) -> Traffic:
         """The sum of it and of ``links``, which live."""
         links = list(links)
         return Traffic(
@@ -51,7 +51,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class ConnectionSnapshot:
     """One open connection, as it is now."""
 
     proxy: str

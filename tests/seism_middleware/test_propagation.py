@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import redis
 
-from seism_middleware import carry
+from seism_middleware import propagation
 from seism_middleware.ledger import Ledger
 from seism_middleware.patches import ALL, NONE, SOCKETS, Patches
-from seism_middleware.request import Request, current
+from seism_middleware.traffic import Request, current
 from tests.seism_middleware import test_ground_truth as truth
 from tests.seism_middleware.forwarder import Forwarder
 
@@ -105,7 +105,7 @@ from gevent.threadpool import ThreadPool
 from seism_middleware.contract import Proxied
 from seism_middleware.ledger import Ledger
 from seism_middleware.patches import Patches
-from seism_middleware.request import Request, current
+from seism_middleware.traffic import Request, current
 from tests.seism_middleware import test_ground_truth as truth
 from tests.seism_middleware.forwarder import Forwarder
 from tests.servers import Valkey
@@ -183,13 +183,13 @@ def test_a_thread_that_takes_work_is_only_possibly_the_requests(patches: Patches
     doubts: list[Any] = []
 
     def worker() -> None:
-        doubts.append((current.get(), carry.doubtful.get()))
+        doubts.append((current.get(), propagation.doubtful.get()))
         idle.get()
-        doubts.append((current.get(), carry.doubtful.get()))
+        doubts.append((current.get(), propagation.doubtful.get()))
         work.get()
-        doubts.append((current.get(), carry.doubtful.get()))
+        doubts.append((current.get(), propagation.doubtful.get()))
         with ThreadPoolExecutor(1) as pool:
-            found = pool.submit(lambda: (current.get(), carry.doubtful.get())).result()
+            found = pool.submit(lambda: (current.get(), propagation.doubtful.get())).result()
             doubts.append(found)
 
     thread = threading.Thread(target=worker)
@@ -198,7 +198,7 @@ def test_a_thread_that_takes_work_is_only_possibly_the_requests(patches: Patches
     thread.join()
     assert doubts == [(request, False), (request, False), (request, True), (request, True)]
     within(request, lambda: work.put(None) or work.get())
-    assert carry.doubtful.get() is None
+    assert propagation.doubtful.get() is None
 
 
 def test_threads_of_no_request_and_of_one_that_is_over(patches: Patches) -> None:

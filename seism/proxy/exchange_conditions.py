@@ -16,11 +16,11 @@ from seism.proxy.expression import expression
 from seism.toxics.base import Toxic
 
 
-class Exchanges:
+class ExchangeConditions:
     """One ``Which``, compiled, and the keys of one protocol beside it.
 
-    Globs, as a regular expression could take exponential time and stop the loop; where a
-    protocol has expressions, see ``seism.proxy.expression``.
+    Globs: ``fnmatch`` makes each ``*`` atomic, so that matching never goes back. Where a
+    protocol has regular expressions, see ``seism.proxy.expression``.
     """
 
     def __init__(
@@ -39,8 +39,6 @@ class Exchanges:
             for key, pattern in fields.items()
             if key in protocol.expressions
         ]
-        self._matched = 0
-        self._taken = 0
 
     def matches(self, exchange: Exchange) -> bool:
         """Whether ``exchange`` meets the conditions that are not about numbers."""
@@ -53,27 +51,25 @@ class Exchanges:
         for key, pattern in self._fields:
             if not pattern.fullmatch(fields.get(key, "")):
                 return False
-        for key, shape, pattern in self._expressions:
-            if key not in fields or not pattern.search(shape(fields[key])):
+        for key, shape, found in self._expressions:
+            if key not in fields or not found(shape(fields[key])):
                 return False
         return True
 
-    def counts(self) -> bool:
-        """Count one that matches; whether ``nth`` and ``every`` are about it."""
-        self._matched += 1
-        if self._which.nth and self._matched != self._which.nth:
+    def selects(self, number: int) -> bool:
+        """Whether ``nth`` and ``every`` are about the ``number``-th exchange that matches."""
+        if self._which.nth and number != self._which.nth:
             return False
-        return not self._which.every or self._matched % self._which.every == 0
+        return not self._which.every or number % self._which.every == 0
 
-    def takes(self) -> bool:
-        """Count one that would be affected; whether it is one of the ``first``."""
-        self._taken += 1
-        return not self._which.first or self._taken <= self._which.first
+    def admits(self, number: int) -> bool:
+        """Whether the ``number``-th exchange that would be affected is one of the ``first``."""
+        return not self._which.first or number <= self._which.first
 
 
-def exchanges(
+def exchange_conditions(
     toxic: Toxic, asked: Mapping[str, Any], protocol: type[Codec] | None, where: str
-) -> Exchanges | None:
+) -> ExchangeConditions | None:
     """What ``asked`` says, for a fault on a proxy of ``protocol``; None for any other toxic.
 
     Raises ConfigurationError for a fault that can't be there, and for conditions that the
@@ -120,4 +116,4 @@ def exchanges(
             f"{where}.phase: {which.phase!r} is not allowed, {toxic.type} is for"
             f" {', '.join(phases)}"
         )
-    return Exchanges(which, own, protocol, where)
+    return ExchangeConditions(which, own, protocol, where)
