@@ -104,6 +104,33 @@ class LoadDone:
     """These are the requests of all phases so far, not of one."""
 
 
+COMPLETE, CUT, NOTHING = "complete", "cut", "nothing"
+REFUSED, TIMED_OUT, STALE = "refused", "timed out", "stale"
+"""How a request ended for its client: with a whole response; with a part of one; with none, after
+the connection was made; without a connection; its client gave up. ``stale``: with none, over a
+kept connection whose last response was a 5xx; unless a worker began it, the server was closing
+that connection, and it never reached the app."""
+OUTCOMES = (COMPLETE, CUT, NOTHING, REFUSED, TIMED_OUT, STALE)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRequest:
+    """One request of the load, as its client saw it."""
+
+    kind: ClassVar[str] = "client"
+    request: str
+    """The id that it was sent with (``contract.CLIENT_HEADER``)."""
+    route: str
+    """``METHOD /path?query``, as the load sends it."""
+    at: float
+    """When it was sent, or was due; on the journal's clock."""
+    duration: float
+    """Seconds."""
+    outcome: str
+    status: int | None = None
+    """Of the response, as far as it came."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stopped:
     """The run stopped before its plan was done, as one of its limits says."""
@@ -217,6 +244,7 @@ KINDS: dict[str, type[Any]] = contract.KINDS | {
         Plan,
         Phase,
         LoadDone,
+        ClientRequest,
         Stopped,
         Reached,
         ToxicChanged,

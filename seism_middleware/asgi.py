@@ -14,11 +14,12 @@ from seism_middleware.contract import (
     ENVIRON_ROUTE,
 )
 from seism_middleware.frameworks import follow
+from seism_middleware.lost_route import Finder, find, finders
 from seism_middleware.observer import Observer
 from seism_middleware.route import fill
 from seism_middleware.settings import Settings
 from seism_middleware.traffic import current, leave
-from seism_middleware.wsgi import shown
+from seism_middleware.wsgi import shown, went_wrong
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -37,6 +38,7 @@ class SeismASGI:
         self._settings = Settings.of({"sidecar": sidecar, **options})
         self.app = app
         self._observer: Observer | None = None
+        self._finders: tuple[Finder, ...] = ()
         self._decided = False
 
     def __getattr__(self, name: str) -> Any:
@@ -56,12 +58,14 @@ class SeismASGI:
             await self.app(scope, receive, send)
             return
         shows = self._settings.perturbation_header
-        await _Response(self._observer, scope, send, shows).run(self.app, receive)
+        response = _Response(self._observer, scope, send, shows, self._finders)
+        await response.run(self.app, receive)
 
     def _decide(self) -> None:
         self._observer = self._settings.observer("asgi")
         if self._observer is not None:
             follow(self.app)
+            self._finders = finders(self.app)
         self._decided = True
 
     def _start(self) -> None:
@@ -76,12 +80,20 @@ class _Response:
     """What happens to one request."""
 
     __slots__ = (
-        "_complete", "_expected", "_gone", "_observer", "_receive", "_request", "_scope",
-        "_send", "_sent", "_shows", "_started",
+        "_complete", "_expected", "_finders", "_gone", "_observer", "_receive", "_request",
+        "_scope", "_send", "_sent", "_shows", "_started",
     )  # fmt: skip
 
-    def __init__(self, observer: Observer, scope: Scope, send: Send, shows: bool) -> None:
+    def __init__(
+        self,
+        observer: Observer,
+        scope: Scope,
+        send: Send,
+        shows: bool,
+        finders: tuple[Finder, ...],
+    ) -> None:
         self._observer = observer
+        self._finders = finders
         self._shows = shows
         self._scope = scope
         self._send = send
@@ -197,4 +209,6 @@ class _Response:
         path = str(scope.get("path", ""))
         if scope.get("endpoint") is not None:
             return fill(path, scope.get("path_params") or {})
+        if went_wrong(self._request) and (found := find(self._finders, scope)):
+            return found
         return self._observer.routes.name(path)

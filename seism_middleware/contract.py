@@ -9,6 +9,7 @@ Stdlib only: this module is imported by the app's process and by the sidecar.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -23,6 +24,9 @@ ENVIRON_REQUEST = "seism.request"
 """WSGI environ and ASGI scope key: the id of the request that is being observed."""
 ENVIRON_ROUTE = "seism.route"
 """WSGI environ and ASGI scope key: a route pattern set by the app or an adapter."""
+
+CLIENT_HEADER = "Seism-Request"
+"""Request header: the id that a load generator gave the request."""
 
 PERTURBATION_HEADER = "Seism-Perturbation"
 """Response header, by option: ids of perturbations that hit the request, with commas."""
@@ -116,6 +120,8 @@ class RequestBegun:
     at: float
     route: str = ""
     """As far as it is known before the app runs: the path without what looks like an id."""
+    client: str = ""
+    """The id that its client gave it in ``CLIENT_HEADER``, if it did."""
 
 
 LIBRARIES = ("site-packages", "dist-packages")
@@ -200,6 +206,8 @@ class RequestEnded:
     connections: int | None = None
     """Open connections of this worker to proxied backends."""
     refused: tuple[Refused, ...] = ()
+    client: str = ""
+    """As in ``RequestBegun``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,6 +427,14 @@ Record = (
 KINDS: dict[str, type[Any]] = {
     record.kind: record for record in (*WORKER_RECORDS, *SIDECAR_RECORDS)
 }
+
+
+_CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def client_id(text: str) -> str:
+    """The value of ``CLIENT_HEADER`` if it can be an id, or nothing: anyone can send it."""
+    return text if _CLIENT_ID.fullmatch(text) else ""
 
 
 def worker_of(request: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from seism_middleware.contract import ENVIRON_REQUEST
 from seism_middleware.frameworks import django_environ, django_matched
+from seism_middleware.lost_route import django_finder
 from seism_middleware.settings import Settings
 from seism_middleware.traffic import current, leave
 from seism_middleware.wsgi import ObservedResponse
@@ -73,7 +74,10 @@ class SeismMiddleware:
         if self._observer is None or ENVIRON_REQUEST in environ:
             return None
         shows = self._settings.perturbation_header
-        return ObservedResponse(self._observer, environ, request.method, request.path, shows)
+        finders = (django_finder(),)
+        return ObservedResponse(
+            self._observer, environ, request.method, request.path, shows, finders
+        )
 
 
 def _answered(request: Any, watched: ObservedResponse, response: Any) -> Any:

@@ -218,12 +218,12 @@ class Observer:
             self.stream.send(self._hello())
         began = time.monotonic()
         request = Request(f"{self.worker}-{next(self._numbers)}", method[:32], began)
-        request.scope = scope
+        request.of(scope)
         self._running[request.id] = request
         if self._by_thread and self._vitals.cpu_due(began):
             request.thread, request.cpu = thread_cpu()
         guess = self._guesses.name(path)
-        self.stream.send(RequestBegun(request.id, request.method, began, guess))
+        self.stream.send(RequestBegun(request.id, request.method, began, guess, request.client))
         return request
 
     def report(self, request: Request) -> None:
@@ -306,6 +306,7 @@ class Observer:
             rss=self._vitals.rss(now),
             connections=len(self.ledger),
             refused=tuple(Refused(*item) for item in (request.refused or {}).items()),
+            client=request.client,
         )
 
     def _attributed(self, attribution: Attribution) -> None:

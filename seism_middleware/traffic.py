@@ -13,7 +13,14 @@ from collections.abc import Callable
 from contextvars import ContextVar, Token
 from typing import Any
 
-from seism_middleware.contract import DRIVER, LEDGER, LoggedError, RequestEnded
+from seism_middleware.contract import (
+    CLIENT_HEADER,
+    DRIVER,
+    LEDGER,
+    LoggedError,
+    RequestEnded,
+    client_id,
+)
 from seism_middleware.frames import frames, type_name
 from seism_middleware.snapshot import snapshot
 from seism_middleware.tcp import address_text, received, written
@@ -22,6 +29,10 @@ MAX_CLAIMS = 1024
 """Claims kept per connection."""
 MAX_ORDER = 256
 """Pairs of what perturbations have shown of the order of questions and replies kept of one."""
+
+
+_WSGI_CLIENT = "HTTP_" + CLIENT_HEADER.upper().replace("-", "_")
+_ASGI_CLIENT = CLIENT_HEADER.lower().encode()
 
 
 class Request:
@@ -35,6 +46,7 @@ class Request:
         "began",
         "body",
         "borrowed",
+        "client",
         "cpu",
         "errors",
         "exception",
@@ -58,6 +70,8 @@ class Request:
         self.began = began
         self.over: float | None = None
         self.route = ""
+        self.client = ""
+        """The id that its client gave it."""
         self.status: int | None = None
         self.body = ""
         self.retry_after = False
@@ -86,6 +100,20 @@ class Request:
             text = headers.get(b"traceparent", b"").decode("latin-1")
         parts = text.split("-")
         return parts[1].lower() if len(parts) >= 4 and len(parts[1]) == 32 else ""
+
+    def of(self, scope: Any) -> None:
+        """Take ``scope``, the WSGI environ or the ASGI scope, and the client's id from it."""
+        self.scope = scope
+        if scope is None:
+            return
+        text = scope.get(_WSGI_CLIENT)
+        if text is None:
+            for name, value in scope.get("headers", ()):
+                if name == _ASGI_CLIENT:
+                    text = value.decode("latin-1")
+                    break
+        if text:
+            self.client = client_id(text)
 
     def raised(self, error: BaseException) -> None:
         """``error`` leaves the app."""

@@ -16,6 +16,7 @@ from seism_middleware.contract import (
 )
 from seism_middleware.frameworks import follow
 from seism_middleware.hits import HITS, certain
+from seism_middleware.lost_route import Finder, bottle_pattern, find, finders
 from seism_middleware.observer import Observer
 from seism_middleware.settings import Settings
 from seism_middleware.traffic import Request, current, leave
@@ -42,6 +43,7 @@ class SeismWSGI:
         self._settings = Settings.of({"sidecar": sidecar, **options})
         self.app = app
         self._observer: Observer | None = None
+        self._finders: tuple[Finder, ...] = ()
         self._decided = False
 
     def __getattr__(self, name: str) -> Any:
@@ -56,14 +58,22 @@ class SeismWSGI:
             return self.app(environ, start_response)
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         shows = self._settings.perturbation_header
-        watched = ObservedResponse(self._observer, environ, environ["REQUEST_METHOD"], path, shows)
+        watched = ObservedResponse(
+            self._observer, environ, environ["REQUEST_METHOD"], path, shows, self._finders
+        )
         return watched.run(self.app, start_response)
 
     def _decide(self) -> None:
         self._observer = self._settings.observer("wsgi")
         if self._observer is not None:
             follow(self.app)
+            self._finders = finders(self.app)
         self._decided = True
+
+
+def went_wrong(request: Request) -> bool:
+    """Whether it may have ended before its route was matched."""
+    return request.status is None or request.status >= 300 or bool(request.exception)
 
 
 def shown(request: str) -> list[tuple[str, str]]:
@@ -76,12 +86,13 @@ class ObservedResponse:
     """What happens to one request, and the iterable that the server gets for it.
 
     ``environ`` is the request's, or its scope: it gets the request's id and may name the route.
-    With ``shows`` the response gets the header that says what has hit it.
+    With ``shows`` the response gets the header that says what has hit it. ``finders`` know the
+    route of what fails before it was matched.
     """
 
     __slots__ = (
-        "_environ", "_expected", "_iterable", "_iterator", "_left", "_observer", "_path",
-        "_sent", "_shows", "request",
+        "_environ", "_expected", "_finders", "_iterable", "_iterator", "_left", "_observer",
+        "_path", "_sent", "_shows", "request",
     )  # fmt: skip
 
     def __init__(
@@ -91,8 +102,10 @@ class ObservedResponse:
         method: str,
         path: str,
         shows: bool = False,
+        finders: tuple[Finder, ...] = (),
     ) -> None:
         self._observer = observer
+        self._finders = finders
         self._shows = shows
         self._environ = environ
         self._path = path
@@ -219,7 +232,9 @@ class ObservedResponse:
             return  # closed twice
         request.body = body
         if not request.route:
-            told = self._environ.get(ENVIRON_ROUTE)
+            told = self._environ.get(ENVIRON_ROUTE) or bottle_pattern(self._environ)
+            if not told and went_wrong(request):
+                told = find(self._finders, self._environ)
             request.route = told or self._observer.routes.name(self._path)
         self._observer.report(request)
 

@@ -22,11 +22,13 @@ JUDGING = (
     "journal",
     "verdict.result",
     "verdict.rules",
+    "verdict.client_view",
     "verdict.timeline",
     "verdict.step",
     "verdict.log_quality",
     "verdict.wrong_reply",
     "verdict.request",
+    "verdict.patience",
     "verdict.steady_state",
     "verdict.pool",
     "verdict.death",
@@ -34,6 +36,7 @@ JUDGING = (
     "verdict.accounting",
     "verdict.cell",
     "verdict.whole_run",
+    "verdict.conservation",
     "verdict.judgement",
 )
 """The way of an entry of the journal to the judgement, in the order in which data flows."""

@@ -12,6 +12,8 @@ from urllib.parse import quote
 from seism.client.lease import HEADER, Lease
 from seism.errors import ConfigurationError, Conflict, NotFound, SeismError, Unavailable
 
+_BATCH = 1000
+"""Requests in one call: less than the API's limit of a body."""
 _ERRORS: dict[int, type[SeismError]] = {400: ConfigurationError, 404: NotFound, 409: Conflict}
 
 
@@ -147,6 +149,11 @@ class Control:
         """Journal what the load generator saw; see ``journal.LoadDone``."""
         done = {"segment": segment, "requests": requests, "routes": routes, "whole": whole}
         self.call("POST", "/seism/load", done | ({"actions": actions} if actions else {}))
+
+    def clients(self, requests: Sequence[Sequence[Any]]) -> None:
+        """Journal what the load's clients saw: the fields of records ``journal.ClientRequest``."""
+        for first in range(0, len(requests), _BATCH):
+            self.call("POST", "/seism/clients", {"requests": requests[first : first + _BATCH]})
 
     def census(self) -> None:
         """Have every worker list its open connections, into the journal."""

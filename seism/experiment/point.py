@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from seism.errors import NotReady
 from seism.experiment.config import Planned, SweptToxic
 from seism.model import DOWN
+from seism.verdict.client_view import observations
 from seism.verdict.timeline import Timeline, route_of
 from seism_middleware.contract import RequestEnded
 
@@ -69,7 +70,7 @@ def learnt_of(timeline: Timeline, sent: Sequence[str], each: int) -> list[Learnt
     Raises NotReady if an observation is missing.
     """
     segment = timeline.find("steady")
-    requests = segment.requests if segment is not None else []
+    requests = observations(segment.requests) if segment is not None else []
     if len(requests) < each * len(sent):
         raise NotReady(f"{each * len(sent)} requests were sent, {len(requests)} were observed")
     return [

@@ -26,7 +26,7 @@ from seism.experiment import rewrite
 from seism.experiment.config import REQUESTS, App, Experiment, Load, Planned, fill, toxic_of
 from seism.experiment.driver import LoadDriver
 from seism.experiment.limit import Guarded
-from seism.experiment.locust import STOP_SECONDS, LocustDriver
+from seism.experiment.locust import FILE_VARIABLE, STOP_SECONDS, LocustDriver, clients_file
 from seism.experiment.locust import command as locust_command
 from seism.experiment.plan import Step
 from seism.experiment.supervisor import Supervisor
@@ -101,6 +101,8 @@ class Session:
         self._children = Supervisor()
         self._private: Path | None = None
         self._driver: LoadDriver | LocustDriver | None = None
+        self._clients: list[list[Any]] = []
+        """What the load's clients saw, and is not journalled yet."""
         self._port = str(free_port())
         """The app's, if it asks for one and something stands in front of it."""
         self.control: Control
@@ -140,6 +142,9 @@ class Session:
     def finish(self) -> None:
         """End everything in order, so that the journal is complete."""
         self._children.terminate("load")
+        if isinstance(self._driver, LocustDriver):
+            self._clients += self._driver.clients()
+        self._journal_clients()
         if isinstance(self._driver, LocustDriver):
             self.control.load_done(**self._driver.totals(), whole=True)
         self._children.terminate("app")
@@ -202,9 +207,15 @@ class Session:
         The app is asked for that, which a perturbation could keep from answering.
         """
         assert self._driver is not None
+        self._journal_clients()
         if driven:
             self.control.load_done(**driven, actions=self._driver.check(driven["segment"]))
             self.guarded.add(driven)
+
+    def _journal_clients(self) -> None:
+        if self._clients:
+            self.control.clients(self._clients)
+            self._clients.clear()
 
     def route(self, step: Step) -> int | None:
         """The index of the route that ``step`` is about alone; None: it is about all."""
@@ -385,7 +396,9 @@ class Session:
             log=self._directory / "load.log",
         )
         actions = any(route.action for route in self.load.route)
-        driver = LoadDriver(child, self.progress.advance, self._check, actions)
+        driver = LoadDriver(
+            child, self.progress.advance, self._check, self._clients.extend, actions
+        )
         driver.tell(
             {
                 "url": self._through_front(url),
@@ -395,6 +408,7 @@ class Session:
                 "pause_ms": self.load.pause_ms,
                 "rate": self.load.rate,
                 "timeout_s": self.load.timeout_s,
+                "request_ids": self.load.request_ids,
                 "routes": [asdict(route) for route in self.load.route],
             }
         )
@@ -404,9 +418,17 @@ class Session:
         options = self.load.locust
         assert options is not None
         self.progress.phase("starting Locust")
+        seen = clients_file(self._directory)
+        seen.unlink(missing_ok=True)
         child = self._children.spawn(
             "load",
-            locust_command(options, self._directory, self._through_front(url)),
+            locust_command(
+                options,
+                self._directory,
+                self._through_front(url),
+                request_ids=self.load.request_ids,
+            ),
+            env={**os.environ, FILE_VARIABLE: str(seen)},
             cwd=self._file.parent,
             log=self._directory / "load.log",
             grace_s=2 * STOP_SECONDS,

@@ -39,6 +39,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
         "pools": [dataclasses.asdict(pool) for pool in judgement.pools],
         "never_fired": judgement.never_fired,
         "dropped": judgement.dropped,
+        "unplaced": judgement.unplaced,
         "warnings": judgement.warnings,
         "flaky": judgement.flaky,
     }

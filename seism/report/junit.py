@@ -50,6 +50,12 @@ def _run(suite: ET.Element, judgement: Judgement) -> None:
     dropped = _case(suite, "seism.run", "no observation dropped")
     if judgement.dropped:
         _wrong(dropped, "error", f"{count(judgement.dropped, 'observation')} dropped")
+    judged = _case(suite, "seism.run", "something judged")
+    if judgement.steady.met and judgement.colour == NOT_COVERED:
+        _wrong(judged, "error", "no perturbation touched any route")
+    placed = _case(suite, "seism.run", "everything in a cell")
+    for line in judgement.unplaced[:1]:
+        _wrong(placed, "error", f"an error of Seism: {clean(line)}")
     workers = _case(suite, "seism.run", "workers")
     if judgement.findings:
         lines = [clean(finding) for finding in judgement.findings]

@@ -32,7 +32,8 @@ def outcome(judgement: Judgement) -> str:
     """
     if not judgement.steady.met:
         return UNPROVEN
-    if judgement.colour != RED and (judgement.never_fired or judgement.dropped):
+    gaps = judgement.never_fired or judgement.dropped or judgement.unplaced
+    if judgement.colour != RED and gaps:
         return UNPROVEN
     return judgement.colour
 
@@ -60,9 +61,10 @@ def headline(judgement: Judgement) -> str:
         verb = "degrades" if len(bent) == 1 else "degrade"
         return f"Amber: nothing breaks, but {len(bent)} of {routes} {verb}."
     if result == GREEN:
-        held = "holds" if len(judgement.routes) == 1 else "hold"
+        held = {cell.route for cell in judgement.cells if cell.colour == GREEN}
         return (
-            f"Green: {routes} {held} under {count(len(judgement.perturbations), 'perturbation')}."
+            f"Green: {count(len(held), 'route')} {'holds' if len(held) == 1 else 'hold'} under "
+            f"{count(len(judgement.perturbations), 'perturbation')}."
         )
     return "No verdict: no perturbation touched any route."
 
@@ -106,6 +108,8 @@ def _gaps(judgement: Judgement) -> str:
         gaps.append(f"{count(len(judgement.never_fired), 'perturbation')} never fired")
     if judgement.dropped:
         gaps.append(f"{count(judgement.dropped, 'observation')} dropped")
+    if judgement.unplaced:
+        gaps.append("an error of Seism, as not everything is in a cell")
     return " and ".join(gaps)
 
 

@@ -30,6 +30,7 @@ from seism_middleware.contract import (
     BODY_COMPLETE,
     BODY_NONE,
     BODY_TRUNCATED,
+    CLIENT_HEADER,
     DOWNSTREAM,
     UPSTREAM,
     Attribution,
@@ -39,6 +40,7 @@ from seism_middleware.contract import (
     PerturbationEnded,
     RequestBegun,
     RequestEnded,
+    client_id,
 )
 from seism_middleware.route import Routes
 
@@ -48,6 +50,7 @@ REMEMBERED = 4096
 """Trace ids that are known, of requests that may have ended."""
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-9][0-9][0-9])(?: |\r?\n)")
+_CLIENT = re.compile(rb"\r?\n" + CLIENT_HEADER.encode() + rb"[ \t]*:[ \t]*([^\s]*)", re.IGNORECASE)
 _RETRY_AFTER = re.compile(rb"\r?\nretry-after[ \t]*:", re.IGNORECASE)
 
 
@@ -62,6 +65,8 @@ class Asked:
     exchange: Exchange
     status: int | None = None
     retry_after: bool = False
+    client: str = ""
+    """The id that its client gave it."""
     attributed: set[str] = field(default_factory=set)
     """The perturbations that are attributed to it."""
 
@@ -99,17 +104,22 @@ class Front:
         """Say that the worker ``front`` is gone; every connection has ended by now."""
         self._hub.record(WorkerLeft(self._hub.clock.now(), True, len(self._in_flight)), FRONT)
 
-    def begin(self, exchange: Exchange) -> tuple[Asked, str]:
-        """The app is about to see a request; it, and the trace id to give it, if any."""
+    def begin(self, exchange: Exchange, head: bytes = b"") -> tuple[Asked, str]:
+        """The app is about to see a request, which begins with ``head``; it, and the trace id to
+        give it, if any.
+        """
         number = next(self._requests)
         path = exchange.fields.get("path", "/").partition("?")[0]
         now = self._hub.clock.now()
         route = self._routes.name(path)
         asked = Asked(f"{FRONT}-{number}", exchange.kind[:32], route, now, exchange)
+        client = _CLIENT.search(head.partition(b"\r\n\r\n")[0])
+        if client:
+            asked.client = client_id(client[1].decode("latin-1"))
         given = "" if exchange.trace else f"{self._run}{number:016x}"
         self._remember(exchange.trace or given, asked)
         self._in_flight[asked.id] = asked
-        self._say(RequestBegun(asked.id, asked.method, now, asked.route))
+        self._say(RequestBegun(asked.id, asked.method, now, asked.route, asked.client))
         for perturbation in list(self._lasting)[-MAX_POSSIBLE:]:
             self.attribute(perturbation, asked, "overlap", exact=False)
         return asked, given
@@ -129,6 +139,7 @@ class Front:
                 status=asked.status,
                 body=body,
                 retry_after=asked.retry_after,
+                client=asked.client,
             )
         )
 
@@ -248,7 +259,7 @@ class Follower:
     def _sent(self, piece: Piece) -> bytes:
         if piece.exchange is None or not piece.first:
             return piece.data
-        asked, trace = self._front.begin(piece.exchange)
+        asked, trace = self._front.begin(piece.exchange, piece.data)
         self._open[piece.exchange.number] = asked
         self.asked += 1
         for perturbation in self.lasting:

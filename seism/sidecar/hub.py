@@ -296,6 +296,7 @@ class Worker:
                     duration=now - begun.at,
                     status=None,
                     body=contract.BODY_NONE,
+                    client=begun.client,
                 ),
                 self.name,
             )

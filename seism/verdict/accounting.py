@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from seism.journal import LoadDone
+from seism.verdict.client_view import observations
 from seism.verdict.timeline import Segment, Timeline, load_route
 from seism_middleware.contract import BODY_NONE, BODY_TRUNCATED, RequestEnded
 
@@ -36,7 +37,7 @@ def dropped(timeline: Timeline) -> int:
     by_load = sum(
         _unobserved(segment.load, segment.requests)
         for segment in timeline.segments
-        if segment.requests
+        if observations(segment.requests)
     )
     by_load += _unobserved(timeline.load, timeline.requests.values())
     return max(timeline.missing, by_load)
@@ -82,4 +83,4 @@ def _unobserved(load: LoadDone | None, requests: Iterable[RequestEnded]) -> int:
     """Responses that the load got, and that nobody has observed."""
     if load is None:
         return 0
-    return max(0, load.requests - _unanswered(load) - sum(1 for _ in requests))
+    return max(0, load.requests - _unanswered(load) - len(observations(requests)))

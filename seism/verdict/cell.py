@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 from seism.verdict import log_quality
 from seism.verdict.accounting import action_lines, given_up, unseen, wrong_actions
+from seism.verdict.client_view import took
 from seism.verdict.death import deaths
+from seism.verdict.patience import late_verdict
 from seism.verdict.pool import PoolLimits, Pools
 from seism.verdict.request import judge_request
 from seism.verdict.result import (
@@ -160,6 +162,10 @@ class StepVerdict:
         if self._is_cut_off(request):
             return FINE
         control, route = self._control, route_of(request)
+        attributions = self.step.attributions(request.request)
+        waited = late_verdict(request, attributions, self.step.timeline, control.deadline[route])
+        if waited is not None:
+            return waited
         verdict = judge_request(
             request,
             control.rules[route],
@@ -167,7 +173,7 @@ class StepVerdict:
             self.step.only_backend,
             sees_logs=self.step.timeline.sees_logs,
         )
-        for backend in self.step.backends if self.step.attributions(request.request) else ():
+        for backend in self.step.backends if attributions else ():
             verdict = max(verdict, self._storms.verdict(request, backend), key=_severity)
         if verdict.colour == RED:
             return verdict
@@ -199,6 +205,7 @@ class StepVerdict:
         attributions = [self.step.attributions(each.request.request) for each in mine]
         exact = sum(any(attribution.exact for attribution in found) for found in attributions)
         possible = sum(map(bool, attributions)) - exact
+        possible += sum(self._is_changed(each) for each in mine)
         colour, reasons, worst = self._colour(route, mine, covered=bool(exact or possible))
         if broken_since is not None:
             colour, worst = NOT_COVERED, None
@@ -213,6 +220,18 @@ class StepVerdict:
             possible=possible,
             worst=worst,
             certain=self._is_certain(route, mine),
+        )
+
+    def _is_changed(self, each: JudgedRequest) -> bool:
+        """Whether nothing is attributed to it, and it was answered as never in the control run
+        while a backend was down: a driver may fail to connect where nobody sees it.
+        """
+        request = each.request
+        return (
+            self.step.is_down
+            and each.phase == "during"
+            and not self.step.attributions(request.request)
+            and not self._control.is_usual(request)
         )
 
     def _is_certain(self, route: str, mine: Sequence[JudgedRequest]) -> bool:
@@ -303,7 +322,7 @@ class StepVerdict:
             colour=judged.verdict.colour,
             reason=judged.verdict.reason,
             status=request.status,
-            duration=request.duration,
+            duration=took(request),
             hit_by=attribution.perturbation if attribution else "",
             what=_described(self.step.records[attribution.perturbation]) if attribution else "",
             role=attribution.role if attribution else "",

@@ -26,6 +26,7 @@ from seism.journal import Entry
 from seism.verdict import steady_state
 from seism.verdict.accounting import action_lines, dropped
 from seism.verdict.cell import StepVerdict
+from seism.verdict.conservation import unplaced, why_never_fired
 from seism.verdict.result import (
     AMBER,
     GREEN,
@@ -63,6 +64,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
     steady = control.steady()
     steps = _judge_steps(timeline, control, rules) if steady.met else _Steps()
     flaky = steady_state.flaky(timeline, steps.broken)
+    lost = unplaced(timeline, steps.cells) if steady.met else []
     cells = [_not_blamed(cell, flaky.get(cell.route)) for cell in steps.cells]
     unsure = {(c.route, c.perturbation) for c in cells if c.route in flaky and not c.worst}
     cases = [case for case in steps.cases if (case.route, case.perturbation) not in unsure]
@@ -95,10 +97,13 @@ def judge(entries: Iterable[Entry]) -> Judgement:
         pools=tuple(steps.pools),
         never_fired=tuple(steps.never_fired),
         dropped=dropped(timeline),
+        unplaced=tuple(lost),
         warnings=(
+            *lost,
             *map(str, flaky.values()),
             *attribution_warnings(timeline),
             *unjudged_warnings(timeline),
+            *steps.why_never_fired,
             *steps.log_misses,
         ),
         flaky=tuple(map(str, flaky.values())),
@@ -125,6 +130,7 @@ class _Steps:
     pools: list[Pool] = field(default_factory=list)
     log_misses: list[str] = field(default_factory=list)
     never_fired: list[str] = field(default_factory=list)
+    why_never_fired: list[str] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
     """Route that has not recovered by the end -> since which step."""
 
@@ -139,14 +145,18 @@ def _judge_steps(timeline: Timeline, control: ControlRun, rules: Rules) -> _Step
         verdict = StepVerdict(step, control, storms, rules)
         if timeline.find("warmup", index):
             found.broken = {}  # the app was started anew
-        found.cells += verdict.cells(found.broken)
+        cells = verdict.cells(found.broken)
+        found.cells += cells
         found.cases += [case for case in verdict.cases() if case.route not in found.broken]
         found.findings += verdict.findings()
         found.log_misses += verdict.log_misses()
         found.harms += verdict.harms()
         found.pools += verdict.pools.summary()
-        if not step.fired:
+        # Nobody may have seen the connects that failed: it is down all the same.
+        if not step.fired and not (step.is_down and any(cell.possible for cell in cells)):
             found.never_fired.append(step.name)
+            why = why_never_fired(timeline, index)
+            found.why_never_fired.append(f"{step.name} never fired: {why}")
         found.broken = verdict.still_broken(found.broken)
     return found
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from seism.verdict import log_quality
+from seism.verdict.client_view import took, unanswered
 from seism.verdict.result import ABANDONED, AMBER, FINE, RED, Verdict
 from seism.verdict.rules import Applied, Rules
 from seism.verdict.timeline import route_of
 from seism.verdict.wrong_reply import describe
-from seism_middleware.contract import BODY_NONE, BODY_TRUNCATED, Harm, RequestEnded
+from seism_middleware.contract import BODY_TRUNCATED, Harm, RequestEnded
 
 REMEMBERED = 10_000
 """Requests with wrong data that may still end."""
@@ -78,7 +79,7 @@ def judge_request(
     failed = failure(request, (503, *rules.allow))
     if failed:
         return Verdict(RED, failed)
-    if request.duration > deadline:
+    if took(request) > deadline:
         return Verdict(AMBER, f"slower than the deadline of {deadline:.1f} s")
     if request.status == 503:
         lacking = log_quality.missing(request, rules, backend, sees_logs=sees_logs)
@@ -89,11 +90,11 @@ def judge_request(
 
 def failure(request: RequestEnded, allowed: Sequence[int] = ()) -> str:
     """Why the request failed by its status or body alone, empty if it did not."""
-    if request.body == BODY_NONE or request.status is None:
-        return "no response"
+    if reason := unanswered(request):
+        return reason
     if request.body == BODY_TRUNCATED:
         return f"{request.status} with a truncated body"
-    if request.status >= 500 and request.status not in allowed:
+    if (request.status or 0) >= 500 and request.status not in allowed:
         raised = f" ({request.exception})" if request.exception else ""
         return f"{request.status}{raised}"
     return ""

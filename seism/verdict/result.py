@@ -181,6 +181,9 @@ class Judgement:
     """Planned perturbations that had no effect at all."""
     dropped: int = 0
     """Observations that are known to be missing."""
+    unplaced: tuple[str, ...] = ()
+    """Requests of the load, or perturbations, that are in no cell, one line for each kind: an
+    error of Seism."""
     warnings: tuple[str, ...] = ()
     flaky: tuple[str, ...] = ()
     """Routes that fail now and then without any perturbation, with figures, one line each."""
@@ -200,12 +203,14 @@ class Judgement:
         return matrix
 
     def exit_code(self, strict: bool = False) -> int:
-        """0 green, 1 red, 3 no steady state, 4 never fired or dropped; amber is 0 unless strict."""
+        """0 green, 1 red, 3 no steady state, 4 never fired, dropped, unplaced or nothing judged at
+        all; amber is 0 unless strict.
+        """
         if not self.steady.met:
             return 3
         if self.colour == RED or (strict and self.colour == AMBER):
             return 1
-        if self.never_fired or self.dropped:
+        if self.never_fired or self.dropped or self.unplaced or self.colour == NOT_COVERED:
             return 4
         return 0
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from seism.verdict.client_view import observations, took
 from seism.verdict.request import failure
 from seism.verdict.result import Steady
 from seism.verdict.rules import Rules
@@ -40,7 +41,7 @@ class ControlRun:
         self.routes = sorted({route_of(r) for segment in judged for r in segment.requests})
         self.rules = {route: rules.of(route) for route in self.routes}
         self.p99 = {
-            route: quantile([request.duration for request in seen], 0.99)
+            route: quantile([took(request) for request in seen], 0.99)
             for route, seen in requests.items()
         }
         self.deadline = {
@@ -69,17 +70,18 @@ class ControlRun:
             self.is_usual(request)
             and request.body not in (BODY_NONE, BODY_TRUNCATED)
             and not self.replies.reason(request.request)
-            and request.duration <= self.deadline[route_of(request)]
+            and took(request) <= self.deadline[route_of(request)]
         )
 
     def _objection(self, requests: Sequence[RequestEnded]) -> str:
         load = self._segment.load if self._segment else None
-        if not requests and load is not None and load.requests:
+        seen = observations(requests)
+        if not seen and load is not None and load.requests:
             return (
                 f"{load.requests} requests were sent and no observation arrived: is the app "
                 "wrapped by the middleware, and does it find the sidecar (SEISM_SIDECAR)?"
             )
-        if not requests:
+        if not seen:
             return "no request was observed in the control run"
         known = flaky(self._timeline)
         if known.keys() >= {route_of(request) for request in requests}:

@@ -38,7 +38,7 @@ class StepWindow:
             timeline,
             index,
             planned,
-            during is not None and after is not None,
+            during is not None,
             timeline.before(index) or Segment.empty(),
             during or Segment.empty(),
             after or Segment.empty(),
@@ -76,6 +76,12 @@ class StepWindow:
     def is_front(self) -> bool:
         """Whether it is the clients' side of the app that is perturbed."""
         return bool(self.planned.get("front"))
+
+    @property
+    def is_down(self) -> bool:
+        """Whether all that is done is that backends are away."""
+        parts = [part for part in (self.planned, self.planned.get("partner")) if part]
+        return all(part["type"] == DOWN for part in parts)
 
     @property
     def requests(self) -> list[RequestEnded]:

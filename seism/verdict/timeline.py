@@ -11,6 +11,7 @@ from typing import Any
 
 from seism.errors import ConfigurationError
 from seism.journal import (
+    ClientRequest,
     Entry,
     LoadDone,
     Manifest,
@@ -22,6 +23,7 @@ from seism.journal import (
     WorkerLeft,
 )
 from seism.model import FRONT
+from seism.verdict.client_view import joined
 from seism_middleware.contract import (
     BODY_NONE,
     Attribution,
@@ -73,6 +75,11 @@ class Timeline:
     perturbations: dict[str, PerturbationBegan] = field(default_factory=dict)
     ends: dict[str, PerturbationEnded] = field(default_factory=dict)
     requests: dict[str, RequestEnded] = field(default_factory=dict)
+    """Those of the load as their clients saw them (``client_view.ClientAnswer``)."""
+    clients: list[ClientRequest] = field(default_factory=list)
+    """The load's requests, where it has told of each."""
+    outside: tuple[ClientRequest, ...] = ()
+    """Those that never reached the app, for a reason of ours."""
     workers: list[Hello] = field(default_factory=list)
     harms: list[Harm] = field(default_factory=list)
     left: dict[str, WorkerLeft] = field(default_factory=dict)
@@ -161,6 +168,7 @@ def build(entries: Iterable[Entry]) -> Timeline:
     if timeline is None:
         raise ConfigurationError("the journal is empty")
     timeline.requests = _with_patterns(timeline.requests, guesses)
+    _join(timeline)
     _distribute(timeline)
     timeline.mixed = _unmixed(timeline)
     return timeline
@@ -181,6 +189,8 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
         timeline.ends[record.perturbation] = record
     elif isinstance(record, Census) and timeline.segments:
         timeline.segments[-1].censuses[worker] = record
+    elif isinstance(record, ClientRequest):
+        timeline.clients.append(record)
     elif isinstance(record, LoadDone) and record.whole:
         timeline.load = record
     elif isinstance(record, LoadDone) and timeline.segments:
@@ -217,6 +227,31 @@ def _with_patterns(
             request = replace(request, route=route)
         result[key] = request
     return result
+
+
+def _join(timeline: Timeline) -> None:
+    """Have the requests of the load as their clients saw them."""
+    starts = [segment.phase.at for segment in timeline.segments]
+    plan = timeline.manifest.plan
+
+    def phase_at(at: float) -> Phase | None:
+        index = bisect.bisect_right(starts, at) - 1
+        return timeline.segments[index].phase if index >= 0 else None
+
+    def steady(at: float) -> bool:
+        phase = phase_at(at)
+        return phase is not None and phase.phase == "steady"
+
+    def front(at: float) -> bool:
+        phase = phase_at(at)
+        if phase is None:
+            return False
+        active = phase.active if phase.phase == "mixed" else (phase.step,)
+        lasts = phase.phase in ("during", "mixed")
+        return lasts and any(step is not None and plan[step].get("front") for step in active)
+
+    found = joined(timeline.requests, timeline.clients, steady, front)
+    timeline.requests, timeline.outside = found.requests, found.outside
 
 
 def _distribute(timeline: Timeline) -> None:
@@ -264,7 +299,8 @@ def _unmixed(timeline: Timeline) -> dict[tuple[str, int], Segment]:
     steps = sorted({step for each in stretches for step in each.phase.active})
     plan = timeline.manifest.plan
     keys = {(plan[step]["backend"], plan[step]["toxic"]): step for step in steps}
-    found: dict[tuple[str, int], Segment] = {}
+    windows: list[tuple[str, int, Segment, list[Segment]]] = []
+    covering: dict[int, set[int]] = defaultdict(set)
     for step in steps:
         last = max(i for i, each in enumerate(stretches) if step in each.phase.active)
         during = [each for each in stretches if step in each.phase.active]
@@ -273,16 +309,21 @@ def _unmixed(timeline: Timeline) -> dict[tuple[str, int], Segment]:
         begun = (i for i, each in enumerate(rest) if not there.issuperset(each.phase.active))
         after = rest[: next(begun, len(rest))]
         over = rest[0] if rest else timeline.segments[-1]
-        for phase, first, chosen in (("during", during[0], during), ("after", over, after)):
-            merged = Segment(replace(first.phase, phase=phase, step=step))
-            for segment in chosen:
-                merged.requests += [
-                    request for request in segment.requests
-                    if step in (owners := _owners(timeline, request, keys)) or not owners
-                ]  # fmt: skip
-                merged.perturbations += segment.perturbations
-                merged.censuses = segment.censuses or merged.censuses
-            found[phase, step] = merged
+        windows += [("during", step, during[0], during), ("after", step, over, after)]
+        for segment in (*during, *after):
+            covering[id(segment)].add(step)
+    found: dict[tuple[str, int], Segment] = {}
+    for phase, step, first, chosen in windows:
+        merged = Segment(replace(first.phase, phase=phase, step=step))
+        for segment in chosen:
+            for request in segment.requests:
+                # One that is hit by what is long over belongs to what lasts now.
+                owners = _owners(timeline, request, keys) & covering[id(segment)]
+                if step in owners or not owners:
+                    merged.requests.append(request)
+            merged.perturbations += segment.perturbations
+            merged.censuses = segment.censuses or merged.censuses
+        found[phase, step] = merged
     return found
 
 

@@ -37,6 +37,7 @@ def again(document: dict[str, Any]) -> Judgement:
         ),
         pools=tuple(Pool(**values) for values in document["pools"]),
         never_fired=tuple(document["never_fired"]),
+        unplaced=tuple(document["unplaced"]),
         dropped=document["dropped"],
         warnings=tuple(document["warnings"]),
     )

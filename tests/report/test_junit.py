@@ -75,7 +75,7 @@ def test_a_green_run_passes() -> None:
     found = results(known.green())
     assert set(found.values()) == {None}
     assert ("seism.cache.cache-reset", "POST /cart") in found
-    assert len(found) == len(known.ROUTES) * len(known.PERTURBATIONS) + 3
+    assert len(found) == len(known.ROUTES) * len(known.PERTURBATIONS) + 5
 
 
 def test_red_fails_with_its_cause() -> None:
