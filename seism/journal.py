@@ -415,7 +415,7 @@ def parse(lines: Iterable[bytes], where: str = "journal") -> Iterator[Entry]:
 
 
 def _entry(line: bytes, where: str) -> Entry:
-    """One line; its record is None for a kind that is not known here."""
+    """One line; its record is None for an unknown kind."""
     try:
         values = json.loads(line)
         record = wire.from_dict(values, KINDS)

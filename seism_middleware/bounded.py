@@ -12,8 +12,8 @@ V = TypeVar("V")
 class Bounded(dict[K, V]):
     """At most ``most`` entries: one more, and the one that was added first goes.
 
-    ``forgotten`` is called with the value of each that has gone so. Setting an entry anew does
-    not make it younger. Only assignment and ``setdefault`` add entries.
+    ``forgotten`` is called with the value of each such entry. Setting an entry again does not
+    make it younger. Only assignment and ``setdefault`` add entries.
     """
 
     __slots__ = ("_forgotten", "_most")

@@ -1,8 +1,8 @@
-"""What is wrong with us stays with us: no patch raises what the original would not.
+"""Our own faults stay with us: no patch raises what the original would not.
 
 A patch is the original with something of ours before and after it. Ours runs in a ``try`` of its
 own, so that whatever it raises is logged and the original is called, once, as the app called it.
-The original runs in none of ours: what it raises reaches the app as it is.
+The original runs outside of it: its exceptions reach the app unchanged.
 """
 
 from __future__ import annotations

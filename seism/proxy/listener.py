@@ -60,6 +60,11 @@ class Listener:
         self.address = address(show_name(self._endpoint.sockaddr), where)
         self.listen()
 
+    @property
+    def has_port(self) -> bool:
+        """Whether the address is a host and a port, not a path."""
+        return not isinstance(self._endpoint.sockaddr, str)
+
     def close(self) -> None:
         if self._sock.fileno() < 0:
             return

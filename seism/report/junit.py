@@ -40,9 +40,9 @@ CASES = {
 ALWAYS = tuple(CASES[kind] for kind in (STEADY, DROPPED, COVERED, UNPLACED, FINDING))
 """Test cases of every run."""
 UNJUDGED = (STEADY, FIRED, DROPPED, COVERED, UNPLACED)
-"""What is an error rather than a failure, as it leaves the app unjudged."""
+"""Titles reported as an error, not a failure: these leave the app unjudged."""
 LINES = (STEADY, FIRED, DROPPED, UNPLACED)
-"""What is shown with its title, which the test case does not say."""
+"""Notices shown with their title, which the test case does not have."""
 
 
 def render(judgement: Judgement, strict: bool = False) -> str:

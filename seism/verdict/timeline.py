@@ -68,7 +68,7 @@ class Timeline:
 
     manifest: Manifest
     plan: tuple[PlannedStep, ...] = ()
-    """What was planned, in order."""
+    """The planned steps in order."""
     segments: list[Segment] = field(default_factory=list)
     attributions: dict[str, list[Attribution]] = field(default_factory=lambda: defaultdict(list))
     """Request id -> attributions of perturbation records to it."""
