@@ -6,15 +6,18 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Both distributions in one command: seism requires the other one, which no index has.
+SOURCES = pyproject.toml packaging/seism-middleware/pyproject.toml setup.py seism/proxy/_pump.pyx
+INSTALL = $(PIP) install --editable packaging/seism-middleware --editable
 NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get install python3-venv)
 
 # pyenv's shims answer for one version only: tox needs each version's own folder on PATH.
 PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123]\.'); do \
 	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
-.PHONY: help demo test docs soak fuzz attack structure lint tox bench bench-observer bench-away bench-codecs bench-dashboard cpython matrix screenshots clean
+.PHONY: help demo test docs soak fuzz attack proof proof-part structure lint tox bench bench-observer bench-away bench-codecs bench-compare bench-dashboard cpython matrix screenshots clean
 
-help: ## what there is to make
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 $(BIN)/python:
@@ -22,26 +25,26 @@ $(BIN)/python:
 		|| { echo "$(NO_PYTHON)" >&2; exit 1; }
 	@'$(PYTHON)' -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml setup.py seism/proxy/_pump.pyx | $(BIN)/python
+$(VENV)/.demo: $(SOURCES) | $(BIN)/python
 	@echo "Installing into $(VENV), which takes a minute the first time"
-	@$(PIP) install --editable '.[demo]'
+	@$(INSTALL) '.[demo]'
 	@touch $@
 
-$(VENV)/.test: pyproject.toml setup.py seism/proxy/_pump.pyx | $(BIN)/python
+$(VENV)/.test: $(SOURCES) | $(BIN)/python
 	@echo "Installing into $(VENV), which takes a minute the first time"
-	@$(PIP) install --editable '.[test,lint]'
+	@$(INSTALL) '.[test,lint]'
 	@touch $(VENV)/.demo $(VENV)/.docs $@
 
-$(VENV)/.docs: pyproject.toml setup.py seism/proxy/_pump.pyx | $(BIN)/python
+$(VENV)/.docs: $(SOURCES) | $(BIN)/python
 	@echo "Installing into $(VENV), which takes a minute the first time"
-	@$(PIP) install --editable '.[docs]'
+	@$(INSTALL) '.[docs]'
 	@touch $@
 
 # After the Debian packages: some of the matrix's clients are compiled. A client that cannot be
 # had is left to its tests to report.
 $(VENV)/.matrix: $(VENV)/.test tests/debian.py
 	@$(BIN)/python -m tests.debian
-	@$(PIP) install --editable '.[matrix]' && touch $@ \
+	@$(INSTALL) '.[matrix]' && touch $@ \
 		|| echo "could not install the clients of the matrix" >&2
 
 demo: $(VENV)/.demo ## the whole loop on real backends, about 30 s (ARGS="--seed 7 --app asgi")
@@ -70,15 +73,22 @@ fuzz: $(VENV)/.test ## every codec under a coverage-guided fuzzer, 2 minutes eac
 attack: $(VENV)/.test ## hostile peers against a real sidecar, and what bystanders notice, 2 min (ARGS="--only stream")
 	$(BIN)/python -m tests.attack.run $(ARGS)
 
+proof: $(VENV)/.test $(VENV)/.matrix ## all long proofs, resumable, written to docs/proof.md, about 75 minutes (ARGS=--again)
+	$(BIN)/python -m tests.proof.run all $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+proof-part: $(VENV)/.test ## a part of the long proofs, about 5 minutes; the commit selects it (SEED=7)
+	$(BIN)/python -m tests.proof.run part $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 structure: $(VENV)/.test ## rooms, arrows, circles, climbs and names, from the imports
 	@$(BIN)/python -m tests.structure
 
-lint: $(VENV)/.test ## ruff and mypy strict
+lint: $(VENV)/.test ## ruff, mypy strict, and the text checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.prose
 
-tox: $(VENV)/.test ## the suite on each Python of 3.11-3.13 that is there (ARGS="-e py312")
+tox: $(VENV)/.test ## the suite on each installed Python of 3.11-3.13 (ARGS="-e py312")
 	@$(PIP) install 'tox>=4.20'
 	PATH="$(PYENV_BINS)$$PATH" $(BIN)/tox run $(ARGS)
 
@@ -96,6 +106,10 @@ bench-codecs: $(VENV)/.demo ## redis-benchmark and pgbench with a protocol track
 bench-observer: $(VENV)/.test ## what the middleware costs, about 3 min (ARGS="--only memory --calls 10000000")
 	$(BIN)/python -m bench.middleware $(ARGS)
 
+bench-compare: $(VENV)/.test ## an old commit beside this one, 20 rounds, about 2 hours (BASE=HEAD~1 ARGS="--quick --rounds 6")
+	@$(if $(BASE),,echo "usage: make bench-compare BASE=COMMIT" >&2; exit 2)
+	$(BIN)/python -m bench.compare --base '$(BASE)' $(ARGS)
+
 bench-away: $(VENV)/.test ## what a stopped, slow or killed sidecar costs, about 2 min (ARGS="--requests 5000")
 	$(BIN)/python -m bench.away $(ARGS)
 
@@ -112,4 +126,5 @@ matrix: $(VENV)/.matrix ## each client under each model, written to docs/matrix.
 	$(BIN)/python -m tests.matrix.run $(ARGS)
 
 clean: ## remove what was made
+	-git worktree remove --force build/bench-base 2>/dev/null
 	rm -rf $(VENV) .tox build bench.json bench-observer.json bench-dashboard.json bench-codecs.json seism/proxy/_pump.c seism/proxy/_pump.*.so dist *.egg-info seism-report .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -88,8 +88,9 @@ class Load:
 
     @property
     def stream(self) -> Stream:
-        assert self.observed._observer is not None
-        return self.observed._observer.stream
+        found = self.observed._lazy.get("wsgi")
+        assert found is not None
+        return found.stream
 
     def fill(self) -> None:
         """Requests of which only the records matter."""
@@ -142,7 +143,7 @@ def slowed(child: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def measure(folder: Path, requests: int) -> Found:
-    """Go through all states, with so many requests of each kind in each."""
+    """Go through all states, with the same number of requests of each kind."""
     port = free_port()
     control = Control("127.0.0.1", port)
 
@@ -178,8 +179,9 @@ def measure(folder: Path, requests: int) -> Found:
         until(lambda: load.stream.connected)
         load.run("reading again")
         until(lambda: not load.stream._unsent)
-        assert load.observed._observer is not None
-        load.observed._observer.close()
+        found = load.observed._lazy.get("wsgi")
+        assert found is not None
+        found.close()
         until(lambda: not workers()["workers"])
     return _compared(load, list(read(folder / "first")), list(read(folder / "second")))
 
@@ -210,8 +212,8 @@ def lines(found: Found) -> Iterator[str]:
         yield f"| {row.state} | {us(row.bare)} | {us(row.observed)} | {us(row.added)} |"
     yield ""
     yield (
-        f"{found.sent:,} records; {found.dropped:,} dropped, of which the journal of the sidecar "
-        f"that was there counts {found.counted:,}; {found.unexplained:,} unexplained; "
+        f"{found.sent:,} records; {found.dropped:,} dropped, of which the journal of the running "
+        f"sidecar counts {found.counted:,}; {found.unexplained:,} unexplained; "
         f"{found.twice:,} twice"
     )
 

@@ -22,7 +22,7 @@ from seism.dashboard.standalone import render
 from seism.journal import SCHEMA, Entry, Manifest
 from seism.verdict.result import Judgement, Steady
 from seism_middleware.contract import (
-    Link,
+    Attribution,
     LoggedError,
     PerturbationBegan,
     PerturbationEnded,
@@ -73,7 +73,7 @@ def records(requests: int, perturbations: int) -> Iterator[Any]:
         events.append((at + duration, 1, ended))
         if status != 200:
             hit = f"p{rng.randrange(perturbations)}"
-            events.append((at + duration, 2, Link(hit, ended.request, "ledger", True)))
+            events.append((at + duration, 2, Attribution(hit, ended.request, "ledger", True)))
     events.sort(key=lambda event: event[:2])
     return (record for _, _, record in events)
 
@@ -93,7 +93,7 @@ def measure(report: Path) -> dict[str, float]:
             page.evaluate(_TASKS)
             act(page, x, y)
             page.wait_for_timeout(700)
-            # What is not 50 ms long is not reported.
+            # Shorter tasks than 50 ms are not reported.
             figures[f"longest task of a {name}, ms"] = page.evaluate("Math.max(50, ...tasks)")
         session = page.context.new_cdp_session(page)
         session.send("Performance.enable")
@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         Entry(number, 0.0, "", None, record)
         for number, record in enumerate(records(options.requests, options.perturbations), 2)
     ]
-    judgement = Judgement(1, [], "red", Steady(True, "", 0), (), (), cells=(), cases=())
+    judgement = Judgement(1, (), "red", Steady(True, "", 0), (), (), cells=(), cases=())
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "timeline.html"
         report.write_text(render(entries, judgement))

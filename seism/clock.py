@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from seism_middleware.contract import clock_domain
+from seism_middleware.wire import clock_domain
 
 
 class Clock(Protocol):

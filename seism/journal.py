@@ -22,19 +22,19 @@ import os
 import queue
 import stat
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from seism.errors import ConfigurationError, Incomplete, Unavailable
-from seism_middleware import contract
+from seism_middleware import contract, wire
 
-SCHEMA = 1
+SCHEMA = 2
 TOPICS: dict[str, frozenset[str]] = {
     "perturbations": frozenset({"perturbation.began", "perturbation.ended"}),
     "observations": frozenset({"request.ended"}),
-    "links": frozenset({"link"}),
+    "attributions": frozenset({"attribution"}),
     "opinions": frozenset({"opinion"}),
     "harms": frozenset({"harm"}),
     "changes": frozenset({"toxic.changed"}),
@@ -88,7 +88,7 @@ class Phase:
 
     ``phase``: ``warmup``, ``steady``, ``during``, ``after``, ``control`` (the load once more
     without perturbations), ``end``. ``step`` is the index of the planned perturbation, or
-    None; a ``warmup`` with one says that the app was started anew before it. ``mixed``: a
+    None; a ``warmup`` with one says that the app was restarted before it. ``mixed``: a
     stretch of one load over which perturbations come and go.
     """
 
@@ -116,6 +116,33 @@ class LoadDone:
     twice or more (``twice``), acknowledged and never done (``lost``), not known (``unknown``)."""
     whole: bool = False
     """These are the requests of all phases so far, not of one."""
+
+
+COMPLETE, CUT, NOTHING = "complete", "cut", "nothing"
+REFUSED, TIMED_OUT, STALE = "refused", "timed out", "stale"
+"""How a request ended for its client: with a whole response; with a part of one; with none, after
+the connection was made; without a connection; its client gave up. ``stale``: with none, over a
+kept connection whose last response was a 5xx; unless a worker began it, the server was closing
+that connection, and it never reached the app."""
+OUTCOMES = (COMPLETE, CUT, NOTHING, REFUSED, TIMED_OUT, STALE)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRequest:
+    """One request of the load, as its client saw it."""
+
+    kind: ClassVar[str] = "client"
+    request: str
+    """The id that it was sent with (``contract.CLIENT_HEADER``)."""
+    route: str
+    """``METHOD /path?query``, as the load sends it."""
+    at: float
+    """When it was sent, or was due; on the journal's clock."""
+    duration: float
+    """Seconds."""
+    outcome: str
+    status: int | None = None
+    """Of the response, as far as it came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +258,7 @@ KINDS: dict[str, type[Any]] = contract.KINDS | {
         Plan,
         Phase,
         LoadDone,
+        ClientRequest,
         Stopped,
         Reached,
         ToxicChanged,
@@ -398,12 +426,12 @@ def _line(item: _Item) -> bytes:
         values["worker"] = item.worker
     if item.number is not None:
         values["n"] = item.number
-    values.update(contract.to_dict(item.record))
+    values.update(wire.to_dict(item.record))
     return json.dumps(values, separators=(",", ":"), default=str).encode() + b"\n"
 
 
 def read(path: Path) -> Iterator[Entry]:
-    """The entries of a journal; kinds that are not known here are left out.
+    """The entries of a journal; unknown kinds are left out.
 
     Where records are missing, by a gap in ``seq`` or because a line cannot be read, is a
     ``Missing`` without a worker. Raises ConfigurationError if the file is not a journal.
@@ -415,35 +443,84 @@ def read(path: Path) -> Iterator[Entry]:
         raise ConfigurationError(f"{path}: {error.strerror}") from None
 
 
+class Follower:
+    """A journal that is still written to: each line is parsed once, however often one looks."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._reader = _Reader(str(path))
+        self._entries: list[Entry] = []
+
+    def entries(self) -> Sequence[Entry]:
+        """All entries so far, without a line that is only half written.
+
+        Raises ConfigurationError as ``read`` does.
+        """
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except OSError as error:
+            raise ConfigurationError(f"{self._path}: {error.strerror}") from None
+        whole = data[: data.rfind(b"\n") + 1]
+        for line in whole.splitlines(keepends=True):
+            self._entries.extend(self._reader.take(line))
+        self._offset += len(whole)
+        return self._entries
+
+
 def parse(lines: Iterable[bytes], where: str = "journal") -> Iterator[Entry]:
     """The same, from lines; see ``read``."""
-    last, unreadable = 0, 0
-    seq, at = 0, 0.0
-    for number, line in enumerate(lines, 1):
+    reader = _Reader(where)
+    for line in lines:
+        yield from reader.take(line)
+    yield from reader.end()
+
+
+class _Reader:
+    """Makes entries of lines, and says where records are missing."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._lines = 0
+        self._last = 0
+        self._at = 0.0
+        self._unreadable = 0
+
+    def take(self, line: bytes) -> Iterator[Entry]:
+        """What the next line says. Raises ConfigurationError if it is no journal's first."""
+        self._lines += 1
         try:
-            seq, at, entry = _entry(line)
+            seq, self._at, entry = _entry(line)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            if number == 1:
-                raise ConfigurationError(f"{where}:1: not a journal record: {error}") from None
+            if self._lines == 1:
+                raise ConfigurationError(
+                    f"{self._where}:1: not a journal record: {error}"
+                ) from None
             # One without an end was interrupted by a crash, and is the last one.
-            unreadable += line.endswith(b"\n")
-            continue
-        if number == 1:
-            _check_manifest(entry, where)
-        missing = max(seq - last - 1, unreadable)
+            self._unreadable += line.endswith(b"\n")
+            return
+        if self._lines == 1:
+            _check_manifest(entry, self._where)
+        missing = max(seq - self._last - 1, self._unreadable)
         if missing:
-            yield Entry(seq - 1, at, "", None, Missing(missing))
-        last, unreadable = max(last, seq), 0
+            yield Entry(seq - 1, self._at, "", None, Missing(missing))
+        self._last, self._unreadable = max(self._last, seq), 0
         if entry is not None:
             yield entry
-    if unreadable:
-        yield Entry(last + unreadable, at, "", None, Missing(unreadable))
+
+    def end(self) -> Iterator[Entry]:
+        """No more will come."""
+        if self._unreadable:
+            seq = self._last + self._unreadable
+            yield Entry(seq, self._at, "", None, Missing(self._unreadable))
 
 
 def _entry(line: bytes) -> tuple[int, float, Entry | None]:
-    """``seq``, ``t`` and the entry of one line, None for a kind that is not known here."""
+    """``seq``, ``t`` and the entry of one line, None for an unknown kind."""
     values = json.loads(line)
-    record = contract.from_dict(values, KINDS)
+    record = wire.from_dict(values, KINDS)
     seq, at, worker, number = values["seq"], values["t"], values.get("worker", ""), values.get("n")
     if type(seq) is not int or type(at) not in (int, float) or not at - at == 0:
         raise ValueError("seq and t must be numbers")
@@ -457,5 +534,6 @@ def _check_manifest(entry: Entry | None, where: str) -> None:
         raise ConfigurationError(f"{where}: a journal begins with its manifest")
     if entry.record.schema != SCHEMA:
         raise ConfigurationError(
-            f"{where}: unsupported journal schema {entry.record.schema} (supported: {SCHEMA})"
+            f"{where}: unsupported journal format {entry.record.schema} (supported: {SCHEMA}); "
+            f"Seism {entry.record.version} wrote it"
         )

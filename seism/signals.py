@@ -26,8 +26,9 @@ perturbation_ended: Signal = _namespace.signal(
 request_ended: Signal = _namespace.signal(
     "request-ended", "an observation arrived; record: contract.RequestEnded"
 )
-link_made: Signal = _namespace.signal(
-    "link-made", "a worker linked a request to a perturbation; record: contract.Link"
+attribution_made: Signal = _namespace.signal(
+    "attribution-made",
+    "a worker attributed a perturbation to a request; record: contract.Attribution",
 )
 worker_joined: Signal = _namespace.signal(
     "worker-joined", "a worker of the app connected; record: contract.Hello"
@@ -40,7 +41,7 @@ BY_KIND: dict[str, Signal] = {
     "perturbation.began": perturbation_began,
     "perturbation.ended": perturbation_ended,
     "request.ended": request_ended,
-    "link": link_made,
+    "attribution": attribution_made,
     "hello": worker_joined,
     "worker.left": worker_left,
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+__version__ = "0.1.0"
+
 
 def includeme(config: Any) -> None:
     """Pyramid's ``pyramid.includes = seism_middleware``."""

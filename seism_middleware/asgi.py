@@ -13,12 +13,13 @@ from seism_middleware.contract import (
     ENVIRON_REQUEST,
     ENVIRON_ROUTE,
 )
-from seism_middleware.frameworks import follow
+from seism_middleware.lost_route import Finder, find
 from seism_middleware.observer import Observer
-from seism_middleware.request import current, leave
 from seism_middleware.route import fill
-from seism_middleware.settings import Settings
-from seism_middleware.wsgi import shown
+from seism_middleware.settings import LazyObserver, Settings
+from seism_middleware.shown import shows
+from seism_middleware.traffic import current, leave
+from seism_middleware.wsgi import shown, went_wrong
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -34,10 +35,8 @@ class SeismASGI:
     """
 
     def __init__(self, app: App, sidecar: str | None = None, **options: Any) -> None:
-        self._settings = Settings.of({"sidecar": sidecar, **options})
+        self._lazy = LazyObserver(Settings.of({"sidecar": sidecar, **options}))
         self.app = app
-        self._observer: Observer | None = None
-        self._decided = False
 
     def __getattr__(self, name: str) -> Any:
         if name == "app":
@@ -50,38 +49,39 @@ class SeismASGI:
                 self._start()
             await self.app(scope, receive, send)
             return
-        if not self._decided:
-            self._decide()
-        if self._observer is None or ENVIRON_REQUEST in scope:
+        observer = self._lazy.get("asgi", self.app)
+        if observer is None or ENVIRON_REQUEST in scope:
             await self.app(scope, receive, send)
             return
-        shows = self._settings.perturbation_header
-        await _Response(self._observer, scope, send, shows).run(self.app, receive)
-
-    def _decide(self) -> None:
-        self._observer = self._settings.observer("asgi")
-        if self._observer is not None:
-            follow(self.app)
-        self._decided = True
+        shows = self._lazy.settings.perturbation_header
+        response = _Response(observer, scope, send, shows, self._lazy.finders)
+        await response.run(self.app, receive)
 
     def _start(self) -> None:
         """The server starts the app, which may open its connections now, in no request."""
-        if not self._decided:
-            self._decide()
-        if self._observer is not None:
-            self._observer.start()
+        observer = self._lazy.get("asgi", self.app)
+        if observer is not None:
+            observer.start()
 
 
 class _Response:
     """What happens to one request."""
 
     __slots__ = (
-        "_complete", "_expected", "_gone", "_observer", "_receive", "_request", "_scope",
-        "_send", "_sent", "_shows", "_started",
+        "_complete", "_expected", "_finders", "_gone", "_observer", "_receive", "_request",
+        "_scope", "_send", "_sent", "_shows", "_started",
     )  # fmt: skip
 
-    def __init__(self, observer: Observer, scope: Scope, send: Send, shows: bool) -> None:
+    def __init__(
+        self,
+        observer: Observer,
+        scope: Scope,
+        send: Send,
+        shows: bool,
+        finders: tuple[Finder, ...],
+    ) -> None:
         self._observer = observer
+        self._finders = finders
         self._shows = shows
         self._scope = scope
         self._send = send
@@ -92,6 +92,7 @@ class _Response:
         self._complete = False
         self._gone = False
 
+    @shows("request")
     async def run(self, app: App, receive: Receive) -> None:
         self._receive = receive
         request = self._request
@@ -197,4 +198,6 @@ class _Response:
         path = str(scope.get("path", ""))
         if scope.get("endpoint") is not None:
             return fill(path, scope.get("path_params") or {})
+        if went_wrong(self._request) and (found := find(self._finders, scope)):
+            return found
         return self._observer.routes.name(path)

@@ -11,28 +11,25 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from seism_middleware import harm, native
+from seism_middleware.bounded import Bounded
 from seism_middleware.contract import (
     CONNECT,
-    DRIVER,
-    LEDGER,
     TRACE,
     UPSTREAM,
+    Attribution,
     Harm,
     Hold,
-    Link,
     Looked,
     PerturbationBegan,
     PerturbationEnded,
 )
-from seism_middleware.evidence.base import Case, Evidence, Finding, Found
-from seism_middleware.evidence.claims import ClaimsEvidence
-from seism_middleware.evidence.connect import ConnectEvidence
+from seism_middleware.evidence import registered
+from seism_middleware.evidence.base import Case, Finding, Found, Sources
 from seism_middleware.evidence.kernel import KernelEvidence
 from seism_middleware.evidence.overlap import OverlapEvidence
-from seism_middleware.evidence.trace import TraceEvidence
-from seism_middleware.ledger import Claim, Connection, Ledger
-from seism_middleware.request import Request
+from seism_middleware.ledger import Ledger
 from seism_middleware.snapshot import snapshot
+from seism_middleware.traffic import Claim, Connection, Request
 
 GRACE = 1.0
 """Seconds after its end for which a perturbation of an unknown connection may become known: a
@@ -43,9 +40,9 @@ _INTACT = ("passed", "removed", "enabled")
 
 
 class Correlator:
-    """Resolves perturbations to links.
+    """Attributes perturbations to requests.
 
-    ``emit`` is called with each link once, from the thread of the stream or, where the
+    ``emit`` is called with each attribution once, from the thread of the stream or, where the
     connection or the request comes after the perturbation, from the request's own. ``say``
     takes other records for the sidecar, ``running`` gives the requests in flight, ``blind``
     tells whether the process may have connections that the ledger does not see, ``look`` has
@@ -56,7 +53,7 @@ class Correlator:
     def __init__(
         self,
         ledger: Ledger,
-        emit: Callable[[Link], None],
+        emit: Callable[[Attribution], None],
         say: Callable[[Harm | Hold | Looked], None] = lambda record: None,
         running: Callable[[], Iterable[Request]] = tuple,
         blind: Callable[[], bool] = bool,
@@ -68,14 +65,9 @@ class Correlator:
         self._say = say
         self._look = look
         self._unfollowed = unfollowed
-        self._kernel = KernelEvidence(ledger, blind, lambda clients: say(Hold(tuple(clients))))
-        self._evidence: tuple[Evidence, ...] = (
-            TraceEvidence(running),
-            ClaimsEvidence(LEDGER),
-            ClaimsEvidence(DRIVER),
-            self._kernel,
-            ConnectEvidence(ledger),
-        )
+        sources = Sources(ledger, running, blind, lambda clients: say(Hold(tuple(clients))))
+        self._kernel = KernelEvidence(sources.ledger, sources.blind, sources.hold)
+        self._evidence = registered(sources)
         self._overlap = OverlapEvidence(running)
         self.forget()
         ledger.on_refusal.append(self._refused)
@@ -84,7 +76,7 @@ class Correlator:
     def forget(self) -> None:
         """Start anew, in a forked child."""
         self._lock = native.rlock()
-        self._cases: dict[str, Case] = {}
+        self._cases: Bounded[str, Case] = Bounded(MAX_CASES, self._known)
         self._unknown: dict[str, list[Case]] = {}
         """By the client's address: whose connection has not been seen here."""
         self._down: dict[str, Case] = {}
@@ -129,16 +121,16 @@ class Correlator:
         return True
 
     def _handle(self, began: PerturbationBegan, ended: PerturbationEnded | None) -> None:
-        for link in self.resolve(began, ended):
-            self._emit(link)
+        for attribution in self.resolve(began, ended):
+            self._emit(attribution)
         if began.hold and ended is None:
             self._say(Looked(began.perturbation))
 
     def _connected(self, connection: Connection) -> None:
         """The proxy can know of a connection before the app does, whose connect is not over."""
         for case in list(self._unknown.get(connection.local, ())):
-            for link in self.resolve(case.began, case.ended):
-                self._emit(link)
+            for attribution in self.resolve(case.began, case.ended):
+                self._emit(attribution)
 
     def tick(self, now: float) -> float | None:
         """Say of what is due at ``now`` what is possible; the seconds until the next is."""
@@ -153,30 +145,30 @@ class Correlator:
         if any(case.owned and not case.began.hold for case in due):
             self._kernel.ask()
         for case in due:
-            for link in self._links(case, None if case.linked else case.possible):
-                self._emit(link)
+            for attribution in self._attributions(case, None if case.attributed else case.possible):
+                self._emit(attribution)
         return min(left) - now if left else None
 
     def resolve(
         self, began: PerturbationBegan, ended: PerturbationEnded | None = None
-    ) -> list[Link]:
-        """The links that are known now and have not been returned or emitted before."""
+    ) -> list[Attribution]:
+        """The attributions that are known now and have not been returned or emitted before."""
         with self._lock:
             new = began.perturbation not in self._cases
             case = self._case(began)
             case.ended = ended or case.ended
             if not began.client:
                 return self._connects(case)
-            links: list[Link] = []
+            attributions: list[Attribution] = []
             if case.connection is None:
                 case.connection = self._ledger.find(began.client, began.listen, began.at)
                 if case.connection is None:
                     return self._wait(case, new)
                 self._known(case)
-                links = self._links(case, self._first(case))
-            return links + self._further(case)
+                attributions = self._attributions(case, self._first(case))
+            return attributions + self._further(case)
 
-    def _wait(self, case: Case, new: bool) -> list[Link]:
+    def _wait(self, case: Case, new: bool) -> list[Attribution]:
         """The connection is not known; it may be another worker's."""
         if case.ended is not None and case.due is None:
             case.due = time.monotonic() + GRACE
@@ -185,7 +177,7 @@ class Correlator:
         self._unknown.setdefault(case.began.client, []).append(case)
         finding = self._first(case)
         if finding is not None and finding.exact:
-            return self._links(case, finding)
+            return self._attributions(case, finding)
         if case.owned:
             case.possible = finding or self._overlap.first(case)
             if not case.began.hold and self._unfollowed():
@@ -204,15 +196,13 @@ class Correlator:
     def _case(self, began: PerturbationBegan) -> Case:
         case = self._cases.get(began.perturbation)
         if case is None:
-            while len(self._cases) >= MAX_CASES:
-                self._known(self._cases.pop(next(iter(self._cases))))
             case = self._cases[began.perturbation] = Case(began)
         return case
 
     def _first(self, case: Case) -> Finding | None:
         """The first answer; where another exact one names others, both are possible only."""
         answer: Finding | None = None
-        for evidence in self._evidence:
+        for evidence in self._evidence.values():
             finding = evidence.first(case)
             if finding is None:
                 continue
@@ -227,48 +217,52 @@ class Correlator:
             return self._overlap.first(case)
         return answer
 
-    def _further(self, case: Case) -> list[Link]:
+    def _further(self, case: Case) -> list[Attribution]:
         if case.ended is None:
             return []
         if case.ended.outcome in _INTACT and case.connection is not None:
             self._disarm(case, case.connection)
-        links: list[Link] = []
-        for evidence in self._evidence:
-            links += self._links(case, evidence.further(case))
-        return links
+        attributions: list[Attribution] = []
+        for evidence in self._evidence.values():
+            attributions += self._attributions(case, evidence.further(case))
+        return attributions
 
-    def _links(self, case: Case, finding: Finding | None) -> list[Link]:
+    def _attributions(self, case: Case, finding: Finding | None) -> list[Attribution]:
         if finding is None:
             return []
-        links: list[Link] = []
+        attributions: list[Attribution] = []
         for found in finding.found:
-            links += self._link(case, found, finding.evidence)
+            attributions += self._attribute(case, found, finding.evidence)
         if finding.idle and case.connection is not None:
-            links += self._idle(case, case.connection)
-        return links
+            attributions += self._idle(case, case.connection)
+        return attributions
 
-    def _link(self, case: Case, found: Found, evidence: str, role: str = "hit") -> list[Link]:
-        """The link as a list, an empty one if that request has been linked already."""
+    def _attribute(
+        self, case: Case, found: Found, evidence: str, role: str = "hit"
+    ) -> list[Attribution]:
+        """The attribution as a list, an empty one if that request has its own already."""
         key = found.request.id if found.request is not None else None
         with self._lock:
-            if key in case.linked:
+            if key in case.attributed:
                 return []
-            case.linked[key] = role
+            case.attributed[key] = role
         send = _send(case, found.request)
-        return [Link(case.began.perturbation, key, evidence, found.exact, role, found.how, send)]
+        return [
+            Attribution(case.began.perturbation, key, evidence, found.exact, role, found.how, send)
+        ]
 
-    def _idle(self, case: Case, connection: Connection) -> list[Link]:
+    def _idle(self, case: Case, connection: Connection) -> list[Attribution]:
         """Nobody waited: the first one to use the connection after it is harmed."""
 
-        def harmed(claim: Claim) -> list[Link]:
+        def harmed(claim: Claim) -> list[Attribution]:
             found = Found(claim.request, claim.sure, "last")
-            return self._link(case, found, connection.source, "harmed")
+            return self._attribute(case, found, connection.source, "harmed")
 
         def sprung(claim: Claim) -> None:
-            for link in harmed(claim):
-                self._emit(link)
+            for attribution in harmed(claim):
+                self._emit(attribution)
 
-        # Set first, then look: a claim made in between is found, and linked once only.
+        # Set first, then look: a claim made in between is found, and attributed to once only.
         case.trap = connection.trap = sprung
         for claim in connection.history():
             if claim.at >= case.began.at:
@@ -281,23 +275,23 @@ class Correlator:
             connection.trap = None
         case.trap = None
 
-    def _connects(self, case: Case) -> list[Link]:
+    def _connects(self, case: Case) -> list[Attribution]:
         """A proxy that is down has no connection: connects that fail are told one by one."""
         if case.ended is None:
             self._down[case.began.perturbation] = case
         else:
             self._down.pop(case.began.perturbation, None)
-        return self._links(case, self._first(case))
+        return self._attributions(case, self._first(case))
 
     def _refused(self, at: float, backend: str, request: Request) -> None:
         for case in snapshot(self._down.values()):
             if case.began.proxy == backend and case.began.at <= at:
-                for link in self._link(case, Found(request, True), CONNECT):
-                    self._emit(link)
+                for attribution in self._attribute(case, Found(request, True), CONNECT):
+                    self._emit(attribution)
 
 
 def _send(case: Case, request: Request | None) -> int:
-    """``Link.send``: how many of its sends had begun where the perturbation did."""
+    """``Attribution.send``: how many of its sends had begun where the perturbation did."""
     connection, began = case.connection, case.began
     if request is None or connection is None or connection.opaque or began.offset is None:
         return 0

@@ -11,9 +11,10 @@ from typing import Any
 
 from seism_middleware.contract import ENVIRON_REQUEST
 from seism_middleware.frameworks import django_environ, django_matched
-from seism_middleware.request import current, leave
-from seism_middleware.settings import Settings
-from seism_middleware.wsgi import Watched
+from seism_middleware.lost_route import django_finder
+from seism_middleware.settings import LazyObserver, Settings
+from seism_middleware.traffic import current, leave
+from seism_middleware.wsgi import ObservedResponse
 
 
 class SeismMiddleware:
@@ -30,9 +31,7 @@ class SeismMiddleware:
         from django.conf import settings
 
         self._get_response = get_response
-        self._settings = Settings.of(getattr(settings, "SEISM", {}))
-        self._observer: Any = None
-        self._decided = False
+        self._lazy = LazyObserver(Settings.of(getattr(settings, "SEISM", {})))
         self._async = iscoroutinefunction(get_response)
         if self._async:
             markcoroutinefunction(self)
@@ -47,7 +46,7 @@ class SeismMiddleware:
             return response
         return _answered(request, watched, watched.call(self._get_response, request))
 
-    async def _respond(self, request: Any, watched: Watched | None) -> Any:
+    async def _respond(self, request: Any, watched: ObservedResponse | None) -> Any:
         if watched is None:
             response = await self._get_response(request)
             django_matched(request, request.resolver_match)
@@ -63,20 +62,17 @@ class SeismMiddleware:
             leave(token)
         return _answered(request, watched, response)
 
-    def _watch(self, request: Any) -> Watched | None:
-        if not self._decided:
-            self._observer = self._settings.observer(
-                "asgi" if hasattr(request, "scope") else "wsgi"
-            )
-            self._decided = True
+    def _watch(self, request: Any) -> ObservedResponse | None:
+        observer = self._lazy.get("asgi" if hasattr(request, "scope") else "wsgi")
         environ = django_environ(request)
-        if self._observer is None or ENVIRON_REQUEST in environ:
+        if observer is None or ENVIRON_REQUEST in environ:
             return None
-        shows = self._settings.perturbation_header
-        return Watched(self._observer, environ, request.method, request.path, shows)
+        shows = self._lazy.settings.perturbation_header
+        finders = (django_finder(),)
+        return ObservedResponse(observer, environ, request.method, request.path, shows, finders)
 
 
-def _answered(request: Any, watched: Watched, response: Any) -> Any:
+def _answered(request: Any, watched: ObservedResponse, response: Any) -> Any:
     """``response``, its body counted; the request ends when the server closes it."""
     django_matched(request, request.resolver_match)
     for name, value in watched.call(watched.starting):
@@ -95,7 +91,7 @@ def _answered(request: Any, watched: Watched, response: Any) -> Any:
     return response
 
 
-async def _stream(watched: Watched, content: Any) -> AsyncIterator[bytes]:
+async def _stream(watched: ObservedResponse, content: Any) -> AsyncIterator[bytes]:
     iterator = aiter(content)
     try:
         while True:

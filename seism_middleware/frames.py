@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
+from typing import Any
 
 from seism_middleware.contract import ELSEWHERE, LIBRARIES
 
@@ -51,3 +52,9 @@ def shown(path: str) -> str:
     if os.path.isabs(path):
         return "/".join([ELSEWHERE, *parts[-2:]])[-LONGEST:]
     return path[-LONGEST:]
+
+
+def type_name(error: type[Any]) -> str:
+    """The dotted name of an exception's type, built-ins without their module."""
+    module = error.__module__
+    return error.__qualname__ if module == "builtins" else f"{module}.{error.__qualname__}"

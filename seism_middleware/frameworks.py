@@ -41,14 +41,15 @@ def uniform(pattern: str) -> str:
 
 def follow(app: Any) -> None:
     """Have the frameworks inside of ``app`` tell which route they matched; repeatable."""
-    for found in _inside(app):
+    for found in inside(app):
         for module, name, hook in _HOOKS:
             cls = getattr(sys.modules.get(module), name, None)
             if cls is not None and isinstance(found, cls):
                 hook(found)
 
 
-def _inside(app: Any) -> Iterator[Any]:
+def inside(app: Any) -> Iterator[Any]:
+    """``app`` and what it wraps, from the outside in."""
     seen: list[Any] = []
     waiting = [app]
     while waiting and len(seen) < _DEEPEST:
@@ -65,16 +66,18 @@ def _inside(app: Any) -> Iterator[Any]:
 
 
 def _hook_pyramid(router: Any) -> None:
-    from pyramid.interfaces import IContextFound
+    from pyramid.interfaces import IBeforeTraversal
 
     registry = router.registry
     known = [handler.handler for handler in registry.registeredHandlers()]
     if pyramid_matched not in known:
-        registry.registerHandler(pyramid_matched, (IContextFound,))
+        registry.registerHandler(pyramid_matched, (IBeforeTraversal,))
 
 
 def pyramid_matched(event: Any) -> None:
-    """A subscriber of Pyramid's ``IContextFound``: the route is known, the view not yet."""
+    """A subscriber of Pyramid's ``IBeforeTraversal``: the route is known, and its factory has not
+    been called yet.
+    """
     request = event.request
     route = getattr(request, "matched_route", None)
     if route is not None:
@@ -99,7 +102,7 @@ def django_matched(request: Any, match: Any) -> None:
     route = getattr(match, "route", None)
     if route is not None:
         environ = django_environ(request)
-        note(environ, request.META.get("SCRIPT_NAME", ""), _readable(route))
+        note(environ, request.META.get("SCRIPT_NAME", ""), readable(route))
 
 
 def django_environ(request: Any) -> MutableMapping[str, Any]:
@@ -110,7 +113,7 @@ def django_environ(request: Any) -> MutableMapping[str, Any]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _readable(route: str) -> str:
+def readable(route: str) -> str:
     """Django's patterns may be regular expressions; it knows best how to show them."""
     if "(" not in route and "\\" not in route and not route.startswith("^"):
         return route

@@ -17,13 +17,10 @@ import fcntl
 import struct
 import termios
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from seism_middleware.contract import LEDGER, Harm, PerturbationBegan, PerturbationEnded
-
-if TYPE_CHECKING:
-    from seism_middleware.ledger import Claim, Connection
-    from seism_middleware.request import Request
+from seism_middleware.traffic import Claim, Connection, Handover, Request
 
 ABANDONED, CROSSTALK, SENTINEL = "abandoned", "crosstalk", "sentinel"
 """The kinds of ``Harm``."""
@@ -58,39 +55,6 @@ def consumed(connection: Connection, sock: Any, received: Callable[[Any], int]) 
     return received(sock) - waiting
 
 
-class Handover:
-    """A request took over a connection while a reply was outstanding, or had not been read."""
-
-    __slots__ = (
-        "borrowed",
-        "certain",
-        "consumed",
-        "found",
-        "late",
-        "owed",
-        "suspected",
-        "told",
-        "trusted",
-    )
-
-    def __init__(self, found: int, owed: Request | None, late: bool) -> None:
-        self.found = found
-        """Bytes that had been read by then."""
-        self.consumed = found
-        """Bytes that had been read when the request ended, by whomever."""
-        self.owed = owed
-        """Whose reply that was."""
-        self.late = late
-        """It came when that request was over, or has not come yet."""
-        self.borrowed = owed is None or owed.over is not None
-        """False where the two ran at the same time: clients that do so keep replies apart."""
-        self.trusted = False
-        """The request has ended, as if it had been answered."""
-        self.certain = False
-        """Nor did it log an error."""
-        self.suspected = self.told = False
-
-
 def handed_on(
     connection: Connection, claim: Claim, arrived: int, sock: Any, received: Callable[[Any], int]
 ) -> None:
@@ -114,7 +78,7 @@ def handed_on(
 
 def ended(request: Request, received: Callable[[Any], int]) -> Iterator[Harm]:
     """What is known of ``request`` when it ends; ``received`` asks the kernel."""
-    for connection in request.exchanges:
+    for connection in request.sends:
         sock = connection.sock()
         last = connection.claims[-1] if connection.claims else None
         if sock is not None and last is not None and last.request is request:

@@ -5,7 +5,7 @@ returns; it is corrected afterwards if fewer bytes left. Connections are keyed b
 descriptor while they are open (sockets have no room for state) and by their local
 address ever after, because a perturbation can be told of late.
 
-The kernel counts as well (``TCP_INFO``, tcp(7), struct tcp_info in linux/tcp.h). Where it
+The kernel counts as well (``seism_middleware.tcp``). Where it
 has seen more bytes than were claimed, something wrote past us (TLS, sendfile): such a
 connection is ``opaque`` and its offsets mean nothing.
 """
@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import gc
 import re
-import socket
-import struct
 import time
 import weakref
 from collections import deque
@@ -23,16 +21,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from seism_middleware import harm, native
-from seism_middleware.carry import doubtful, unsure
-from seism_middleware.contract import DRIVER, LEDGER, OpenConnection, Proxied
+from seism_middleware.contract import OpenConnection, Proxied
 from seism_middleware.handle import Handle, connected
-from seism_middleware.request import Request, current
+from seism_middleware.propagation import doubtful, unsure
 from seism_middleware.snapshot import snapshot
+from seism_middleware.tcp import address_text, received, written
+from seism_middleware.traffic import Claim, Connection, Request, current
 
-MAX_CLAIMS = 1024
-"""Claims kept per connection."""
-MAX_ORDER = 256
-"""Pairs of what perturbations have shown of the order of questions and replies kept of one."""
 MAX_HISTORY = 4096
 """Closed connections kept."""
 EXPECTED = 5.0
@@ -46,161 +41,8 @@ MAX_REFUSALS = 1024
 UNKNOWN: Any = object()
 """What ``Ledger.table`` answers for a descriptor that nobody has looked at."""
 
-_TCP_INFO = getattr(socket, "TCP_INFO", None)
-_NOTSENT = struct.Struct("@I")
-_COUNTERS = struct.Struct("@QQ")
-_RECEIVED = struct.Struct("@Q").unpack_from
-_IPPROTO_TCP = int(socket.IPPROTO_TCP)
 # Asked in each send: an attribute of a module costs as much as the call.
 _current, _doubtful, _monotonic = current.get, doubtful.get, time.monotonic
-
-
-def written(sock: Any) -> int | None:
-    """Bytes that the kernel has taken from this process on ``sock``; None if it won't say."""
-    if _TCP_INFO is None:
-        return None
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 216)
-    except OSError:
-        return None
-    if len(info) < 216:
-        return None
-    sent, again = _COUNTERS.unpack_from(info, 200)
-    return int(sent - again + _NOTSENT.unpack_from(info, 144)[0])
-
-
-def received(sock: Any) -> int:
-    """Bytes that have arrived on ``sock``; -1 if the kernel won't say."""
-    if _TCP_INFO is None:
-        return -1
-    try:
-        info = sock.getsockopt(_IPPROTO_TCP, _TCP_INFO, 136)
-    except OSError:
-        return -1
-    return _RECEIVED(info, 128)[0] if len(info) == 136 else -1
-
-
-def address_text(address: Any) -> str:
-    """``host:port`` or ``[ipv6]:port`` of a socket's name; IPv4 in IPv6 is shown as IPv4."""
-    host, port = address[0].removeprefix("::ffff:"), address[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-class Claim:
-    """``length`` bytes from ``offset`` were written for ``request`` (None: for none).
-
-    It is not ``sure`` where a thread that a request has started may work for others, or
-    where several threads write on one connection. Not sure and for none is ``unknown``.
-    """
-
-    __slots__ = (
-        "arrived",
-        "at",
-        "handover",
-        "length",
-        "offset",
-        "outstanding",
-        "request",
-        "sure",
-    )
-
-    def __init__(
-        self, offset: int, length: int, request: Request | None, at: float, sure: bool = True
-    ) -> None:
-        self.offset = offset
-        self.length = length
-        self.request = request
-        self.at = at
-        self.sure = sure
-        self.arrived = 0
-        """Bytes that had arrived on the connection before it was made."""
-        self.outstanding = False
-        """The request has ended, and nothing has arrived since this question."""
-        self.handover: harm.Handover | None = None
-        """What was wrong with the connection when the request took it over."""
-
-    @property
-    def end(self) -> int:
-        return self.offset + self.length
-
-    @property
-    def unknown(self) -> bool:
-        """Somebody wrote it past all that we see."""
-        return self.request is None and not self.sure
-
-
-class Connection:
-    """One connection to a proxied backend. ``born`` and ``died`` are monotonic seconds."""
-
-    __slots__ = (
-        "answered",
-        "arrived",
-        "backend",
-        "born",
-        "claims",
-        "died",
-        "fd",
-        "local",
-        "opaque",
-        "opener",
-        "order",
-        "peer",
-        "sent",
-        "shared",
-        "sock",
-        "source",
-        "transport",
-        "transported",
-        "trap",
-    )
-
-    def __init__(self, backend: str, sock: Any, born: float, opener: Request | None) -> None:
-        self.backend = backend
-        self.source = LEDGER
-        """Which evidence its claims are."""
-        self.fd: int = sock.fileno()
-        self.sock: Callable[[], Any] = weakref.ref(sock)
-        """The socket, None once it is gone. Whoever nobody else holds has to be held here."""
-        self.local = address_text(sock.getsockname())
-        self.peer = ""
-        self.born = born
-        self.died: float | None = None
-        self.sent = 0
-        self.claims: deque[Claim] = deque(maxlen=MAX_CLAIMS)
-        self.opener = opener
-        self.opaque = False
-        """Its offsets mean nothing."""
-        self.shared = False
-        """Two requests had unanswered bytes on it at the same time, once at least."""
-        self.transported = False
-        """An asyncio transport claims for it: the socket beneath must not do so again."""
-        self.answered = 0
-        """Bytes that had arrived when the last claim was made."""
-        self.arrived = 0
-        """Bytes that had arrived when it was last looked at."""
-        self.transport: Callable[[], Any] | None = None
-        """A weak reference to that transport."""
-        self.order: deque[tuple[int, int]] = deque(maxlen=MAX_ORDER)
-        """``(asked, answers)`` of the perturbations of it, as in ``PerturbationEnded``."""
-        self.trap: Callable[[Claim], None] | None = None
-        """Is told the next claim, once."""
-
-    def history(self) -> list[Claim]:
-        """A copy of the claims, oldest first; other threads may go on claiming."""
-        return snapshot(self.claims)
-
-    def verify(self, sock: Any) -> None:
-        """Compare with the kernel's count; the connection is opaque if they disagree."""
-        self.arrived = received(sock)
-        if self.source == DRIVER:
-            return  # the kernel's count is all that its claims are made of
-        count = written(sock)
-        if count is None or self.opaque:
-            return
-        claims = self.history()
-        floor = claims[-1].offset if claims and not self.transported else 0
-        if count > self.sent or count < floor:
-            self.opaque = True
 
 
 class Ledger:
@@ -420,9 +262,9 @@ class Ledger:
         connection.sent += length
         claims.append(claim)
         if request is not None:
-            count = request.exchanges.get(connection)
+            count = request.sends.get(connection)
             if count is None:
-                request.exchanges[connection] = [1, length]
+                request.sends[connection] = [1, length]
             else:
                 count[0] += 1
                 count[1] += length
@@ -440,7 +282,7 @@ class Ledger:
         claim.length = sent
         connection.sent -= missing
         if claim.request is not None:
-            count = claim.request.exchanges.get(connection)
+            count = claim.request.sends.get(connection)
             if count is not None:
                 count[1] -= missing
         if connection.claims[-1] is not claim:
@@ -516,14 +358,16 @@ class Ledger:
             return sum(each.backend != UNNAMED for each in snapshot(self._open.values()))
         return len(self._open)
 
-    def census(self) -> tuple[OpenConnection, ...]:
+    def census(self, collect: bool = True) -> tuple[OpenConnection, ...]:
         """Every open connection to a proxied backend, verified to be open still, those that
         were opened out of our sight as well.
 
-        Collects garbage first: an exception's frames keep a socket open until then, which
-        nobody can reach any more, and that is no leak.
+        An exception's frames keep a socket open that nobody can reach any more, and that is no
+        leak. Only a collection of garbage tells the two apart, which stalls the whole process:
+        without ``collect`` an idle connection is ``unsure``.
         """
-        gc.collect()
+        if collect:
+            gc.collect()
         self.prune()
         rows = []
         for connection in snapshot(self._open.values()):
@@ -535,7 +379,8 @@ class Ledger:
                     local=connection.local,
                     opener=connection.opener.id if connection.opener else None,
                     user=user.id if user else None,
-                    in_use=user is not None and user.over is None,
+                    in_use=(in_use := user is not None and user.over is None),
+                    unsure=not (collect or in_use),
                 )
             )
         known = {row.local for row in rows}

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import logging
 
-from seism_middleware.affected import AFFECTED, certain
-from seism_middleware.request import current
+from seism_middleware.hits import HITS, certain
+from seism_middleware.traffic import current
 
 
 class SeismFilter(logging.Filter):
@@ -26,9 +26,9 @@ class SeismFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Always True."""
-        AFFECTED.follow()
+        HITS.follow()
         request = current.get()
         id_ = request.id if request is not None else ""
         record.seism_request = id_
-        record.seism_perturbation = certain(AFFECTED.of(id_)) if id_ else ""
+        record.seism_perturbation = certain(HITS.of(id_)) if id_ else ""
         return True

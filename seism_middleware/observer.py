@@ -13,18 +13,16 @@ from dataclasses import replace
 from typing import Any
 
 from seism_middleware import harm, signals
-from seism_middleware.affected import AFFECTED
 from seism_middleware.contract import (
     SIDECAR_VARIABLE,
     TOKEN_VARIABLE,
+    Attribution,
     Census,
     CensusAsked,
     Clock,
-    Exchanges,
     Harm,
     Hello,
     Hold,
-    Link,
     Looked,
     PerturbationBegan,
     PerturbationEnded,
@@ -32,25 +30,30 @@ from seism_middleware.contract import (
     Refused,
     RequestBegun,
     RequestEnded,
+    SendCount,
     Welcome,
-    clock_domain,
+    worker_of,
 )
 from seism_middleware.correlate import Correlator
-from seism_middleware.drivers import DRIVERS
-from seism_middleware.ledger import Ledger, received
+from seism_middleware.hits import HITS
+from seism_middleware.ledger import Ledger
 from seism_middleware.metrics import Metrics
 from seism_middleware.patches import ALL, Patches
-from seism_middleware.request import Request, current
 from seism_middleware.route import Routes
 from seism_middleware.snapshot import snapshot
 from seism_middleware.stream import Stream
+from seism_middleware.tcp import received
 from seism_middleware.telemetry import Telemetry, telemetry
+from seism_middleware.traffic import Request, current
 from seism_middleware.vitals import Vitals, thread_cpu
+from seism_middleware.wire import clock_domain
 
 __all__ = ["Observer", "configured", "current", "parse_address"]
 
-MAX_EXCHANGES = 100
+MAX_SEND_COUNTS = 100
 """Connections listed in one observation."""
+QUIET = 1.0
+"""Seconds after which a request that still runs waits for something: a moment more is nothing."""
 BLIND = ("pycurl", "pymssql", "pyodbc", "cx_Oracle", "grpc", "zmq", "confluent_kafka")
 """Modules that write to sockets from C, past every patch, and that no driver's patch covers."""
 
@@ -131,7 +134,7 @@ class Observer:
         self.routes = Routes()
         self._guesses = Routes()
         self.correlator = Correlator(
-            ledger, self._linked, self._say, self._in_flight, self._sees_less, patches.look,
+            ledger, self._attributed, self._say, self._in_flight, self._sees_less, patches.look,
             lambda: any(name in sys.modules for name in BLIND),
         )  # fmt: skip
         self.stream = Stream(address, token, self._hello, self._receive, self.correlator.tick)
@@ -206,7 +209,7 @@ class Observer:
 
     def _sees_less(self) -> bool:
         """Whether anything that has been imported may own connections that the ledger misses."""
-        return any(name in sys.modules for name in (*BLIND, *DRIVERS))
+        return any(name in sys.modules for name in (*BLIND, *self.patches.drivers))
 
     def begin(self, method: str, path: str, scope: Any = None) -> Request:
         """A request begins: the sidecar is told before the app is.
@@ -219,12 +222,12 @@ class Observer:
             self.stream.send(self._hello())
         began = time.monotonic()
         request = Request(f"{self.worker}-{next(self._numbers)}", method[:32], began)
-        request.scope = scope
+        request.of(scope)
         self._running[request.id] = request
         if self._by_thread and self._vitals.cpu_due(began):
             request.thread, request.cpu = thread_cpu()
         guess = self._guesses.name(path)
-        self.stream.send(RequestBegun(request.id, request.method, began, guess))
+        self.stream.send(RequestBegun(request.id, request.method, began, guess, request.client))
         return request
 
     def report(self, request: Request) -> None:
@@ -244,14 +247,14 @@ class Observer:
                 self.harmed(found)
             request.reported = self._observation(request)
         else:
-            exchanges = _exchanges(request)
+            sends = _send_counts(request)
             if (
                 known.status == request.status
                 and known.body == request.body
                 and known.exception == request.exception
                 and known.retry_after == request.retry_after
                 and len(known.errors) == len(request.errors)  # there are only ever more
-                and known.exchanges == exchanges
+                and known.sends == sends
             ):
                 return
             request.reported = replace(
@@ -262,7 +265,7 @@ class Observer:
                 frames=request.frames,
                 retry_after=request.retry_after,
                 errors=tuple(request.errors),
-                exchanges=exchanges,
+                sends=sends,
             )
         self.stream.send(request.reported)
 
@@ -275,7 +278,7 @@ class Observer:
         self._running.pop(request.id, None)
         signals.send("request_ended", self, request.reported)
         # Claims remember the request for long; they need no more than its id and times.
-        request.exchanges = {}
+        request.sends = {}
         request.borrowed = []
         request.scope = None
         request.errors = []
@@ -302,16 +305,17 @@ class Observer:
             exception=request.exception,
             frames=request.frames,
             errors=tuple(request.errors),
-            exchanges=_exchanges(request),
+            sends=_send_counts(request),
             cpu=cpu,
             rss=self._vitals.rss(now),
             connections=len(self.ledger),
             refused=tuple(Refused(*item) for item in (request.refused or {}).items()),
+            client=request.client,
         )
 
-    def _linked(self, link: Link) -> None:
-        self.stream.send(link)
-        signals.send("link_made", self, link)
+    def _attributed(self, attribution: Attribution) -> None:
+        self.stream.send(attribution)
+        signals.send("attribution_made", self, attribution)
 
     def harmed(self, found: Harm) -> None:
         """Report that a connection, or a value, went from one request to another."""
@@ -356,21 +360,26 @@ class Observer:
         elif isinstance(record, CensusAsked):
             now = time.monotonic()
             rss = self._vitals.rss(now)
-            self.stream.send(Census(record.census, now, rss, self.ledger.census()))
+            rows = self.ledger.census(collect=self._is_quiet(now))
+            self.stream.send(Census(record.census, now, rss, rows))
+
+    def _is_quiet(self, now: float) -> bool:
+        """Whether no request runs that a collection of garbage would hold up."""
+        return all(now - request.began > QUIET for request in self._in_flight())
 
 
 def observing(request: Request) -> list[Observer]:
     """The observer of this process that observes ``request``, if there is one."""
-    worker = request.id.rpartition("-")[0]
+    worker = worker_of(request.id)
     return [observer for observer in list(_all) if observer.worker == worker]
 
 
-def _exchanges(request: Request) -> tuple[Exchanges, ...]:
-    if not request.exchanges:
+def _send_counts(request: Request) -> tuple[SendCount, ...]:
+    if not request.sends:
         return ()
-    counts = list(request.exchanges.items())[:MAX_EXCHANGES]
+    counts = list(request.sends.items())[:MAX_SEND_COUNTS]
     return tuple(
-        Exchanges(c.backend, c.local, sends, sent) for c, (sends, sent) in counts if c.backend
+        SendCount(c.backend, c.local, sends, sent) for c, (sends, sent) in counts if c.backend
     )
 
 
@@ -383,4 +392,4 @@ def _after_fork() -> None:
         observer.ledger.forget()
         observer.patches.renew()
         observer.correlator.forget()
-    AFFECTED.renew()
+    HITS.renew()

@@ -1,4 +1,4 @@
-"""One config line: PasteDeploy's ``filter-with = egg:seism``, its pipelines and filter-apps."""
+"""One line for PasteDeploy: ``filter-with = egg:seism-middleware``, pipelines, filter-apps."""
 
 from __future__ import annotations
 

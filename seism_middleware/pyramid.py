@@ -13,8 +13,9 @@ from typing import Any
 
 from seism_middleware.contract import ENVIRON_REQUEST
 from seism_middleware.frameworks import pyramid_matched
-from seism_middleware.settings import Settings
-from seism_middleware.wsgi import Watched
+from seism_middleware.lost_route import pyramid_finder
+from seism_middleware.settings import LazyObserver, Settings
+from seism_middleware.wsgi import ObservedResponse
 
 TWEEN = "seism_middleware.pyramid.tween_factory"
 PREFIX = "seism."
@@ -27,7 +28,7 @@ def includeme(config: Any) -> None:
 
     Raises ValueError for a setting that does not exist or has a value that it cannot have.
     """
-    from pyramid.interfaces import IContextFound
+    from pyramid.interfaces import IBeforeTraversal
     from pyramid.settings import aslist
     from pyramid.tweens import EXCVIEW
 
@@ -41,7 +42,7 @@ def includeme(config: Any) -> None:
             EXCVIEW,
         )
     config.add_tween(TWEEN, over=[EXCVIEW, "pyramid_tm.tm_tween_factory"])
-    config.add_subscriber(pyramid_matched, IContextFound)
+    config.add_subscriber(pyramid_matched, IBeforeTraversal)
 
 
 def _settings(registry: Any) -> Settings:
@@ -54,26 +55,26 @@ def _settings(registry: Any) -> Settings:
 
 def tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
     """The tween around ``handler``; the sidecar is looked for at the first request."""
-    return _Tween(handler, _settings(registry))
+    return _Tween(handler, registry)
 
 
 class _Tween:
-    def __init__(self, handler: Callable[[Any], Any], settings: Settings) -> None:
+    def __init__(self, handler: Callable[[Any], Any], registry: Any) -> None:
         self._handler = handler
-        self._settings = settings
-        self._observer: Any = None
-        self._decided = False
+        self._lazy = LazyObserver(_settings(registry))
+        self._finders = (pyramid_finder(self),)
+        self.registry = registry
 
     def __call__(self, request: Any) -> Any:
-        if not self._decided:
-            self._observer = self._settings.observer("wsgi")
-            self._decided = True
+        observer = self._lazy.get("wsgi")
         environ = request.environ
-        if self._observer is None or ENVIRON_REQUEST in environ:
+        if observer is None or ENVIRON_REQUEST in environ:
             return self._handler(request)
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-        shows = self._settings.perturbation_header
-        watched = Watched(self._observer, environ, environ["REQUEST_METHOD"], path, shows)
+        shows = self._lazy.settings.perturbation_header
+        watched = ObservedResponse(
+            observer, environ, environ["REQUEST_METHOD"], path, shows, self._finders
+        )
         response = watched.call(self._handler, request)
         response.headers.update(watched.call(watched.starting))
         watched.began(response.status, response.headerlist)

@@ -7,11 +7,17 @@ more the sidecar reads from the memory when the worker has gone (``Welcome.ring`
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
+import re
 import stat
 
-from seism_middleware.contract import RING_COUNT, RING_HEAD
+from seism_middleware.wire import RING_COUNT, RING_HEAD
+
+_PATH = re.compile(r"/proc/\d+/fd/\d+")
+MAX_SIZE = 16 * 1024 * 1024
+"""Bytes of the largest memory that is mapped: all of it is this process's once it is written."""
 
 
 class Ring:
@@ -74,8 +80,24 @@ class Ring:
         return data.splitlines(keepends=True)
 
 
+def _is_lasting(fd: int) -> bool:
+    """Whether what is mapped of the file stays there, whoever else has it.
+
+    A page that is gone, as its file has shrunk or its pool is empty, ends the process that
+    writes to it (SIGBUS, mmap(2)). A memory file with ``F_SEAL_SHRINK`` can never shrink
+    (fcntl(2), File Sealing); one of huge pages, whose blocks are larger, can still lack pages.
+    """
+    seals: int = fcntl.fcntl(fd, fcntl.F_GET_SEALS)  # OSError for every other kind of file
+    return bool(seals & fcntl.F_SEAL_SHRINK) and os.fstatvfs(fd).f_bsize == mmap.PAGESIZE
+
+
 def open_ring(path: str, key: str) -> Ring | None:
-    """The ring at ``path`` if it is the one that holds ``key``; None on another host, say."""
+    """The ring at ``path`` if it is the one that holds ``key``, and cannot be taken away.
+
+    None otherwise, on another host for example: then records take the stream.
+    """
+    if not _PATH.fullmatch(path):
+        return None  # opening a device, say, is an act of its own
     try:
         # Whatever is at that path here must not hold us up.
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
@@ -83,7 +105,9 @@ def open_ring(path: str, key: str) -> Ring | None:
         return None
     try:
         status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_size <= RING_HEAD:
+        if not stat.S_ISREG(status.st_mode) or not RING_HEAD < status.st_size <= MAX_SIZE:
+            return None
+        if not _is_lasting(fd):
             return None
         found = os.pread(fd, RING_HEAD - RING_COUNT.size, RING_COUNT.size)
         if not key or found.rstrip(b"\0") != key.encode():

@@ -20,7 +20,7 @@ import re
 from seism_middleware.contract import Harm
 from seism_middleware.harm import SENTINEL
 from seism_middleware.observer import observing
-from seism_middleware.request import current
+from seism_middleware.traffic import current
 
 __all__ = ["check", "plant"]
 

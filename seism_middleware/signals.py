@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     perturbation_began: Signal
     perturbation_ended: Signal
-    link_made: Signal
+    attribution_made: Signal
     response_started: Signal
     request_ended: Signal
 
@@ -34,9 +34,9 @@ DECLARED = {
         "An effect is over; ``record`` is the contract's PerturbationEnded. "
         "Sent by the stream's thread, in every worker."
     ),
-    "link_made": (
-        "A perturbation and a request belong together; ``record`` is the contract's Link. Sent "
-        "in the worker that served the request, by the stream's thread or the request's own."
+    "attribution_made": (
+        "A perturbation was attributed to a request; ``record`` is the contract's Attribution. "
+        "Sent in the worker that served the request, by the stream's thread or the request's own."
     ),
     "response_started": (
         "The headers of a response are about to leave; ``record`` is the request's id. Sent by "

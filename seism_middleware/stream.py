@@ -27,20 +27,15 @@ from typing import Any
 
 from seism_middleware import native
 from seism_middleware.contract import (
-    MAX_LINE,
-    PROTOCOL,
-    STREAM_PATH,
     TOKEN_VARIABLE,
-    ContractError,
     Dropped,
     Goodbye,
     RequestBegun,
     RequestEnded,
     Welcome,
-    decode,
-    encode,
 )
 from seism_middleware.ring import Ring, open_ring
+from seism_middleware.wire import MAX_LINE, PROTOCOL, STREAM_PATH, ContractError, decode, encode
 
 BACKLOG = 10_000
 """Records that wait for the sidecar at most; later ones are dropped and counted."""

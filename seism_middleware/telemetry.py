@@ -1,12 +1,12 @@
 """OpenTelemetry: what hit a request, on the span in which it is served.
 
-Where the app has imported ``opentelemetry.trace`` by itself, each link becomes a span event
+Where the app has imported ``opentelemetry.trace`` by itself, each attribution becomes a span event
 ``seism.perturbation`` with the attributes ``seism.perturbation``, ``seism.request``,
 ``seism.role``, ``seism.evidence`` and ``seism.exact``, and the span has the attribute
 ``seism.request``. Nothing is imported, and without the API nothing is done.
 
-The span is the one that is current when the app starts its response. A link that comes after
-that span has ended is in the journal only: an ended span takes no events.
+The span is the one that is current when the app starts its response. An attribution that comes
+after that span has ended is in the journal only: an ended span takes no events.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import sys
 from typing import Any
 
 from seism_middleware import native, signals
-from seism_middleware.affected import MAX_REQUESTS
-from seism_middleware.contract import Link, RequestEnded
+from seism_middleware.bounded import Bounded
+from seism_middleware.contract import Attribution, RequestEnded
+from seism_middleware.hits import MAX_REQUESTS
 
 API = "opentelemetry.trace"
 
@@ -27,8 +28,8 @@ class Telemetry:
     def __init__(self, sender: Any) -> None:
         self._lock = native.lock()
         self._spans: dict[str, Any] = {}
-        self._early: dict[str, list[Link]] = {}
-        signals.link_made.connect(self._linked, sender=sender)
+        self._early: Bounded[str, list[Attribution]] = Bounded(MAX_REQUESTS)
+        signals.attribution_made.connect(self._attributed, sender=sender)
         signals.response_started.connect(self._started, sender=sender)
         signals.request_ended.connect(self._ended, sender=sender)
 
@@ -42,18 +43,16 @@ class Telemetry:
         with self._lock:
             self._spans[record] = span
             early = self._early.pop(record, [])
-        for link in early:
-            _tell(span, link)
+        for attribution in early:
+            _tell(span, attribution)
 
-    def _linked(self, sender: Any, record: Link) -> None:
+    def _attributed(self, sender: Any, record: Attribution) -> None:
         if record.request is None:
             return
         with self._lock:
             span = self._spans.get(record.request)
             if span is None:
                 self._early.setdefault(record.request, []).append(record)
-                while len(self._early) > MAX_REQUESTS:
-                    del self._early[next(iter(self._early))]
         if span is not None:
             _tell(span, record)
 
@@ -65,16 +64,16 @@ class Telemetry:
             self._early.pop(record.request, None)
 
 
-def _tell(span: Any, link: Link) -> None:
+def _tell(span: Any, attribution: Attribution) -> None:
     if span.is_recording():
         span.add_event(
             "seism.perturbation",
             {
-                "seism.perturbation": link.perturbation,
-                "seism.request": link.request,
-                "seism.role": link.role,
-                "seism.evidence": link.evidence,
-                "seism.exact": link.exact,
+                "seism.perturbation": attribution.perturbation,
+                "seism.request": attribution.request,
+                "seism.role": attribution.role,
+                "seism.evidence": attribution.evidence,
+                "seism.exact": attribution.exact,
             },
         )
 

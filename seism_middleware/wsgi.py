@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
 from seism_middleware import signals
-from seism_middleware.affected import AFFECTED, certain
 from seism_middleware.contract import (
     BODY_COMPLETE,
     BODY_NONE,
@@ -15,10 +14,12 @@ from seism_middleware.contract import (
     ENVIRON_ROUTE,
     PERTURBATION_HEADER,
 )
-from seism_middleware.frameworks import follow
+from seism_middleware.hits import HITS, certain
+from seism_middleware.lost_route import Finder, bottle_pattern, find
 from seism_middleware.observer import Observer
-from seism_middleware.request import Request, current, leave
-from seism_middleware.settings import Settings
+from seism_middleware.settings import LazyObserver, Settings
+from seism_middleware.shown import shows
+from seism_middleware.traffic import Request, current, leave
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], object]]
@@ -39,10 +40,8 @@ class SeismWSGI:
     """
 
     def __init__(self, app: App, sidecar: str | None = None, **options: Any) -> None:
-        self._settings = Settings.of({"sidecar": sidecar, **options})
+        self._lazy = LazyObserver(Settings.of({"sidecar": sidecar, **options}))
         self.app = app
-        self._observer: Observer | None = None
-        self._decided = False
 
     def __getattr__(self, name: str) -> Any:
         if name == "app":  # not there yet: copying and unpickling ask before __init__
@@ -50,38 +49,39 @@ class SeismWSGI:
         return getattr(self.app, name)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if not self._decided:
-            self._decide()
-        if self._observer is None or ENVIRON_REQUEST in environ:
+        observer = self._lazy.get("wsgi", self.app)
+        if observer is None or ENVIRON_REQUEST in environ:
             return self.app(environ, start_response)
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-        shows = self._settings.perturbation_header
-        watched = Watched(self._observer, environ, environ["REQUEST_METHOD"], path, shows)
+        shows = self._lazy.settings.perturbation_header
+        watched = ObservedResponse(
+            observer, environ, environ["REQUEST_METHOD"], path, shows, self._lazy.finders
+        )
         return watched.run(self.app, start_response)
 
-    def _decide(self) -> None:
-        self._observer = self._settings.observer("wsgi")
-        if self._observer is not None:
-            follow(self.app)
-        self._decided = True
+
+def went_wrong(request: Request) -> bool:
+    """Whether it may have ended before its route was matched."""
+    return request.status is None or request.status >= 300 or bool(request.exception)
 
 
 def shown(request: str) -> list[tuple[str, str]]:
     """The header that says what is known to have hit ``request``, if anything is."""
-    perturbations = certain(AFFECTED.of(request))
+    perturbations = certain(HITS.of(request))
     return [(PERTURBATION_HEADER, perturbations)] if perturbations else []
 
 
-class Watched:
+class ObservedResponse:
     """What happens to one request, and the iterable that the server gets for it.
 
     ``environ`` is the request's, or its scope: it gets the request's id and may name the route.
-    With ``shows`` the response gets the header that says what has hit it.
+    With ``shows`` the response gets the header that says what has hit it. ``finders`` know the
+    route of what fails before it was matched.
     """
 
     __slots__ = (
-        "_environ", "_expected", "_iterable", "_iterator", "_left", "_observer", "_path",
-        "_sent", "_shows", "request",
+        "_environ", "_expected", "_finders", "_iterable", "_iterator", "_left", "_observer",
+        "_path", "_sent", "_shows", "request",
     )  # fmt: skip
 
     def __init__(
@@ -91,8 +91,10 @@ class Watched:
         method: str,
         path: str,
         shows: bool = False,
+        finders: tuple[Finder, ...] = (),
     ) -> None:
         self._observer = observer
+        self._finders = finders
         self._shows = shows
         self._environ = environ
         self._path = path
@@ -109,6 +111,7 @@ class Watched:
         """Call the WSGI ``app``; the iterable for the server."""
         return self.wrap(self.call(app, self._environ, self._start_response(start_response)))
 
+    @shows("self")
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What ``function`` returns, working for this request; an exception ends the request."""
         token = current.set(self.request)
@@ -219,7 +222,9 @@ class Watched:
             return  # closed twice
         request.body = body
         if not request.route:
-            told = self._environ.get(ENVIRON_ROUTE)
+            told = self._environ.get(ENVIRON_ROUTE) or bottle_pattern(self._environ)
+            if not told and went_wrong(request):
+                told = find(self._finders, self._environ)
             request.route = told or self._observer.routes.name(self._path)
         self._observer.report(request)
 
@@ -250,6 +255,7 @@ class Watched:
                 self.request.status = 500  # start_response was never called
             self._report(self._ending())
 
+    @shows("self")
     def next(self) -> bytes:
         """The app's next chunk, made for this request."""
         token = current.set(self.request)
@@ -266,6 +272,7 @@ class Watched:
         self.count(chunk)
         return chunk
 
+    @shows("self")
     def close(self) -> None:
         """Close the app's iterable: the request is over."""
         request = self.request
@@ -296,7 +303,7 @@ class _Body:
 
     __slots__ = ("_watched",)
 
-    def __init__(self, watched: Watched) -> None:
+    def __init__(self, watched: ObservedResponse) -> None:
         self._watched = watched
 
     def __iter__(self) -> Iterator[bytes]:
@@ -315,7 +322,7 @@ class _SizedBody(_Body):
 
     __slots__ = ("_length",)
 
-    def __init__(self, watched: Watched, length: int) -> None:
+    def __init__(self, watched: ObservedResponse, length: int) -> None:
         super().__init__(watched)
         self._length = length
 

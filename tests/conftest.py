@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.debian import pytest_configure, pytest_runtest_setup
+from tests import debian, rerun
+from tests.debian import pytest_runtest_setup
+from tests.distributions import released
+from tests.rerun import pytest_itemcollected
 
-__all__ = ["pytest_configure", "pytest_runtest_setup"]
+__all__ = ["pytest_configure", "pytest_itemcollected", "pytest_runtest_setup"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    debian.pytest_configure(config)
+    rerun.pytest_configure(config)
+
 
 # A deadline asserts a time, and how slow data is to draw is a matter of the machine, too.
 settings.register_profile("seism", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("seism")
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The wheels of ``seism`` and ``seism-middleware``, as a release of this checkout has them."""
+    return released(tmp_path_factory.mktemp("released"))

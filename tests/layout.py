@@ -43,6 +43,9 @@ LAYOUT = (
 APPLICATIONS = ("seism/demo/wsgi/", "seism/demo/asgi/")
 """Example apps: they are run, never imported, and import what an app imports."""
 
+SHARED = (["contract"], ["wire"], ["route"])
+"""The modules of ``seism_middleware`` that ``seism`` imports, too."""
+
 LAZY = {"webob", "blinker", "statsd", "pyramid", "django", "asgiref", "flask", "starlette"}
 """What ``seism_middleware`` may use where it is there, and never imports with a module."""
 
@@ -85,7 +88,10 @@ def violations(path: str, source: str) -> list[str]:
     found = [f"{line}: names a path of a machine" for line in _machine_lines(source)]
     if path.endswith(".py"):
         tree = ast.parse(source)
+        if path.startswith("seism_middleware/"):
+            found += _environment(path, tree)
         if path.startswith("seism/") and not path.startswith(APPLICATIONS):
+            found += _environment(path, tree)
             found += _order(path, tree)
             found += _monkey(path, tree)
         if path.startswith(("seism/toxics/", "seism/protocols/")):
@@ -116,8 +122,8 @@ def _order(path: str, tree: ast.Module) -> Iterator[str]:
         parts = name.split(".")
         if parts[0] == "":
             yield f"{line}: relative import"
-        elif parts[0] == "seism_middleware" and parts[1:2] not in (["contract"], ["route"]):
-            yield f"{line}: {name}: only contract and route are shared with the app"
+        elif parts[0] == "seism_middleware" and parts[1:2] not in SHARED:
+            yield f"{line}: {name}: only contract, wire and route are shared with the app"
         elif parts[0] == "seism" and rows.get("".join(parts[1:2]), -1) > rows[member]:
             yield f"{line}: {member} imports {parts[1]}, which does not stand above it"
 
@@ -135,6 +141,31 @@ def _pure(tree: ast.Module) -> Iterator[str]:
     for name, line, _ in imports(tree):
         if any(name == impure or name.startswith(f"{impure}.") for impure in IMPURE):
             yield f"{line}: sans-IO code imports {name}"
+
+
+ENVIRONMENT = {
+    "seism/proxy/pump.py": "which of two classes a link is must be known when its class is made",
+    "seism_middleware/redirect/sitecustomize.py": "Python imports it at its start, to act",
+}
+"""Modules that read the environment when they are imported, and why."""
+
+
+def _environment(path: str, tree: ast.Module) -> Iterator[str]:
+    """Reads of the environment at import: outside of functions, and in their defaults."""
+    if path in ENVIRONMENT:
+        return
+
+    def walk(node: ast.AST) -> Iterator[str]:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            inner = [*node.args.defaults, *filter(None, node.args.kw_defaults)]
+        else:
+            inner = list(ast.iter_child_nodes(node))
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "environb"):
+            yield f"{node.lineno}: the environment is read at import"
+        for child in inner:
+            yield from walk(child)
+
+    yield from walk(tree)
 
 
 def _monkey(path: str, tree: ast.Module) -> Iterator[str]:

@@ -93,7 +93,7 @@ def staged(journal: Path) -> Iterator[Stage]:
                 seen = stage.seen
                 assert stage.get("/") == 200
                 until(lambda: stage.seen > seen)
-                return b'"exchanges"' in journal.read_bytes()
+                return b'"sends"' in journal.read_bytes()
 
             until(followed)
             yield stage

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from seism.journal import SCHEMA, Entry, LoadDone, Manifest, Missing, Phase
+from seism.journal import COMPLETE, SCHEMA, ClientRequest, Entry, LoadDone, Manifest, Missing, Phase
 from seism.model import FRONT
 from seism.verdict.rules import Rules
 from seism_middleware.contract import (
+    Attribution,
     Census,
     Clock,
     Hello,
-    Link,
     LoggedError,
     OpenConnection,
     PerturbationBegan,
@@ -37,6 +37,7 @@ class Story:
         self.now = 100.0
         self.entries: list[Entry] = []
         self._requests = 0
+        self._sent = 0
         self._perturbations = 0
         rules_ = asdict(rules or Rules())
         self.add(Manifest(SCHEMA, "0", 1, "clock", "2026-01-01", self.plan, rules_))
@@ -49,6 +50,11 @@ class Story:
         self.now += 1
         self.add(Phase(phase, self.now, step))
 
+    def mixed(self, *active: int) -> None:
+        """A stretch of the mixed load, in which the steps ``active`` last."""
+        self.now += 1
+        self.add(Phase("mixed", self.now, active=active))
+
     def request(self, route: str = "GET /", status: int | None = 200, **fields: Any) -> str:
         """One observation; a 503 has good manners unless told otherwise."""
         self.now += 0.01
@@ -58,8 +64,30 @@ class Story:
         if status == 503:
             fields = {"retry_after": True, "errors": LOGGED} | fields
         fields = {"body": "complete" if status else "none", "duration": 0.005} | fields
-        self.add(RequestBegun(key, method, self.now, path))
+        self.add(RequestBegun(key, method, self.now, path, fields.get("client", "")))
         self.add(RequestEnded(key, method, path, self.now, status=status, **fields))
+        return key
+
+    def sent(
+        self,
+        path: str = "/",
+        outcome: str = COMPLETE,
+        status: int | None = 200,
+        seconds: float = 0.006,
+        seen: dict[str, Any] | None = None,
+    ) -> str:
+        """One request of the load, and what was observed of it: ``seen`` (``{}``: the same as its
+        client saw; None: nothing). Returns the id of the observation, or of the load.
+        """
+        self._sent += 1
+        client, at = f"load-{self._sent}", self.now + 0.01
+        key = client
+        if seen is not None:
+            fields = {"route": f"GET {path}", "status": status, "duration": seconds} | seen
+            key = self.request(client=client, **fields)
+        else:
+            self.now = at
+        self.add(ClientRequest(client, f"GET {path}", at, seconds, outcome, status))
         return key
 
     def requests(
@@ -69,7 +97,7 @@ class Story:
             self.request(route, status, **f)
 
     def perturb(self, step: int, *hit: str, exact: bool = True, role: str = "hit") -> str:
-        """A perturbation of the step, linked to the requests ``hit``."""
+        """A perturbation of the step, attributed to the requests ``hit``."""
         self._perturbations += 1
         key = f"p{self._perturbations}"
         plan = self.plan[step]
@@ -82,8 +110,16 @@ class Story:
         )  # fmt: skip
         self.add(PerturbationEnded(key, self.now, "passed", offset=10 if client else None))
         for request in hit:
-            self.add(Link(key, request, "ledger", exact, role))
+            self.add(Attribution(key, request, "ledger", exact, role))
         return key
+
+    def perturbed(self, step: str) -> bool:
+        """Whether a perturbation of ``step`` has been told of."""
+        toxic = next(planned["toxic"] for planned in self.plan if planned["name"] == step)
+        return any(
+            isinstance(entry.record, PerturbationBegan) and entry.record.toxic == toxic
+            for entry in self.entries
+        )
 
     def census(self, *open_: tuple[str, str], rss: int | None = None) -> None:
         """``open_``: (perturbation that the connection suffered, its last user)."""

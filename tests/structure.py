@@ -2,7 +2,7 @@
 
 A file is a node, an import an arrow from the file that imports to the file that it takes from.
 A room is a file at the top level of ``seism``, or a folder there; ``seism_middleware`` and
-``bench`` are rooms too. A package's ``__init__`` at the top holds a version, and is no room.
+``bench`` are rooms too. A package's ``__init__`` at the top holds a version, and is not a room.
 """
 
 from __future__ import annotations
@@ -22,15 +22,46 @@ JUDGING = (
     "journal",
     "verdict.result",
     "verdict.rules",
+    "verdict.client_view",
     "verdict.timeline",
-    "verdict.steady",
+    "verdict.step",
     "verdict.log_quality",
-    "verdict.harm",
+    "verdict.wrong_reply",
     "verdict.request",
+    "verdict.patience",
+    "verdict.steady_state",
+    "verdict.pool",
+    "verdict.death",
     "verdict.retry_storm",
+    "verdict.accounting",
+    "verdict.cell",
+    "verdict.whole_run",
+    "verdict.conservation",
     "verdict.judgement",
 )
 """The way of an entry of the journal to the judgement, in the order in which data flows."""
+
+RELAYING = (
+    "proxy.proxy",
+    "proxy.listener",
+    "proxy.upgrade",
+    "proxy.tls",
+    "proxy.front",
+    "proxy.connection",
+    "proxy.dial",
+    "proxy.link",
+    "proxy.conversation",
+    "proxy.pending",
+    "proxy.chain",
+    "proxy.outlet",
+    "proxy.pump",
+)
+"""The way of a byte through an armed link, from the socket that accepts to the one that sends.
+
+Here the one that hands on imports the one that it hands to, so the flow is read the other way
+round: an outlet knows of no chain, a chain of no conversation. What must go back, such as "there
+is room again", goes through a ``Protocol`` of the one that says it.
+"""
 
 Arrows = frozenset[tuple[str, str]]
 """(module that imports, module that it takes from)."""
@@ -38,7 +69,7 @@ Arrows = frozenset[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What was read of a checkout."""
+    """The measured structure of a checkout."""
 
     sources: Mapping[str, str]
     """Dotted name -> source."""
@@ -154,7 +185,10 @@ def main() -> None:
         for name, source in house.sources.items()
         if 1 < (lines := source.count("\n")) < CRUMB
     }
-    up = climbs(house.arrows, JUDGING)
+    ways = {
+        "journal to judgement": climbs(house.arrows, JUDGING),
+        "through a link": climbs(house.arrows, RELAYING[::-1]),
+    }
     classes, files = repeated(house)
     print(f"rooms                       {len(house.rooms)}")
     print(f"arrows between rooms        {len(house.room_arrows)}")
@@ -163,9 +197,10 @@ def main() -> None:
     print(f"circles                     {len(found)}")
     for component in found:
         print("   ", ", ".join(component))
-    print(f"climbs, journal to judgement {len(up)}")
-    for one, other in up:
-        print(f"    {one} <- {other}")
+    for way, up in ways.items():
+        print(f"climbs, {way:20} {len(up)}")
+        for one, other in up:
+            print(f"    {one} <- {other}")
     print(f"files under {CRUMB} lines        {len(crumbs)}")
     for title, names in (("class names", classes), ("file names", files)):
         print(f"{title} that occur twice  {len(names)}")

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 import tomllib
 from pathlib import Path
@@ -55,19 +54,6 @@ def sh(command: str | list[str], folder: Path, env: dict[str, str], seconds: flo
         ).returncode  # fmt: skip
 
 
-def wheel(folder: Path, env: dict[str, str]) -> Path:
-    """What ``pip install seism`` would get if this checkout were released."""
-    source = folder / "source"  # a build writes into its source
-    source.mkdir()
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    for name in ("seism", "seism_middleware"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", "dist", "./source"]
-    assert sh(pip, folder, env, 180) == 0, (folder.parent / "out.log").read_text()
-    return next((folder / "dist").glob("seism-*.whl"))
-
-
 def repository(folder: Path, env: dict[str, str]) -> None:
     """A team's own: the example app, one seism.toml, and the two pipelines."""
     ignored = shutil.ignore_patterns("planted.toml", "sweep.toml", "__pycache__")
@@ -88,14 +74,15 @@ def repository(folder: Path, env: dict[str, str]) -> None:
 
 
 @pytest.mark.timeout(SECONDS + 240)
-def test_a_fresh_team_from_clone_to_red(tmp_path: Path) -> None:
-    """Nothing of this checkout but its wheel: the pipelines' own steps, as they are written."""
+def test_a_fresh_team_from_clone_to_red(tmp_path: Path, wheels: list[Path]) -> None:
+    """Nothing of this checkout but its wheels: the pipelines' own steps, as they are written."""
     ours = ("SEISM", "PYTHON", "PYTEST", "MAKE", "CACHE", "DATABASE", "VIRTUAL_ENV")
     env = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
-    build = tmp_path / "build"
-    build.mkdir()
     released = tmp_path / "constraints.txt"
-    released.write_text(f"seism @ {wheel(build, env).as_uri()}\n")
+    names = {"seism": "seism", "seism_middleware": "seism-middleware"}
+    released.write_text(
+        "".join(f"{names[file.name.split('-')[0]]} @ {file.as_uri()}\n" for file in wheels)
+    )
     repository(tmp_path / "repository", env)
     with Backends() as backends:
         seism = Seism(tmp_path, "")  # knows what is left running

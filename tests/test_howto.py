@@ -139,8 +139,12 @@ def test_spans_say_what_hit_them(tmp_path: Path) -> None:
     ours = [span for span in observed if span["context"]["trace_id"] == f"0x{trace}"]
     assert len(ours) > 20
     events = {span["attributes"]["seism.request"]: span["events"] for span in ours}
-    links = records(tmp_path / "seism-report" / "journal.jsonl", "link")
-    hit = {link["request"]: link["perturbation"] for link in links if link["exact"]}
+    attributions = records(tmp_path / "seism-report" / "journal.jsonl", "attribution")
+    hit = {
+        attribution["request"]: attribution["perturbation"]
+        for attribution in attributions
+        if attribution["exact"]
+    }
     assert len(hit) == 10
     assert {request for request, found in events.items() if found} == set(hit)
     for request, perturbation in hit.items():

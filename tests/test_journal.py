@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -14,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seism import journal as journal_module
 from seism.errors import ConfigurationError, Incomplete, Unavailable
-from seism.journal import SCHEMA, Journal, Manifest, Missing, Phase, parse, read
-from seism_middleware.contract import Link, RequestBegun
+from seism.journal import SCHEMA, Follower, Journal, Manifest, Missing, Phase, parse, read
+from seism_middleware.contract import Attribution, RequestBegun
 
 MANIFEST = Manifest(SCHEMA, "0", 7, "clock", "2026-01-01", ({"name": "db slow"},), {"a": 1})
 
@@ -27,8 +29,8 @@ def test_what_was_written_is_read_in_order(tmp_path: Path) -> None:
     records = [
         Phase("steady", 1.5),
         RequestBegun("w-1", "GET", 2.0, "/"),
-        Link("p1", "w-1", "ledger", True, how="bytes"),
-        Link("p1", None, "ledger", True),
+        Attribution("p1", "w-1", "ledger", True, how="bytes"),
+        Attribution("p1", None, "ledger", True),
     ]
     for number, record in enumerate(records, 1):
         journal.write(record, "w", number)
@@ -90,7 +92,7 @@ def test_what_is_no_journal_is_said_in_one_line(data: bytes) -> None:
 
 
 def test_unknown_records_are_left_out() -> None:
-    manifest = json.dumps({"seq": 1, "t": 0, "kind": "manifest", "schema": 1, "version": "",
+    manifest = json.dumps({"seq": 1, "t": 0, "kind": "manifest", "schema": SCHEMA, "version": "",
                            "seed": 1, "clock": "", "started": ""}).encode()  # fmt: skip
     newer = json.dumps({"seq": 2, "t": 0, "kind": "from.the.future", "x": 1}).encode()
     assert len(list(parse([manifest, newer]))) == 1
@@ -212,7 +214,7 @@ LINE = b'{"seq":%d,"t":1.0,"kind":"missing","count":0}\n'
         ([LINE.replace(b"%d", b'"x"'), LINE % 3], 1),
         ([LINE.replace(b"1.0", b"null") % 2, LINE % 3], 1),
         ([LINE.replace(b"1.0", b"NaN") % 2, LINE % 3], 1),
-        ([b'{"seq":2,"t":1,"kind":"link","perturbation":{},"request":"r"}\n', LINE % 3], 1),
+        ([b'{"seq":2,"t":1,"kind":"attribution","perturbation":{},"request":"r"}\n', LINE % 3], 1),
         ([LINE % 2, b'{"seq":3,"t":1.0,"ki'], 0),
         ([LINE % 2, b"\xff\n", b"\xff\n", b"\xff"], 2),
     ],
@@ -224,8 +226,8 @@ def test_what_is_readable_is_read_and_the_rest_is_counted(lines: list[bytes], mi
 
 def test_a_schema_that_is_not_known() -> None:
     (manifest,) = entries()
-    other = manifest.replace(b'"schema": 1', b'"schema": 99')
-    with pytest.raises(ConfigurationError, match=r"unsupported journal schema 99 \(supported: 1"):
+    other = manifest.replace(b'"schema": 2', b'"schema": 99')
+    with pytest.raises(ConfigurationError, match=r"unsupported journal format 99 \(supported: 2"):
         list(parse([other]))
 
 
@@ -272,3 +274,53 @@ def test_writing_never_waits_for_the_disk(tmp_path: Path) -> None:
     journal.close()
     drain.join(30)
     assert len(seen) == 20_001
+
+
+def test_a_follower_parses_each_line_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often one looks, and wherever a line is torn when one does."""
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path, MANIFEST, time.monotonic)
+    for number in range(50):
+        journal.write(Phase("steady", float(number)))
+    journal.close()
+    whole = path.read_bytes()
+    expected = list(read(path))
+    parsed: list[bytes] = []
+    loads = json.loads
+    monkeypatch.setattr(
+        journal_module.json, "loads", lambda line: (parsed.append(line), loads(line))[1]
+    )
+    path.write_bytes(b"")
+    follower = Follower(path)
+    for end in range(0, len(whole) + 1, 37):
+        path.write_bytes(whole[:end])
+        assert list(follower.entries()) == expected[: whole[:end].count(b"\n")]
+    path.write_bytes(whole)
+    assert list(follower.entries()) == expected
+    assert len(parsed) == len(expected) == 51
+
+
+def test_a_follower_says_what_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with pytest.raises(ConfigurationError, match="No such file"):
+        Follower(path).entries()
+    path.write_bytes(b"{}\n")
+    with pytest.raises(ConfigurationError, match=r"journal\.jsonl:1: not a journal record"):
+        Follower(path).entries()
+
+
+def test_a_run_and_a_sweep_read_their_journal_through_the_follower() -> None:
+    """Not from its beginning for every step."""
+    folder = Path(journal_module.__file__).parent / "experiment"
+    for name in ("runner", "sweep", "session"):
+        assert "import read" not in (folder / f"{name}.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("schema", [SCHEMA - 1, SCHEMA + 1])
+def test_a_journal_of_another_format_is_refused_in_one_line(tmp_path: Path, schema: int) -> None:
+    path = tmp_path / "journal.jsonl"
+    Journal(path, Manifest(schema, "9.9", 7, "clock", "2026-01-01"), time.monotonic).close()
+    expected = f"{path}: unsupported journal format {schema} (supported: {SCHEMA}); Seism 9.9"
+    for look in (lambda: list(read(path)), lambda: Follower(path).entries()):
+        with pytest.raises(ConfigurationError, match=re.escape(expected)):
+            look()

@@ -10,8 +10,9 @@ from typing import Any
 
 from seism.client import Control
 from seism.clock import MonotonicClock
-from seism_middleware import contract
-from seism_middleware.contract import PROTOCOL, STREAM_PATH, Hello, RequestEnded
+from seism_middleware import contract, wire
+from seism_middleware.contract import Hello, RequestEnded
+from seism_middleware.wire import PROTOCOL, STREAM_PATH
 
 
 class Worker:
@@ -26,7 +27,7 @@ class Worker:
         lines = []
         for record in records:
             self._number += 1
-            lines.append(contract.encode(record, self._number))
+            lines.append(wire.encode(record, self._number))
         self._stream.sendall(b"".join(lines))
 
     def ended(self, status: int = 200, route: str = "/", **more: Any) -> RequestEnded:

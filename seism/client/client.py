@@ -126,7 +126,7 @@ class Client(Control):
         after: str = "",
         patience: float = 10,
     ) -> Feed:
-        """All records of some topics (``perturbations``, ``observations``, ``links``,
+        """All records of some topics (``perturbations``, ``observations``, ``attributions``,
         ``opinions``, ``harms``, ``changes``), to be read with ``next_values``; the rest is as
         for ``perturbations``.
 

@@ -19,6 +19,8 @@ from seism.errors import (
     Unavailable,
 )
 
+_BATCH = 1000
+"""Requests in one call: less than the API's limit of a body."""
 _ERRORS: dict[int, type[SeismError]] = {
     400: ConfigurationError,
     404: NotFound,
@@ -78,7 +80,7 @@ class Control:
         are undone within ``seconds``. A thread renews it until ``release``.
         """
         granted = self.call("POST", "/seism/leases", {"seconds": seconds})
-        self._lease = Lease(self, granted["lease"], seconds)
+        self._lease = Lease(self.call, granted["lease"], seconds)
         self.headers[HEADER] = self._lease.name
 
     def release(self) -> None:
@@ -159,6 +161,11 @@ class Control:
         """Journal what the load generator saw; see ``journal.LoadDone``."""
         done = {"segment": segment, "requests": requests, "routes": routes, "whole": whole}
         self.call("POST", "/seism/load", done | ({"actions": actions} if actions else {}))
+
+    def clients(self, requests: Sequence[Sequence[Any]]) -> None:
+        """Journal what the load's clients saw: the fields of records ``journal.ClientRequest``."""
+        for first in range(0, len(requests), _BATCH):
+            self.call("POST", "/seism/clients", {"requests": requests[first : first + _BATCH]})
 
     def census(self) -> None:
         """Have every worker list its open connections, into the journal."""

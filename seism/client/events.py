@@ -145,7 +145,7 @@ class Feed:
 
     def __next__(self) -> PerturbationBegan | PerturbationEnded:
         # A third of the client's import time, for those who read no feed.
-        from seism_middleware import contract
+        from seism_middleware import contract, wire
 
         kinds: dict[str, type[PerturbationBegan | PerturbationEnded]] = {
             contract.PerturbationBegan.kind: contract.PerturbationBegan,
@@ -153,8 +153,8 @@ class Feed:
         }
         while True:
             try:
-                record = contract.from_dict(self.next_values(), kinds)
-            except contract.ContractError as error:
+                record = wire.from_dict(self.next_values(), kinds)
+            except wire.ContractError as error:
                 raise ProtocolError(str(error)) from None
             if record is not None:
                 found: PerturbationBegan | PerturbationEnded = record

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
 from seism.errors import NotFound, SeismError
-
-if TYPE_CHECKING:
-    from seism.client.control import Control
 
 HEADER = "Seism-Lease"
 RENEWALS = 4
@@ -18,9 +16,10 @@ RENEWALS = 4
 class Lease:
     """Renews ``name`` until ``end``; the thread keeps no process alive."""
 
-    def __init__(self, control: Control, name: str, seconds: float) -> None:
+    def __init__(self, call: Callable[[str, str], Any], name: str, seconds: float) -> None:
+        """``call`` is ``Control.call``: a method and a path."""
         self.name = name
-        self._control = control
+        self._call = call
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=self._renew, args=(seconds / RENEWALS,), name="seism-lease", daemon=True
@@ -35,7 +34,7 @@ class Lease:
     def _renew(self, pause: float) -> None:
         while not self._stop.wait(pause):
             try:
-                self._control.call("PUT", f"/seism/leases/{self.name}")
+                self._call("PUT", f"/seism/leases/{self.name}")
             except NotFound:
                 return  # it has run out: calls under it are refused, and say so
             except SeismError:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from seism.client import Client
     from seism.client.events import Feed
 
-TOPICS = ("perturbations", "observations", "links", "opinions")
+TOPICS = ("perturbations", "observations", "attributions", "opinions")
 FRAME = 0.25
 """Seconds between two pictures."""
 GRACE = 0.5
@@ -169,7 +169,7 @@ def _lines(reader: _Reader, as_json: bool) -> None:
             if kind.startswith("perturbation.") and (effect := model.named(record)):
                 _line(perturbed(effect))
             elif kind == "opinion" and record["colour"] != "green":
-                # Its links come a little later.
+                # Its attributions come a little later.
                 waiting.setdefault(record["request"], time.monotonic() + GRACE)
         if reader.note != noted:
             noted = reader.note

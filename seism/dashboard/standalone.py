@@ -20,7 +20,7 @@ from seism.journal import TOPICS, Entry, Manifest
 from seism.verdict.request import Opinion, Opinions
 from seism.verdict.result import Judgement
 from seism.verdict.rules import Rules
-from seism_middleware.contract import to_dict
+from seism_middleware.wire import to_dict
 
 _SHOWN = frozenset().union(*TOPICS.values())
 _LINK = re.compile(r' *<link rel="stylesheet"[^>]*>\n| *<link rel="icon"[^>]*>\n')

@@ -49,7 +49,7 @@ from seism.model import (
 )
 from seism.options import build, nearest, option
 from seism.protocols.fault import Fault
-from seism.proxy.exchanges import exchanges
+from seism.proxy.exchange_conditions import exchange_conditions
 from seism.proxy.upgrade import check
 from seism.toxics.base import Toxic
 from seism.verdict.rules import Rules
@@ -274,8 +274,10 @@ def toxic_name(toxic: ToxicSpec) -> str:
     return toxic.name or f"{toxic.type}_{toxic.stream}"
 
 
-def load(path: Path, environ: Mapping[str, str] = os.environ) -> Experiment:
+def load(path: Path, environ: Mapping[str, str] | None = None) -> Experiment:
     """Read and check a file. Raises ConfigurationError with the file and the key.
+
+    ``environ`` is the process's own unless another is given.
 
     A JSON array is Toxiproxy's configuration: proxies, and nothing else.
     """
@@ -287,7 +289,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Experiment:
     if toxiproxy.recognised(path, text):
         experiment = _from_toxiproxy(text, path)
     else:
-        experiment = _from_toml(text, path, environ)
+        experiment = _from_toml(text, path, os.environ if environ is None else environ)
     backends = tuple(backend.within(path.parent.absolute()) for backend in experiment.backend)
     return replace(experiment, backend=backends)
 
@@ -357,7 +359,7 @@ def _declared(known: registry.Registry, type_: str, where: str) -> type[Toxic]:
 
 def _check_toxic(toxic: ToxicSpec, protocol: str, known: registry.Registry, where: str) -> None:
     made = build(_declared(known, toxic.type, where), toxic.attributes, f"{where}: attributes")
-    exchanges(made, toxic.exchange, known.protocol(protocol, where), where)
+    exchange_conditions(made, toxic.exchange, known.protocol(protocol, where), where)
 
 
 def _check_toxics(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import IO, Any
 
 from seism.errors import SeismError
@@ -14,6 +14,8 @@ Advance = Callable[[int, int], None]
 """(done, of): how far the segment is."""
 Check = Callable[..., None]
 """(requests, failed) of the segment that goes on; raises what is to end the run."""
+Clients = Callable[[Iterable[list[Any]]], object]
+"""Takes the fields of records ``journal.ClientRequest``."""
 
 
 class LoadDriver:
@@ -25,8 +27,12 @@ class LoadDriver:
     flowing = False
     """Whether the load goes on between segments."""
 
-    def __init__(self, child: Child, advance: Advance, check: Check, actions: bool) -> None:
+    def __init__(
+        self, child: Child, advance: Advance, check: Check, clients: Clients, actions: bool
+    ) -> None:
+        """``clients`` takes what the clients saw, as it comes."""
         self._actions = actions
+        self._clients = clients
         self._stdin: IO[bytes] = child.stdin
         self._stdout: IO[bytes] = child.stdout
         self._advance = advance
@@ -58,6 +64,7 @@ class LoadDriver:
         self.tell(order)
         for line in self._stdout:
             answer: dict[str, Any] = json.loads(line)
+            self._clients(answer.pop("clients", ()))
             if "progress" in answer:
                 self._advance(answer["progress"], answer["of"])
                 self._check(answer["progress"], answer["failed"])

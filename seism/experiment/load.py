@@ -5,8 +5,8 @@
 It reads JSON, one object a line, from standard input. First what to do::
 
     {"url": "http://127.0.0.1:8080", "workers": 8, "seed": 1, "pause_ms": 20,
-     "timeout_s": 15, "routes": [{"method": "GET", "path": "/", "weight": 2,
-     "headers": {}, "body": ""}]}
+     "timeout_s": 15, "request_ids": true, "routes": [{"method": "GET", "path": "/",
+     "weight": 2, "headers": {}, "body": ""}]}
 
 then, any number of times, ``{"segment": "steady", "requests": 16}``: each worker sends
 exactly that many requests; with ``"route": 2`` the first worker alone sends so many of that
@@ -21,7 +21,10 @@ to standard output about ten times a second; at its end one line::
      "statuses": {"200": 32}, "no_response": 0, "truncated": 0,
      "p50": 0.004, "p99": 0.009, "max": 0.01}}}
 
-Each request is counted once: under its status, as truncated or as without response.
+Each request is counted once: under its status, as truncated or as without response. With
+``request_ids`` each is sent with an id of its own (``contract.CLIENT_HEADER``), and both kinds of
+lines have ``"clients"``, what the clients saw since the line before: lists of the fields of
+``journal.ClientRequest``.
 
 A route may have ``"action": {"header": "Idempotency-Key", "retries": 3, "count": "/done/{key}"}``:
 each of its requests is sent with a key of its own, and again with the same key while it gets no
@@ -57,7 +60,9 @@ from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
+from seism.journal import COMPLETE, CUT, NOTHING, REFUSED, STALE, TIMED_OUT
 from seism.rng import Seed
+from seism_middleware.contract import CLIENT_HEADER
 
 PROGRESS_S = 0.1
 ASKED_AGAIN_S = 0.2
@@ -65,6 +70,10 @@ ASKED_AT_MOST = 5
 """How often the app is asked for one count, that long apart, until it answers."""
 OPEN_AT_MOST = 1000
 """Requests that an open loop has under way; what comes beside them is sent late, and counted so."""
+CLOSE_S = 0.05
+"""So long after a 5xx a kept connection is watched before it is used again: servers close after a
+failed app, some without a word and a moment later (uvicorn does). What is sent into that close
+never reaches the app."""
 IDLE_S = 1.0
 """A kept connection older than this is not used again: servers close idle ones."""
 
@@ -88,11 +97,15 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one request ended: ``status`` is None without a complete response."""
+    """How one request ended."""
 
     route: Route
+    ended: str
+    """As in ``journal.ClientRequest``."""
     status: int | None
-    truncated: bool
+    """Of the response, as far as it came."""
+    at: float
+    """When it was sent, or was due: monotonic seconds."""
     duration: float
     """Seconds."""
     body: bytes = b""
@@ -101,7 +114,17 @@ class Outcome:
     @property
     def whole(self) -> bool:
         """Whether there was a response, all of it."""
-        return self.status is not None
+        return self.ended == COMPLETE
+
+    @property
+    def truncated(self) -> bool:
+        """Whether there was a part of a response."""
+        return self.status is not None and not self.whole
+
+    @property
+    def failed(self) -> bool:
+        """Whether there was no whole response, or a 5xx."""
+        return not self.whole or (self.status or 0) >= 500
 
 
 @dataclass(slots=True)
@@ -193,7 +216,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def _figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     durations = sorted(outcome.duration for outcome in outcomes)
-    statuses = Counter(str(outcome.status) for outcome in outcomes if outcome.status is not None)
+    statuses = Counter(str(outcome.status) for outcome in outcomes if outcome.whole)
     truncated = sum(outcome.truncated for outcome in outcomes)
     return {
         "count": len(outcomes),
@@ -252,39 +275,42 @@ class Client:
         self._connection.response_class = _Response
         self._prefix = parts.path.rstrip("/")
         self._used = 0.0
+        self._doubtful = False
+        """The last response was a 5xx: servers may close after it (see ``CLOSE_S``)."""
 
     def request(
         self, route: Route, headers: dict[str, str] | None = None, due: float | None = None
     ) -> Outcome:
-        """Send one request and read its whole response; it is never sent twice.
+        """Send one request, once, and read its whole response.
 
         ``due``: when it should have been sent (monotonic seconds), by default now.
         """
         self._drop_if_stale()
+        kept, self._doubtful = self._connection.sock is not None and self._doubtful, False
         status: int | None = None
-        truncated = False
-        body = b""
+        body, ended, connected = b"", COMPLETE, False
         began = time.monotonic() if due is None else due
         try:
+            if self._connection.sock is None:
+                self._connection.connect()
+            connected = True
             self._connection.request(
-                route.method, self._prefix + route.path, body=route.body,
+                route.method,
+                self._prefix + route.path,
+                body=route.body,
                 headers={**route.headers, **(headers or {})},
-            )  # fmt: skip
+            )
             response = self._connection.getresponse()
-            try:
-                body = response.read()[:64]
-                status = response.status
-                if status >= 500:
-                    # Servers close after a failed app (uvicorn does, once the response is
-                    # out): what is sent into that close would be lost, and nobody's fault.
-                    self._connection.close()
-            except (OSError, http.client.HTTPException):
-                truncated = True
-                self._connection.close()
-        except (OSError, http.client.HTTPException):
+            status = response.status
+            body = response.read()[:64]
+            self._doubtful = status >= 500
+        except (OSError, http.client.HTTPException) as error:
             self._connection.close()
+            ended = _ending(error, connected, status)
+            if kept and status is None and _is_closed(error):
+                ended = STALE
         self._used = time.monotonic()
-        return Outcome(route, status, truncated, self._used - began, body)
+        return Outcome(route, ended, status, began, self._used - began, body)
 
     def _drop_if_stale(self) -> None:
         sock = self._connection.sock
@@ -292,8 +318,24 @@ class Client:
             return
         poller = select.poll()
         poller.register(sock, select.POLLIN)
-        if poller.poll(0) or time.monotonic() - self._used > IDLE_S:
+        idle = time.monotonic() - self._used
+        wait = CLOSE_S - idle if self._doubtful else 0
+        if poller.poll(max(0, wait) * 1000) or idle > IDLE_S:
             self._connection.close()
+
+
+def _ending(error: Exception, connected: bool, status: int | None) -> str:
+    """How a request ended that failed with ``error`` after the ``status`` of its response."""
+    if isinstance(error, TimeoutError):
+        return TIMED_OUT
+    if not connected:
+        return REFUSED
+    return NOTHING if status is None else CUT
+
+
+def _is_closed(error: Exception) -> bool:
+    """Whether the server closed the connection without a byte of a response."""
+    return isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError)
 
 
 Ticket = tuple[int, float, "queue.SimpleQueue[None]"]
@@ -322,6 +364,10 @@ class Load:
         self._due: queue.SimpleQueue[Ticket] = queue.SimpleQueue()
         self._make = functools.partial(Client, config["url"], timeout_s)
         self._serving = 0
+        self._identifies = config.get("request_ids", True)
+        self._ids = itertools.count(1)
+        self._seen: queue.SimpleQueue[tuple[object, ...]] = queue.SimpleQueue()
+        """The fields of each ``journal.ClientRequest``."""
         for hands in self._hands:
             threading.Thread(target=self._work, args=(self._make(), hands), daemon=True).start()
 
@@ -359,14 +405,35 @@ class Load:
                     working -= 1
                     continue
                 outcomes.append(outcome)
-                failed += not outcome.whole or (outcome.status or 0) >= 500 or outcome.truncated
+                failed += outcome.failed
             except queue.Empty:
                 pass
             if time.monotonic() - shown >= PROGRESS_S:
                 shown = time.monotonic()
                 done = len(outcomes)
-                yield {"progress": done, "of": max(total, done), "failed": failed}
-        yield {"segment": name, "requests": len(outcomes), "routes": summary(outcomes)}
+                progress = {"progress": done, "of": max(total, done), "failed": failed}
+                yield progress | self._clients()
+        answer = {"segment": name, "requests": len(outcomes), "routes": summary(outcomes)}
+        yield answer | self._clients()
+
+    def _clients(self) -> dict[str, Any]:
+        """What the clients saw since the last call."""
+        found = []
+        while not self._seen.empty():
+            found.append(self._seen.get())
+        return {"clients": found} if found else {}
+
+    def _send(
+        self, client: Client, route: Route, due: float | None, headers: dict[str, str]
+    ) -> Outcome:
+        """One request, which is sent once."""
+        if not self._identifies:
+            return client.request(route, headers, due)
+        request = f"{self._run}-{next(self._ids)}"
+        outcome = client.request(route, {**headers, CLIENT_HEADER: request}, due)
+        times = round(outcome.at, 6), round(outcome.duration, 6)
+        self._seen.put((request, route.name, *times, outcome.ended, outcome.status))
+        return outcome
 
     def _open(self, indices: Iterable[int]) -> Iterator[int]:
         """Have each of ``indices`` sent when it is due; gives none of them to who iterates."""
@@ -392,11 +459,7 @@ class Load:
         while True:
             index, due, done = self._due.get()
             route = self._routes[index]
-            self._outcomes.put(
-                client.request(route, due=due)
-                if route.action is None
-                else self._act(client, route, due)
-            )
+            self._outcomes.put(self._request(client, route, due))
             done.put(None)
 
     def check(self, name: str) -> dict[str, Any]:
@@ -404,7 +467,7 @@ class Load:
         tallies = {route.name: Tally() for route in self._routes if route.action}
         while not self._actions.empty():
             route, key, outcome, retried = self._actions.get()
-            acknowledged = outcome.status is not None and outcome.status < 400
+            acknowledged = outcome.whole and (outcome.status or 0) < 400
             tally = tallies[route.name]
             tally.retried += retried
             tally.add(acknowledged, self._done(route, key))
@@ -418,7 +481,7 @@ class Load:
                 time.sleep(ASKED_AGAIN_S)
             outcome = self._direct.request(asked)
             number = outcome.body.strip()
-            if outcome.status == 200 and number.isdigit():
+            if outcome.whole and outcome.status == 200 and number.isdigit():
                 return int(number)
         return None
 
@@ -426,18 +489,19 @@ class Load:
         while True:
             for index in hands.get():
                 route = self._routes[index]
-                self._outcomes.put(
-                    client.request(route) if route.action is None else self._act(client, route)
-                )
+                self._outcomes.put(self._request(client, route))
                 time.sleep(self._pause_s)
             self._outcomes.put(None)
 
-    def _act(self, client: Client, route: Route, due: float | None = None) -> Outcome:
-        """One action, with the same key until it has an answer, or has been tried enough."""
-        assert route.action is not None
+    def _request(self, client: Client, route: Route, due: float | None = None) -> Outcome:
+        """One request; an action with the same key until it has an answer, or has been tried
+        enough.
+        """
+        if route.action is None:
+            return self._send(client, route, due, {})
         key = f"{self._run}-{next(self._keys)}"
         for retried in range(route.action["retries"] + 1):  # noqa: B007
-            outcome = client.request(route, {route.action["header"]: key}, due)
+            outcome = self._send(client, route, due, {route.action["header"]: key})
             if outcome.whole:
                 break
         self._actions.put((route, key, outcome, retried))

@@ -22,6 +22,10 @@ from seism.experiment.driver import Check
 from seism.experiment.supervisor import Child, Supervisor
 from seism.model import address
 
+CLIENTS = Path(__file__).with_name("locust_clients.py")
+"""A locustfile, beside the user's."""
+FILE_VARIABLE = "SEISM_LOCUST_CLIENTS"
+"""Environment variable: the file to which ``CLIENTS`` writes."""
 PREFIX = "locust"
 """Of its files in the report's folder."""
 SPAWNED = "All users spawned"
@@ -34,13 +38,16 @@ STOP_SECONDS = 5
 """How long its users may take to end what they do."""
 
 
-def command(options: Locust, folder: Path, url: str) -> list[str]:
-    """How it is started; its figures go to ``folder``. Raises ConfigurationError."""
+def command(options: Locust, folder: Path, url: str, *, request_ids: bool = True) -> list[str]:
+    """How it is started; its figures go to ``folder``. With ``request_ids`` its clients send ids,
+    and what they saw goes to ``clients_file``. Raises ConfigurationError.
+    """
     if find_spec("locust") is None:
         raise ConfigurationError("load.locust: Locust is not installed: pip install seism[locust]")
+    ours = [str(CLIENTS)] if request_ids else []
     words = [
         *(sys.executable, "-m", "locust", "--headless", "--only-summary"),
-        *("--locustfile", options.file, "--host", url),
+        *("--locustfile", ",".join([*ours, options.file]), "--host", url),
         *("--users", str(options.users), "--spawn-rate", f"{options.spawn_rate:g}"),
         *("--stop-timeout", str(STOP_SECONDS), "--exit-code-on-error", "0"),
         *("--csv", str(folder / PREFIX), "--json-file", str(folder / PREFIX)),
@@ -52,6 +59,11 @@ def command(options: Locust, folder: Path, url: str) -> list[str]:
         words += ["--master", "--master-bind-host", host, "--master-bind-port", str(port)]
         words += ["--expect-workers", str(options.workers)]
     return words
+
+
+def clients_file(folder: Path) -> Path:
+    """Where ``locust_clients`` writes what the clients saw."""
+    return folder / f"{PREFIX}_clients.jsonl"
 
 
 class LocustDriver:
@@ -99,6 +111,14 @@ class LocustDriver:
             return read(self._folder)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SeismError(f"Locust left no figures ({error}): {self._last()}") from None
+
+    def clients(self) -> list[list[Any]]:
+        """What its clients saw, once it has ended: the fields of ``journal.ClientRequest``."""
+        try:
+            lines = clients_file(self._folder).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in lines]
 
     def _alive(self) -> None:
         code = self._child.code()

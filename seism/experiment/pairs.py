@@ -68,14 +68,14 @@ def seen(timeline: Timeline, index: int) -> Seen | None:
     """What came of the first request that the step ``index`` hit, if it hit one."""
     segment = timeline.find("during", index)
     for request in segment.requests if segment is not None else ():
-        if any(link.exact for link in timeline.links.get(request.request, ())):
+        if any(attribution.exact for attribution in timeline.attributions.get(request.request, ())):
             return _seen(request)
     return None
 
 
 def _seen(request: RequestEnded) -> Seen:
     sends: Counter[str] = Counter()
-    for used in request.exchanges:
+    for used in request.sends:
         sends[used.backend] += used.sends
     return Seen(
         request.status,

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from seism.errors import NotReady
 from seism.experiment.config import Planned, SweptToxic
+from seism.experiment.perturbation import planned_of
 from seism.model import DOWN
-from seism.verdict.timeline import Timeline, name
+from seism.verdict.client_view import observations
+from seism.verdict.timeline import Timeline, route_of
 from seism_middleware.contract import RequestEnded
 
 NO_USE = "it sends nothing to this backend"
@@ -56,11 +58,14 @@ class Point:
         exchange = dict(self.toxic.exchange)
         if self.fault:
             exchange["nth"] = self.turn
-        return Planned(
-            f"{self.column}: {self.learnt.sent}", self.backend, self.toxic.type, self.toxic.stream,
-            attributes=dict(self.toxic.attributes), turn=0 if self.fault else self.turn,
-            route=self.learnt.sent, exchange=exchange,
-        )  # fmt: skip
+        return planned_of(
+            self.toxic,
+            self.backend,
+            name=f"{self.column}: {self.learnt.sent}",
+            exchange=exchange,
+            turn=0 if self.fault else self.turn,
+            route=self.learnt.sent,
+        )
 
 
 def learnt_of(timeline: Timeline, sent: Sequence[str], each: int) -> list[Learnt]:
@@ -69,11 +74,11 @@ def learnt_of(timeline: Timeline, sent: Sequence[str], each: int) -> list[Learnt
     Raises NotReady if an observation is missing.
     """
     segment = timeline.find("steady")
-    requests = segment.requests if segment is not None else []
+    requests = observations(segment.requests) if segment is not None else []
     if len(requests) < each * len(sent):
         raise NotReady(f"{each * len(sent)} requests were sent, {len(requests)} were observed")
     return [
-        Learnt(route, name(requests[index * each]), sends_of(requests[index * each :][:each]))
+        Learnt(route, route_of(requests[index * each]), sends_of(requests[index * each :][:each]))
         for index, route in enumerate(sent)
     ]
 
@@ -83,7 +88,7 @@ def sends_of(requests: Iterable[RequestEnded]) -> dict[str, int]:
     most: Counter[str] = Counter()
     for request in requests:
         sends: Counter[str] = Counter()
-        for exchange in request.exchanges:
+        for exchange in request.sends:
             sends[exchange.backend] += exchange.sends
         most |= sends
     return dict(sorted(most.items()))

@@ -107,6 +107,11 @@ class Load:
     timeout_s: float = option(
         15, help="a client gives up after this", unit="s", minimum=0.1, maximum=600
     )
+    request_ids: bool = option(
+        True,
+        help="send each request with an id, in the header Seism-Request, by which the verdict "
+        "knows what its client got",
+    )
 
     def __post_init__(self) -> None:
         if bool(self.route) == (self.locust is not None):

@@ -17,14 +17,14 @@ from seism.experiment.config import SECONDS, Experiment, Planned
 from seism.experiment.limit import LimitReached
 from seism.experiment.plan import Step, in_order, make, stretches
 from seism.experiment.session import Session, Watcher
-from seism.journal import read
-from seism.verdict.harm import Pools
 from seism.verdict.judgement import judge
+from seism.verdict.pool import Pools
 from seism.verdict.result import RED, Judgement
-from seism.verdict.timeline import Segment, build
+from seism.verdict.step import StepWindow
+from seism.verdict.timeline import build
 
 SETTLE_SECONDS = 0.4
-"""Time for the last links: an observer looks again for up to a quarter of a second."""
+"""Time for the last attributions: an observer looks again for up to a quarter of a second."""
 POOL_LOOK_SECONDS = 0.25
 """Between two looks at a pool that has not all of its connections yet."""
 WARM_UP = 5
@@ -62,7 +62,7 @@ class Run:
             except Unavailable as error:
                 session.explain(error)
             session.finish()
-            return judge(read(session.journal))
+            return judge(session.entries())
 
     def _experiment(self, session: Session) -> None:
         """Raises LimitReached; nothing is perturbed any more then."""
@@ -78,7 +78,7 @@ class Run:
         control.census()
         session.send("warmup", WARM_UP)
         self._segment(session, "steady", None, "", amounts.steady)
-        if not judge(read(session.journal)).steady.met:
+        if not judge(session.entries()).steady.met:
             return
         for step in steps:
             if step.planned.at is None:
@@ -141,7 +141,7 @@ class Run:
 
     def _count_red(self, session: Session) -> None:
         if session.guarded.counts_red:
-            cells = judge(read(session.journal)).cells
+            cells = judge(session.entries()).cells
             session.guarded.red({cell.perturbation for cell in cells if cell.colour == RED})
 
     def _await_pools(self, session: Session, step: Step) -> None:
@@ -153,15 +153,8 @@ class Run:
 
     @staticmethod
     def _pool_waits(session: Session, step: Step) -> bool:
-        timeline = build(read(session.journal))
-        after = timeline.find("after", step.index)
-        if after is None:
-            return False
-        before = timeline.find("after", step.index - 1) or timeline.find("steady")
-        planned = {"name": step.planned.name, "backend": step.planned.backend}
-        return bool(
-            Pools(timeline, planned, before or after, Segment(after.phase), after).missing()
-        )
+        window = StepWindow.of(build(session.entries()), step.index)
+        return bool(Pools(window).missing())
 
     def _segment(
         self, session: Session, phase: str, step: int | None, name: str, requests: float,

@@ -26,10 +26,11 @@ from seism.experiment import rewrite
 from seism.experiment.config import REQUESTS, App, Experiment, Load, Planned, fill, toxic_of
 from seism.experiment.driver import LoadDriver
 from seism.experiment.limit import Guarded
-from seism.experiment.locust import STOP_SECONDS, LocustDriver
+from seism.experiment.locust import FILE_VARIABLE, STOP_SECONDS, LocustDriver, clients_file
 from seism.experiment.locust import command as locust_command
 from seism.experiment.plan import Step
 from seism.experiment.supervisor import Supervisor
+from seism.journal import Entry, Follower
 from seism.model import DOWN, FRONT, address, show_address, unix_path
 from seism_middleware.contract import REDIRECT_VARIABLE, SIDECAR_VARIABLE, TOKEN_VARIABLE
 
@@ -98,9 +99,12 @@ class Session:
         self._token = secrets.token_urlsafe(24)
         self._app, self.load = _parts(experiment, file, command)
         self._redirect = redirect or self._app.redirect
+        self._follower = Follower(self.journal)
         self._children = Supervisor()
         self._private: Path | None = None
         self._driver: LoadDriver | LocustDriver | None = None
+        self._clients: list[list[Any]] = []
+        """What the load's clients saw, and is not journalled yet."""
         self._port = str(free_port())
         """The app's, if it asks for one and something stands in front of it."""
         self.control: Control
@@ -109,6 +113,10 @@ class Session:
     @property
     def journal(self) -> Path:
         return self._directory / "journal.jsonl"
+
+    def entries(self) -> Sequence[Entry]:
+        """What the journal has so far; each line is parsed once."""
+        return self._follower.entries()
 
     def __enter__(self) -> Session:
         try:
@@ -140,6 +148,9 @@ class Session:
     def finish(self) -> None:
         """End everything in order, so that the journal is complete."""
         self._children.terminate("load")
+        if isinstance(self._driver, LocustDriver):
+            self._clients += self._driver.clients()
+        self._journal_clients()
         if isinstance(self._driver, LocustDriver):
             self.control.load_done(**self._driver.totals(), whole=True)
         self._children.terminate("app")
@@ -202,9 +213,15 @@ class Session:
         The app is asked for that, which a perturbation could keep from answering.
         """
         assert self._driver is not None
+        self._journal_clients()
         if driven:
             self.control.load_done(**driven, actions=self._driver.check(driven["segment"]))
             self.guarded.add(driven)
+
+    def _journal_clients(self) -> None:
+        if self._clients:
+            self.control.clients(self._clients)
+            self._clients.clear()
 
     def route(self, step: Step) -> int | None:
         """The index of the route that ``step`` is about alone; None: it is about all."""
@@ -353,7 +370,7 @@ class Session:
         where = {
             show_address(host, place.port): place.proxy
             for place in there
-            for host in _all_names(place)
+            for host in sorted(_all_names(place))
         }
         where = {key.replace("[", "").replace("]", ""): proxy for key, proxy in where.items()}
         spec = find_spec("seism_middleware.redirect")
@@ -385,7 +402,9 @@ class Session:
             log=self._directory / "load.log",
         )
         actions = any(route.action for route in self.load.route)
-        driver = LoadDriver(child, self.progress.advance, self._check, actions)
+        driver = LoadDriver(
+            child, self.progress.advance, self._check, self._clients.extend, actions
+        )
         driver.tell(
             {
                 "url": self._through_front(url),
@@ -395,6 +414,7 @@ class Session:
                 "pause_ms": self.load.pause_ms,
                 "rate": self.load.rate,
                 "timeout_s": self.load.timeout_s,
+                "request_ids": self.load.request_ids,
                 "routes": [asdict(route) for route in self.load.route],
             }
         )
@@ -404,9 +424,17 @@ class Session:
         options = self.load.locust
         assert options is not None
         self.progress.phase("starting Locust")
+        seen = clients_file(self._directory)
+        seen.unlink(missing_ok=True)
         child = self._children.spawn(
             "load",
-            locust_command(options, self._directory, self._through_front(url)),
+            locust_command(
+                options,
+                self._directory,
+                self._through_front(url),
+                request_ids=self.load.request_ids,
+            ),
+            env={**os.environ, FILE_VARIABLE: str(seen)},
             cwd=self._file.parent,
             log=self._directory / "load.log",
             grace_s=2 * STOP_SECONDS,

@@ -22,12 +22,11 @@ from seism.experiment.pairs import Chosen, Pair, choose
 from seism.experiment.plan import Step
 from seism.experiment.point import NEVER, UNFIT, Learnt, Point, learnt_of, points
 from seism.experiment.session import Session
-from seism.journal import read
 from seism.model import DOWN
 from seism.protocols.fault import Fault
 from seism.registry import load
 from seism.verdict.judgement import judge
-from seism.verdict.result import GREEN, NOT_COVERED, RED, SEVERITY, Cell, Judgement
+from seism.verdict.result import AMBER, GREEN, NOT_COVERED, RED, SEVERITY, Cell, Judgement
 from seism.verdict.timeline import build as timeline_of
 
 WARM_UP = 2
@@ -122,7 +121,7 @@ def run(session: Session, without: Sequence[str] = ()) -> Swept:
     except Unavailable as error:
         session.explain(error)
     session.finish()
-    return _result(judge(read(session.journal)), points, [*tried, *chosen.pairs], chosen)
+    return _result(judge(session.entries()), points, [*tried, *chosen.pairs], chosen)
 
 
 def _learn(session: Session) -> list[Learnt]:
@@ -136,11 +135,11 @@ def _learn(session: Session) -> list[Learnt]:
     # Afterwards, as asking how often actions were done is a request of the app, too.
     session.settle(driven[-1])
     control.census()
-    judgement = judge(read(session.journal))
+    judgement = judge(session.entries())
     if not judgement.steady.met:
         raise NotReady(judgement.steady.reason)
     sent = [f"{route.method} {route.path}" for route in routes]
-    return learnt_of(timeline_of(read(session.journal)), sent, options.learn)
+    return learnt_of(timeline_of(session.entries()), sent, options.learn)
 
 
 def _points(session: Session, learnt: list[Learnt], without: Sequence[str]) -> Iterator[Point]:
@@ -172,7 +171,7 @@ def _pairs(session: Session, tried: Sequence[Point]) -> Chosen:
     options = session.experiment.sweep
     if not options.pairs:
         return NO_PAIRS
-    entries = list(read(session.journal))
+    entries = session.entries()
     return choose(timeline_of(entries), judge(entries), tried, options.pairs, options.exchanges)
 
 
@@ -230,13 +229,22 @@ def _failures(driven: dict[str, Any]) -> Counter[str]:
 def _result(
     judgement: Judgement, points: list[Point], tried: Sequence[Point | Pair], pairs: Chosen
 ) -> Swept:
-    names = [point.planned().name for point in tried]
-    by_name = {
-        each: cell
-        for each, point in zip(names, tried, strict=True)
-        if (cell := judgement.cell(point.learnt.route, each)) is not None
-    }
-    return swept(judgement, points, by_name, pairs)
+    found = {}
+    for point in tried:
+        each = point.planned().name
+        cell = _cell(judgement, point.learnt.route, each)
+        if cell is not None:
+            found[each] = cell
+    return swept(judgement, points, found, pairs)
+
+
+def _cell(judgement: Judgement, route: str, perturbation: str) -> Cell | None:
+    """That of ``route``; a probe sends its requests alone: whatever they got belongs to it, also
+    where a failure before the routing has lost the pattern.
+    """
+    cells = [cell for cell in judgement.cells if cell.perturbation == perturbation]
+    cells.sort(key=lambda cell: (-SEVERITY[cell.colour], cell.route != route))
+    return replace(cells[0], route=route) if cells else None
 
 
 def swept(
@@ -255,7 +263,7 @@ def swept(
         if cell is None:
             why = point.skipped or NEVER
             cell = Cell(point.learnt.route, point.column, NOT_COVERED, (why,), 0, 0, 0)
-        elif cell.perturbation in judgement.never_fired:
+        elif cell.perturbation in judgement.never_fired and SEVERITY[cell.colour] < SEVERITY[AMBER]:
             unreachable += isinstance(point, Point)
             cell = replace(cell, colour=NOT_COVERED, reasons=(NEVER,), worst=None)
         names[cell.perturbation] = point.column
@@ -264,23 +272,30 @@ def swept(
         if key not in cells or SEVERITY[cell.colour] > SEVERITY[cells[key].colour]:
             cells[key] = cell
     saved = Counter(point.skipped.partition(":")[0] for point in points if point.skipped)
-    kept = {(route, column) for route, column in cells}
+    rows = {point.planned().name: point.learnt.route for point in both}
     colours = [cell.colour for cell in cells.values()] + [RED] * bool(judgement.findings)
     colours += [harm.colour for harm in judgement.harms if harm.colour != GREEN]
     return Swept(
         replace(
             judgement,
             cells=tuple(cells.values()),
+            routes=tuple(sorted({route for route, _ in cells})),
             cases=tuple(
-                replace(case, perturbation=names[case.perturbation])
+                replace(case, route=rows[case.perturbation], perturbation=names[case.perturbation])
                 for case in judgement.cases
-                if (case.route, names.get(case.perturbation)) in kept
+                if case.perturbation in names
             ),
             perturbations=tuple(dict.fromkeys(point.column for point in both)),
-            plan=[
-                {**step, "name": names.get(step["name"], step["name"])} for step in judgement.plan
-            ],
+            plan=tuple(
+                replace(step, spec=replace(step.spec, name=names.get(step.name, step.name)))
+                for step in judgement.plan
+            ),
             never_fired=(),
+            warnings=tuple(
+                line
+                for line in judgement.warnings
+                if not any(line.startswith(f"{name} never") for name in judgement.never_fired)
+            ),
             colour=max(colours, key=SEVERITY.__getitem__),
         ),
         grid=len(points),

@@ -143,6 +143,15 @@ class Codec:
         """The bytes of ``stream`` that have not come out yet."""
         raise NotImplementedError
 
+    @property
+    def unanswered(self) -> int:
+        """Exchanges that it remembers until they are answered: reading stops at many."""
+        return 0
+
+    def holds(self, stream: str) -> int:
+        """The length of ``held``."""
+        return len(self.held(stream))
+
     def turn_to_tls(self) -> None:
         """For subclasses: what both sides say next is TLS."""
         if self.upgrades:

@@ -19,14 +19,17 @@ from typing import ClassVar
 from seism.errors import ProtocolError
 from seism.protocols.base import SUMMARY_LIMIT, Exchange, Piece
 from seism.protocols.http_faults import FAULTS
-from seism.protocols.stream import Parser, Stream, StreamCodec, trace_of
+from seism.protocols.stream import Parser, Stream, StreamCodec
 from seism.toxics.base import Toxic
+from seism_middleware.contract import trace_of
 
 EOL = b"\r\n"
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])")
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
-_FIELD = re.compile(rb"(" + _TOKEN + rb"):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
+_FIELD = re.compile(rb"(" + _TOKEN + rb"):([\t\x20-\x7e\x80-\xff]*)")
+"""The blanks around the value are part of it: a pattern that could give them to either of two
+groups would try every way of dividing them."""
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 _WORD = re.compile(r"|v[0-9]{1,2}|[A-Za-z][A-Za-z_.\-]{0,23}")
@@ -89,7 +92,7 @@ class Http(StreamCodec):
             if exchange.kind == "CONNECT":
                 while not stream.buffer:
                     yield None
-                if exchange in self.asked and not exchange.answered:
+                if self.waits(exchange):
                     self.opaque = "CONNECT"
                     return
 
@@ -138,14 +141,13 @@ def _head(head: bytes) -> tuple[bytes, dict[bytes, bytes]]:
     Fields that come more than once are joined by commas (RFC 9110, 5.3).
     """
     start, *lines = head.split(EOL)
-    fields: dict[bytes, bytes] = {}
+    fields: dict[bytes, list[bytes]] = {}
     for line in lines:
         found = _FIELD.fullmatch(line)
         if found is None:
             raise ProtocolError("a line of a head that is no field")
-        name, value = found[1].lower(), found[2].rstrip(b" \t")
-        fields[name] = fields[name] + b"," + value if name in fields else value
-    return start, fields
+        fields.setdefault(found[1].lower(), []).append(found[2].strip(b" \t"))
+    return start, {name: b",".join(values) for name, values in fields.items()}
 
 
 def _length(fields: dict[bytes, bytes], chunks: bool, without: int) -> int:

@@ -8,13 +8,15 @@ SASL mechanism has put its own layer around the messages (RFC 4513, 5.2.1).
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import ClassVar
 
 from seism.errors import ProtocolError
 from seism.protocols.base import AUTH, COMMAND, HELD_LIMIT, SUMMARY_LIMIT, Exchange
 from seism.protocols.ldap_faults import FAULTS, granted
-from seism.protocols.stream import Parser, Stream, StreamCodec, Wait, trace_of
+from seism.protocols.stream import Parser, Stream, StreamCodec, Wait
 from seism.toxics.base import Toxic
+from seism_middleware.contract import trace_of
 
 OPERATIONS = {
     0x60: "bind", 0x42: "unbind", 0x63: "search", 0x66: "modify", 0x68: "add",
@@ -41,6 +43,12 @@ _MECHANISM = re.compile(r"[A-Z0-9_-]{1,20}")
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 
 
+@dataclass(slots=True, eq=False)
+class _Operation(Exchange):
+    id: int = 0
+    """Of its messages."""
+
+
 class Ldap(StreamCodec):
     """An exchange is a request and all that carries its id: entries, references, result."""
 
@@ -61,20 +69,24 @@ class Ldap(StreamCodec):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ids: dict[int, Exchange] = {}
+        self.ids: dict[int, _Operation] = {}
         """What is still to be answered, by message id."""
         self._sasl = False
 
+    @property
+    def unanswered(self) -> int:
+        return len(self.ids)
+
     def skip(self, exchange: Exchange) -> None:
-        self.ids = {number: one for number, one in self.ids.items() if one is not exchange}
+        if isinstance(exchange, _Operation) and self.ids.get(exchange.id) is exchange:
+            del self.ids[exchange.id]
 
     def grant(self, exchange: Exchange) -> bytes:
-        if exchange.fields.get("oid") != START_TLS:
+        if exchange.fields.get("oid") != START_TLS or not isinstance(exchange, _Operation):
             return b""
-        number = next(number for number, one in self.ids.items() if one is exchange)
         self.skip(exchange)
         self.turn_to_tls()
-        return granted(number, START_TLS)
+        return granted(exchange.id, START_TLS)
 
     def requests(self) -> Parser:
         stream = self.upstream
@@ -90,7 +102,11 @@ class Ldap(StreamCodec):
             if number in self.ids:
                 raise ProtocolError("a message id that is in use")
             phase = AUTH if kind == "bind" else COMMAND
-            exchange = self.begin(kind, phase, replies=kind not in UNANSWERED)
+            replies = kind not in UNANSWERED
+            self.count += 1
+            exchange = _Operation(
+                self.count, kind, phase, replies=replies, answered=not replies, id=number
+            )
             if self.detail or kind in DESCRIBED:
                 yield from stream.least(min(total, HELD_LIMIT))
                 head = bytes(stream.buffer[: min(total, HELD_LIMIT)])

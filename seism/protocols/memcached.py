@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -51,6 +52,11 @@ META: dict[object, tuple[bytes, ...]] = {
 QUIETED: dict[object, bytes] = {b"mg": b"EN", b"ms": b"HD", b"md": b"HD", b"ma": b"HD"}
 """Of these, what ``q`` certainly hides."""
 META_WORDS = {word for words in META.values() for word in words}
+ANSWERS = {
+    word: [name for name in META if word in META[name] and QUIETED.get(name) != word]
+    for word in META_WORDS
+}
+"""Words of replies -> the quiet meta commands that can have them all the same."""
 ERRORS = (b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR")
 _SIZE = re.compile(rb"[0-9]{1,10}")
 KEY_LIMIT = 250
@@ -87,6 +93,111 @@ class _Asked:
         return not self.exchange.replies
 
 
+Fits = Callable[[_Asked], bool]
+
+
+class _Run:
+    """Silent commands in a row, in order, found by what a reply shows of its command."""
+
+    def __init__(self) -> None:
+        self.asked: deque[_Asked] = deque()
+        self._like: dict[tuple[object, ...], deque[_Asked]] = {}
+
+    def add(self, asked: _Asked) -> None:
+        self.asked.append(asked)
+        for key in _keys(asked):
+            self._like.setdefault(key, deque()).append(asked)
+
+    def remove(self, *, last: bool) -> None:
+        """The first one, or the last one, is no longer waited for."""
+        asked = self.asked.pop() if last else self.asked.popleft()
+        for key in _keys(asked):
+            like = self._like[key]
+            like.pop() if last else like.popleft()
+            if not like:
+                del self._like[key]
+
+    def possible(
+        self, commands: Iterable[object] | None, opaque: bytes, key: bytes | None = None
+    ) -> list[Sequence[_Asked]]:
+        """Those that are one of ``commands`` (None: any), with this opaque and, if given, key."""
+        if commands is None:
+            return [self.asked if key is None else self._like.get((key,), ())]
+        more = () if key is None else (key,)
+        return [self._like.get((command, opaque, *more), ()) for command in commands]
+
+
+def _keys(asked: _Asked) -> Iterator[tuple[object, ...]]:
+    yield (asked.key,)
+    yield asked.command, asked.opaque
+    yield asked.command, asked.opaque, asked.key
+
+
+class _Pending:
+    """What may still be answered, in order: the silent ones, and after each run of them one that
+    has a reply, except after the last. Whatever is asked of it takes a time that does not depend
+    on how many there are."""
+
+    def __init__(self) -> None:
+        self._runs: deque[_Run] = deque([_Run()])
+        self._ends: deque[_Asked] = deque()
+        """What ends each run but the last."""
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def end(self) -> _Asked | None:
+        """The first one that has a reply."""
+        return self._ends[0] if self._ends else None
+
+    def run(self) -> _Run:
+        """The silent ones before it."""
+        return self._runs[0]
+
+    def add(self, asked: _Asked) -> None:
+        """It comes last. The first silent one is forgotten where there are too many."""
+        self._count += 1
+        if not asked.silent:
+            self._ends.append(asked)
+            self._runs.append(_Run())
+            return
+        if len(self._runs[-1].asked) >= UNANSWERED:
+            self._runs[-1].remove(last=False)
+            self._count -= 1
+        self._runs[-1].add(asked)
+
+    def skip(self, exchange: Exchange) -> None:
+        """It did not reach the server: it is the last one."""
+        silent = self._runs[-1].asked
+        if silent and silent[-1].exchange is exchange:
+            self._runs[-1].remove(last=True)
+            self._count -= 1
+        elif not silent and self._ends and self._ends[-1].exchange is exchange:
+            self._runs.pop()
+            self._ends.pop()
+            self._count -= 1
+
+    def drop_before(self, asked: _Asked) -> None:
+        """What comes before ``asked``, which is silent or the end of its run, has no reply."""
+        run = self._runs[0]
+        while run.asked and run.asked[0] is not asked:
+            run.remove(last=False)
+            self._count -= 1
+
+    def answered(self, asked: _Asked) -> None:
+        """Its reply, the next one of all, is complete."""
+        run = self._runs[0]
+        if run.asked and run.asked[0] is asked:
+            run.remove(last=False)
+            self._count -= 1
+        elif self._ends and self._ends[0] is asked:
+            self._ends.popleft()
+            self._runs.popleft()
+            self._count -= 1 + len(run.asked)
+
+
 class Memcached(StreamCodec):
     """An exchange is a command with its data block, and all of its reply."""
 
@@ -104,12 +215,15 @@ class Memcached(StreamCodec):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pending: list[_Asked] = []
-        """What may still be answered, in order."""
+        self.pending = _Pending()
+
+    @property
+    def unanswered(self) -> int:
+        return len(self.pending)
 
     def skip(self, exchange: Exchange) -> None:
         super().skip(exchange)
-        self.pending = [asked for asked in self.pending if asked.exchange is not exchange]
+        self.pending.skip(exchange)
 
     def requests(self) -> Parser:
         while not self.upstream.buffer:
@@ -128,36 +242,38 @@ class Memcached(StreamCodec):
         exchange.summary = exchange.kind
         if self.detail:
             exchange.fields = {"command": exchange.kind, "key": asked.key.decode("latin-1")}
-        if len(self.pending) >= UNANSWERED and self.pending[0].silent:
-            del self.pending[0]
-        self.pending.append(asked)
+        self.pending.add(asked)
 
-    def _whose(self, fits: Callable[[_Asked], bool], key: bytes) -> _Asked | None:
+    def _whose(
+        self, silent: Iterable[object] | None, opaque: bytes, key: bytes, ending: Fits
+    ) -> _Asked | None:
         """Whose reply has come, None where it can't be told and does no harm.
 
-        It is that of the first command that has a reply, or of a silent one before it.
+        It is that of the first command that has a reply, if it is ``ending``, or of a silent one
+        before it: any (None), or one of these commands with this opaque.
         """
-        possible: list[_Asked] = []
-        for asked in self.pending:
-            if fits(asked):
-                possible.append(asked)
-            if not asked.silent:
-                break
-        if len(possible) > 1 and key:
-            possible = [asked for asked in possible if asked.key == key] or possible
-        if not possible:
+        run, end = self.pending.run(), self.pending.end
+        last = end if end is not None and ending(end) else None
+        possible = run.possible(silent, opaque)
+        if key and sum(map(len, possible)) + (last is not None) > 1:
+            same = run.possible(silent, opaque, key)
+            also = last if last is not None and last.key == key else None
+            if any(same) or also is not None:
+                possible, last = same, also
+        count = sum(map(len, possible)) + (last is not None)
+        if count == 1:
+            found = last or next(asked for some in possible for asked in some)
+            self.pending.drop_before(found)
+            return found
+        if not count:
             self.opaque = "a reply to no request"
-            return None
-        if len(possible) == 1:
-            del self.pending[: self.pending.index(possible[0])]
-            return possible[0]
-        if not possible[-1].silent:
+        elif last is not None:
             self.opaque = "a reply that may be to a quiet command"
         return None
 
     def _answered(self, asked: _Asked | None) -> None:
-        if asked in self.pending:
-            self.pending.remove(asked)
+        if asked is not None:
+            self.pending.answered(asked)
 
     def _commands(self) -> Parser:
         stream = self.upstream
@@ -253,7 +369,8 @@ class Memcached(StreamCodec):
             opaque = key = b""
             if words[0] in META_WORDS:
                 opaque, key = _flag(words[1:], b"O"), _flag(words[1:], b"k")
-            asked = self._whose(partial(_fits, word=words[0], opaque=opaque), key)
+            silent = None if words[0] in ERRORS else ANSWERS.get(words[0], ())
+            asked = self._whose(silent, opaque, key, partial(_fits, word=words[0], opaque=opaque))
             if self.opaque:
                 return
             yield from self._reply(stream, asked, line, words)
@@ -317,8 +434,9 @@ class Memcached(StreamCodec):
             yield from stream.least(head)
             name = bytes(stream.buffer[HEADER.size + extras : head])
             base = QUIET.get(opcode, opcode)
-            fits = partial(_same, command=base, opaque=opaque.to_bytes(4, "big"))
-            asked = self._whose(fits, name)
+            number = opaque.to_bytes(4, "big")
+            ending = partial(_same, command=base, opaque=number)
+            asked = self._whose((base,), number, name, ending)
             if self.opaque:
                 return
             first, exchange = not open_, asked.exchange if asked else None
@@ -332,13 +450,12 @@ class Memcached(StreamCodec):
 
 
 def _fits(asked: _Asked, word: bytes, opaque: bytes) -> bool:
-    """Whether a reply that begins with ``word`` can be the one to ``asked``."""
+    """Whether a reply that begins with ``word`` can be the one to ``asked``, which has one."""
     if word in ERRORS:
         return True
     if asked.command in META:
-        hidden = QUIETED.get(asked.command) if asked.silent else None
-        return word in META[asked.command] and word != hidden and asked.opaque == opaque
-    return not asked.silent and (word not in META_WORDS or asked.command in LINES)
+        return word in META[asked.command] and asked.opaque == opaque
+    return word not in META_WORDS or asked.command in LINES
 
 
 def _same(asked: _Asked, command: int, opaque: bytes) -> bool:

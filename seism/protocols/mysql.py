@@ -25,7 +25,7 @@ from seism.protocols.base import (
     Exchange,
     ProtocolError,
 )
-from seism.protocols.framed import Frame, Framed
+from seism.protocols.framed import Frame, Framed, Head
 from seism.protocols.mysql_faults import FAULTS, FULL, INFILE, PREPARE
 
 __all__ = ["MySQL"]
@@ -132,18 +132,18 @@ class MySQL(Framed[_Command]):
 
     # Packets.
 
-    def _request(self, buffer: bytes, at: int) -> Frame | int:
+    def _request(self, buffer: bytes, at: int) -> Head:
         return self._packet("upstream", buffer, at)
 
-    def _reply(self, buffer: bytes, at: int) -> Frame | int:
+    def _reply(self, buffer: bytes, at: int) -> Head:
         return self._packet("downstream", buffer, at)
 
-    def _packet(self, stream: str, buffer: bytes, at: int) -> Frame | int:
+    def _packet(self, stream: str, buffer: bytes, at: int) -> Head:
         there = len(buffer) - at
         if there < 4:
             return 4
         length = int.from_bytes(buffer[at : at + 3], "little")
-        frame: Frame | int | None = self._continued.pop(stream, None)
+        frame: Head | None = self._continued.pop(stream, None)
         if isinstance(frame, Frame):
             frame = Frame(length + 4, frame.exchange, False, frame.last)
         else:
@@ -156,7 +156,7 @@ class MySQL(Framed[_Command]):
 
     # The client's side.
 
-    def _asked(self, buffer: bytes, at: int, length: int, there: int) -> Frame | int:
+    def _asked(self, buffer: bytes, at: int, length: int, there: int) -> Head:
         if self._expect == "infile":
             return self._file(length)
         if self._expect == "greeting":
@@ -198,7 +198,7 @@ class MySQL(Framed[_Command]):
             self._expect, self._sending = "command", None
         return Frame(length + 4, command, first, not length)
 
-    def _command(self, buffer: bytes, at: int, length: int, there: int) -> Frame | int:
+    def _command(self, buffer: bytes, at: int, length: int, there: int) -> Head:
         code = buffer[at + 4]
         name, state = COMMANDS.get(code, (f"command {code:#04x}", "single"))
         if code not in COMMANDS:
@@ -240,7 +240,7 @@ class MySQL(Framed[_Command]):
 
     # The server's side.
 
-    def _said(self, buffer: bytes, at: int, length: int, there: int) -> Frame | int:
+    def _said(self, buffer: bytes, at: int, length: int, there: int) -> Head:
         if self._expect == "greeting":
             return self._greeting(buffer, at, length, there)
         command = self._waiting[0] if self._waiting else None
@@ -264,7 +264,7 @@ class MySQL(Framed[_Command]):
             self._waiting.popleft()
         return Frame(size, command, first, last)
 
-    def _greeting(self, buffer: bytes, at: int, length: int, there: int) -> Frame | int:
+    def _greeting(self, buffer: bytes, at: int, length: int, there: int) -> Head:
         if not 0 < length <= GREETING_LIMIT:
             raise ProtocolError(f"a greeting of {length} bytes")
         if there < length:

@@ -32,7 +32,7 @@ from seism.protocols.base import (
     Exchange,
     ProtocolError,
 )
-from seism.protocols.framed import Frame, Framed
+from seism.protocols.framed import Frame, Framed, Head
 from seism.protocols.postgresql_faults import COPY, FAULTS, PREPARE
 
 __all__ = ["PostgreSQL"]
@@ -124,7 +124,7 @@ class PostgreSQL(Framed[_Unit]):
 
     # The client's side.
 
-    def _request(self, buffer: bytes, at: int) -> Frame | int:
+    def _request(self, buffer: bytes, at: int) -> Head:
         if self._starting:
             return self._start(buffer, at)
         if len(buffer) - at < 5:
@@ -155,7 +155,7 @@ class PostgreSQL(Framed[_Unit]):
         self._closed = True
         return Frame(size, self._silent("Terminate"), True, True)
 
-    def _start(self, buffer: bytes, at: int) -> Frame | int:
+    def _start(self, buffer: bytes, at: int) -> Head:
         if buffer[at] == 0x16:
             # sslnegotiation=direct: it is not asked for, and nothing comes before it.
             self.turn_to_tls()
@@ -210,7 +210,7 @@ class PostgreSQL(Framed[_Unit]):
         self._unit = unit
         return Frame(size, unit, first)
 
-    def _extended(self, code: int, size: int, buffer: bytes, at: int) -> Frame | int:
+    def _extended(self, code: int, size: int, buffer: bytes, at: int) -> Head:
         unit, first = self._unit, False
         if unit is None:
             if code == ord("H"):
@@ -236,7 +236,8 @@ class PostgreSQL(Framed[_Unit]):
         unit.flushed = code == ord("H") and at + size == len(buffer)
         if code not in b"HS":
             unit.owed += 1
-        if unit.synced or (unit.flushed and unit not in self._waiting):
+        waits = bool(self._waiting) and self._waiting[-1] is unit
+        if unit.synced or (unit.flushed and not waits):
             self._unit = None
         return Frame(size, unit, first, unit.synced or unit.flushed)
 
@@ -301,7 +302,7 @@ class PostgreSQL(Framed[_Unit]):
 
     # The server's side.
 
-    def _reply(self, buffer: bytes, at: int) -> Frame | int:
+    def _reply(self, buffer: bytes, at: int) -> Head:
         unit = self._waiting[0] if self._waiting else None
         if unit and unit.style == "byte" and buffer[at] in b"NSG":
             self._waiting.popleft()

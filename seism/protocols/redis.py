@@ -16,19 +16,18 @@ from __future__ import annotations
 
 import functools
 import re
-from collections import deque
-from collections.abc import Iterator
 from typing import ClassVar
 
-from seism.protocols.base import AUTH, COMMAND, HELD_LIMIT, Codec, Exchange, Piece, ProtocolError
+from seism.protocols.base import AUTH, COMMAND, HELD_LIMIT, Exchange, ProtocolError
+from seism.protocols.framed import Frame, Framed, Head, Until
 from seism.protocols.redis_faults import EXEC, FAULTS, QUEUED, SESSION, words
 from seism.toxics.base import Toxic
-from seism_middleware.contract import DOWNSTREAM, UPSTREAM
 
 _LONGEST_LINE = HELD_LIMIT
 """Bytes of an inline command or a simple reply; the server's PROTO_INLINE_MAX_SIZE."""
 _LONGEST_NUMBER = 32
 """Bytes of a line that holds nothing but a number, its end included."""
+_NUMBER_LINE = Until(b"\r\n", _LONGEST_NUMBER + 1)
 _MOST_ARGUMENTS = 1024 * 1024
 _LOOKED_AT = 512
 """Bytes of an argument; a longer one is no key that a rule could name."""
@@ -56,7 +55,7 @@ _TAKES_OVER = {"MONITOR": "MONITOR", "SYNC": "replication", "PSYNC": "replicatio
 _ENDS_MULTI = words("EXEC DISCARD RESET")
 
 
-class Redis(Codec):
+class Redis(Framed[Exchange]):
     """One connection to a Redis or Valkey server."""
 
     name: ClassVar[str] = "redis"
@@ -75,128 +74,102 @@ class Redis(Codec):
 
     def __init__(self) -> None:
         super().__init__()
-        self._held = {UPSTREAM: b"", DOWNSTREAM: b""}
-        self._pending: deque[Exchange] = deque()
-        """What the server has not answered yet."""
-        self._count = 0
-        self._request: Exchange | None = None
-        """The request that is in the middle of its bytes; see ``_left``, ``_skip``."""
+        self._asking: Exchange | None = None
+        """The request that is in the middle of its arguments; see ``_left``."""
         self._left = 0
         """Arguments of the request that have not begun."""
-        self._skip = 0
-        """Bytes of its argument that have not come."""
         self._need = 0
-        """Values of the reply that have not come; 0 between replies."""
-        self._reply_skip = 0
+        """Values of the reply that have not begun; 0 between replies."""
         self._pushed = False
         self._version = "2"
         self._multi = False
         self._quiet = 0
         """Commands that get no reply: CLIENT REPLY SKIP; below 0: all, CLIENT REPLY OFF."""
         self._taken_over = ""
-        """Why what comes now belongs to no exchange: opaque once nothing is pending."""
-
-    def receive(self, stream: str, data: bytes) -> Iterator[Piece]:
-        if self._held[stream]:
-            data = self._held[stream] + data
-        return self._requests(data) if stream == UPSTREAM else self._replies(data)
-
-    def eof(self, stream: str) -> Iterator[Piece]:
-        data, self._held[stream] = self._held[stream], b""
-        if data:
-            yield Piece(data, None)
-
-    def held(self, stream: str) -> bytes:
-        return self._held[stream]
+        """Why what comes now belongs to no exchange: opaque once nothing is waiting."""
 
     def skip(self, exchange: Exchange) -> None:
-        self._pending.remove(exchange)
+        super().skip(exchange)
         if exchange.kind == "MULTI":
             self._multi = False
         self._settle()
 
+    def _passed(self, exchange: Exchange | None, *, reply: bool) -> None:
+        if reply:
+            self._waiting.popleft()
+        self._settle()
+
     def _settle(self) -> None:
-        if self._taken_over and not self._pending:
+        if self._taken_over and not self._waiting:
             self.opaque = self._taken_over
 
     # Requests
 
-    def _requests(self, data: bytes) -> Iterator[Piece]:
-        start = 0
-        try:
-            while start < len(data) and not self.opaque:
-                first = self._request is None
-                end = self._begin(data, start) if first else start
-                if end is None:
-                    return
-                exchange = self._request
-                if exchange is not None:
-                    end = self._rest(data, end)
-                last = not self._left and not self._skip
-                if end == start:
-                    return
-                if last:
-                    self._request = None
-                piece = Piece(data[start:end], exchange, exchange is not None and first,
-                              exchange is not None and last)  # fmt: skip
-                if exchange is not None:
-                    exchange.request_size += end - start
-                    exchange.answered = last and not exchange.replies
-                start = end
-                yield piece
-                if last:
-                    self._settle()
-        finally:
-            self._held[UPSTREAM] = data[start:]
+    def _request(self, buffer: bytes, at: int) -> Head:
+        first = self._asking is None
+        if first:
+            head = self._begin(buffer, at)
+            if not isinstance(head, Frame) or head.exchange is None:
+                return head
+            exchange, end = head.exchange, at + head.size
+        else:
+            assert self._asking is not None
+            exchange, end = self._asking, at
+        while self._left and end < len(buffer):
+            argument = _bulk(buffer, end)
+            if argument is None:
+                break
+            end = argument[1] + argument[0] + 2
+            self._left -= 1
+        if end == at:
+            return _NUMBER_LINE
+        self._asking = exchange if self._left else None
+        return Frame(end - at, exchange, first, not self._left)
 
-    def _begin(self, data: bytes, start: int) -> int | None:
-        """Find out what the command at ``start`` is; where its unread bytes begin.
+    def _begin(self, data: bytes, start: int) -> Head:
+        """Find out what the command at ``start`` is, as far as its unread arguments.
 
-        None: it takes more bytes than there are. ``_request`` stays None for what is empty.
+        The frame of what is empty has no exchange.
         """
         if data[start] != 0x2A:
             return self._inline(data, start)
         line = _line(data, start + 1)
         if line is None:
-            return None
+            return _NUMBER_LINE
         count, at = line
         if count > _MOST_ARGUMENTS:
             raise ProtocolError(f"a command of {count} arguments")
         if count <= 0:
-            return at
+            return Frame(at - start)
         arguments: list[bytes] = []
         wanted = 1
         while len(arguments) < min(wanted, count):
-            if at >= len(data):
-                return None
-            line = self._bulk(data, at)
+            line = _bulk(data, at) if at < len(data) else None
             if line is None:
-                return None
+                return len(data) - start + 1
             size, at = line
             if size > _LOOKED_AT:
                 arguments.append(b"")
-                self._skip = size + 2
+                at += size + 2
                 break
             if at + size + 2 > len(data):
-                return None
+                return at + size + 2 - start
             arguments.append(data[at : at + size])
             at += size + 2
             if len(arguments) == 1:
                 wanted = self._wanted(_name(arguments[0]))
         self._left = count - len(arguments)
-        self._ask(arguments, count)
-        return at
+        return Frame(at - start, self._ask(arguments, count))
 
-    def _inline(self, data: bytes, start: int) -> int | None:
+    def _inline(self, data: bytes, start: int) -> Head:
         end = data.find(b"\n", start, start + _LONGEST_LINE)
         if end < 0:
             if len(data) - start >= _LONGEST_LINE:
                 raise ProtocolError("an inline command that does not end")
-            return None
+            return Until(b"\n", _LONGEST_LINE)
         words = data[start:end].split()
-        if words:
-            self._ask([word[:_LOOKED_AT] for word in words[:4]], len(words))
-        return end + 1
+        exchange = self._ask([word[:_LOOKED_AT] for word in words[:4]], len(words))
+        return Frame(end + 1 - start, exchange)
 
     def _wanted(self, name: str) -> int:
         """How many arguments, the name included, it takes to say what a command does."""
@@ -206,7 +179,9 @@ class Redis(Codec):
             return 1
         return _KEY_AT.get(name, 1) + 1
 
-    def _ask(self, arguments: list[bytes], count: int) -> None:
+    def _ask(self, arguments: list[bytes], count: int) -> Exchange | None:
+        if not arguments:
+            return None
         name = _name(arguments[0])
         self._count += 1
         exchange = Exchange(self._count, name, self._phase(name), fields={"resp": self._version})
@@ -220,9 +195,11 @@ class Redis(Codec):
             self._multi = False
         elif name == "MULTI":
             self._multi = True
-        self._request = exchange
         if exchange.replies:
-            self._pending.append(exchange)
+            self._waiting.append(exchange)
+        else:
+            exchange.answered = True
+        return exchange
 
     def _phase(self, name: str) -> str:
         if name in _AUTH:
@@ -258,103 +235,63 @@ class Redis(Codec):
             return how not in (b"OFF", b"SKIP") and not quiet
         return not quiet
 
-    def _rest(self, data: bytes, at: int) -> int:
-        """Pass over what there is of the request's arguments; where that ends."""
-        while True:
-            if self._skip:
-                size = min(self._skip, len(data) - at)
-                at += size
-                self._skip -= size
-            if self._skip or not self._left or at >= len(data):
-                return at
-            line = self._bulk(data, at)
-            if line is None:
-                return at
-            self._left -= 1
-            self._skip, at = line[0] + 2, line[1]
-
-    def _bulk(self, data: bytes, at: int) -> tuple[int, int] | None:
-        """The size of an argument whose header is at ``at``, and where it begins."""
-        if data[at] != 0x24:
-            raise ProtocolError("an argument that is no bulk string")
-        line = _line(data, at + 1)
-        if line is not None and line[0] < 0:
-            raise ProtocolError("an argument of negative size")
-        return line
-
     # Replies
 
-    def _replies(self, data: bytes) -> Iterator[Piece]:
-        start = 0
-        try:
-            while start < len(data) and not self.opaque:
-                first = not self._need and not self._reply_skip
-                if first:
-                    self._need = 1
-                    self._pushed = data[start] == 0x3E or not self._pending
-                    if not self._pending and data[start] not in b">-":
-                        raise ProtocolError("a reply to nothing")
-                end = self._values(data, start)
-                last = not self._need and not self._reply_skip
-                if end == start:
-                    if first:
-                        self._need = 0
-                    return
-                piece = self._reply(data[start:end], first, last)
-                start = end
-                yield piece
-                if last:
-                    self._settle()
-        finally:
-            self._held[DOWNSTREAM] = data[start:]
-
-    def _reply(self, data: bytes, first: bool, last: bool) -> Piece:
+    def _reply(self, buffer: bytes, at: int) -> Head:
+        first = not self._need
+        if first:
+            self._pushed = buffer[at] == 0x3E or not self._waiting
+            if not self._waiting and buffer[at] not in b">-":
+                raise ProtocolError("a reply to nothing")
+        need, end = self._need or 1, at
+        while need and end < len(buffer):
+            found = _value(buffer, end)
+            if not isinstance(found, tuple):
+                if end == at:
+                    return found
+                break
+            more, end = found
+            need += more
+        self._need = need
         if self._pushed:
-            return Piece(data, None, cut=not last)
-        exchange = self._pending[0]
-        exchange.reply_size += len(data)
+            return Frame(end - at, None, cut=need > 0)
+        exchange = self._waiting[0]
         if first and exchange.kind == "HELLO":
-            if data[0] == 0x25:
-                self._version = "3"
-            elif data[0] == 0x2A:
-                self._version = "2"
-        if last:
-            exchange.answered = True
-            self._pending.popleft()
-        return Piece(data, exchange, first, last)
+            self._version = {0x25: "3", 0x2A: "2"}.get(buffer[at], self._version)
+        return Frame(end - at, exchange, first, not need)
 
-    def _values(self, data: bytes, at: int) -> int:
-        """Pass over what there is of the values that are needed; where that ends."""
-        while True:
-            if self._reply_skip:
-                size = min(self._reply_skip, len(data) - at)
-                at += size
-                self._reply_skip -= size
-            if self._reply_skip or not self._need or at >= len(data):
-                return at
-            kind = data[at]
-            if kind in _LINES:
-                end = data.find(b"\r\n", at, at + _LONGEST_LINE)
-                if end < 0:
-                    if len(data) - at >= _LONGEST_LINE:
-                        raise ProtocolError("a line that does not end")
-                    return at
-                self._need -= 1
-                at = end + 2
-                continue
-            if kind not in _COUNTED:
-                raise ProtocolError(f"a reply of unknown type {chr(kind)!r}")
-            line = _line(data, at + 1)
-            if line is None:
-                return at
-            count, at = line
-            if kind in _BULKS:
-                self._need -= 1
-                self._reply_skip = count + 2 if count >= 0 else 0
-            elif kind == 0x7C:  # an attribute comes before the value that it is of
-                self._need += 2 * max(count, 0)
-            else:
-                self._need += max(count, 0) * (2 if kind == 0x25 else 1) - 1
+
+def _value(data: bytes, at: int) -> tuple[int, int] | Until:
+    """(values that are needed more, where the next one begins) with the one at ``at``."""
+    kind = data[at]
+    if kind in _LINES:
+        end = data.find(b"\r\n", at, at + _LONGEST_LINE)
+        if end >= 0:
+            return -1, end + 2
+        if len(data) - at >= _LONGEST_LINE:
+            raise ProtocolError("a line that does not end")
+        return Until(b"\r\n", _LONGEST_LINE)
+    if kind not in _COUNTED:
+        raise ProtocolError(f"a reply of unknown type {chr(kind)!r}")
+    line = _line(data, at + 1)
+    if line is None:
+        return _NUMBER_LINE
+    count, end = line
+    if kind in _BULKS:
+        return -1, end + (count + 2 if count >= 0 else 0)
+    if kind == 0x7C:  # an attribute comes before the value that it is of
+        return 2 * max(count, 0), end
+    return max(count, 0) * (2 if kind == 0x25 else 1) - 1, end
+
+
+def _bulk(data: bytes, at: int) -> tuple[int, int] | None:
+    """The size of an argument whose header is at ``at``, and where it begins."""
+    if data[at] != 0x24:
+        raise ProtocolError("an argument that is no bulk string")
+    line = _line(data, at + 1)
+    if line is not None and line[0] < 0:
+        raise ProtocolError("an argument of negative size")
+    return line
 
 
 _LINES = frozenset(b"+-:_,#(")

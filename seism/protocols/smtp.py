@@ -77,7 +77,7 @@ class Smtp(StreamCodec):
             while exchange.kind in WAITED:
                 while not stream.buffer:
                     yield None
-                if exchange in self.asked and not exchange.answered:
+                if self.waits(exchange):
                     self.opaque = f"{exchange.kind}, and more before its reply"
                     return
                 if self._turned is not exchange:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from seism.protocols.base import SUMMARY_LIMIT, Exchange
+from seism_middleware.contract import TRACEPARENT as TRACEPARENT_VALUE
 
 __all__ = ["REGEX_HELP", "SHAPE_LIMIT", "SQL_LIMIT", "VERBS", "Statement", "shape", "statement"]
 
@@ -42,10 +43,12 @@ BETWEEN = {"ONLY", "IF", "NOT", "EXISTS", "TABLE", "LOW_PRIORITY", "IGNORE", "IN
 NO_NAME = VERBS - {"TABLE"} | {"WHERE", "VALUES", "ON", "USING", "LATERAL", "OF", "NOWAIT", "SKIP"}
 
 NAME = r"[^\W\d][\w$]*"
-# Every alternative is one way to read on from where it starts; unterminated ones go to the end.
+# Every alternative is one way to read on from where it starts; unterminated ones go to the end. A
+# string that has begun is always one token: otherwise the rest would be read again from each of its
+# quotes. The tag of a dollar quote holds no dollar: it would be compared again at each of them.
 TOKEN = r"""
     (?P<comment> --[^\n]* | /\*.*?(?:\*/|\Z) {hash} )
-  | (?P<value> {strings} | \$(?P<tag>(?:{name})?)\$.*?(?:\$(?P=tag)\$|\Z) | [\d@:$][\w$.]* )
+  | (?P<value> {strings} | \$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z) | [\d@:$][\w$.]* )
   | (?P<word> {name} )
   | (?P<quoted> {quoted} )
   | (?P<mark> [().,;] )
@@ -54,7 +57,7 @@ TOKEN = r"""
 POSTGRESQL = re.compile(
     TOKEN.format(
         hash="",
-        strings=r"[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z) | '(?:[^']|'')*(?:'|\Z)",
+        strings=r"[eE]'(?:[^'\\]|\\(?:.|\Z)|'')*(?:'|\Z) | '(?:[^']|'')*(?:'|\Z)",
         quoted=r'"[^"]*(?:"|\Z)',
         name=NAME,
     ),
@@ -63,13 +66,13 @@ POSTGRESQL = re.compile(
 MYSQL = re.compile(
     TOKEN.format(
         hash=r"| \#[^\n]*",
-        strings=r"""'(?:[^'\\]|\\.|'')*(?:'|\Z) | "(?:[^"\\]|\\.|"")*(?:"|\Z)""",
+        strings=r"""'(?:[^'\\]|\\(?:.|\Z)|'')*(?:'|\Z) | "(?:[^"\\]|\\(?:.|\Z)|"")*(?:"|\Z)""",
         quoted=r"`[^`]*(?:`|\Z)",
         name=NAME,
     ),
     re.VERBOSE | re.DOTALL,
 )
-TRACEPARENT = re.compile(r"traceparent\s*=\s*['\"]?00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+TRACEPARENT = re.compile(rf"traceparent\s*=\s*['\"]?{TRACEPARENT_VALUE}")
 
 
 @dataclass(frozen=True, slots=True)

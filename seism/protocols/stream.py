@@ -12,7 +12,6 @@ bytes. What it has not cut yet is held in its stream's buffer.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Generator, Iterator
 from typing import TypeVar
@@ -132,12 +131,18 @@ class StreamCodec(Codec):
     def held(self, stream: str) -> bytes:
         return bytes(self._stream(stream).buffer)
 
+    @property
+    def unanswered(self) -> int:
+        return len(self.asked)
+
+    def holds(self, stream: str) -> int:
+        return len(self._stream(stream).buffer)
+
     def _stream(self, stream: str) -> Stream:
         return self.upstream if stream == "upstream" else self.downstream
 
     def skip(self, exchange: Exchange) -> None:
-        if exchange in self.asked:
-            self.asked.remove(exchange)
+        forget(self.asked, exchange)
 
     def begin(self, kind: str, phase: str = COMMAND, *, replies: bool = True) -> Exchange:
         """The next exchange; one without a reply is answered from its beginning."""
@@ -149,6 +154,10 @@ class StreamCodec(Codec):
         if exchange.replies:
             self.asked.append(exchange)
 
+    def waits(self, exchange: Exchange) -> bool:
+        """Whether ``exchange``, the last that was begun, is still to be answered."""
+        return bool(self.asked) and self.asked[-1] is exchange and not exchange.answered
+
     def front(self) -> Exchange | None:
         """The exchange that the server answers next."""
         while self.asked and self.asked[0].answered:
@@ -156,12 +165,9 @@ class StreamCodec(Codec):
         return self.asked[0] if self.asked else None
 
 
-_TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
-)
-
-
-def trace_of(traceparent: str) -> str:
-    """The trace id of a ``traceparent`` (W3C Trace Context, 3.2), empty where it is none."""
-    found = _TRACEPARENT.fullmatch(traceparent.strip())
-    return found[1] if found else ""
+def forget(waiting: deque[T], one: T) -> None:
+    """Remove ``one``, if it is there; it is nearly always the last."""
+    if waiting and waiting[-1] is one:
+        waiting.pop()
+    elif one in waiting:
+        waiting.remove(one)

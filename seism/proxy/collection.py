@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -12,19 +14,40 @@ import gevent
 from seism.clock import Clock
 from seism.errors import ConfigurationError, Conflict, NotFound, Unavailable
 from seism.journal import ToxicChanged
-from seism.model import ClientTls, Match, ProxySpec, ServerTls, ToxicSpec
-from seism.proxy.change import who
-from seism.proxy.follow import Follow
-from seism.proxy.hold import Holds
-from seism.proxy.perturbation import Account, Emit
-from seism.proxy.proxy import Proxy, Route
-from seism.proxy.relay import Relay
-from seism.proxy.rule import Rule
+from seism.model import ClientTls, ProxySpec, ServerTls, ToxicSpec
+from seism.proxy.installed_toxic import InstalledToxic
+from seism.proxy.perturbation import Account, Emit, Holds
+from seism.proxy.proxy import Proxy, ResolvedSpec
+from seism.proxy.relay import Follow, Relay
 from seism.proxy.slices import in_slices
 from seism.proxy.upgrade import check
 from seism.registry import Registry, load
 from seism.rng import Seed
 from seism_middleware.contract import Proxied
+
+FILE, API, CHAOS = "file", "api", "chaos"
+"""The file at the sidecar's start, a call without a lease, standing chaos; else a lease's name."""
+
+_WHO: ContextVar[str] = ContextVar("seism.acting", default=FILE)
+
+
+@contextmanager
+def acting(who: str) -> Iterator[None]:
+    """What is changed within the block is changed by ``who``, as the journal says.
+
+    Greenlets each have a context of their own.
+    """
+    token = _WHO.set(who)
+    try:
+        yield
+    finally:
+        _WHO.reset(token)
+
+
+def who() -> str:
+    """Who acts now."""
+    return _WHO.get()
+
 
 Entry = tuple[ProxySpec, Sequence[ToxicSpec]]
 """A proxy with its toxics, as asked for."""
@@ -113,10 +136,10 @@ class Collection:
         """
         self._refuse_taken(spec.name)
         self._check_room(1)
-        rules = self._rules(spec, toxics)
+        installed = self._install(spec, toxics)
         route = self._route(spec)
         self._refuse_taken(spec.name)
-        proxy = self._make(spec, route, rules)
+        proxy = self._make(spec, route, installed)
         self._tell()
         return proxy
 
@@ -150,16 +173,16 @@ class Collection:
         )
         check(spec, codec, f"proxy {name}")
         if not proxy.same_route(spec):
-            route = Route.of(spec, codec)
+            route = ResolvedSpec.of(spec, codec)
             proxy = self.get(name)
             proxy.reroute(route)
         if refused is not None:
             proxy.refused = refused
         if codec is not proxy.protocol:
-            for rule in proxy.rules:
-                if rule.per_exchange:
+            for installed in proxy.toxics:
+                if installed.per_exchange:
                     raise ConfigurationError(
-                        f"proxy {name}: protocol: toxic {rule.name} acts on exchanges of"
+                        f"proxy {name}: protocol: toxic {installed.name} acts on exchanges of"
                         f" {was.protocol}, remove it first"
                     )
             proxy.protocol = codec
@@ -188,9 +211,9 @@ class Collection:
         for proxy in in_slices(self.list()):
             if self._proxies.get(proxy.name) is not proxy:
                 continue  # deleted meanwhile
-            for rule in proxy.rules:
-                proxy.remove(rule.name)
-                self._note(proxy, "removed", rule)
+            for installed in proxy.toxics:
+                proxy.remove(installed.name)
+                self._note(proxy, "removed", installed)
             was_up = proxy.enabled
             try:
                 proxy.start()
@@ -215,20 +238,20 @@ class Collection:
                 raise Conflict(f"proxy already exists: {name} is given {count} times")
         self._check_room(sum(spec.name not in self._proxies for spec, _ in entries))
         ready = [
-            (spec, self._rules(spec, toxics), self._route(spec))
+            (spec, self._install(spec, toxics), self._route(spec))
             for spec, toxics in in_slices(entries)
         ]
         done: list[Proxy] = []
         try:
             # The kernel takes milliseconds to find a free port among thousands that are taken.
-            for spec, rules, route in in_slices(ready, 5):
+            for spec, toxics, route in in_slices(ready, 5):
                 there = self._proxies.get(spec.name)
                 if there is not None and there.same_route(spec):
                     done.append(there)
                     continue
                 if there is not None:
                     self._forget(there)
-                done.append(self._make(spec, route, rules))
+                done.append(self._make(spec, route, toxics))
         except Unavailable as error:
             raise Interrupted(str(error), done) from None
         finally:
@@ -244,18 +267,18 @@ class Collection:
 
     # Toxics
 
-    def add_toxic(self, proxy: str, spec: ToxicSpec) -> Rule:
+    def add_toxic(self, proxy: str, spec: ToxicSpec) -> InstalledToxic:
         """Put a toxic on a proxy, in force at once on live connections too.
 
         Raises NotFound, Conflict for a name that is taken, ConfigurationError.
         """
         owner = self.get(proxy)
         where = f"toxic {spec.name or spec.type}"
-        _check_toxics(len(owner.rules) + 1, where)
-        rule = Rule.of(spec, self.registry, where, owner.protocol)
-        owner.add(rule)
-        self._note(owner, "added", rule)
-        return rule
+        _check_toxics(len(owner.toxics) + 1, where)
+        installed = InstalledToxic.of(spec, self.registry, where, owner.protocol)
+        owner.add(installed)
+        self._note(owner, "added", installed)
+        return installed
 
     def update_toxic(
         self,
@@ -263,32 +286,30 @@ class Collection:
         name: str,
         *,
         attributes: Mapping[str, Any] | None = None,
-        toxicity: float | None = None,
-        match: Match | None = None,
-        connections: int | None = None,
         exchange: Mapping[str, Any] | None = None,
-    ) -> Rule:
-        """Change some attributes, and what else is given. Raises NotFound, ConfigurationError."""
+        **keys: Any,
+    ) -> InstalledToxic:
+        """Change some attributes, and what else of ``ToxicSpec`` is given.
+
+        Raises NotFound, ConfigurationError.
+        """
         owner = self.get(proxy)
-        rule = owner.rule(name).changed(
-            attributes or {},
-            toxicity,
-            f"toxic {name}",
-            match=match,
-            connections=connections,
-            exchange=exchange,
-            protocol=owner.protocol,
-        )
-        owner.replace(rule)
-        self._note(owner, "changed", rule)
-        return rule
+        was = owner.toxic(name)
+        if exchange is not None:
+            keys["exchange"] = dict(exchange)
+        merged = {**was.spec.attributes, **(attributes or {})}
+        spec = replace(was.spec, attributes=merged, **keys)
+        installed = was.changed(spec, f"toxic {name}", owner.protocol)
+        owner.replace(installed)
+        self._note(owner, "changed", installed)
+        return installed
 
     def remove_toxic(self, proxy: str, name: str) -> None:
         """Take a toxic away, at once. Raises NotFound."""
         owner = self.get(proxy)
-        rule = owner.rule(name)
+        installed = owner.toxic(name)
         owner.remove(name)
-        self._note(owner, "removed", rule)
+        self._note(owner, "removed", installed)
 
     def _check_room(self, more: int) -> None:
         if len(self._proxies) + more > MAX_PROXIES:
@@ -300,46 +321,48 @@ class Collection:
         if name in self._proxies:
             raise Conflict("proxy already exists")
 
-    def _rules(self, proxy: ProxySpec, toxics: Iterable[ToxicSpec]) -> tuple[Rule, ...]:
-        rules: dict[str, Rule] = {}
+    def _install(self, proxy: ProxySpec, toxics: Iterable[ToxicSpec]) -> tuple[InstalledToxic, ...]:
         protocol = self.registry.protocol(proxy.protocol, f"proxy {proxy.name}")
+        made: dict[str, InstalledToxic] = {}
         for spec in toxics:
             where = f"proxy {proxy.name}: toxic {spec.name or spec.type}"
-            rule = Rule.of(spec, self.registry, where, protocol)
-            if rule.name in rules:
+            installed = InstalledToxic.of(spec, self.registry, where, protocol)
+            if installed.name in made:
                 raise ConfigurationError(f"{where}: there are two toxics of that name")
-            rules[rule.name] = rule
-            _check_toxics(len(rules), where)
-        return tuple(rules.values())
+            made[installed.name] = installed
+            _check_toxics(len(made), where)
+        return tuple(made.values())
 
-    def _route(self, spec: ProxySpec) -> Route:
-        return Route.of(spec, self.registry.protocol(spec.protocol, f"proxy {spec.name}"))
+    def _route(self, spec: ProxySpec) -> ResolvedSpec:
+        return ResolvedSpec.of(spec, self.registry.protocol(spec.protocol, f"proxy {spec.name}"))
 
-    def _make(self, spec: ProxySpec, route: Route, rules: Sequence[Rule]) -> Proxy:
+    def _make(
+        self, spec: ProxySpec, route: ResolvedSpec, toxics: Sequence[InstalledToxic]
+    ) -> Proxy:
         protocol = self.registry.protocol(spec.protocol, f"proxy {spec.name}")
-        proxy = Proxy(self._relay, spec.name, route, rules, protocol)
+        proxy = Proxy(self._relay, spec.name, route, toxics, protocol)
         if spec.enabled:
             proxy.start()
         else:
             proxy.disable()
         self._proxies[spec.name] = proxy
-        for rule in rules:
-            self._note(proxy, "added", rule)
+        for installed in toxics:
+            self._note(proxy, "added", installed)
         if not spec.enabled:
             self._note(proxy, "down")
         return proxy
 
     def _forget(self, proxy: Proxy) -> None:
         del self._proxies[proxy.name]
-        for rule in proxy.rules:
-            self._note(proxy, "removed", rule)
+        for installed in proxy.toxics:
+            self._note(proxy, "removed", installed)
         if not proxy.enabled:
             self._note(proxy, "up")
         proxy.stop()
         proxy.close()
 
-    def _note(self, proxy: Proxy, change: str, rule: Rule | None = None) -> None:
-        values = None if rule is None else rule.values()
+    def _note(self, proxy: Proxy, change: str, installed: InstalledToxic | None = None) -> None:
+        values = None if installed is None else installed.values()
         self._take_note(ToxicChanged(proxy.name, change, self._relay.clock.now(), who(), values))
 
     def _tell(self) -> None:

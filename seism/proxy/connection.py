@@ -7,24 +7,26 @@ import logging
 import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from operator import methodcaller
-from typing import Any
+from typing import Any, NoReturn
 
 from seism.model import DOWN
 from seism.protocols.base import Codec, Exchange
+from seism.proxy.connection_snapshot import ConnectionSnapshot
 from seism.proxy.conversation import Conversation
 from seism.proxy.dial import Dial
-from seism.proxy.end import Socket
 from seism.proxy.endpoint import Endpoint, show_name
+from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.link import Link
-from seism.proxy.live import Live
 from seism.proxy.match import PREFIX
-from seism.proxy.perturbation import Perturbation
+from seism.proxy.outlet import ConnectionOver
+from seism.proxy.perturbation import Perturbation, PerturbedConnection, ToxicEffect, trace_of
+from seism.proxy.pump import Socket
 from seism.proxy.relay import Relay
-from seism.proxy.rule import Rule
 from seism.rng import Journalled
-from seism.toxics.base import CLOSED, LOST
+from seism.toxics.base import CLOSED, LOST, Chunk
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM, PerturbedExchange
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,19 @@ logger = logging.getLogger(__name__)
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _DISCARD_LIMIT = 16
 """How many buffers are emptied so that closing says FIN, not RST."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedClient:
+    """A client at the beginning of its connection."""
+
+    proxy: str
+    number: int
+    """Clients are counted per proxy, from 1."""
+    sock: _socket.socket
+    """Fresh from accept."""
+    peer: Any
+    """Its address, as accept told it."""
 
 
 class Connection:
@@ -51,8 +66,8 @@ class Connection:
         "_ready",
         "_refused",
         "_relay",
-        "_rules",
         "_server",
+        "_toxics",
         "_undecided",
         "broken",
         "closed",
@@ -67,14 +82,10 @@ class Connection:
     def __init__(
         self,
         relay: Relay,
-        proxy: str,
-        number: int,
-        client: _socket.socket,
-        peer: Any,
+        accepted: AcceptedClient,
         gone: Callable[[Connection], None],
     ) -> None:
-        """``client`` is a socket fresh from accept, ``number`` counts them per proxy."""
-        self.number = number
+        self.number = accepted.number
         self.opened = relay.clock.now()
         self.closed = False
         self.broken = False
@@ -82,19 +93,19 @@ class Connection:
         self.unreachable = False
         """The backend did not answer the connect."""
         self._relay = relay
-        self._proxy = proxy
-        self._client: Socket = client
-        self._peer = peer
+        self._proxy = accepted.proxy
+        self._client: Socket = accepted.sock
+        self._peer = accepted.peer
         self._gone = gone
         self._refused = ""
         self._server: Socket | None = None
         self._dial: Dial | None = None
         self._ready = False
-        """The rules that there were at the start are in effect."""
+        """The toxics that there were at the start are in effect."""
         self._dialled_out = False
-        self._rules: Sequence[Rule] = ()
+        self._toxics: Sequence[InstalledToxic] = ()
         self._first: bytes | None = None
-        """What the client began with, as far as a rule has asked for it."""
+        """What the client began with, as far as a toxic has asked for it."""
         self._undecided = False
         self.up = self.link(self, UPSTREAM, relay)
         self.down = self.link(self, DOWNSTREAM, relay)
@@ -104,11 +115,11 @@ class Connection:
 
     def converse(self, codec: Codec, opaque: Callable[[str], None]) -> None:
         """Follow the protocol, before ``start``; ``opaque`` is told if that ends, and why."""
-        conversation = Conversation(self, codec, self._relay, opaque)
+        conversation = Conversation(self, self.up, self.down, codec, self._relay, opaque)
         self.conversation = self.up.conversation = self.down.conversation = conversation
 
     def start(
-        self, rules: Sequence[Rule], backend: Sequence[Endpoint], refused: str = "reset"
+        self, toxics: Sequence[InstalledToxic], backend: Sequence[Endpoint], refused: str = "reset"
     ) -> None:
         """Arm the links, then connect to the backend: a stage may act before that.
 
@@ -119,127 +130,143 @@ class Connection:
         try:
             self._client.setblocking(False)
             self._dial = Dial(self._relay, backend, self._dialled)
-            for rule in rules:
-                self.apply(rule, rules)
-                if self.closed:
-                    return
+            for installed in toxics:
+                self._apply(installed, toxics)
             self._ready = True
             self._begin()
+        except ConnectionOver:
+            pass
         except Exception as error:
             if not isinstance(error, OSError):
                 logger.exception("proxy %s: a connection could not be started", self._proxy)
             self.abort()
 
-    def apply(self, rule: Rule, rules: Sequence[Rule]) -> None:
-        """Bring ``rule``, new or changed, into effect.
+    def apply(self, installed: InstalledToxic, toxics: Sequence[InstalledToxic]) -> None:
+        """Bring ``installed``, new or changed, into effect.
 
-        ``rules`` is the proxy's own list, and is looked at later, too.
+        ``toxics`` is the proxy's own list, and is looked at later, too.
         """
-        self._rules = rules
-        link = self._link(rule)
+        with suppress(ConnectionOver):
+            self._apply(installed, toxics)
+
+    def drop(self, installed: InstalledToxic) -> None:
+        """Take ``installed`` out of effect."""
+        with suppress(ConnectionOver):
+            self._drop(installed)
+
+    def _apply(self, installed: InstalledToxic, toxics: Sequence[InstalledToxic]) -> None:
+        self._toxics = toxics
+        link = self._place(installed)
         if link is None:
             return
-        if not self._affected(rule):
-            self.drop(rule)
+        if not self._affected(installed):
+            self._drop(installed)
             return
-        order = [each.name for each in rules]
-        position = sum(order.index(name) < order.index(rule.name) for name in link.names())
+        order = [each.name for each in toxics]
+        position = sum(order.index(name) < order.index(installed.name) for name in link.names())
         with self._guarded():
-            link.put(rule, position)
+            link.arm(installed, position)
 
-    def drop(self, rule: Rule) -> None:
-        """Take ``rule`` out of effect."""
-        link = self._link(rule)
+    def _drop(self, installed: InstalledToxic) -> None:
+        link = self._place(installed)
         if link is not None:
             with self._guarded():
-                link.take(rule.name)
+                link.disarm(installed.name)
 
     def proceed(self) -> None:
         """Connect to the backend, once no toxic keeps it from that."""
-        if self._dial is None or self.closed or self._dialled_out:
+        if self._dial is None or self._dialled_out:
             return
         if self._ready and not self.up.holds_dial:
             self._dialled_out = True
             self._dial.start()
+            if self.closed:  # the outcome of the dial is told at once, or as an event
+                raise ConnectionOver
 
-    def _affected(self, rule: Rule) -> bool:
-        if rule.toxic.connecting and self._dialled_out:
+    def _affected(self, installed: InstalledToxic) -> bool:
+        if installed.toxic.connecting and self._dialled_out:
             return False
         first = self._first
         if first is None and not self.up.received:
             first = b""
-        matches = rule.matches(_host(self._peer), first)
+        matches = installed.matches(_host(self._peer), first)
         if matches is None and (self.up.watched or not self.up.received):
             self._first = first
             self._undecided = True
             self.up.watch(self._began_with)
-        return bool(matches) and rule.affects(self.chance(rule), self.number)
+        return bool(matches) and installed.take_connection(self.chance(installed), self.number)
 
     def _began_with(self, data: bytes) -> None:
-        """More of the client's first bytes: ask the rules again that were not certain."""
+        """More of the client's first bytes: ask the toxics again that were not certain."""
         self._first = ((self._first or b"") + data)[:PREFIX]
         self._undecided = False
-        for rule in list(self._rules):
-            needs_bytes = rule.match is not None and rule.match.needs_bytes
-            link = self._link(rule)
-            if needs_bytes and link is not None and rule.name not in link.names():
-                self.apply(rule, self._rules)
-                if self.closed:
-                    return
+        for installed in list(self._toxics):
+            needs_bytes = installed.needs_bytes
+            link = self._place(installed)
+            if needs_bytes and link is not None and installed.name not in link.names():
+                self._apply(installed, self._toxics)
         if not self._undecided:
             self.up.watch(None)
 
-    def chance(self, rule: Rule, exchange: int | None = None) -> float | None:
-        """What is drawn for ``rule`` on this connection, or in that exchange, if anything is."""
-        if rule.per_exchange and exchange is None:
+    def chance(self, installed: InstalledToxic, exchange: int | None = None) -> float | None:
+        """What is drawn for it on this connection, or in that exchange, if anything is."""
+        if installed.per_exchange and exchange is None:
             return None
-        return rule.chance(self._relay.seed, self._proxy, self.number, exchange)
+        return installed.chance(self._relay.seed, self._proxy, self.number, exchange)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         # A toxic that fails on one connection must not keep control from the others.
         try:
             yield
+        except ConnectionOver:
+            raise
         except Exception:
             logger.exception("proxy %s: a toxic failed, its connection is reset", self._proxy)
-            self.abort()
+            self.end_with_reset()
 
-    def rng(self, rule: Rule, *exchange: int) -> Journalled:
+    def rng(self, installed: InstalledToxic, exchange: int | None = None) -> Journalled:
         """The generator of one toxic on this connection, or in one exchange of it."""
-        return self._relay.seed.journalled("toxic", self._proxy, rule.name, self.number, *exchange)
-
-    def began(
-        self,
-        toxic: str,
-        type: str,
-        *,
-        stream: str,
-        offset: int,
-        since: int | None,
-        chance: float | None = None,
-        exchange: Exchange | None = None,
-        trace: str = "",
-    ) -> Perturbation:
-        """Begin a perturbation of this connection, or of one exchange."""
-        return self._relay.account.begin(
-            self._proxy,
-            toxic,
-            type,
-            stream=stream,
-            client=show_name(self._peer),
-            listen=_name(self._client),
-            source=_name(self._server),
-            offset=offset,
-            since=since,
-            connection=self.number,
-            chance=chance,
-            exchange=_told(exchange),
-            trace=trace,
+        within = () if exchange is None else (exchange,)
+        return self._relay.seed.journalled(
+            "toxic", self._proxy, installed.name, self.number, *within
         )
 
-    def live(self) -> Live:
+    def began(
+        self, installed: InstalledToxic, stream: str, offset: int, chunk: Chunk | None
+    ) -> Perturbation:
+        """A toxic takes effect at ``offset`` of the client's stream.
+
+        ``chunk``: the client's bytes in which it does.
+        """
+        effect = ToxicEffect(
+            stream,
+            offset,
+            None if stream == UPSTREAM else self.up.since,
+            self.chance(installed),
+            trace="" if chunk is None else trace_of(chunk.data),
+        )
+        return self._perturb(installed.name, installed.type, effect)
+
+    def began_exchange(
+        self, installed: InstalledToxic, exchange: Exchange, offset: int, chance: float | None
+    ) -> Perturbation:
+        """A fault takes effect on ``exchange``, whose request is at ``offset``."""
+        told = PerturbedExchange(
+            exchange.number, exchange.kind, exchange.phase, exchange.summary, exchange.trace
+        )
+        effect = ToxicEffect(UPSTREAM, offset, chance=chance, exchange=told, trace=exchange.trace)
+        return self._perturb(installed.name, installed.type, effect)
+
+    def _perturb(self, toxic: str, type: str, effect: ToxicEffect) -> Perturbation:
+        where = PerturbedConnection(
+            show_name(self._peer), _name(self._client), _name(self._server), self.number
+        )
+        return self._relay.account.begin(self._proxy, toxic, type, where, effect)
+
+    def snapshot(self) -> ConnectionSnapshot:
         """What can be told of it now."""
-        return Live(
+        return ConnectionSnapshot(
             proxy=self._proxy,
             number=self.number,
             client=show_name(self._peer),
@@ -259,9 +286,8 @@ class Connection:
 
     def cut(self) -> None:
         """Close because the proxy goes down, which is a perturbation of its own."""
-        perturbation = self.began(
-            DOWN, DOWN, stream="", offset=self.up.received, since=self.up.since
-        )
+        effect = ToxicEffect(offset=self.up.received, since=self.up.since)
+        perturbation = self._perturb(DOWN, DOWN, effect)
         received = self.up.received
         self.close()
         perturbation.end(CLOSED, received)
@@ -277,6 +303,23 @@ class Connection:
     def abort(self) -> None:
         """End with RST on both sides. Closing what is closed does nothing."""
         self._close(_close_with_reset)
+
+    # The same from within: nothing that was going on continues.
+
+    def end_with_fin(self) -> NoReturn:
+        """``close``."""
+        self.close()
+        raise ConnectionOver
+
+    def end_after_both(self) -> NoReturn:
+        """``finish``."""
+        self.finish()
+        raise ConnectionOver
+
+    def end_with_reset(self) -> NoReturn:
+        """``abort``."""
+        self.abort()
+        raise ConnectionOver
 
     def _close(self, close: Callable[[Socket], None]) -> None:
         if self.closed:
@@ -299,16 +342,17 @@ class Connection:
         # The reset was told with the connect, and the socket will not tell it again.
         self.broken = self._dial is not None and self._dial.was_reset
         self._dial = None
-        if server is None:
-            self.unreachable = True
-            self._turn_away()
-        else:
-            self._connected(server)
+        with suppress(ConnectionOver):
+            if server is None:
+                self.unreachable = True
+                self._turn_away()
+            else:
+                self._connected(server)
 
     def _begin(self) -> None:
         """The links are armed: connect, unless a toxic keeps us from it."""
         self.proceed()
-        if self.up.holds_dial and not self.closed:
+        if self.up.holds_dial:
             # So that a client that gives up is noticed.
             self.up.listen(self._client)
 
@@ -331,20 +375,12 @@ class Connection:
         else:
             self.abort()
 
-    def _link(self, rule: Rule) -> Link | Conversation | None:
-        """Where ``rule`` acts; None where it can't, as no protocol is known."""
-        if rule.per_exchange:
+    def _place(self, installed: InstalledToxic) -> Link | Conversation | None:
+        """Where ``installed`` acts; None where it can't, as no protocol is known."""
+        if installed.per_exchange:
             return self.conversation
-        upstream = rule.stream == UPSTREAM or rule.toxic.connecting
+        upstream = installed.stream == UPSTREAM or installed.toxic.connecting
         return self.up if upstream else self.down
-
-
-def _told(exchange: Exchange | None) -> PerturbedExchange | None:
-    if exchange is None:
-        return None
-    return PerturbedExchange(
-        exchange.number, exchange.kind, exchange.phase, exchange.summary, exchange.trace
-    )
 
 
 def _host(peer: Any) -> str:

@@ -5,17 +5,20 @@ armed, each chunk is passed on at once, as it came, and only followed. Once one 
 pieces of exchanges that it affects go through reactions, all others go on as they are.
 
 What had been passed on before that is remembered: an exchange that had begun then is left
-alone, and no byte of it comes twice. Replies keep the protocol's order: each exchange has its
-turn, and whatever its client is to get waits for it.
+alone, and no byte of it comes twice. Replies keep the protocol's order: whatever a client is to
+get for one exchange waits until those before it have got theirs.
+
+Work is linear in what comes, however it is cut, and memory is bounded: see ``full``.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import NoReturn, Protocol
 
 from seism.errors import ProtocolError
 from seism.protocols.base import Codec, Exchange, Piece
@@ -31,20 +34,88 @@ from seism.protocols.fault import (
     ToServer,
     Wake,
 )
-from seism.proxy.link import HELD_LIMIT, Link
+from seism.proxy.chain import HELD_LIMIT
+from seism.proxy.installed_toxic import InstalledToxic
+from seism.proxy.outlet import ConnectionOver
+from seism.proxy.pending import ITEM_COST, AppliedFault, PendingExchange, PendingExchanges
+from seism.proxy.perturbation import Perturbation
 from seism.proxy.relay import Relay
-from seism.proxy.rule import Rule
-from seism.proxy.turn import Turn
+from seism.rng import Journalled
 from seism.toxics.base import LOST, PASSED, Chunk, Eof
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
 
-if TYPE_CHECKING:
-    from seism.proxy.connection import Connection
-
 logger = logging.getLogger(__name__)
 
-Upgrade = Callable[[dict[str, bytes]], None]
-"""Takes what has come of TLS already, by stream."""
+EXCHANGE_COST = 512
+"""Bytes that an exchange is counted for until it has been answered."""
+UNANSWERED_LIMIT = 16 * 1024 * 1024
+"""Bytes of unanswered exchanges at which no more is read from the client: 32,768 of them."""
+
+
+class ConversationLink(Protocol):
+    """What a conversation asks of one direction of its connection."""
+
+    received: int
+    """Bytes that have been read from the sender."""
+    reading: bool
+    """Whether it reads on."""
+
+    def enter_chain(self, item: Chunk | Eof, now: float) -> None:
+        """Give ``item`` to the toxics on bytes, and so to the receiver."""
+
+    def bypass_chain(self, chunk: Chunk) -> None:
+        """Send ``chunk`` past the toxics on bytes."""
+
+    def finish_with_fin(self, now: float) -> None:
+        """Once the receiver has all that came before, the connection ends with FIN."""
+
+    def regulate(self) -> None:
+        """There may be room for more, or none any more."""
+
+    def replies_altered(self) -> None:
+        """The client counts other bytes from now on than come from the backend."""
+
+
+class ConversationConnection(Protocol):
+    """What a conversation asks of its connection."""
+
+    def chance(self, installed: InstalledToxic, exchange: int) -> float | None:
+        """What is drawn for ``installed`` in the exchange of that number, if anything is."""
+
+    def rng(self, installed: InstalledToxic, exchange: int) -> Journalled:
+        """The generator of ``installed`` in the exchange of that number."""
+
+    def began_exchange(
+        self, installed: InstalledToxic, exchange: Exchange, offset: int, chance: float | None
+    ) -> Perturbation:
+        """``installed`` takes effect on ``exchange``, whose request is at ``offset``."""
+
+    def end_with_reset(self) -> NoReturn:
+        """End with RST on both sides."""
+
+
+@dataclass(frozen=True, slots=True)
+class BegunTls:
+    """What has come of TLS already when it begins within the streams."""
+
+    upstream: bytes
+    downstream: bytes
+
+
+Upgrade = Callable[[BegunTls], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Blocked:
+    """A piece that came behind a request that blocks."""
+
+    pending: PendingExchange | None
+    piece: Piece
+    offset: int
+
+    @property
+    def cost(self) -> int:
+        return ITEM_COST + len(self.piece.data)
 
 
 class Conversation:
@@ -52,64 +123,81 @@ class Conversation:
 
     __slots__ = (
         "_armed",
+        "_blocked",
         "_blocker",
         "_codec",
         "_connection",
         "_cut",
         "_cut_by",
         "_done",
+        "_down",
         "_ending",
         "_eof",
+        "_faults",
         "_gone",
         "_grants",
         "_last",
-        "_outbox",
-        "_outbox_at",
+        "_over",
+        "_pending",
+        "_position",
         "_relay",
-        "_rules",
         "_said_opaque",
-        "_turns",
+        "_to_client",
+        "_to_server",
+        "_to_server_at",
+        "_to_server_end",
+        "_up",
         "_upgrade",
-        "_waiting",
         "_why",
         "opaque",
     )
 
     def __init__(
-        self, connection: Connection, codec: Codec, relay: Relay, opaque: Callable[[str], None]
+        self,
+        connection: ConversationConnection,
+        up: ConversationLink,
+        down: ConversationLink,
+        codec: Codec,
+        relay: Relay,
+        opaque: Callable[[str], None],
     ) -> None:
         """``opaque`` is told once why the codec understands no more, if that comes."""
         self._connection = connection
+        self._up = up
+        self._down = down
         self._codec = codec
         self._relay = relay
         self._said_opaque = opaque
         self._codec.detail = False
         self._why = ""
+        self._over = False
         self.opaque = ""
         """Why everything is passed on without being looked at; empty while it is."""
-        self._rules: list[Rule] = []
+        self._faults: list[InstalledToxic] = []
         self._armed = False
         self._last: Exchange | None = None
         """The latest exchange that has begun while nothing was armed."""
         self._gone = {UPSTREAM: 0, DOWNSTREAM: 0}
         """Bytes that the codec holds and that have been passed on already."""
-        # Many may be taken from its front, which costs a plain dict more each time.
-        self._turns: OrderedDict[Exchange, Turn] = OrderedDict()
-        self._blocker: Turn | None = None
-        self._waiting: deque[tuple[Turn | None, Piece, int] | Eof] = deque()
-        """What came behind a request that blocks: turn, piece and its offset."""
+        self._position = 0
+        """While armed: how much of the client's stream has come out of the codec."""
+        self._pending = PendingExchanges(codec.ordered)
+        self._blocker: PendingExchange | None = None
+        self._blocked: deque[_Blocked | Eof] = deque()
+        """What came behind a request that blocks."""
         self._ending = False
-        """The connection will end in some exchange's turn: nothing that comes now counts."""
+        """The connection will end in some exchange: nothing that comes now counts."""
         self._done = False
         """The client has, or has coming, the end of the connection: nothing follows it."""
         self._eof: Eof | None = None
         """The server's, until it may be passed on."""
         self._cut = False
-        self._cut_by: Turn | None = None
-        """Whose reply it is whose message goes on; nothing of others may go between."""
-        self._outbox: dict[str, list[bytes]] = {UPSTREAM: [], DOWNSTREAM: []}
-        self._outbox_at = 0
-        """Where in the client's stream the first byte for the server was."""
+        self._cut_by: PendingExchange | None = None
+        """The exchange whose reply is mid-message; no other bytes may interleave."""
+        self._to_client: list[bytes] = []
+        self._to_server: list[bytes] = []
+        self._to_server_at = self._to_server_end = 0
+        """Where in the client's stream these begin, and end."""
         self._upgrade: Upgrade | None = None
         self._grants = False
 
@@ -121,31 +209,30 @@ class Conversation:
         """
         self._upgrade, self._grants = upgrade, grants
         self._codec.upgrades = True
-        self._arm()
+        self._start_cutting()
 
     # What control does, at any time.
 
-    def put(self, rule: Rule, position: int) -> None:
-        """Arm ``rule``, or exchange the one of its name; it counts for exchanges to come."""
+    def arm(self, installed: InstalledToxic, position: int) -> None:
+        """Arm ``installed``, or exchange the one of its name; it counts for exchanges to come."""
         names = self.names()
-        if rule.name in names:
-            self._rules[names.index(rule.name)] = rule
+        if installed.name in names:
+            self._faults[names.index(installed.name)] = installed
             return
-        self._rules.insert(position, rule)
+        self._faults.insert(position, installed)
         if not self._armed and not self.opaque:
-            self._arm()
+            self._start_cutting()
 
-    def take(self, name: str) -> None:
-        """Disarm the rule ``name``, if it is here. What it has begun is brought to an end."""
-        self._rules = [rule for rule in self._rules if rule.name != name]
+    def disarm(self, name: str) -> None:
+        """Disarm the fault ``name``, if it is here. What it has begun is brought to an end."""
+        self._faults = [installed for installed in self._faults if installed.name != name]
         now = self._relay.clock.now()
-        for turn in list(self._turns.values()):
-            if turn.rule is not None and turn.rule.name == name and turn.reaction is not None:
-                if turn.timer is not None:
-                    turn.timer.cancel()
-                self._run(turn, turn.reaction.removed(now), now)
-                if self._connection.closed:
-                    return
+        for pending in self._pending:
+            fault = pending.fault
+            if fault is not None and fault.installed is not None and fault.installed.name == name:
+                if fault.timer is not None:
+                    fault.timer.cancel()
+                self._execute(pending, fault, fault.reaction.removed(now), now)
         self._settle(now)
 
     @property
@@ -154,39 +241,44 @@ class Conversation:
 
     def names(self) -> list[str]:
         """The faults that are armed, in the order in which they are asked."""
-        return [rule.name for rule in self._rules]
+        return [installed.name for installed in self._faults]
 
-    def full(self) -> bool:
-        """It holds as much as it wants to."""
-        if not self._turns and not self._waiting:
+    def full(self, stream: str) -> bool:
+        """Whether nothing more of ``stream`` is to be read for now.
+
+        Of the server's bytes ``HELD_LIMIT`` are held; of the client's so many as well, and
+        exchanges that wait for their answer. The server's are read all the same then: their
+        answers are what makes room.
+        """
+        held = self._pending.held
+        if held.downstream >= HELD_LIMIT:
+            return True
+        if stream == DOWNSTREAM or self.opaque:
             return False
-        waiting = sum(len(item[1].data) for item in self._waiting if isinstance(item, tuple))
-        return waiting + sum(turn.held for turn in self._turns.values()) >= HELD_LIMIT
+        unanswered = len(self._pending) + self._codec.unanswered
+        return held.upstream >= HELD_LIMIT or unanswered * EXCHANGE_COST >= UNANSWERED_LIMIT
 
     def close(self) -> None:
         """The connection is gone."""
-        for turn in self._turns.values():
-            turn.close(LOST)
-        self._turns.clear()
-        self._waiting.clear()
-        self._rules.clear()
+        self._over = True
+        for pending in self._pending:
+            pending.close(LOST)
+        self._pending.clear()
+        self._blocked.clear()
+        self._faults.clear()
 
     # What the links do.
 
     def received(self, stream: str, chunk: Chunk, now: float) -> None:
         """A chunk has come."""
         if self.opaque:
-            self._link(stream).put_in(chunk, now)
+            self._link(stream).enter_chain(chunk, now)
             return
         if self._armed:
-            offset = chunk.offset - len(self._codec.held(stream))
             for piece in self._understood(stream, chunk.data):
-                self._piece(stream, piece, offset, now)
-                offset += len(piece.data)
-                if self._connection.closed:
-                    return
+                self._take_piece(stream, piece, now)
         else:
-            self._link(stream).put_in(chunk, now)
+            self._link(stream).enter_chain(chunk, now)
             self._note(stream, self._understood(stream, chunk.data))
         if self._why or self._codec.opaque:
             self._give_up(self._why or self._codec.opaque, now)
@@ -195,17 +287,19 @@ class Conversation:
             self._flush_up(now, past_toxics=True)
         if self._armed:
             self._settle(now)
-        if self._codec.upgrading and not self._connection.closed:
+        elif stream == DOWNSTREAM and not self._up.reading:
+            self._up.regulate()
+        if self._codec.upgrading:
             self._turn_to_tls()
 
     def _turn_to_tls(self) -> None:
         assert self._upgrade is not None
-        begun = {
-            stream: b"".join(piece.data for piece in self._codec.eof(stream))
+        up, down = (
+            b"".join(piece.data for piece in self._codec.eof(stream))
             for stream in (UPSTREAM, DOWNSTREAM)
-        }
+        )
         self._codec.upgraded()
-        self._upgrade(begun)
+        self._upgrade(BegunTls(up, down))
 
     def _understood(self, stream: str, data: bytes) -> Iterator[Piece]:
         """The codec's pieces, up to where it fails; ``_why`` has the reason then."""
@@ -220,25 +314,21 @@ class Conversation:
     def ended(self, stream: str, eof: Eof, now: float) -> None:
         """A stream has ended."""
         if not self._armed or self.opaque:
-            self._link(stream).put_in(eof, now)
+            self._link(stream).enter_chain(eof, now)
             return
-        offset = eof.offset - len(self._codec.held(stream))
         try:
             for piece in self._codec.eof(stream):
-                self._piece(stream, piece, offset, now)
-                offset += len(piece.data)
-                if self._connection.closed:
-                    return
+                self._take_piece(stream, piece, now)
         except ProtocolError:
             self._release(stream)
         if stream == DOWNSTREAM:
             self._eof = eof
         elif self._blocker is not None and self._blocker.late:
-            self._waiting.append(eof)
+            self._blocked.append(eof)
         else:
             # Of one that hangs for good, too: a client that gives up is seen to do so.
             self._flush(now)
-            self._connection.up.put_in(eof, now)
+            self._up.enter_chain(eof, now)
         self._settle(now)
 
     # While nothing is armed.
@@ -253,22 +343,23 @@ class Conversation:
             if piece.exchange is not None and not piece.exchange.number:
                 self._last = piece.exchange
 
-    def _arm(self) -> None:
+    def _start_cutting(self) -> None:
         self._armed = self._codec.detail = True
         for stream in self._gone:
-            self._gone[stream] = len(self._codec.held(stream))
+            self._gone[stream] = self._codec.holds(stream)
+        self._position = self._up.received - self._gone[UPSTREAM]
         self._cut = self._cut or self._gone[DOWNSTREAM] > 0
         self._cut_by = None
         if self._last is not None and not self._last.answered:
-            # All before it come before it: the others need no turn of their own.
-            turn = self._turns[self._last] = Turn(self._last, 0)
-            turn.requested = True
+            # All before it come before it: the others need not be remembered.
+            self._pending.add(self._last, 0).requested = True
         self._last = None
 
-    def _disarm(self) -> None:
-        if self._turns:
-            self._last = next(reversed(self._turns))
-        self._turns.clear()
+    def _stop_cutting(self) -> None:
+        latest = self._pending.latest
+        if latest is not None:
+            self._last = latest.exchange
+        self._pending.clear()
         for stream in self._gone:
             self._release(stream)
         self._armed = self._codec.detail = False
@@ -280,13 +371,16 @@ class Conversation:
         if not held:
             return
         if stream == UPSTREAM:
-            self._to_server(held, self._connection.up.received - len(held))
+            self._put_up(held, self._up.received - len(held))
         else:
-            self._outbox[DOWNSTREAM].append(held)
+            self._to_client.append(held)
 
     # While something is.
 
-    def _piece(self, stream: str, piece: Piece, offset: int, now: float) -> None:
+    def _take_piece(self, stream: str, piece: Piece, now: float) -> None:
+        offset = self._position
+        if stream == UPSTREAM:
+            self._position += len(piece.data)
         gone = min(self._gone[stream], len(piece.data))
         if gone:
             self._gone[stream] -= gone
@@ -301,257 +395,260 @@ class Conversation:
         if self._ending:
             return
         exchange = piece.exchange
-        turn = None if exchange is None else self._turns.get(exchange)
-        if exchange is not None and turn is None and piece.first:
-            turn = self._turn(exchange, offset, pristine)
-            if self._grants and piece.last and turn.rule is None:
-                self._grant(turn)
-        if turn is not None:
-            turn.end = offset + len(piece.data)
+        pending = self._pending.get(exchange)
+        if exchange is not None and pending is None and piece.first:
+            pending = self._pend(exchange, offset, pristine)
+            if self._grants and piece.last and pending.fault is None:
+                self._grant(pending)
+        if pending is not None:
+            pending.end = offset + len(piece.data)
         if self._blocker is None:
-            self._ask(turn, piece, offset, now)
+            self._ask(pending, piece, offset, now)
         elif self._blocker.late:
-            self._waiting.append((turn, piece, offset))
+            blocked = _Blocked(pending, piece, offset)
+            self._blocked.append(blocked)
+            self._pending.held.count(UPSTREAM, blocked.cost)
 
-    def _grant(self, turn: Turn) -> None:
+    def _grant(self, pending: PendingExchange) -> None:
         """The backend never hears of it where this asks for TLS."""
-        reply = self._codec.grant(turn.exchange)
+        reply = self._codec.grant(pending.exchange)
         if reply:
-            turn.reaction = Answer(reply)
-            # The client counts other bytes than come from the backend.
-            self._connection.down.intact = False
+            self._pending.affect(pending, AppliedFault(Answer(reply)))
+            self._down.replies_altered()
 
-    def _ask(self, turn: Turn | None, piece: Piece, offset: int, now: float) -> None:
-        if turn is not None and piece.last:
-            turn.requested = True
-            turn.answered = turn.answered or not turn.exchange.replies
-        if turn is None or turn.reaction is None:
-            self._to_server(piece.data, offset)
+    def _ask(self, pending: PendingExchange | None, piece: Piece, offset: int, now: float) -> None:
+        if pending is not None and piece.last:
+            pending.requested = True
+            pending.answered = pending.answered or not pending.exchange.replies
+            self._pending.changed(pending)
+        fault = None if pending is None else pending.fault
+        if pending is None or fault is None:
+            self._put_up(piece.data, offset)
         else:
-            self._run(turn, turn.reaction.request(piece, now), now)
+            self._execute(pending, fault, fault.reaction.request(piece, now), now, UPSTREAM)
 
     def _replied(self, piece: Piece, pristine: bool, now: float) -> None:
         exchange = piece.exchange
-        turn = None if exchange is None else self._turns.get(exchange)
-        if turn is None and exchange is not None and not exchange.number and piece.first:
-            turn = self._turn(exchange, 0, pristine)
-        self._cut, self._cut_by = piece.cut, turn
-        if turn is None:
-            self._outbox[DOWNSTREAM].append(piece.data)
+        pending = self._pending.get(exchange)
+        if pending is None and exchange is not None and not exchange.number and piece.first:
+            pending = self._pend(exchange, 0, pristine)
+        self._cut, self._cut_by = piece.cut, pending
+        if pending is None:
+            self._to_client.append(piece.data)
             return
-        if turn.replied is None:
-            turn.replied = now
-        if turn.reaction is not None:
-            self._run(turn, turn.reaction.reply(piece, now), now)
+        if pending.replied is None:
+            pending.replied = now
+        fault = pending.fault
+        if fault is not None:
+            self._execute(pending, fault, fault.reaction.reply(piece, now), now)
         else:
-            turn.answered = turn.answered or piece.last
-            if self._codec.ordered and turn is next(iter(self._turns.values())) and not turn.out:
+            pending.answered = pending.answered or piece.last
+            if self._codec.ordered and pending is self._pending.head and pending.out is None:
                 # The same, sooner: nearly all replies go this way.
-                self._outbox[DOWNSTREAM].append(piece.data)
-                if not turn.over:
+                self._to_client.append(piece.data)
+                if not pending.over:
                     return
-                del self._turns[turn.exchange]
-                if not self._turns:
+                self._pending.remove(pending)
+                if not self._pending:
                     return
             else:
-                turn.out.append(piece.data)
-        self._advance(now)
+                self._pending.queue(pending, piece.data, DOWNSTREAM)
+                self._pending.changed(pending)
+        self._let_out(now)
 
-    def _turn(self, exchange: Exchange, offset: int, pristine: bool) -> Turn:
-        """The exchange's, with the reaction of the first fault that affects it."""
-        turn = self._turns[exchange] = Turn(exchange, offset)
-        if not pristine:
-            return turn
-        self._perturb(turn, exchange)
-        return turn
+    def _pend(self, exchange: Exchange, offset: int, pristine: bool) -> PendingExchange:
+        """The exchange, with the first fault that affects it."""
+        pending = self._pending.add(exchange, offset)
+        if pristine:
+            fault = self._fault(exchange)
+            if fault is not None:
+                self._pending.affect(pending, fault)
+                if fault.reaction.swallows and exchange.number:
+                    self._codec.skip(exchange)
+        return pending
 
-    def _perturb(self, turn: Turn, exchange: Exchange) -> None:
-        for rule in self._rules:
-            assert isinstance(rule.toxic, Fault)
-            if not rule.concerns(exchange):
+    def _fault(self, exchange: Exchange) -> AppliedFault | None:
+        found: AppliedFault | None = None
+        for installed in self._faults:
+            toxic = installed.toxic
+            assert isinstance(toxic, Fault)
+            if not installed.concerns(exchange):
                 continue
-            chance = self._connection.chance(rule, exchange.number)
+            chance = self._connection.chance(installed, exchange.number)
             # Those behind the first one count, too, so that they don't depend on it.
-            if not rule.occurs(chance, free=turn.rule is None):
-                continue
-            turn.rule, turn.chance = rule, chance
-            turn.rng = self._connection.rng(rule, exchange.number)
-            turn.reaction = rule.toxic.reaction(exchange, turn.rng)
-            if turn.reaction.swallows and exchange.number:
-                self._codec.skip(exchange)
+            if installed.take_exchange(chance, free=found is None):
+                rng = self._connection.rng(installed, exchange.number)
+                found = AppliedFault(toxic.reaction(exchange, rng), installed, rng, chance)
+        return found
 
-    def _run(self, turn: Turn, commands: Commands, now: float) -> None:
-        """Carry out what the turn's reaction wants."""
-        assert turn.reaction is not None
+    def _execute(
+        self,
+        pending: PendingExchange,
+        fault: AppliedFault,
+        commands: Commands,
+        now: float,
+        stream: str = DOWNSTREAM,
+    ) -> None:
+        """Carry out what the reaction wants, of bytes of ``stream``."""
         for command in commands:
             match command:
                 case ToServer(data):
-                    self._to_server(data, turn.offset + turn.sent)
-                    turn.sent += len(data)
+                    self._put_up(data, pending.offset + fault.sent)
+                    fault.sent += len(data)
                 case ToClient(data):
                     if data:
-                        turn.out.append(data)
+                        self._pending.queue(pending, data, stream)
                 case Answered():
-                    turn.answered = True
+                    pending.answered = True
                 case Wake(at):
-                    if turn.timer is not None:
-                        turn.timer.cancel()
-                    turn.timer = self._relay.timers.at(at, lambda: self._due(turn))
+                    if fault.timer is not None:
+                        fault.timer.cancel()
+                    fault.timer = self._relay.timers.at(at, lambda: self._due(pending, fault))
                 case Began():
-                    self._begin(turn)
+                    self._begin(pending, fault)
                 case Close() | Reset():
-                    turn.out.append(command)
+                    self._pending.queue(pending, command, stream)
                     self._ending = True
-        if turn.reaction.blocks:
-            self._blocker = turn
-        elif self._blocker is turn:
+        self._pending.count_reaction(pending, stream)
+        self._pending.changed(pending)
+        if fault.reaction.blocks:
+            self._blocker = pending
+        elif self._blocker is pending:
             self._blocker = None
             self._catch_up(now)
 
     def _catch_up(self, now: float) -> None:
-        while self._waiting and self._blocker is None:
-            item = self._waiting.popleft()
-            if isinstance(item, Eof):
+        while self._blocked and self._blocker is None:
+            blocked = self._blocked.popleft()
+            if isinstance(blocked, Eof):
                 self._flush(now)
-                self._connection.up.put_in(item, now)
+                self._up.enter_chain(blocked, now)
             else:
-                self._ask(*item, now)
+                self._pending.held.count(UPSTREAM, -blocked.cost)
+                self._ask(blocked.pending, blocked.piece, blocked.offset, now)
 
-    def _begin(self, turn: Turn) -> None:
-        if turn.perturbation is None and turn.rule is not None:
-            turn.perturbation = self._connection.began(
-                turn.rule.name,
-                turn.rule.type,
-                stream=UPSTREAM,
-                offset=turn.offset,
-                since=None,
-                chance=turn.chance,
-                exchange=turn.exchange,
-                trace=turn.exchange.trace,
+    def _begin(self, pending: PendingExchange, fault: AppliedFault) -> None:
+        if fault.perturbation is None and fault.installed is not None:
+            fault.perturbation = self._connection.began_exchange(
+                fault.installed, pending.exchange, pending.offset, fault.chance
             )
-            turn.looking = turn.perturbation.wait(lambda: self._looked(turn))
-            if turn.reaction is not None and turn.reaction.outcome != PASSED:
-                # The client counts other bytes than came from the backend.
-                self._connection.down.intact = False
+            fault.looking = fault.perturbation.wait(lambda: self._looked(pending, fault))
+            if fault.reaction.outcome != PASSED:
+                self._down.replies_altered()
 
-    def _looked(self, turn: Turn) -> None:
-        turn.looking = False
+    def _looked(self, pending: PendingExchange, fault: AppliedFault) -> None:
+        fault.looking = False
+        self._pending.changed(pending)
         self._guarded(self._settle)
 
-    def _due(self, turn: Turn) -> None:
+    def _due(self, pending: PendingExchange, fault: AppliedFault) -> None:
         def due(now: float) -> None:
-            turn.timer = None
-            if turn.reaction is not None:
-                self._run(turn, turn.reaction.due(now), now)
-                self._settle(now)
+            fault.timer = None
+            self._execute(pending, fault, fault.reaction.due(now), now)
+            self._settle(now)
 
         self._guarded(due)
 
     def _guarded(self, act: Callable[[float], None]) -> None:
-        if self._connection.closed:
+        """``act``, for the event loop."""
+        if self._over:
             return
         try:
             act(self._relay.clock.now())
+        except ConnectionOver:
+            pass
         except Exception:
             logger.exception("a fault failed, its connection is reset")
-            self._connection.abort()
+            with suppress(ConnectionOver):
+                self._connection.end_with_reset()
 
     # What comes out.
 
     def _settle(self, now: float) -> None:
-        """Let everything out whose turn it is, and see what that leaves."""
-        if self._connection.closed:
-            return
-        self._advance(now)
-        if self._connection.closed:
-            return
-        if self._armed and not self._rules and not self._codec.upgrades and self._idle:
-            self._disarm()
+        """Let everything out that waits for nothing, and see what that leaves."""
+        self._let_out(now)
+        if self._armed and not self._faults and not self._codec.upgrades and self._idle:
+            self._stop_cutting()
         self._flush(now)
-        head = next(iter(self._turns.values()), None)
+        head = self._pending.head
         if (
             self._eof is not None
             and not self._done
             and not (head is not None and (head.late or head.looking))
         ):
             eof, self._eof = self._eof, None
-            self._connection.down.put_in(eof, now)
-        if not self._connection.closed:
-            self._connection.up.resume()
-            self._connection.down.resume()
+            self._down.enter_chain(eof, now)
+        self._up.regulate()
+        self._down.regulate()
 
     @property
     def _idle(self) -> bool:
         """Nothing is under way that a fault has begun."""
         if self._blocker is not None or self._eof is not None or self._ending:
             return False
-        return not any(turn.reaction or turn.out for turn in self._turns.values())
+        return self._pending.untouched
 
-    def _advance(self, now: float) -> None:
-        if self._codec.ordered:
-            while self._turns and self._let_out(next(iter(self._turns.values())), now):
-                pass
+    def _let_out(self, now: float) -> None:
+        """Give clients what they may get now."""
+        if self._cut and not self._codec.ordered:
+            # Nobody else's bytes may go between; the others are looked at when it is over.
+            by = self._cut_by
+            if by is not None and self._pending.get(by.exchange) is by:
+                self._deliver(by, now)
             return
-        for turn in list(self._turns.values()):
-            self._let_out(turn, now)
+        removed = True
+        while removed:
+            removed = False
+            for pending in self._pending.take_changed():
+                self._deliver(pending, now)
+                if pending.over:
+                    self._pending.remove(pending)
+                    pending.close()
+                    removed = self._codec.ordered
 
-    def _let_out(self, turn: Turn, now: float) -> bool:
-        """It is the turn's turn; whether it is over."""
-        self._deliver(turn, now)
-        if not turn.over or self._connection.closed:
-            return False
-        del self._turns[turn.exchange]
-        turn.close()
-        return True
-
-    def _deliver(self, turn: Turn, now: float) -> None:
-        if self._done or turn.looking or not turn.out:
+    def _deliver(self, pending: PendingExchange, now: float) -> None:
+        if self._done or pending.looking or pending.out is None:
             return
-        if self._cut and self._cut_by is not turn:
+        if self._cut and self._cut_by is not pending:
             return
-        out, turn.out = turn.out, []
-        for item in out:
+        for item in self._pending.take_out(pending):
             if isinstance(item, bytes):
-                self._outbox[DOWNSTREAM].append(item)
-                turn.delivered += len(item)
+                self._to_client.append(item)
+                pending.delivered += len(item)
                 continue
             self._flush(now)
-            turn.close()
+            pending.close()
             if isinstance(item, Reset):
-                self._connection.abort()
-            else:
-                self._done = True
-                self._connection.down.end(now)
+                self._connection.end_with_reset()
+            self._done = True
+            self._down.finish_with_fin(now)
             return
 
-    def _to_server(self, data: bytes, offset: int) -> None:
-        outbox = self._outbox[UPSTREAM]
-        if outbox and self._outbox_at + sum(map(len, outbox)) != offset:
+    def _put_up(self, data: bytes, offset: int) -> None:
+        if self._to_server and self._to_server_end != offset:
             self._flush_up(self._relay.clock.now())
-            outbox = self._outbox[UPSTREAM]
-        if not outbox:
-            self._outbox_at = offset
+        if not self._to_server:
+            self._to_server_at = self._to_server_end = offset
         if data:
-            outbox.append(data)
+            self._to_server.append(data)
+            self._to_server_end += len(data)
 
     def _flush(self, now: float) -> None:
         """Hand over what has been let out, in as few chunks as that takes."""
         self._flush_up(now)
-        outbox = self._outbox[DOWNSTREAM]
-        if outbox and not self._done and not self._connection.closed:
-            self._outbox[DOWNSTREAM] = []
-            down = self._connection.down
-            down.put_in(Chunk(b"".join(outbox), down.received), now)
+        if self._to_client and not self._done:
+            data, self._to_client = b"".join(self._to_client), []
+            self._down.enter_chain(Chunk(data, self._down.received), now)
 
     def _flush_up(self, now: float, past_toxics: bool = False) -> None:
-        outbox = self._outbox[UPSTREAM]
-        if outbox and not self._connection.closed:
-            self._outbox[UPSTREAM] = []
-            chunk = Chunk(b"".join(outbox), self._outbox_at)
-            if past_toxics:
-                self._connection.up.put_out(chunk)
-            else:
-                self._connection.up.put_in(chunk, now)
+        if not self._to_server:
+            return
+        data, self._to_server = b"".join(self._to_server), []
+        chunk = Chunk(data, self._to_server_at)
+        if past_toxics:
+            self._up.bypass_chain(chunk)
+        else:
+            self._up.enter_chain(chunk, now)
 
     def _give_up(self, why: str, now: float) -> None:
         """The codec understands no more: everything goes on as it comes."""
@@ -561,26 +658,24 @@ class Conversation:
             return
         self._armed = False
         if any(
-            turn.reaction is not None and turn.reaction.swallows and not turn.requested
-            for turn in self._turns.values()
+            pending.fault is not None and pending.fault.reaction.swallows and not pending.requested
+            for pending in self._pending
         ):
             # The server has not got the beginning of what follows.
-            self._connection.abort()
-            return
+            self._connection.end_with_reset()
         self._cut = False
-        for turn in list(self._turns.values()):
-            if turn.reaction is not None and not turn.answered:
-                self._run(turn, turn.reaction.removed(now), now)
-            self._deliver(turn, now)
-            if self._connection.closed:
-                return
-            turn.close("" if turn.answered else LOST)
+        for pending in self._pending:
+            fault = pending.fault
+            if fault is not None and not pending.answered:
+                self._execute(pending, fault, fault.reaction.removed(now), now)
+            self._deliver(pending, now)
+            pending.close("" if pending.answered else LOST)
         self._blocker = None
         self._catch_up(now)
-        self._turns.clear()
+        self._pending.clear()
         for stream in self._gone:
             self._release(stream)
         self._flush(now)
 
-    def _link(self, stream: str) -> Link:
-        return self._connection.up if stream == UPSTREAM else self._connection.down
+    def _link(self, stream: str) -> ConversationLink:
+        return self._up if stream == UPSTREAM else self._down

@@ -2,7 +2,7 @@
 
 It stands where no middleware can run. Bytes are followed on the app's side of every toxic, so
 that what is observed is what the app was asked and what it answered, whatever is done to the
-client's line. What is passed on is the client's, but for what ``Follower.upstream`` adds.
+client's line. What is passed on is the client's, but for what ``StreamFollower.upstream`` adds.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from seism.proxy.connection import Connection
-from seism.proxy.follow import Follower
+from seism.proxy.connection import AcceptedClient, Connection
 from seism.proxy.link import Link
+from seism.proxy.relay import Relay, StreamFollower
 from seism.proxy.timers import Timer
 from seism.toxics.base import Chunk, Eof
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
@@ -32,7 +32,7 @@ class FrontLink(Link):
     plain: ClassVar[bool] = False
 
     @property
-    def _follower(self) -> Follower:
+    def _follower(self) -> StreamFollower:
         connection = self._connection
         assert isinstance(connection, FrontConnection)
         return connection.follower
@@ -49,13 +49,15 @@ class FrontLink(Link):
             self._follower.downstream_end()
         super()._read_end()
 
-    def put_out(self, item: Chunk | Eof) -> None:
+    def leave_chain(self, item: Chunk | Eof) -> None:
+        if self.finished:
+            return
         if self.stream != UPSTREAM:
-            super().put_out(item)
+            super().leave_chain(item)
             return
         if isinstance(item, Eof):
             self._put_on(self._follower.upstream_end(), 0, item.offset)
-            super().put_out(item)
+            super().leave_chain(item)
             return
         self._put_on(self._follower.upstream(item.data), len(item.data), item.offset)
 
@@ -63,7 +65,7 @@ class FrontLink(Link):
         # What is added or kept must not make the count of what was withheld wrong.
         self.withheld += len(data) - of
         if data:
-            super().put_out(Chunk(data, offset))
+            super().leave_chain(Chunk(data, offset))
 
 
 class FrontConnection(Connection):
@@ -76,12 +78,18 @@ class FrontConnection(Connection):
     link = FrontLink
     __slots__ = ("_bad_gateway", "_patience", "follower")
 
-    def __init__(self, follower: Follower, bad_gateway: bool, *about: Any) -> None:
-        """``about`` is what ``Connection`` takes."""
+    def __init__(
+        self,
+        follower: StreamFollower,
+        bad_gateway: bool,
+        relay: Relay,
+        accepted: AcceptedClient,
+        gone: Callable[[Connection], None],
+    ) -> None:
         self.follower = follower
         self._bad_gateway = bad_gateway
         self._patience: Timer | None = None
-        super().__init__(*about)
+        super().__init__(relay, accepted, gone)
 
     def _turn_away(self) -> None:
         if self.follower.asked:

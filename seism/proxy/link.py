@@ -1,8 +1,8 @@
-"""One direction of one connection.
+"""One direction of one connection: what reads, and what becomes of the ends.
 
 A link without toxics takes the fast path, which is its pump's; the callback is exchanged
 when the first toxic comes and when the last one goes. With toxics, what is read goes
-through the chain of their stages, and what comes out of it is sent.
+through the chain of their stages, and what comes out of it through the outlet.
 
 Either way memory is bounded: what could not be sent stops the reading until it is
 out, and so do stages that hold much. The end of a stream, and its reset, are passed
@@ -12,84 +12,67 @@ on as they are.
 from __future__ import annotations
 
 import logging
-import socket
-from collections import deque
 from collections.abc import Callable
-from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, NoReturn, Protocol
 
-from seism.proxy.end import Socket
-from seism.proxy.gate import Gate
-from seism.proxy.live import Traffic
-from seism.proxy.pump import Pump
+from seism.proxy.chain import Chain
+from seism.proxy.connection_snapshot import Traffic
+from seism.proxy.conversation import Conversation
+from seism.proxy.installed_toxic import InstalledToxic
+from seism.proxy.outlet import ConnectionOver, Outlet
+from seism.proxy.perturbation import Perturbation
+from seism.proxy.pump import Pump, Socket
 from seism.proxy.relay import Relay
-from seism.proxy.rule import Rule
-from seism.proxy.slot import Slot
-from seism.proxy.trace import trace_of
-from seism.toxics.base import (
-    CHANGED,
-    LOST,
-    PASSED,
-    REMOVED,
-    Began,
-    Chunk,
-    Close,
-    Commands,
-    Ended,
-    Eof,
-    Forward,
-    Reset,
-    Stage,
-    Wake,
-)
+from seism.rng import Journalled
+from seism.toxics.base import Chunk, Eof
 from seism_middleware.contract import UPSTREAM
-
-if TYPE_CHECKING:
-    from seism.proxy.connection import Connection
-    from seism.proxy.conversation import Conversation
 
 logger = logging.getLogger(__name__)
 
-HELD_LIMIT = 4 * 1024 * 1024
-"""Bytes that the stages of one link may hold before it stops reading."""
 
-_WRITE = 2
+class LinkConnection(Protocol):
+    """What a link asks of its connection."""
 
+    broken: bool
+    """One side was reset: the other one will be, once it has what was sent to it."""
 
-class _Gone:
-    """What a link has instead of its connection once that is closed."""
+    def proceed(self) -> None:
+        """Connect to the backend, if nothing keeps it from that any more."""
 
-    closed = True
-    broken = False
+    def rng(self, installed: InstalledToxic) -> Journalled:
+        """The generator of a toxic."""
 
-    def proceed(self) -> None: ...
+    def began(
+        self, installed: InstalledToxic, stream: str, offset: int, chunk: Chunk | None
+    ) -> Perturbation:
+        """A toxic takes effect; see ``ChainLink.began``."""
 
-    def abort(self) -> None: ...
+    def abort(self) -> None:
+        """End with RST on both sides, and return."""
 
+    def end_with_fin(self) -> NoReturn:
+        """End with FIN on both sides."""
 
-_GONE: Any = _Gone()
+    def end_with_reset(self) -> NoReturn:
+        """End with RST on both sides."""
+
+    def end_after_both(self) -> NoReturn:
+        """End after both streams have."""
 
 
 class Link(Pump):
     """Moves bytes from one socket of its connection to the other."""
 
     __slots__ = (
-        "_backlog",
-        "_backlog_eof",
-        "_chunk",
-        "_closes",
+        "_chain",
         "_connection",
         "_fd",
-        "_held",
+        "_intact",
         "_relay",
-        "_sink",
-        "_slots",
         "_source",
         "_watch",
-        "_writer",
         "conversation",
-        "finished",
-        "intact",
+        "outlet",
         "read_all",
         "reading",
         "stream",
@@ -102,53 +85,40 @@ class Link(Pump):
     other: Link
     """The other direction of the connection."""
 
-    def __init__(self, connection: Connection, stream: str, relay: Relay) -> None:
+    def __init__(self, connection: LinkConnection, stream: str, relay: Relay) -> None:
         super().__init__()
         self.stream = stream
         self.withheld = 0
         """Bytes received that the toxics hold or have lost, or that were given up unsent."""
         self.read_all = False
         """The sender's end of stream has been read."""
-        self.finished = False
-        """Nothing more will be sent: the end has been passed on, or the receiver is gone."""
-        self.intact = True
-        """All that was received comes out, or will, as it is."""
-        self._connection = connection
-        self._relay = relay
-        self._slots: list[Slot] = []
-        self._backlog: deque[memoryview] | None = None
-        """What the receiver does not take yet; None for nothing, as it mostly is."""
-        self._backlog_eof = False
-        self._closes = False
-        self._chunk: Chunk | None = None
-        """The last one that came, where it goes through a chain."""
-        self._held: deque[tuple[Slot, Commands]] | None = None
-        """While an observer looks who is hit: what is to be done once it has."""
-        self._watch: Callable[[bytes], None] | None = None
-        self._source: Any = None
-        self._sink: Any = None
-        """The receiver's socket; None as long as the backend has not been reached."""
-        self._fd = -1
-        """The sender's socket, once it is listened to."""
         self.reading = False
         """Whether this link will notice what its sender does next."""
-        self._writer: Any = None
+        self.outlet = Outlet(self, relay.loop)
         self.conversation: Conversation | None = None
         """What stands before the chain, where the protocol is known."""
+        self._connection: LinkConnection | None = connection
+        """None once it is closed."""
+        self._relay = relay
+        self._chain: Chain | None = None
+        """None as long as there has been no toxic."""
+        self._watch: Callable[[bytes], None] | None = None
+        self._source: Any = None
+        self._fd = -1
+        """The sender's socket, once it is listened to."""
+        self._intact = True
+        """All that comes out, or will, is what came."""
 
     def open(self, source: Socket, sink: Socket) -> None:
         """Start relaying; the connection still owns both sockets."""
         if self.plain:
             self.wire(source, sink)
-        self._sink = sink
+        self.outlet.open(sink)
         if self._fd < 0:
             self.listen(source)
         else:
             self._choose()
-        if self._backlog:
-            self._write_on()
-        elif self._backlog_eof:
-            self._finish()
+        self.outlet.resume()
 
     def listen(self, source: Socket) -> None:
         """Start reading; there is no receiver yet, so little more than a buffer is taken."""
@@ -164,63 +134,34 @@ class Link(Pump):
             self.reading = False
             self._relay.poller.forget(self._fd)
         self._fd = -1
-        if self._writer is not None:
-            self._writer.stop()
-            self._writer.close()
-        self._writer = self._watch = self.conversation = self._chunk = self._held = None
-        if self._backlog:
-            self._forget_backlog()
-        if self._slots:
-            for slot in self._slots:
-                slot.close(outcome)
-            self._slots.clear()
+        self.withheld += self.outlet.close()
+        self._watch = self.conversation = None
+        if self._chain is not None:
+            self._chain.close(outcome)
+            self._chain = None
         # What refers to nothing that refers to it is no work for the collector.
-        self._connection = _GONE
+        self._connection = None
         self.unwire()
 
     # What control does, at any time.
 
-    def put(self, rule: Rule, position: int) -> None:
-        """Put a stage for ``rule`` at ``position`` in the chain, or bring its stage up to date."""
-        self.release()
-        slot = self._slot(rule.name)
-        now = self._relay.clock.now()
-        if slot is not None:
-            slot.rule = rule
-            commands = slot.stage.updated(rule.toxic, now)
-        elif self.read_all and not self._slots:
+    def arm(self, installed: InstalledToxic, position: int) -> None:
+        """Put its stage at ``position`` in the chain, or bring the stage up to date."""
+        connection = self._here
+        if self._chain is None:
+            self._chain = Chain(self, self, self._relay)
+        if not self._chain and self.read_all:
             return  # nothing will ever reach it
-        else:
-            slot = Slot(rule, self._connection.rng(rule))
-            if rule.turn:
-                slot.stage = self._gate(slot.stage, rule)
-            self._slots.insert(position, slot)
-            self._choose()
-            commands = slot.stage.started(now)
-        self._run(slot, commands, now)
-        self._regulate()
-
-    def _gate(self, stage: Stage, rule: Rule) -> Gate:
-        client = self if self.stream == UPSTREAM else self.other
-        gate = Gate(stage, rule.turn, rule.turns, lambda: client.since)
-        if client.received and not (self.stream == UPSTREAM and client.answered):
-            gate.skip(client.since)
-        return gate
-
-    def take(self, name: str) -> None:
-        """Remove the stage of the rule ``name``, if this link has one."""
-        self.release()
-        slot = self._slot(name)
-        if slot is None:
-            return
-        now = self._relay.clock.now()
-        self._run(slot, slot.stage.removed(now), now)
-        if self._connection.closed:
-            return
-        slot.close(REMOVED)
-        self._slots.remove(slot)
+        self._chain.arm(installed, position, lambda: connection.rng(installed))
         self._choose()
-        self._regulate()
+        self.regulate()
+
+    def disarm(self, name: str) -> None:
+        """Remove the stage of the toxic ``name``, if this link has one."""
+        if self._chain:
+            self._chain.disarm(name)
+            self._choose()
+            self.regulate()
 
     def watch(self, watch: Callable[[bytes], None] | None) -> None:
         """Show all bytes that come to ``watch``, before any stage has them; None: no more."""
@@ -234,31 +175,32 @@ class Link(Pump):
     @property
     def holds_dial(self) -> bool:
         """Whether a stage keeps the backend from being dialled."""
-        return bool(self._slots) and any(slot.stage.holds_dial for slot in self._slots)
+        return self._chain is not None and self._chain.holds_dial
 
     def connected(self) -> None:
         """Let go of the stages that act while a connection is made only."""
-        if self._slots:
-            for slot in [slot for slot in self._slots if slot.rule.toxic.connecting]:
-                slot.close(PASSED)
-                self._slots.remove(slot)
+        if self._chain:
+            self._chain.connected()
             self._choose()
 
     def names(self) -> list[str]:
-        """The rules that have a stage here, in the chain's order."""
-        return [slot.rule.name for slot in self._slots]
-
-    def _slot(self, name: str) -> Slot | None:
-        return next((slot for slot in self._slots if slot.rule.name == name), None)
+        """The toxics that have a stage here, in the chain's order."""
+        return [] if self._chain is None else self._chain.names()
 
     def _choose(self) -> None:
-        armed = self._slots or self._watch is not None or self._sink is None
+        armed = self._chain or self._watch is not None or not self.outlet.is_open
         armed = armed or not self.plain or self.conversation is not None
-        self.route(self._through_chain if armed else None, self.stream == UPSTREAM)
+        self.route(self._read if armed else None, self.stream == UPSTREAM)
+
+    @property
+    def _here(self) -> LinkConnection:
+        if self._connection is None:
+            raise ConnectionOver
+        return self._connection
 
     # The armed path.
 
-    def _through_chain(self) -> None:
+    def _read(self) -> None:
         try:
             buffer = self._relay.small
             size = self._source.recv_into(buffer)
@@ -273,305 +215,171 @@ class Link(Pump):
                 self.answered = False
             if self._watch is not None:
                 self._watch(chunk.data)
-                if self._connection.closed:
-                    return
             self.received += size
             self.withheld += size
-            self._chunk = chunk
             self._arrived(chunk, self._relay.clock.now())
-            self._regulate()
+            self.regulate()
         except Exception as error:
-            self._failed(error)
+            self.failed(error)
 
     def _arrived(self, chunk: Chunk, now: float) -> None:
-        if self.conversation is None:
-            self._pass(0, chunk, now)
-        else:
+        if self._chain:
+            self._chain.arrived(chunk)
+        if self.conversation is not None:
             self.conversation.received(self.stream, chunk, now)
+        else:
+            self.enter_chain(chunk, now)
 
-    def put_in(self, item: Chunk | Eof, now: float) -> None:
-        """What the conversation lets through, or makes itself, goes to the chain."""
-        self._pass(0, item, now)
+    def enter_chain(self, item: Chunk | Eof, now: float) -> None:
+        """Give ``item`` to the toxics on bytes: what was read, or what a conversation says."""
+        if self._chain:
+            self._chain.enter(item, now)
+        else:
+            self.leave_chain(item)
 
-    def end(self, now: float) -> None:
-        """Once the receiver has all that came before, the connection ends with FIN."""
-        self._stop_reading()
-        self._pass(0, Eof(self.received, closes=True), now)
+    def bypass_chain(self, chunk: Chunk) -> None:
+        """Send ``chunk`` past the toxics."""
+        if self._chain:
+            self._chain.note_sent(chunk.offset)
+        self.leave_chain(chunk)
 
-    def resume(self) -> None:
-        """There may be room again, or none any more."""
-        self._regulate()
-
-    def _pass(self, position: int, item: Chunk | Eof, now: float) -> None:
-        """Give ``item`` to the stage at ``position``, or send it if that is the end."""
+    def leave_chain(self, item: Chunk | Eof) -> None:
+        """Send what has been through all stages."""
         if self.finished:
             return
-        if position == len(self._slots):
-            self.put_out(item)
-            return
-        slot = self._slots[position]
-        if isinstance(item, Chunk):
-            slot.reached = self._client_offset(item.end)
-            self._run(slot, slot.stage.data(item, now), now)
-            if self.stream != UPSTREAM and self.intact and not self._connection.closed:
-                # What has been said by now answers nothing that the client says later.
-                slot.noted(self.other.received, item.end)
-        else:
-            self._run(slot, slot.stage.eof(item, now), now)
-
-    def _run(self, slot: Slot, commands: Commands, now: float) -> None:
-        """Carry out what the stage in ``slot`` wants."""
-        commands = iter(commands)
-        for command in commands:
-            if self._held is not None:
-                self._held.append((slot, chain((command,), commands)))
-                return
-            match command:
-                case Forward(item):
-                    if isinstance(item, Eof) and item.closes:
-                        self._stop_reading()
-                    self._pass(self._slots.index(slot) + 1, item, now)
-                case Wake(at):
-                    slot.wake(self._relay.timers, at, self._due)
-                case Began(offset):
-                    self._began(slot, self.received if offset is None else offset)
-                case Ended(outcome):
-                    if outcome in (CHANGED, LOST):
-                        # The client counts other bytes than came from the backend.
-                        self.intact = False
-                        slot.forget()
-                    slot.end(outcome)
-                case Close():
-                    self._connection.close()
-                case Reset():
-                    self._connection.abort()
-            if self._connection.closed:
-                return
-
-    def _due(self, slot: Slot) -> None:
-        if self._held is not None:
-            self._held.append((slot, self._overdue(slot)))
-            return
-        try:
-            now = self._relay.clock.now()
-            self._run(slot, slot.stage.due(now), now)
-            self._regulate()
-        except Exception as error:
-            self._failed(error)
-
-    def _overdue(self, slot: Slot) -> Commands:
-        yield from slot.stage.due(self._relay.clock.now())
-
-    def release(self) -> None:
-        """Go on with what was held, if anything is; the order is what it would have been."""
-        held, self._held = self._held, None
-        if held is None or self._connection.closed:
-            return
-        try:
-            now = self._relay.clock.now()
-            while held and not self._connection.closed:
-                if self._held is not None:  # the next one is looked for
-                    self._held.extend(held)
-                    return
-                slot, commands = held.popleft()
-                self._run(slot, commands, now)
-            if not self._connection.closed:
-                self._regulate()
-        except Exception as error:
-            self._failed(error)
-
-    def _began(self, slot: Slot, offset: int) -> None:
-        upstream = self.stream == UPSTREAM
-        client = self if upstream else self.other
-        position = offset if upstream else client.received
-        slot.reached = max(slot.reached, position)
-        slot.end(LOST)  # of a stage that began twice
-        chunk = self._chunk
-        told = upstream and chunk is not None and chunk.offset <= offset < chunk.end
-        slot.perturbation = self._connection.began(
-            slot.rule.name,
-            slot.rule.type,
-            stream=self.stream,
-            offset=position,
-            since=None if upstream else client.since,
-            chance=self._connection.chance(slot.rule),
-            trace=trace_of(chunk.data) if told and chunk is not None else "",
-        )
-        if slot.perturbation.wait(self.release):
-            self._held = deque()
-
-    def _client_offset(self, offset: int) -> int:
-        """Where in the client's stream one is, at ``offset`` of this link's."""
-        return offset if self.stream == UPSTREAM else self.other.received
-
-    # What comes out of either path.
-
-    def put_out(self, item: Chunk | Eof) -> None:
-        """Send what comes from the end of the chain."""
         if isinstance(item, Eof):
-            self._closes |= item.closes
-            self._pass_end()
+            self.outlet.end(item.closes)
             return
         self.withheld -= len(item.data)
-        if self.stream == UPSTREAM and self.other.intact:
-            for slot in self._slots:
-                slot.noted(item.offset, self.other.received)
-        if self._backlog:
-            self._backlog.append(memoryview(item.data))
-        else:
-            self._send_now(item.data)
+        self.outlet.send(item.data)
 
-    def _send_now(self, data: bytes) -> None:
-        if self._sink is None:
-            self._keep(data)
-            return
-        try:
-            sent = self._sink.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._receiver_gone()
-            return
-        if sent != len(data):
-            self._keep(data, sent)
+    def began(self, installed: InstalledToxic, offset: int, chunk: Chunk | None) -> Perturbation:
+        """A stage takes effect."""
+        return self._here.began(installed, self.stream, offset, chunk)
 
-    def _keep(self, data: bytes, sent: int = 0) -> None:
-        """Keep what the receiver does not take yet, and stop reading until it does."""
-        if self._backlog is None:
-            self._backlog = deque()
-        self._backlog.append(memoryview(data)[sent:])
-        if self._sink is not None:
-            self._write_on()
-        self._regulate()
+    @property
+    def replies_intact(self) -> bool:
+        """All that the backend says reaches the client unchanged."""
+        return self.other._intact if self.stream == UPSTREAM else self._intact
 
-    def _write_on(self) -> None:
-        if self._writer is None:
-            self._writer = self._relay.loop.io(self._sink.fileno(), _WRITE)
-        self._writer.start(self._writable)
+    def replies_altered(self) -> None:
+        """The client counts other bytes from now on than come from the backend."""
+        self._intact = False
 
-    def _writable(self) -> None:
-        try:
-            while self._backlog:
-                data = self._backlog[0]
-                try:
-                    sent = self._sink.send(data)
-                except BlockingIOError:
-                    return
-                except OSError:
-                    self._receiver_gone()
-                    return
-                if sent != len(data):
-                    self._backlog[0] = data[sent:]
-                    return
-                self._backlog.popleft()
-            self._backlog = None
-            self._writer.stop()
-            if self._backlog_eof:
-                self._finish()
-            else:
-                self._regulate()
-        except Exception as error:
-            self._failed(error)
+    # Whether to read.
 
-    def _regulate(self) -> None:
+    def regulate(self) -> None:
         """Read if, and only if, there is room for what would be read."""
-        if self._sink is None:
-            self._connection.proceed()
+        if not self.outlet.is_open:
+            self._here.proceed()
         if self._fd < 0 or self.read_all or self.finished:
             return
-        if self._backlog or self._full():
+        if self._has_room:
+            if not self.reading:
+                self.reading = True
+                self._relay.poller.start(self._fd, self)
+        else:
             self._pause()
-        elif not self.reading:
-            self.reading = True
-            self._relay.poller.start(self._fd, self)
+
+    @property
+    def _has_room(self) -> bool:
+        if self.outlet.waiting or (self._chain is not None and self._chain.full):
+            return False
+        return self.conversation is None or not self.conversation.full(self.stream)
 
     def _pause(self) -> None:
         if self.reading:
             self.reading = False
             self._relay.poller.stop(self._fd)
 
-    def _full(self) -> bool:
-        if self.conversation is not None and self.conversation.full():
-            return True
-        return (
-            self._held is not None
-            or any(slot.stage.full for slot in self._slots)
-            or sum(slot.stage.held for slot in self._slots) >= HELD_LIMIT
-        )
+    def _keep(self, data: bytes) -> None:
+        self.outlet.keep(data)
 
     # Ends.
 
-    def _stop_reading(self) -> None:
+    @property
+    def finished(self) -> bool:
+        """Nothing more will be sent: the end has been passed on, or the receiver is gone."""
+        return self.outlet.finished
+
+    def finish_with_fin(self, now: float) -> None:
+        """Once the receiver has all that came before, the connection ends with FIN."""
+        self.stop_reading()
+        self.enter_chain(Eof(self.received, closes=True), now)
+
+    def stop_reading(self) -> None:
+        """What the sender still says does not matter."""
         self.read_all = True
         self._pause()
 
     def _read_end(self) -> None:
         self.read_all = True
+        eof = Eof(self.received)
         if self.conversation is not None:
-            self.conversation.ended(self.stream, Eof(self.received), self._relay.clock.now())
-        elif self._slots:
-            self._pass(0, Eof(self.received), self._relay.clock.now())
+            self.conversation.ended(self.stream, eof, self._relay.clock.now())
+        elif self._chain:
+            self._chain.enter(eof, self._relay.clock.now())
         else:
-            self._pass_end()
-        if self.reading:  # else the connection is closed by now
-            self._pause()
+            self.leave_chain(eof)
+        self._pause()
 
-    def _pass_end(self) -> None:
-        if self._backlog or self._sink is None:
-            self._backlog_eof = True
-        else:
-            self._finish()
-
-    def _finish(self) -> None:
-        self.finished = True
-        if self._connection.broken:
-            self._connection.abort()
-            return
-        if self._closes:
-            self._connection.close()
-            return
+    def end_sent(self) -> None:
+        """All is sent, and the end of the stream is what is left."""
+        self.outlet.finished = True
+        connection = self._here
+        if connection.broken:
+            connection.end_with_reset()
+        if self.outlet.closes:
+            connection.end_with_fin()
         if self.other.finished and self.read_all and self.other.read_all:
-            self._connection.finish()
-            return
-        try:
-            self._sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass  # the receiver is gone; its own direction says how
+            connection.end_after_both()
+        self.outlet.shut()
         if self.other.finished:
-            self._connection.close()
+            connection.end_with_fin()
+
+    def receiver_gone(self) -> None:
+        """The receiver's side is broken: what it had sent before still goes its way."""
+        self.read_all = True
+        self.withheld += self.outlet.abandon()
+        if self._chain is not None:
+            self._chain.receiver_gone()
+        self._pause()
+        connection = self._here
+        connection.broken = True
+        if not self.other.reading:
+            connection.end_with_reset()
 
     def _receiver_gone(self) -> None:
-        """The receiver's side is broken: what it had sent before still goes its way."""
-        self.finished = self.read_all = True
-        self._forget_backlog()
-        for slot in self._slots:
-            slot.end(LOST)
-        self._pause()
-        if self._writer is not None:
-            self._writer.stop()
-        self._connection.broken = True
-        if not self.other.reading:
+        self.receiver_gone()
+
+    def end_with_fin(self) -> NoReturn:
+        """End the connection with FIN on both sides."""
+        self._here.end_with_fin()
+
+    def end_with_reset(self) -> NoReturn:
+        """End the connection with RST on both sides."""
+        self._here.end_with_reset()
+
+    def failed(self, error: Exception) -> None:
+        """What a callback of the event loop has raised."""
+        if isinstance(error, BlockingIOError | InterruptedError | ConnectionOver):
+            return
+        if not isinstance(error, OSError):
+            logger.error("a link failed", exc_info=error)
+        if self._connection is not None:
             self._connection.abort()
 
-    def _forget_backlog(self) -> None:
-        if self._backlog:
-            self.withheld += sum(map(len, self._backlog))
-        self._backlog = None
+    def _failed(self, error: Exception) -> None:
+        self.failed(error)
+
+    # What it has moved.
 
     @property
     def sent(self) -> int:
         """Bytes that the receiver's side has taken; so the fast path has one counter only."""
-        waiting = sum(map(len, self._backlog)) if self._backlog else 0
-        return self.received - self.withheld - waiting
+        return self.received - self.withheld - self.outlet.waiting
 
     @property
     def traffic(self) -> Traffic:
         """The bytes so far."""
         return Traffic(self.received, self.sent)
-
-    def _failed(self, error: Exception) -> None:
-        if isinstance(error, BlockingIOError | InterruptedError):
-            return
-        if not isinstance(error, OSError):
-            logger.error("a link failed", exc_info=error)
-        self._connection.abort()

@@ -58,10 +58,10 @@ class PurePoller:
         links = self._links
         ready = self._epoll.poll(0, TURN)
         if len(ready) == 1 and ready[0][0] == self._last:
-            streak[0] += 1
+            streak.length += 1
         elif ready:
             self._last = ready[0][0]
-            streak[0] = 0
+            streak.length = 0
         for fd, _ in ready:
             link = links.get(fd)
             if link is not None:

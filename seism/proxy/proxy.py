@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import contextlib
 import dataclasses
 import logging
 from collections import Counter
@@ -12,18 +13,18 @@ from typing import Any
 
 import gevent
 
-from seism.errors import ConfigurationError, Conflict, NotFound, SeismError
+from seism.errors import ConfigurationError, Conflict, NotFound, SeismError, Unavailable
 from seism.model import DOWN, ProxySpec, address, show_address, unix_path
 from seism.protocols.base import Codec
-from seism.proxy.connection import Connection
+from seism.proxy.connection import AcceptedClient, Connection
+from seism.proxy.connection_snapshot import ConnectionSnapshot, Traffic, TrafficTotal
 from seism.proxy.endpoint import Endpoint, resolve, show_name
 from seism.proxy.front import FrontConnection
+from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.listener import Listener
-from seism.proxy.live import Live, Tally, Traffic
 from seism.proxy.perturbation import Perturbation
 from seism.proxy.refusal import Refusal
 from seism.proxy.relay import Relay
-from seism.proxy.rule import Rule
 from seism.proxy.tls import Tls, TlsConnection
 from seism.proxy.upgrade import UpgradingConnection, check
 from seism.toxics.base import REMOVED
@@ -35,8 +36,8 @@ _ENABLED = "enabled"
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """From where to where, with the names resolved."""
+class ResolvedSpec:
+    """From where to where a proxy goes: its addresses, with their names resolved, and its TLS."""
 
     listen: str
     upstream: str
@@ -47,7 +48,7 @@ class Route:
     tls: Tls | None = None
 
     @classmethod
-    def of(cls, spec: ProxySpec, protocol: type[Codec] | None = None) -> Route:
+    def of(cls, spec: ProxySpec, protocol: type[Codec] | None = None) -> ResolvedSpec:
         """Resolves both addresses, which takes a greenlet's time.
 
         Raises ConfigurationError for an address that cannot be, or TLS that ``protocol``
@@ -76,21 +77,23 @@ class Proxy:
         self,
         relay: Relay,
         name: str,
-        route: Route,
-        rules: Sequence[Rule],
+        route: ResolvedSpec,
+        toxics: Sequence[InstalledToxic],
         protocol: type[Codec] | None = None,
     ) -> None:
         self.name = name
         self._relay = relay
         self._route = route
-        self._rules: list[Rule] = list(rules)
+        self._toxics: list[InstalledToxic] = list(toxics)
         self._listener: Listener | None = None
+        self._reserved: Listener | None = None
+        """While the proxy is down: its port, bound, so that the kernel gives it to nobody else."""
         self._address: tuple[str, int] | None = None
         self._connections: set[Connection] = set()
         self._accepted_count = 0
         self._outage: Perturbation | None = None
         self._refreshing = False
-        self._past = (Tally(), Tally())
+        self._past_up, self._past_down = TrafficTotal(), TrafficTotal()
         self._refusal: Refusal | None = None
         self.refused = route.spec.refused
         """What a client sees of a backend that does not answer; takes effect at once."""
@@ -131,11 +134,11 @@ class Proxy:
         return self._listener is not None
 
     @property
-    def rules(self) -> tuple[Rule, ...]:
-        """Upstream rules first, then downstream, each in creation order."""
+    def toxics(self) -> tuple[InstalledToxic, ...]:
+        """Upstream toxics first, then downstream, each in creation order."""
         return tuple(
-            rule for stream in (UPSTREAM, DOWNSTREAM) for rule in self._rules
-            if rule.stream == stream
+            installed for stream in (UPSTREAM, DOWNSTREAM) for installed in self._toxics
+            if installed.stream == stream
         )  # fmt: skip
 
     @property
@@ -156,24 +159,24 @@ class Proxy:
         """How many there have been."""
         return self._accepted_count
 
-    def live(self) -> Iterator[Live]:
+    def snapshots(self) -> Iterator[ConnectionSnapshot]:
         """The open connections, oldest first; those that end meanwhile are left out."""
         for connection in sorted(self._connections, key=lambda each: each.number):
             if not connection.closed:
-                yield connection.live()
+                yield connection.snapshot()
 
     def traffic(self) -> tuple[Traffic, Traffic]:
         """The bytes of all connections so far, living ones included: upstream, downstream."""
         return (
-            self._past[0].with_(connection.up for connection in self._connections),
-            self._past[1].with_(connection.down for connection in self._connections),
+            self._past_up.with_(connection.up for connection in self._connections),
+            self._past_down.with_(connection.down for connection in self._connections),
         )
 
-    def rule(self, name: str) -> Rule:
+    def toxic(self, name: str) -> InstalledToxic:
         """Raises NotFound."""
-        for rule in self._rules:
-            if rule.name == name:
-                return rule
+        for installed in self._toxics:
+            if installed.name == name:
+                return installed
         raise NotFound("toxic not found")
 
     def same_route(self, spec: ProxySpec) -> bool:
@@ -189,29 +192,29 @@ class Proxy:
 
     # Toxics
 
-    def add(self, rule: Rule) -> None:
+    def add(self, installed: InstalledToxic) -> None:
         """Raises Conflict if there is one of that name."""
-        if any(rule.name == other.name for other in self._rules):
+        if any(installed.name == other.name for other in self._toxics):
             raise Conflict("toxic already exists")
-        self._rules.append(rule)
-        self._apply(rule)
+        self._toxics.append(installed)
+        self._apply(installed)
 
-    def replace(self, rule: Rule) -> None:
-        """Exchange the rule of that name. Raises NotFound."""
-        self._rules[self._rules.index(self.rule(rule.name))] = rule
-        self._apply(rule)
+    def replace(self, installed: InstalledToxic) -> None:
+        """Exchange the toxic of that name. Raises NotFound."""
+        self._toxics[self._toxics.index(self.toxic(installed.name))] = installed
+        self._apply(installed)
 
     def remove(self, name: str) -> None:
         """Raises NotFound."""
-        rule = self.rule(name)
-        self._rules.remove(rule)
+        installed = self.toxic(name)
+        self._toxics.remove(installed)
         for connection in list(self._connections):
-            connection.drop(rule)
+            connection.drop(installed)
 
-    def _apply(self, rule: Rule) -> None:
+    def _apply(self, installed: InstalledToxic) -> None:
         # In order, as the first so many may be all that are to be affected.
         for connection in sorted(self._connections, key=lambda each: each.number):
-            connection.apply(rule, self._rules)
+            connection.apply(installed, self._toxics)
 
     # Up and down
 
@@ -219,27 +222,33 @@ class Proxy:
         """Listen. Raises Unavailable, and is as before then."""
         if self._listener is not None:
             return
-        entrances = self._route.entrances
-        if self._address is not None:
-            entrances = tuple(each.at_port(self._address[1]) for each in entrances)
-        self._listener = Listener(self._relay, entrances, self._accept, f"proxy {self.name}")
+        if self._reserved is not None:
+            listener, self._reserved = self._reserved, None
+            listener.listen()
+        else:
+            entrances = self._route.entrances
+            if self._address is not None:
+                entrances = tuple(each.at_port(self._address[1]) for each in entrances)
+            listener = Listener(self._relay, entrances, self._accept, f"proxy {self.name}")
+        self._listener = listener
         self._address = self._listener.address
         if self._outage is not None:
             self._outage.end(_ENABLED)
             self._outage = None
 
     def disable(self) -> None:
-        """Be down, as a perturbation: no listener, connections cut."""
+        """Be down, as a perturbation: clients are refused, connections cut."""
         if self._outage is None:
             self._outage = self._relay.account.begin(self.name, DOWN, DOWN)
-        self.stop()
+        self._reserve()
+        self._cut()
 
     def stop(self) -> None:
         """Close the listener and cut the connections."""
         self._close_listener()
         self._cut()
 
-    def reroute(self, route: Route) -> None:
+    def reroute(self, route: ResolvedSpec) -> None:
         """Listen and go elsewhere, and cut the connections.
 
         Raises Unavailable if the new address cannot be bound; the old route stays then.
@@ -273,33 +282,49 @@ class Proxy:
             self._outage.end(REMOVED)
             self._outage = None
 
+    def _reserve(self) -> None:
+        """Stop listening, and keep the port: connections of other processes take free ones."""
+        listener = self._listener
+        if listener is None or not listener.has_port:
+            self._close_listener()
+            return
+        self._end_refusal()
+        self._listener, self._reserved = None, listener
+        with contextlib.suppress(Unavailable):  # listening again says so
+            listener.refuse()
+
     def _close_listener(self) -> None:
+        self._end_refusal()
+        for listener in (self._listener, self._reserved):
+            if listener is not None:
+                listener.close()
+        self._listener = self._reserved = None
+
+    def _end_refusal(self) -> None:
         if self._refusal is not None:
             self._refusal.close()
             self._refusal = None
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
 
     # Connections
 
     def _accept(self, client: _socket.socket, peer: Any) -> None:
         self._accepted_count += 1
-        about = (self._relay, self.name, self._accepted_count, client, peer, self._gone)
-        connection = self._connection(*about)
+        accepted = AcceptedClient(self.name, self._accepted_count, client, peer)
+        connection = self._connection(accepted)
         if self.protocol is not None:
             connection.converse(self.protocol(), self._understood_no_more)
         self._connections.add(connection)
-        connection.start(self._rules, self._route.backend, self.refused)
+        connection.start(self._toxics, self._route.backend, self.refused)
 
-    def _connection(self, *about: Any) -> Connection:
-        tls, front, follow = self._route.tls, self._route.spec.front, self._relay.follow
-        if front is not None and follow is not None:
-            return FrontConnection(follow(show_name(about[4])), front.bad_gateway, *about)
+    def _connection(self, accepted: AcceptedClient) -> Connection:
+        tls, front, relay = self._route.tls, self._route.spec.front, self._relay
+        if front is not None and relay.follow is not None:
+            follower = relay.follow(show_name(accepted.peer))
+            return FrontConnection(follower, front.bad_gateway, relay, accepted, self._gone)
         if tls is None:
-            return Connection(*about)
+            return Connection(relay, accepted, self._gone)
         kind = TlsConnection if tls.later is None else UpgradingConnection
-        return kind(tls, self._tls_failed, *about)
+        return kind(tls, self._tls_failed, relay, accepted, self._gone)
 
     def _tls_failed(self, side: str, error: OSError) -> None:
         reason = getattr(error, "reason", None) or type(error).__name__
@@ -322,8 +347,8 @@ class Proxy:
 
     def _gone(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        self._past[0].add(connection.up)
-        self._past[1].add(connection.down)
+        self._past_up.add(connection.up)
+        self._past_down.add(connection.down)
         if connection.unreachable and self.refused == "refuse" and self._listener is not None:
             if self._refusal is None:
                 self._refusal = Refusal(

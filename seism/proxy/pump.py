@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-from seism.proxy.end import Socket
+from typing import TYPE_CHECKING, Any, Protocol
 
 SMALL = 64 * 1024
 """Bytes read at once from a link."""
@@ -30,8 +28,43 @@ _large = memoryview(bytearray(LARGE))
 
 ALONE = 256
 """Times in a row that the poller found one link only, and the same one."""
-streak = [0]
-"""How often by now; the poller counts."""
+
+
+class Streak:
+    """How often by now; the poller counts."""
+
+    __slots__ = ("length",)
+
+    def __init__(self) -> None:
+        self.length = 0
+
+
+streak = Streak()
+
+
+class Socket(Protocol):
+    """The part of a non-blocking socket that is used; a TLS end has it, too."""
+
+    @property
+    def family(self) -> int: ...
+
+    def fileno(self) -> int: ...
+
+    def getsockname(self) -> Any: ...
+
+    def setblocking(self, flag: bool, /) -> None: ...
+
+    def setsockopt(self, level: int, name: int, value: Any, /) -> None: ...
+
+    def recv(self, size: int, /) -> bytes: ...
+
+    def recv_into(self, buffer: Any, /) -> int: ...
+
+    def send(self, data: Any, /) -> int: ...
+
+    def shutdown(self, how: int, /) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def _nothing() -> None: ...
@@ -128,7 +161,7 @@ class PurePump:
 
     def _filled(self) -> None:
         """It had more to say than a small buffer takes."""
-        self._buffer = _large if streak[0] >= ALONE else _small
+        self._buffer = _large if streak.length >= ALONE else _small
 
     def _read_end(self) -> None:
         """The sender has ended its stream."""

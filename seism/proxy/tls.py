@@ -11,14 +11,15 @@ import os
 import ssl
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from seism.errors import ConfigurationError
 from seism.model import ClientTls, ProxySpec, ServerTls, address, unix_path
-from seism.proxy.connection import Connection
-from seism.proxy.end import Socket
-from seism.proxy.link import Link
+from seism.proxy.connection import AcceptedClient, Connection
+from seism.proxy.link import Link, LinkConnection
+from seism.proxy.outlet import ConnectionOver
+from seism.proxy.pump import Socket
 from seism.proxy.relay import Relay
 from seism.proxy.timers import Timer
 from seism.proxy.tls_end import TlsEnd
@@ -132,7 +133,7 @@ class TlsLink(Link):
 
     __slots__ = ("_end", "_scheduled")
 
-    def __init__(self, connection: Connection, stream: str, relay: Relay) -> None:
+    def __init__(self, connection: LinkConnection, stream: str, relay: Relay) -> None:
         self._end: TlsEnd | None = None
         self._scheduled = False
         super().__init__(connection, stream, relay)
@@ -158,8 +159,8 @@ class TlsLink(Link):
         self.received -= ciphertext
         self.withheld -= ciphertext
 
-    def _regulate(self) -> None:
-        super()._regulate()
+    def regulate(self) -> None:
+        super().regulate()
         self._look()
 
     def _look(self) -> None:
@@ -189,19 +190,16 @@ class TlsConnection(Connection):
         tls: Tls,
         failed: Failed,
         relay: Relay,
-        proxy: str,
-        number: int,
-        client: _socket.socket,
-        peer: Any,
+        accepted: AcceptedClient,
         gone: Callable[[Connection], None],
     ) -> None:
-        super().__init__(relay, proxy, number, client, peer, gone)
+        super().__init__(relay, accepted, gone)
         self._tls = tls
         self._failed = failed
         self._timer: Timer | None = None
         self._handshakes = (tls.clients is not None) + (tls.backend is not None)
         if tls.clients is not None:
-            self._client = TlsEnd(relay, client, tls.clients, server_side=True)
+            self._client = TlsEnd(relay, accepted.sock, tls.clients, server_side=True)
 
     def _begin(self) -> None:
         if not isinstance(self._client, TlsEnd):
@@ -234,9 +232,10 @@ class TlsConnection(Connection):
 
     def _client_shaken(self, failure: OSError | None) -> None:
         if failure is None:
-            self._shaken()
-            if self.up.holds_dial and not self.closed:
-                self.up.listen(self._client)
+            with suppress(ConnectionOver):
+                self._shaken()
+                if self.up.holds_dial:
+                    self.up.listen(self._client)
             return
         self._failed("client", failure)
         if isinstance(failure, ConnectionError):
@@ -248,7 +247,8 @@ class TlsConnection(Connection):
         if self._timer is not None:
             self._timer.cancel()
         if failure is None:
-            self._shaken()
+            with suppress(ConnectionOver):
+                self._shaken()
         else:
             self._failed("backend", failure)
             self._turn_away()

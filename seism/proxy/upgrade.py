@@ -18,14 +18,15 @@ from __future__ import annotations
 
 import _socket
 from collections.abc import Callable
-from typing import Any
 
 from seism.errors import ConfigurationError
 from seism.model import ProxySpec
 from seism.protocols.base import Codec
-from seism.proxy.tls import TlsConnection, TlsLink
+from seism.proxy.connection import AcceptedClient, Connection
+from seism.proxy.conversation import BegunTls
+from seism.proxy.relay import Relay
+from seism.proxy.tls import Failed, Tls, TlsConnection, TlsLink
 from seism.proxy.tls_end import TlsEnd
-from seism_middleware.contract import DOWNSTREAM, UPSTREAM
 
 
 def check(spec: ProxySpec, protocol: type[Codec] | None, where: str) -> None:
@@ -55,10 +56,17 @@ class UpgradingConnection(TlsConnection):
 
     __slots__ = ("_alpn", "_begun")
 
-    def __init__(self, *about: Any) -> None:
-        super().__init__(*about)
+    def __init__(
+        self,
+        tls: Tls,
+        failed: Failed,
+        relay: Relay,
+        accepted: AcceptedClient,
+        gone: Callable[[Connection], None],
+    ) -> None:
+        super().__init__(tls, failed, relay, accepted, gone)
         self._alpn: tuple[str, ...] = ()
-        self._begun: dict[str, bytes] | None = None
+        self._begun: BegunTls | None = None
         """TLS begins once the backend is there."""
 
     def converse(self, codec: Codec, opaque: Callable[[str], None]) -> None:
@@ -67,9 +75,9 @@ class UpgradingConnection(TlsConnection):
         self._alpn = codec.alpn
         self.conversation.negotiate(self._upgrade, grants=self._tls.later.backend is None)
 
-    def _upgrade(self, begun: dict[str, bytes]) -> None:
+    def _upgrade(self, begun: BegunTls) -> None:
         """Both streams turn to TLS; ``begun`` has come of it already."""
-        self._suspend(len(begun[UPSTREAM]), len(begun[DOWNSTREAM]))
+        self._suspend(len(begun.upstream), len(begun.downstream))
         if self._server is None or self._handshakes:
             self._begun = begun
         else:
@@ -87,7 +95,7 @@ class UpgradingConnection(TlsConnection):
             assert isinstance(link, TlsLink)
             link.suspend(ciphertext)
 
-    def _turn(self, begun: dict[str, bytes]) -> None:
+    def _turn(self, begun: BegunTls) -> None:
         later, client, server = self._tls.later, self._client, self._server
         assert later is not None and later.clients is not None
         assert isinstance(client, _socket.socket)
@@ -98,8 +106,8 @@ class UpgradingConnection(TlsConnection):
         end = self._client = TlsEnd(self._relay, client, later.clients, server_side=True)
         if later.backend is not None:
             assert isinstance(server, _socket.socket)
-            self._shake_hands(server, later.backend, later.name, begun[DOWNSTREAM])
+            self._shake_hands(server, later.backend, later.name, begun.downstream)
         elif isinstance(server, TlsEnd):
             end.peer, server.peer = server, end
         if not self.closed:
-            end.handshake(self._client_shaken, begun[UPSTREAM])
+            end.handshake(self._client_shaken, begun.upstream)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from seism.report.text import clean, count, seconds
 from seism.verdict.result import (
@@ -15,7 +14,7 @@ from seism.verdict.result import (
     SEVERITY,
     Case,
     Cell,
-    Harm,
+    HarmFinding,
     Judgement,
     Pool,
 )
@@ -32,7 +31,8 @@ def outcome(judgement: Judgement) -> str:
     """
     if not judgement.steady.met:
         return UNPROVEN
-    if judgement.colour != RED and (judgement.never_fired or judgement.dropped):
+    gaps = judgement.never_fired or judgement.dropped or judgement.unplaced
+    if judgement.colour != RED and gaps:
         return UNPROVEN
     return judgement.colour
 
@@ -57,26 +57,29 @@ def headline(judgement: Judgement) -> str:
         )
     if result == AMBER:
         bent = {cell.route for cell in judgement.cells if cell.colour == AMBER}
+        if not bent:
+            return f"Amber: no route degrades, but {_beside(judgement)}."
         verb = "degrades" if len(bent) == 1 else "degrade"
         return f"Amber: nothing breaks, but {len(bent)} of {routes} {verb}."
     if result == GREEN:
-        held = "holds" if len(judgement.routes) == 1 else "hold"
+        held = {cell.route for cell in judgement.cells if cell.colour == GREEN}
         return (
-            f"Green: {routes} {held} under {count(len(judgement.perturbations), 'perturbation')}."
+            f"Green: {count(len(held), 'route')} {'holds' if len(held) == 1 else 'hold'} under "
+            f"{count(len(judgement.perturbations), 'perturbation')}."
         )
     return "No verdict: no perturbation touched any route."
 
 
 def _beside(judgement: Judgement) -> str:
     found = count(len(judgement.findings), "worker finding")
-    harms = sum(harm.colour == RED for harm in judgement.harms)
+    harms = sum(harm.colour == judgement.colour for harm in judgement.harms)
     if not harms:
         return found
     more = f" and {found}" if judgement.findings else ""
     return f"{count(harms, 'harm')} stay{'s' if harms == 1 else ''} behind{more}"
 
 
-def told(harm: Harm) -> str:
+def harm_line(harm: HarmFinding) -> str:
     """``lost under db down: ...``; what is only possible never reads as certain."""
     sure = "exact" if harm.exact else "possible"
     under = f" under {harm.perturbation}" if harm.perturbation else ""
@@ -106,6 +109,8 @@ def _gaps(judgement: Judgement) -> str:
         gaps.append(f"{count(len(judgement.never_fired), 'perturbation')} never fired")
     if judgement.dropped:
         gaps.append(f"{count(judgement.dropped, 'observation')} dropped")
+    if judgement.unplaced:
+        gaps.append("an error of Seism, as not everything is in a cell")
     return " and ".join(gaps)
 
 
@@ -132,7 +137,7 @@ def reason(cell: Cell) -> str:
 def cause(case: Case) -> str:
     """What is known to have hit this request; a possible cause never reads as a certain one."""
     if not case.hit_by:
-        return "no perturbation is linked to this request"
+        return "no perturbation is attributed to this request"
     sure = "exact" if case.exact else "not exact"
     return clean(f"{hit(case)} ({sure}, evidence: {case.evidence or 'none'})")
 
@@ -170,10 +175,7 @@ def backend(judgement: Judgement, perturbation: str) -> str:
 
     As it is in the plan: not cleaned.
     """
-    item = planned(judgement).get(perturbation, {})
-    return str(item.get("backend") or item.get("proxy") or perturbation)
-
-
-def planned(judgement: Judgement) -> dict[str, dict[str, Any]]:
-    """Name -> entry of the plan."""
-    return {str(item.get("name", "")): item for item in judgement.plan}
+    for step in judgement.plan:
+        if step.name == perturbation:
+            return step.backend or perturbation
+    return perturbation

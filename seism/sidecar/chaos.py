@@ -22,22 +22,21 @@ from seism.errors import Conflict, NotFound, SeismError
 from seism.experiment.config import Chaos, Planned, toxic_of
 from seism.journal import ChaosBegan, ChaosJudged, ChaosStopped
 from seism.model import DOWN
-from seism.proxy.change import CHAOS, acting
-from seism.proxy.collection import Collection
+from seism.proxy.collection import CHAOS, Collection, acting
 from seism.rng import Seed
 from seism.sidecar.control.router import Route, answer
 from seism.verdict.request import opinion
 from seism.verdict.result import GREEN, NOT_COVERED, SEVERITY
 from seism.verdict.rules import Rules
-from seism.verdict.timeline import name
-from seism_middleware.contract import Link, PerturbationBegan, RequestEnded
+from seism.verdict.timeline import route_of
+from seism_middleware.contract import Attribution, PerturbationBegan, RequestEnded
 
 logger = logging.getLogger(__name__)
 
 SETTLE_S = 5.0
 """Seconds after its end in which requests that a perturbation hit may still end."""
 REMEMBERED = 10_000
-"""Requests that are kept for links that come after them."""
+"""Requests that are kept for attributions that come after them."""
 ENOUGH = 20
 """Requests in the budget's window before a share of failures means anything."""
 
@@ -120,7 +119,7 @@ class StandingChaos:
                 planned = active.planned
                 if (record.proxy, record.toxic) == (planned.backend, planned.toxic):
                     active.perturbations.add(record.perturbation)
-        elif isinstance(record, Link) and record.request is not None:
+        elif isinstance(record, Attribution) and record.request is not None:
             for active in self._active:
                 if record.perturbation in active.perturbations:
                     active.hit.add(record.request)
@@ -217,7 +216,7 @@ class StandingChaos:
             found = opinion(request, self._rules)
             colour = max(colour, found.colour, key=SEVERITY.__getitem__)
             if found.reason:
-                reasons[f"{name(request)}: {found.reason}"] += 1
+                reasons[f"{route_of(request)}: {found.reason}"] += 1
         self._judged[colour] += 1
         told = tuple(f"{reason} ({count} times)" for reason, count in reasons.most_common())
         planned = active.planned

@@ -16,7 +16,7 @@ from typing import Any
 from gevent.event import Event
 
 from seism.journal import TOPICS
-from seism_middleware import contract
+from seism_middleware import wire
 
 SIZE = 4096
 """Records kept per topic."""
@@ -43,7 +43,7 @@ class Kept:
     def json(self) -> str:
         """One line; the object of the journal, without what the journal adds."""
         if self._json is None:
-            self._json = json.dumps(contract.to_dict(self.record), separators=(",", ":"))
+            self._json = json.dumps(wire.to_dict(self.record), separators=(",", ":"))
         return self._json
 
 

@@ -2,12 +2,12 @@
 
 The records are the middleware's own (``seism_middleware.contract``), journalled under the
 worker ``front``. A request begins before the app has its head and ends before the client has
-the last byte of the response. How a perturbation of a backend is linked to a request:
+the last byte of the response. How a perturbation of a backend is attributed to a request:
 
 trace     the backend's exchange carries the trace id that the request was given, exactly
 overlap   the request was in flight while the perturbation lasted: possible, never exact
 
-What is done to the client's own line is linked exactly, by the connection (``ledger``): the
+What is done to the client's own line is attributed exactly, by the connection (``ledger``): the
 front sees whose bytes they are.
 """
 
@@ -30,24 +30,27 @@ from seism_middleware.contract import (
     BODY_COMPLETE,
     BODY_NONE,
     BODY_TRUNCATED,
+    CLIENT_HEADER,
     DOWNSTREAM,
     UPSTREAM,
+    Attribution,
     Clock,
     Hello,
-    Link,
     PerturbationBegan,
     PerturbationEnded,
     RequestBegun,
     RequestEnded,
+    client_id,
 )
 from seism_middleware.route import Routes
 
 MAX_POSSIBLE = 20
-"""Perturbations that one request is linked to as possible: the latest that last."""
+"""Perturbations attributed to one request as possible: the latest that still last."""
 REMEMBERED = 4096
 """Trace ids that are known, of requests that may have ended."""
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-9][0-9][0-9])(?: |\r?\n)")
+_CLIENT = re.compile(rb"\r?\n" + CLIENT_HEADER.encode() + rb"[ \t]*:[ \t]*([^\s]*)", re.IGNORECASE)
 _RETRY_AFTER = re.compile(rb"\r?\nretry-after[ \t]*:", re.IGNORECASE)
 
 
@@ -62,8 +65,10 @@ class Asked:
     exchange: Exchange
     status: int | None = None
     retry_after: bool = False
-    linked: set[str] = field(default_factory=set)
-    """The perturbations that it is linked to."""
+    client: str = ""
+    """The id that its client gave it."""
+    attributed: set[str] = field(default_factory=set)
+    """The perturbations that are attributed to it."""
 
 
 class Front:
@@ -99,19 +104,24 @@ class Front:
         """Say that the worker ``front`` is gone; every connection has ended by now."""
         self._hub.record(WorkerLeft(self._hub.clock.now(), True, len(self._in_flight)), FRONT)
 
-    def begin(self, exchange: Exchange) -> tuple[Asked, str]:
-        """The app is about to see a request; it, and the trace id to give it, if any."""
+    def begin(self, exchange: Exchange, head: bytes = b"") -> tuple[Asked, str]:
+        """The app is about to see a request, which begins with ``head``; it, and the trace id to
+        give it, if any.
+        """
         number = next(self._requests)
         path = exchange.fields.get("path", "/").partition("?")[0]
         now = self._hub.clock.now()
         route = self._routes.name(path)
         asked = Asked(f"{FRONT}-{number}", exchange.kind[:32], route, now, exchange)
+        client = _CLIENT.search(head.partition(b"\r\n\r\n")[0])
+        if client:
+            asked.client = client_id(client[1].decode("latin-1"))
         given = "" if exchange.trace else f"{self._run}{number:016x}"
         self._remember(exchange.trace or given, asked)
         self._in_flight[asked.id] = asked
-        self._say(RequestBegun(asked.id, asked.method, now, asked.route))
+        self._say(RequestBegun(asked.id, asked.method, now, asked.route, asked.client))
         for perturbation in list(self._lasting)[-MAX_POSSIBLE:]:
-            self.link(perturbation, asked, "overlap", exact=False)
+            self.attribute(perturbation, asked, "overlap", exact=False)
         return asked, given
 
     def end(self, asked: Asked, body: str) -> None:
@@ -129,15 +139,16 @@ class Front:
                 status=asked.status,
                 body=body,
                 retry_after=asked.retry_after,
+                client=asked.client,
             )
         )
 
-    def link(self, perturbation: str, asked: Asked, evidence: str, *, exact: bool) -> None:
+    def attribute(self, perturbation: str, asked: Asked, evidence: str, *, exact: bool) -> None:
         """Say that the two belong together, once."""
-        if perturbation not in asked.linked:
-            asked.linked.add(perturbation)
+        if perturbation not in asked.attributed:
+            asked.attributed.add(perturbation)
             how = "bytes" if evidence == "ledger" else ""
-            self._say(Link(perturbation, asked.id, evidence, exact, how=how))
+            self._say(Attribution(perturbation, asked.id, evidence, exact, how=how))
 
     def perturbation(self, record: Any) -> None:
         """Take each record of the proxies as it happens."""
@@ -155,11 +166,11 @@ class Front:
     def _of_backend(self, record: PerturbationBegan) -> None:
         traced = self._traced(record)
         if traced is not None:
-            self.link(record.perturbation, traced, "trace", exact=True)
+            self.attribute(record.perturbation, traced, "trace", exact=True)
             return
         self._lasting[record.perturbation] = record
         for asked in self._in_flight.values():
-            self.link(record.perturbation, asked, "overlap", exact=False)
+            self.attribute(record.perturbation, asked, "overlap", exact=False)
 
     def _traced(self, record: PerturbationBegan) -> Asked | None:
         """The one request whose trace id the perturbed exchange carries."""
@@ -224,7 +235,7 @@ class Follower:
         self.lasting.add(record.perturbation)
         hit = list(dict.fromkeys([*self._passing, *self._open.values()]))
         for asked in hit:
-            self._front.link(record.perturbation, asked, "ledger", exact=len(hit) == 1)
+            self._front.attribute(record.perturbation, asked, "ledger", exact=len(hit) == 1)
 
     def _read(self, stream: str, data: bytes) -> list[Piece]:
         """The pieces of ``data``; empty data is the end of the stream."""
@@ -248,11 +259,11 @@ class Follower:
     def _sent(self, piece: Piece) -> bytes:
         if piece.exchange is None or not piece.first:
             return piece.data
-        asked, trace = self._front.begin(piece.exchange)
+        asked, trace = self._front.begin(piece.exchange, piece.data)
         self._open[piece.exchange.number] = asked
         self.asked += 1
         for perturbation in self.lasting:
-            self._front.link(perturbation, asked, "ledger", exact=len(self._open) == 1)
+            self._front.attribute(perturbation, asked, "ledger", exact=len(self._open) == 1)
         return traced(piece.data, trace) if trace else piece.data
 
     def _received(self, piece: Piece) -> None:

@@ -23,21 +23,20 @@ from gevent.socket import socket as Socket
 from seism.clock import Clock
 from seism.journal import Journal, Missing, WorkerLeft
 from seism.model import FRONT
-from seism.proxy.hold import Holds
+from seism.proxy.perturbation import Holds
 from seism.proxy.slices import Turns, rest
 from seism.sidecar.death import Watch
 from seism.sidecar.ring import Ring
-from seism_middleware import contract
+from seism_middleware import contract, wire
 from seism_middleware.contract import (
+    Attribution,
     Census,
     CensusAsked,
-    ContractError,
     Dropped,
     Goodbye,
     Harm,
     Hello,
     Hold,
-    Link,
     Looked,
     PerturbationBegan,
     PerturbationEnded,
@@ -47,6 +46,7 @@ from seism_middleware.contract import (
     RequestEnded,
     Welcome,
 )
+from seism_middleware.wire import ContractError
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class Hub:
     def publish(self, record: Any) -> None:
         """Send ``record`` to every worker, at once; never blocks."""
         if self.workers:
-            line = contract.encode(record)
+            line = wire.encode(record)
             for worker in self.workers:
                 worker.send(line)
 
@@ -297,7 +297,7 @@ class Worker:
         else:
             self.watch = Watch(self.pid)
         for what in record.blind:
-            log.warning("worker %s: requests cannot be linked through %s", self.name, what)
+            log.warning("worker %s: perturbations cannot be attributed through %s", self.name, what)
         missing = self.hub.expected(self.name, number)
         if missing:
             self.hub.missing(self.name, missing)
@@ -315,7 +315,7 @@ class Worker:
             self.hub.name,
         )
         for each in (welcome, *self.hub.recent()):
-            self.send(contract.encode(each))
+            self.send(wire.encode(each))
 
     def _recover(self) -> None:
         """What the worker had written and could not send any more, as it was killed."""
@@ -325,7 +325,7 @@ class Worker:
             for count, line in enumerate(self._ring.lines(), 1):
                 if count % LEFT_SLICE == 0:
                     self._breathe()
-                record, number = contract.decode(line)
+                record, number = wire.decode(line)
                 if record is not None and number is not None:
                     self._receive(record, number, len(line))
         except (ContractError, OSError) as error:
@@ -334,7 +334,7 @@ class Worker:
     def _take(self, lines: list[bytes]) -> None:
         """Each of the lines, in one piece."""
         for line in lines:
-            record, number = contract.decode(line)
+            record, number = wire.decode(line)
             if not self.name:
                 self._join(record, number)
             elif record is not None:
@@ -369,7 +369,7 @@ class Worker:
         elif isinstance(record, Hello):
             # A second one: it patched more.
             record = dataclasses.replace(record, worker=self.name, key="")
-        elif not isinstance(record, Link | Harm | Census):
+        elif not isinstance(record, Attribution | Harm | Census):
             raise ContractError(f"{record.kind} is not for a worker to say")
         self.hub.record(record, self.name, number, size)
         if isinstance(record, Census):
@@ -426,6 +426,7 @@ class Worker:
                     duration=now - begun.at,
                     status=None,
                     body=contract.BODY_NONE,
+                    client=begun.client,
                 ),
                 self.name,
             )
@@ -473,8 +474,8 @@ class Worker:
                 del buffer[:end]
                 yield lines
             begun = len(buffer)
-            if begun > contract.MAX_LINE:
-                raise ContractError(f"a line of more than {contract.MAX_LINE} bytes")
+            if begun > wire.MAX_LINE:
+                raise ContractError(f"a line of more than {wire.MAX_LINE} bytes")
             try:
                 data = self.socket.recv(SLICE)
             except OSError:

@@ -36,7 +36,7 @@ from seism.sidecar.front import Front
 from seism.sidecar.hub import Hub
 from seism.sidecar.statsd import ChaosCounters
 from seism.verdict.request import Opinions
-from seism_middleware.contract import STREAM_PATH
+from seism_middleware.wire import STREAM_PATH
 
 log = logging.getLogger(__name__)
 

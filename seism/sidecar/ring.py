@@ -11,7 +11,7 @@ import fcntl
 import logging
 import os
 
-from seism_middleware.contract import RING_COUNT, RING_HEAD
+from seism_middleware.wire import RING_COUNT, RING_HEAD
 
 log = logging.getLogger(__name__)
 

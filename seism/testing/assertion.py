@@ -8,7 +8,12 @@ from seism.journal import Entry
 from seism.report.summary import answer, cause, headline
 from seism.report.text import clean, seconds
 from seism.verdict.result import AMBER, RED, Judgement
-from seism_middleware.contract import Link, PerturbationBegan, PerturbationEnded, RequestEnded
+from seism_middleware.contract import (
+    Attribution,
+    PerturbationBegan,
+    PerturbationEnded,
+    RequestEnded,
+)
 
 MOST = 40
 """Lines of a timeline that are shown, the last ones."""
@@ -74,7 +79,7 @@ def timeline(records: Iterable[Entry]) -> list[str]:
             text = f"{record.method} {record.route}: {status} after {seconds(record.duration)}"
             text += f", {record.exception}" if record.exception else ""
             lines.append((entry.at, f"{text} [{record.request}]"))
-        elif isinstance(record, Link):
+        elif isinstance(record, Attribution):
             sure = "" if record.exact else "possibly "
             text = f"{record.perturbation} {sure}{record.role} {record.request}"
             lines.append((entry.at, f"{text}, evidence: {record.evidence}"))

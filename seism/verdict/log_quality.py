@@ -1,4 +1,4 @@
-"""Manners: whether a failure said when to come back, and whether the log says what failed.
+"""What a failure says: when to come back, and in the log, what failed.
 
 A failure belongs in the log once, at error level, naming the backend, without credentials.
 """
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from seism.verdict.rules import Applied
-from seism.verdict.timeline import name
+from seism.verdict.timeline import route_of
 from seism_middleware.contract import RequestEnded
 
 
@@ -42,10 +42,10 @@ def missing(
     return wrong + [text for rule, text in misses.items() if getattr(rules, rule)]
 
 
-def told(failed: Iterable[RequestEnded], backend: str, step: str) -> Iterator[str]:
+def lines(failed: Iterable[RequestEnded], backend: str, step: str) -> Iterator[str]:
     """One line per route and miss, of all that ``failed`` under one perturbation."""
     counts = Counter(
-        (name(request), text)
+        (route_of(request), text)
         for request in failed
         for text in log_misses(request, backend).values()
     )

@@ -1,7 +1,7 @@
-"""What is to be said of one request by itself, whatever hit it.
+"""The verdict on one request by itself, whatever hit it.
 
-The verdict over a run (``seism.verdict.judgement``) begins with this. The dashboard shows it as it
-happens, when there is no control run yet to compare with.
+The verdict over a run begins with this. The dashboard shows it as it happens, when there is
+no control run yet to compare with.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from seism.verdict import log_quality
-from seism.verdict.harm import told
-from seism.verdict.result import AMBER, GREEN, RED
+from seism.verdict.client_view import took, unanswered
+from seism.verdict.result import ABANDONED, AMBER, FINE, RED, Verdict
 from seism.verdict.rules import Applied, Rules
-from seism_middleware.contract import BODY_NONE, BODY_TRUNCATED, Harm, RequestEnded
+from seism.verdict.timeline import route_of
+from seism.verdict.wrong_reply import describe
+from seism_middleware.contract import BODY_TRUNCATED, Harm, RequestEnded
 
 REMEMBERED = 10_000
 """Requests with wrong data that may still end."""
@@ -22,7 +24,7 @@ REMEMBERED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """A record of the feed, not of the journal, from which it follows."""
+    """The verdict on one request, as a record of the feed; it follows from the journal."""
 
     kind: ClassVar[str] = "opinion"
     request: str
@@ -34,8 +36,12 @@ class Opinion:
 
 def opinion(request: RequestEnded, rules: Rules) -> Opinion:
     """By ``rules`` alone: statuses, Retry-After, the error log, the deadline."""
-    applied = rules.of(f"{request.method} {request.route}")
-    return Opinion(request.request, *judged(request, applied, applied.deadline))
+    applied = rules.of(route_of(request))
+    return _opinion(request.request, judge_request(request, applied, applied.deadline))
+
+
+def _opinion(request: str, verdict: Verdict) -> Opinion:
+    return Opinion(request, verdict.colour, verdict.reason)
 
 
 class Opinions:
@@ -49,46 +55,46 @@ class Opinions:
         """What ``record`` says of a request; a later one counts instead of an earlier one."""
         if isinstance(record, RequestEnded):
             wrong = self._wrong.get(record.request)
-            yield (Opinion(record.request, RED, wrong) if wrong else opinion(record, self._rules))
-        elif isinstance(record, Harm) and record.exact and record.what != "abandoned":
-            self._wrong[record.request] = told(record)
+            yield Opinion(record.request, RED, wrong) if wrong else opinion(record, self._rules)
+        elif isinstance(record, Harm) and record.exact and record.what != ABANDONED:
+            self._wrong[record.request] = describe(record)
             if len(self._wrong) > REMEMBERED:
                 del self._wrong[next(iter(self._wrong))]
-            yield Opinion(record.request, RED, told(record))
+            yield Opinion(record.request, RED, describe(record))
 
 
-def judged(
+def judge_request(
     request: RequestEnded,
     rules: Applied,
     deadline: float,
     backend: str = "",
     *,
     sees_logs: bool = True,
-) -> tuple[str, str]:
-    """(colour, reason) by these rules; ``deadline`` in seconds.
+) -> Verdict:
+    """By these rules; ``deadline`` in seconds.
 
     ``backend`` is what an error in the log should name; it is not asked for one where nobody
     ``sees_logs``.
     """
     failed = failure(request, (503, *rules.allow))
     if failed:
-        return RED, failed
-    if request.duration > deadline:
-        return AMBER, f"slower than the deadline of {deadline:.1f} s"
+        return Verdict(RED, failed)
+    if took(request) > deadline:
+        return Verdict(AMBER, f"slower than the deadline of {deadline:.1f} s")
     if request.status == 503:
         lacking = log_quality.missing(request, rules, backend, sees_logs=sees_logs)
         if lacking:
-            return AMBER, "503 " + " and ".join(lacking)
-    return GREEN, ""
+            return Verdict(AMBER, "503 " + " and ".join(lacking))
+    return FINE
 
 
 def failure(request: RequestEnded, allowed: Sequence[int] = ()) -> str:
     """Why the request failed by its status or body alone, empty if it did not."""
-    if request.body == BODY_NONE or request.status is None:
-        return "no response"
+    if reason := unanswered(request):
+        return reason
     if request.body == BODY_TRUNCATED:
         return f"{request.status} with a truncated body"
-    if request.status >= 500 and request.status not in allowed:
+    if (request.status or 0) >= 500 and request.status not in allowed:
         raised = f" ({request.exception})" if request.exception else ""
         return f"{request.status}{raised}"
     return ""

@@ -1,12 +1,11 @@
-"""The verdict: one pure function over the journal.
-
-The result classes below are all that reports know of a run.
-"""
+"""The results of the verdict: all that reports know of a run."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+from seism.model import PlannedStep
 
 GREEN = "green"
 AMBER = "amber"
@@ -18,6 +17,24 @@ EARLIER = "earlier"
 """A case's role: nothing hit the request itself, but its route was hit before by this."""
 
 SEVERITY = {NOT_COVERED: 0, GREEN: 1, AMBER: 2, RED: 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is said of one request."""
+
+    colour: str
+    """``green``, ``amber`` or ``red``."""
+    reason: str = ""
+    """One line, empty when green."""
+
+    @property
+    def severity(self) -> int:
+        """The larger, the worse."""
+        return SEVERITY[self.colour]
+
+
+FINE = Verdict(GREEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +81,23 @@ class Cell:
     """Why it is not green, most severe first; for ``not covered``, why not."""
     requests: int
     exact: int
-    """Requests with an exact link to one of its perturbation records."""
+    """Requests to which one of its perturbation records is attributed exactly."""
     possible: int
-    """Requests that are linked, but not exactly."""
+    """Requests to which one is attributed, but not exactly."""
     worst: Case | None = None
     certain: bool = False
     """All of several requests that were hit went wrong, so that it is no coincidence."""
 
 
+CROSSTALK, WRONG, ABANDONED = "crosstalk", "wrong data", "abandoned"
+LEAKED, LOST, HANG, DIED = "leaked", "lost", "hang", "died"
+"""The kinds of harm."""
+MOST_NAMED = 20
+"""Requests named in one finding of harm."""
+
+
 @dataclass(frozen=True, slots=True)
-class Harm:
+class HarmFinding:
     """What a planned perturbation did beyond the requests that it hit."""
 
     kind: str
@@ -86,7 +110,7 @@ class Harm:
     """One sentence: the connection or pool, the requests, the cause."""
     evidence: str
     """``ledger``, ``census``, ``sentinel``, ``stream`` (how a worker's ended), or that of the
-    link for what happened to the request that was hit."""
+    attribution for what happened to the request that was hit."""
     exact: bool
     backend: str = ""
     worker: str = ""
@@ -139,7 +163,7 @@ class Judgement:
     """Everything that was decided about one run."""
 
     seed: int
-    plan: list[dict[str, Any]]
+    plan: tuple[PlannedStep, ...]
     """The planned perturbations in order; ``name`` is what cells refer to."""
     colour: str
     steady: Steady
@@ -150,7 +174,7 @@ class Judgement:
     """Every request that was not green, the worst first."""
     findings: tuple[str, ...] = ()
     """What concerns a worker as a whole and no single route, one line each (red)."""
-    harms: tuple[Harm, ...] = ()
+    harms: tuple[HarmFinding, ...] = ()
     """What the perturbations did beyond the requests that they hit, the worst first."""
     pools: tuple[Pool, ...] = ()
     """The connections of each worker under each perturbation."""
@@ -158,6 +182,9 @@ class Judgement:
     """Planned perturbations that had no effect at all."""
     dropped: int = 0
     """Observations that are known to be missing."""
+    unplaced: tuple[str, ...] = ()
+    """Requests of the load, or perturbations, that are in no cell, one line for each kind: an
+    error of Seism."""
     warnings: tuple[str, ...] = ()
     flaky: tuple[str, ...] = ()
     """Routes that fail now and then without any perturbation, with figures, one line each."""
@@ -177,11 +204,19 @@ class Judgement:
         return matrix
 
     def exit_code(self, strict: bool = False) -> int:
-        """0 green, 1 red, 3 no steady state, 4 never fired or dropped; amber is 0 unless strict."""
+        """0 green, 1 red, 3 no steady state, 4 never fired, dropped, unplaced or nothing judged at
+        all; amber is 0 unless strict.
+        """
         if not self.steady.met:
             return 3
         if self.colour == RED or (strict and self.colour == AMBER):
             return 1
-        if self.never_fired or self.dropped:
+        if self.never_fired or self.dropped or self.unplaced or self.colour == NOT_COVERED:
             return 4
         return 0
+
+
+def listed(ids: Sequence[str], most: int = 5) -> str:
+    """``a, b and 3 more``."""
+    more = f" and {len(ids) - most} more" if len(ids) > most else ""
+    return f"{', '.join(ids[:most])}{more}"

@@ -8,9 +8,9 @@ took the place of a broken one is no try, and may have been made by another rout
 
 from __future__ import annotations
 
-from seism.verdict.result import AMBER, GREEN, RED
+from seism.verdict.result import AMBER, FINE, RED, Verdict
 from seism.verdict.rules import Rules
-from seism.verdict.timeline import Timeline, name
+from seism.verdict.timeline import Timeline, route_of
 from seism_middleware.contract import RequestEnded
 
 CALM = ("warmup", "steady", "control")
@@ -33,22 +33,24 @@ class Storms:
 
     def _learn(self, request: RequestEnded) -> None:
         for backend, counts in _sends(request).items():
-            key = (name(request), backend)
+            key = (route_of(request), backend)
             self._usual[key] = max(self._usual.get(key, 1), sum(counts))
             self._over_one[backend] = max(self._over_one.get(backend, 1), *counts)
 
-    def opinion(self, request: RequestEnded, backend: str) -> tuple[str, str]:
-        """(colour, reason) of a request that was hit on its way to ``backend``."""
+    def verdict(self, request: RequestEnded, backend: str) -> Verdict:
+        """On a request that was hit on its way to ``backend``."""
         again = self._tries(request, backend) - 1
         if again <= self._rules.retries:
-            return GREEN, ""
+            return FINE
         colour = RED if again > self._rules.retry_storm else AMBER
-        return colour, f"retry storm: it tried {backend} {again} times more than it usually does"
+        return Verdict(
+            colour, f"retry storm: it tried {backend} {again} times more than it usually does"
+        )
 
     def _tries(self, request: RequestEnded, backend: str) -> int:
         counts = _sends(request).get(backend, [])
         refused = sum(each.times for each in request.refused if each.backend == backend)
-        connections = (len(counts) + refused) // self._usual.get((name(request), backend), 1)
+        connections = (len(counts) + refused) // self._usual.get((route_of(request), backend), 1)
         return max(connections, max(counts, default=0) // self._over_one.get(backend, 1))
 
 
@@ -58,7 +60,7 @@ def _sends(request: RequestEnded) -> dict[str, list[int]]:
     Where no byte went out, a broken connection was said goodbye to: pools do that to all of theirs.
     """
     found: dict[str, list[int]] = {}
-    for used in request.exchanges:
+    for used in request.sends:
         if used.sent:
             found.setdefault(used.backend, []).append(used.sends)
     return found

@@ -11,6 +11,7 @@ from typing import Any
 
 from seism.errors import ConfigurationError
 from seism.journal import (
+    ClientRequest,
     Entry,
     LoadDone,
     Manifest,
@@ -21,13 +22,14 @@ from seism.journal import (
     Stopped,
     WorkerLeft,
 )
-from seism.model import FRONT
+from seism.model import FRONT, PlannedStep
+from seism.verdict.client_view import joined
 from seism_middleware.contract import (
     BODY_NONE,
+    Attribution,
     Census,
     Harm,
     Hello,
-    Link,
     PerturbationBegan,
     PerturbationEnded,
     RequestBegun,
@@ -48,10 +50,15 @@ class Segment:
     load: LoadDone | None = None
     reached: list[Reached] = field(default_factory=list)
 
+    @classmethod
+    def empty(cls) -> Segment:
+        """That of a phase that there was not."""
+        return cls(Phase("none", 0.0))
+
     def by_route(self) -> dict[str, list[RequestEnded]]:
         routes: dict[str, list[RequestEnded]] = defaultdict(list)
         for request in self.requests:
-            routes[name(request)].append(request)
+            routes[route_of(request)].append(request)
         return routes
 
 
@@ -60,14 +67,21 @@ class Timeline:
     """The whole run."""
 
     manifest: Manifest
+    plan: tuple[PlannedStep, ...] = ()
+    """The planned steps in order."""
     segments: list[Segment] = field(default_factory=list)
-    links: dict[str, list[Link]] = field(default_factory=lambda: defaultdict(list))
-    """Request id -> links to perturbation records."""
+    attributions: dict[str, list[Attribution]] = field(default_factory=lambda: defaultdict(list))
+    """Request id -> attributions of perturbation records to it."""
     of_none: set[str] = field(default_factory=set)
     """Perturbations whose bytes are known to belong to no request."""
     perturbations: dict[str, PerturbationBegan] = field(default_factory=dict)
     ends: dict[str, PerturbationEnded] = field(default_factory=dict)
     requests: dict[str, RequestEnded] = field(default_factory=dict)
+    """Those of the load as their clients saw them (``client_view.ClientAnswer``)."""
+    clients: list[ClientRequest] = field(default_factory=list)
+    """The load's requests, where it has told of each."""
+    outside: tuple[ClientRequest, ...] = ()
+    """Those that never reached the app, for a reason of ours."""
     workers: list[Hello] = field(default_factory=list)
     harms: list[Harm] = field(default_factory=list)
     left: dict[str, WorkerLeft] = field(default_factory=dict)
@@ -81,6 +95,17 @@ class Timeline:
     """What the load generator saw of the whole run, where it did not count by phase."""
     mixed: dict[tuple[str, int], Segment] = field(default_factory=dict)
     """(``during`` or ``after``, step) -> what of the mixed load belongs to it."""
+
+    @property
+    def steady_requests(self) -> list[RequestEnded]:
+        """Those of the control run before the first perturbation."""
+        segment = self.find("steady")
+        return segment.requests if segment is not None else []
+
+    @property
+    def attributed(self) -> set[str]:
+        """The perturbations that are attributed to a request."""
+        return {each.perturbation for found in self.attributions.values() for each in found}
 
     @property
     def sees_logs(self) -> bool:
@@ -116,9 +141,14 @@ def load_route(route: str, routes: Iterable[str]) -> str | None:
     return next((each for each in routes if pattern.fullmatch(each.partition("?")[0])), None)
 
 
-def name(request: RequestEnded) -> str:
+def route_of(request: RequestEnded) -> str:
     """``METHOD route``."""
     return f"{request.method} {request.route}"
+
+
+def worker_of(request: str) -> str:
+    """The worker that ran the request of this id."""
+    return request.rpartition("-")[0]
 
 
 def build(entries: Iterable[Entry]) -> Timeline:
@@ -130,7 +160,7 @@ def build(entries: Iterable[Entry]) -> Timeline:
         if timeline is None:
             if not isinstance(record, Manifest):
                 raise ConfigurationError("a journal begins with its manifest")
-            timeline = Timeline(record)
+            timeline = Timeline(record, _planned(record.plan))
         elif isinstance(record, RequestBegun):
             guesses[record.request] = record.route
         elif isinstance(record, RequestEnded):
@@ -140,26 +170,33 @@ def build(entries: Iterable[Entry]) -> Timeline:
     if timeline is None:
         raise ConfigurationError("the journal is empty")
     timeline.requests = _with_patterns(timeline.requests, guesses)
+    _join(timeline)
     _distribute(timeline)
     timeline.mixed = _unmixed(timeline)
     return timeline
+
+
+def _planned(steps: Iterable[Any]) -> tuple[PlannedStep, ...]:
+    return tuple(map(PlannedStep.from_dict, steps))
 
 
 def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
     if isinstance(record, Phase):
         timeline.segments.append(Segment(record))
         timeline.complete = record.phase == "end"
-    elif isinstance(record, Link):
+    elif isinstance(record, Attribution):
         if record.request is None:
             timeline.of_none.add(record.perturbation)
         else:
-            timeline.links[record.request].append(record)
+            timeline.attributions[record.request].append(record)
     elif isinstance(record, PerturbationBegan):
         timeline.perturbations[record.perturbation] = record
     elif isinstance(record, PerturbationEnded):
         timeline.ends[record.perturbation] = record
     elif isinstance(record, Census) and timeline.segments:
         timeline.segments[-1].censuses[worker] = record
+    elif isinstance(record, ClientRequest):
+        timeline.clients.append(record)
     elif isinstance(record, LoadDone) and record.whole:
         timeline.load = record
     elif isinstance(record, LoadDone) and timeline.segments:
@@ -169,7 +206,7 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
     elif isinstance(record, Reached) and timeline.segments:
         timeline.segments[-1].reached.append(record)
     elif isinstance(record, Plan):
-        timeline.manifest = replace(timeline.manifest, plan=record.steps)
+        timeline.plan = _planned(record.steps)
     elif isinstance(record, Hello):
         timeline.workers.append(record)
     elif isinstance(record, Harm):
@@ -196,6 +233,31 @@ def _with_patterns(
             request = replace(request, route=route)
         result[key] = request
     return result
+
+
+def _join(timeline: Timeline) -> None:
+    """Have the requests of the load as their clients saw them."""
+    starts = [segment.phase.at for segment in timeline.segments]
+    plan = timeline.plan
+
+    def phase_at(at: float) -> Phase | None:
+        index = bisect.bisect_right(starts, at) - 1
+        return timeline.segments[index].phase if index >= 0 else None
+
+    def steady(at: float) -> bool:
+        phase = phase_at(at)
+        return phase is not None and phase.phase == "steady"
+
+    def front(at: float) -> bool:
+        phase = phase_at(at)
+        if phase is None:
+            return False
+        active = phase.active if phase.phase == "mixed" else (phase.step,)
+        lasts = phase.phase in ("during", "mixed")
+        return lasts and any(step is not None and plan[step].front for step in active)
+
+    found = joined(timeline.requests, timeline.clients, steady, front)
+    timeline.requests, timeline.outside = found.requests, found.outside
 
 
 def _distribute(timeline: Timeline) -> None:
@@ -241,9 +303,10 @@ def _unmixed(timeline: Timeline) -> dict[tuple[str, int], Segment]:
     """
     stretches = [each for each in timeline.segments if each.phase.phase == "mixed"]
     steps = sorted({step for each in stretches for step in each.phase.active})
-    plan = timeline.manifest.plan
-    keys = {(plan[step]["backend"], plan[step]["toxic"]): step for step in steps}
-    found: dict[tuple[str, int], Segment] = {}
+    plan = timeline.plan
+    keys = {(plan[step].backend, plan[step].toxic): step for step in steps}
+    windows: list[tuple[str, int, Segment, list[Segment]]] = []
+    covering: dict[int, set[int]] = defaultdict(set)
     for step in steps:
         last = max(i for i, each in enumerate(stretches) if step in each.phase.active)
         during = [each for each in stretches if step in each.phase.active]
@@ -252,16 +315,21 @@ def _unmixed(timeline: Timeline) -> dict[tuple[str, int], Segment]:
         begun = (i for i, each in enumerate(rest) if not there.issuperset(each.phase.active))
         after = rest[: next(begun, len(rest))]
         over = rest[0] if rest else timeline.segments[-1]
-        for phase, first, chosen in (("during", during[0], during), ("after", over, after)):
-            merged = Segment(replace(first.phase, phase=phase, step=step))
-            for segment in chosen:
-                merged.requests += [
-                    request for request in segment.requests
-                    if step in (owners := _owners(timeline, request, keys)) or not owners
-                ]  # fmt: skip
-                merged.perturbations += segment.perturbations
-                merged.censuses = segment.censuses or merged.censuses
-            found[phase, step] = merged
+        windows += [("during", step, during[0], during), ("after", step, over, after)]
+        for segment in (*during, *after):
+            covering[id(segment)].add(step)
+    found: dict[tuple[str, int], Segment] = {}
+    for phase, step, first, chosen in windows:
+        merged = Segment(replace(first.phase, phase=phase, step=step))
+        for segment in chosen:
+            for request in segment.requests:
+                # One that is hit by what is long over belongs to what lasts now.
+                owners = _owners(timeline, request, keys) & covering[id(segment)]
+                if step in owners or not owners:
+                    merged.requests.append(request)
+            merged.perturbations += segment.perturbations
+            merged.censuses = segment.censuses or merged.censuses
+        found[phase, step] = merged
     return found
 
 
@@ -270,8 +338,8 @@ def _owners(
 ) -> set[int]:
     """The steps whose perturbations have hit ``request``."""
     records = (
-        timeline.perturbations.get(link.perturbation)
-        for link in timeline.links.get(request.request, ())
+        timeline.perturbations.get(attribution.perturbation)
+        for attribution in timeline.attributions.get(request.request, ())
     )
     owners = (keys.get((record.proxy, record.toxic)) for record in records if record is not None)
     return {owner for owner in owners if owner is not None}

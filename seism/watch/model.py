@@ -37,7 +37,7 @@ class Seen:
     colour: str = ""
     """Empty until its opinion has come."""
     reason: str = ""
-    links: list[Mapping[str, Any]] = field(default_factory=list)
+    attributions: list[Mapping[str, Any]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ class Model:
             "opinion": self._opinion,
             "perturbation.began": self._began,
             "perturbation.ended": self._ended,
-            "link": self._link,
+            "attribution": self._attribution,
         }
 
     def add(self, record: Mapping[str, Any], run: str = "") -> None:
@@ -112,9 +112,9 @@ class Model:
         if take is not None:
             take(record)
 
-    def effect(self, link: Mapping[str, Any]) -> Effect | None:
-        """The perturbation that ``link`` names, if it is still known."""
-        return self._effects.get(link["perturbation"])
+    def effect(self, attribution: Mapping[str, Any]) -> Effect | None:
+        """The perturbation that ``attribution`` names, if it is still known."""
+        return self._effects.get(attribution["perturbation"])
 
     def named(self, record: Mapping[str, Any]) -> Effect | None:
         """The perturbation that a record of the sidecar's present life names."""
@@ -127,7 +127,7 @@ class Model:
         """(route, ``backend type``) -> what that did to the newest requests that it touched."""
         found: dict[tuple[str, str], Cell] = {}
         for request in self._touched.values():
-            effects = filter(None, map(self.effect, request.links))
+            effects = filter(None, map(self.effect, request.attributions))
             for what in {effect.what for effect in effects}:
                 cell = found.setdefault((request.route, what), Cell())
                 cell.requests += 1
@@ -156,8 +156,8 @@ class Model:
         )
         self._requests[request.id] = request
         _forget(self._requests)
-        for link in self._early.pop(request.id, ()):
-            self._join(request, link)
+        for attribution in self._early.pop(request.id, ()):
+            self._join(request, attribution)
         self.routes.setdefault(request.route, {})
         self._see(end)
         bucket = int(end / BUCKET)
@@ -201,7 +201,7 @@ class Model:
             effect.end = record["at"]
             self._see(effect.end)
 
-    def _link(self, record: Mapping[str, Any]) -> None:
+    def _attribution(self, record: Mapping[str, Any]) -> None:
         if not record.get("request"):
             return
         request = self._requests.get(record["request"])
@@ -211,8 +211,8 @@ class Model:
         else:
             self._join(request, record)
 
-    def _join(self, request: Seen, link: Mapping[str, Any]) -> None:
-        request.links.append(link)
+    def _join(self, request: Seen, attribution: Mapping[str, Any]) -> None:
+        request.attributions.append(attribution)
         self._touched[request.id] = request
         _forget(self._touched)
 

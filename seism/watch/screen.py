@@ -259,14 +259,16 @@ def told(model: Model, request: Seen, ascii_only: bool = False) -> Text:
 
 def cause(model: Model, request: Seen) -> str:
     """What is known to have hit it; what is only possible never reads as certain."""
-    if not request.links:
-        return "no perturbation is linked to it"
-    link = max(request.links, key=lambda link: bool(link["exact"]))
-    effect = model.effect(link)
-    what = f"{effect.type} on {effect.proxy}" if effect else link["perturbation"]
-    sure = "exact" if link["exact"] else "possible"
-    more = f" and {len(request.links) - 1} more" if len(request.links) > 1 else ""
-    return clean(f"{link.get('role', 'hit')} by {what} ({sure}, {link['evidence']}){more}")
+    if not request.attributions:
+        return "no perturbation is attributed to it"
+    attribution = max(request.attributions, key=lambda attribution: bool(attribution["exact"]))
+    effect = model.effect(attribution)
+    what = f"{effect.type} on {effect.proxy}" if effect else attribution["perturbation"]
+    sure = "exact" if attribution["exact"] else "possible"
+    more = f" and {len(request.attributions) - 1} more" if len(request.attributions) > 1 else ""
+    return clean(
+        f"{attribution.get('role', 'hit')} by {what} ({sure}, {attribution['evidence']}){more}"
+    )
 
 
 def perturbed(effect: Effect) -> str:

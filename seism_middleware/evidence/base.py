@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from seism_middleware.contract import PerturbationBegan, PerturbationEnded
-from seism_middleware.ledger import Claim, Connection
-from seism_middleware.request import Request
+from seism_middleware.ledger import Ledger
+from seism_middleware.traffic import Claim, Connection, Request
 
 
 class Case:
-    """One perturbation: what is known of it, and who has been linked to it."""
+    """One perturbation: what is known of it, and to which requests it has been attributed."""
 
-    __slots__ = ("began", "connection", "due", "ended", "linked", "owned", "possible", "trap")
+    __slots__ = ("attributed", "began", "connection", "due", "ended", "owned", "possible", "trap")
 
     def __init__(self, began: PerturbationBegan) -> None:
         self.began = began
         self.ended: PerturbationEnded | None = None
         self.connection: Connection | None = None
         """The connection that was perturbed, once this worker knows that it has it."""
-        self.linked: dict[str | None, str] = {}
+        self.attributed: dict[str | None, str] = {}
         """Request's id -> role."""
         self.trap: Callable[[Claim], None] | None = None
         self.owned = False
@@ -38,7 +38,7 @@ class Found:
     request: Request | None
     exact: bool
     how: str = ""
-    """As in ``contract.Link``."""
+    """As in ``contract.Attribution``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,19 @@ class Finding:
     @property
     def requests(self) -> set[Request | None]:
         return {each.request for each in self.found}
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a kind of evidence is made of: its factory is called with this."""
+
+    ledger: Ledger
+    running: Callable[[], Iterable[Request]]
+    """The requests in flight."""
+    blind: Callable[[], bool]
+    """Whether the process may have connections that the ledger does not see."""
+    hold: Callable[[list[str]], None]
+    """Have the proxy hold what it perturbs on these local addresses."""
 
 
 class Evidence(Protocol):

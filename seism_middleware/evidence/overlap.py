@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from seism_middleware.contract import OVERLAP
 from seism_middleware.evidence.base import Case, Finding, Found
-from seism_middleware.request import Request
+from seism_middleware.traffic import Request
 
 MOST = 64
 """Requests named at most for one perturbation."""

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from seism_middleware.contract import PerturbationBegan, PerturbationEnded, to_dict
+from seism_middleware.contract import PerturbationBegan, PerturbationEnded
+from seism_middleware.wire import to_dict
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 

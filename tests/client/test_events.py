@@ -107,7 +107,7 @@ def test_other_records_are_passed_over() -> None:
 
 def test_what_was_missed_is_counted() -> None:
     with serving() as server, Client(server.address).perturbations() as feed:
-        server.say(b'event: missed\ndata: {"perturbations": 3, "links": 1}\n\n')
+        server.say(b'event: missed\ndata: {"perturbations": 3, "attributions": 1}\n\n')
         server.say(event(1, began(1)))
         assert next(feed) == began(1)
         assert (feed.missed, feed.lost) == (4, False)

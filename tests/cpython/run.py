@@ -180,7 +180,7 @@ def install() -> None:
     """Patch everything, and make everything that happens from here on a request's."""
     from seism_middleware.ledger import Ledger
     from seism_middleware.patches import Patches
-    from seism_middleware.request import Request, current
+    from seism_middleware.traffic import Request, current
 
     class Everything(Ledger):
         def backend_of(self, address: object) -> str | None:

@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from seism.client import Control
-from seism_middleware.contract import Harm, Link
+from seism_middleware.contract import Attribution, Harm
 from tests.browser import PACKAGE, page
 from tests.ports import free_port
 from tests.processes import process, sidecar, until
@@ -78,7 +78,7 @@ def test_the_request_that_is_shown_stays_up_to_date(control: Control, chromium: 
         opened.locator("#list button").click()
         detail = opened.locator("#detail")
         expect(detail).to_contain_text("Nothing that is known.")
-        app.say(Link("p1", request.request, "ledger", True))
+        app.say(Attribution("p1", request.request, "ledger", True))
         expect(detail).to_contain_text("hit by down on cache: exact, evidence: ledger")
 
 
@@ -113,8 +113,10 @@ def test_another_sidecar_has_other_perturbations(tmp_path: Path, chromium: Brows
         with page(chromium, url(control)) as opened:
             control.enable("cache", False)  # p1, which this sidecar can't end
             with worker(control) as app:
-                app.say(red := app.ended(500, "/red"), Link("p1", red.request, "ledger", True))
-                opened.wait_for_function("() => Seism.page.model.notGreen[0]?.links.length")
+                app.say(
+                    red := app.ended(500, "/red"), Attribution("p1", red.request, "ledger", True)
+                )
+                opened.wait_for_function("() => Seism.page.model.notGreen[0]?.attributions.length")
             first.close()
             expect(opened.locator("#connection")).to_have_attribute("data-state", "away")
             with process(*command, str(tmp_path / "2.jsonl")):
@@ -189,7 +191,7 @@ def test_what_was_red_stays_so_when_it_is_forgotten(control: Control, chromium: 
         opened.evaluate("Seism.LIMIT = 50; Seism.EFFECTS = 10")
         control.enable("cache", False)
         red = app.ended(500, "/red")
-        app.say(red, Link("p1", red.request, "ledger", True))
+        app.say(red, Attribution("p1", red.request, "ledger", True))
         expect(opened.locator("#matrix")).to_contain_text("✗ red, 1")
         for _ in range(15):
             control.enable("cache", True)
@@ -264,7 +266,7 @@ def test_names_are_only_names(control: Control, chromium: Browser) -> None:
     control.enable(HOSTILE, False)
     with worker(control) as app, page(chromium, url(control)) as opened:
         red = app.ended(500, HOSTILE, exception=HOSTILE)
-        app.say(red, Link("p1", red.request, HOSTILE, True))
+        app.say(red, Attribution("p1", red.request, HOSTILE, True))
         opened.locator("#list button").click()
         for place in ("#detail", "#list", "#matrix", "#proxies", "#add"):
             expect(opened.locator(place)).to_contain_text(HOSTILE)

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from seism.experiment.load import arrivals, deal, quantile, shares
 from seism.rng import Seed
+from seism_middleware.contract import CLIENT_HEADER, client_id
 
 weights = st.lists(st.integers(1, 20), min_size=1, max_size=12)
 
@@ -88,6 +89,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.seen.append((self.path, self.headers.get("X-A")))
+        self.server.ids.append(self.headers.get(CLIENT_HEADER))
         if self.path == "/none":
             self.close_connection = True
             return
@@ -139,6 +141,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.seen: list[Any] = []
+        self.ids: list[str | None] = []
         self.acted: list[tuple[str, str]] = []
         self.accepted = 0
         self.under_way = self.most_under_way = 0
@@ -186,9 +189,11 @@ def write(process: Any, order: dict[str, Any]) -> None:
 
 def segment(process: Any, name: str, requests: int) -> tuple[list[Any], dict[str, Any]]:
     write(process, {"segment": name, "requests": requests})
-    progress = []
+    progress, clients = [], []
     while "progress" in (answer := json.loads(process.stdout.readline())):
         progress.append(answer)
+        clients += answer.get("clients", [])
+    answer["clients"] = clients + answer.get("clients", [])
     return progress, answer
 
 
@@ -212,6 +217,40 @@ def test_each_request_is_sent_once_and_counted_once(server: Server) -> None:
         assert figures["GET /none"]["no_response"] == sent["/none"]
         for figure in figures.values():
             assert 0 < figure["p50"] <= figure["p99"] <= figure["max"]
+
+
+def ended(answer: dict[str, Any], path: str) -> set[tuple[str, int | None]]:
+    """(outcome, status) of the requests of ``path``, as their clients saw it."""
+    return {
+        (outcome, status)
+        for _, route, _, _, outcome, status in answer["clients"]
+        if route == f"GET {path}"
+    }
+
+
+def test_each_request_has_an_id_and_is_told_as_its_client_saw_it(server: Server) -> None:
+    routes = [route(path) for path in ("/ok", "/503", "/short", "/none", "/head", "/slow")]
+    before = time.monotonic()
+    with load(server, routes, timeout_s=0.2) as process:
+        _, answer = segment(process, "steady", 20)
+    ids = [request for request, *_ in answer["clients"]]
+    assert len(set(ids)) == answer["requests"] == 60
+    assert sorted(ids) == sorted(filter(None, server.ids))
+    assert all(map(client_id, ids))
+    assert ended(answer, "/ok") == {("complete", 200)}
+    assert ended(answer, "/503") == {("complete", 503)}
+    assert ended(answer, "/short") == {("cut", 200)}
+    assert ended(answer, "/none") <= {("nothing", None), ("stale", None)}
+    assert ended(answer, "/head") == {("nothing", None)}
+    assert ended(answer, "/slow") == {("timed out", None)}
+    assert all(before < at < at + seconds for _, _, at, seconds, _, _ in answer["clients"])
+
+
+def test_ids_can_be_turned_off(server: Server) -> None:
+    with load(server, [route("/ok")], request_ids=False) as process:
+        _, answer = segment(process, "steady", 2)
+    assert answer["clients"] == []
+    assert server.ids == [None] * 6
 
 
 def test_a_head_without_its_end_is_no_response(server: Server) -> None:
@@ -244,6 +283,13 @@ def test_a_server_that_closes_after_a_failure_loses_no_request(server: Server) -
     with load(server, [route("/500"), route("/ok")]) as process:
         _, answer = segment(process, "steady", 20)
         assert sum(figures["no_response"] for figures in answer["routes"].values()) == 0
+    assert {outcome for *_, outcome, _ in answer["clients"]} == {"complete"}
+
+
+def test_a_connection_is_kept_after_a_failure(server: Server) -> None:
+    with load(server, [route("/503")]) as process:
+        segment(process, "steady", 5)
+    assert server.accepted == 3
 
 
 def test_connections_are_kept(server: Server) -> None:
@@ -276,6 +322,7 @@ def test_a_server_that_is_not_there_is_no_response(server: Server) -> None:
     with load(server, [route("/ok")], url="http://127.0.0.1:1") as process:
         _, answer = segment(process, "steady", 2)
         assert answer["routes"]["GET /ok"]["no_response"] == 6
+    assert ended(answer, "/ok") == {("refused", None)}
 
 
 def test_an_open_loop_does_not_wait_for_answers(server: Server) -> None:

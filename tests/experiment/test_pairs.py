@@ -9,7 +9,7 @@ from seism.experiment.pairs import ENDED, MANY, NOT_GREEN, SAME, Chosen, choose
 from seism.experiment.point import Learnt, Point
 from seism.verdict.judgement import judge
 from seism.verdict.timeline import build
-from seism_middleware.contract import Exchanges
+from seism_middleware.contract import SendCount
 from tests.story import Story
 
 SLOW, RESET, DOWN = (
@@ -19,7 +19,7 @@ ROUTE = Learnt("GET /", "GET /", {"cache": 1, "db": 1})
 
 
 def sends(**count: int) -> dict[str, Any]:
-    return {"exchanges": tuple(Exchanges(name, f"{name}:1", n, 9) for name, n in count.items())}
+    return {"sends": tuple(SendCount(name, f"{name}:1", n, 9) for name, n in count.items())}
 
 
 def chosen(*tried: tuple[Point, dict[str, Any]], most: int = 10) -> Chosen:
@@ -87,7 +87,7 @@ def test_a_retry_is_an_exchange_that_only_the_first_brings_about() -> None:
 
 def test_a_fallback_to_another_backend() -> None:
     other = Learnt("GET /a", "GET /", {"cache": 1})
-    fallback = Point(other, "cache", DOWN, 0), {"exchanges": sends(db=1)["exchanges"]}
+    fallback = Point(other, "cache", DOWN, 0), {"sends": sends(db=1)["sends"]}
     # Nothing is known of the database alone on this route: what it takes is not there.
     assert columns(chosen(fallback)) == []
 

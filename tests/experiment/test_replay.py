@@ -9,7 +9,7 @@ from seism.experiment.config import Load, Planned, Route
 from seism.experiment.replay import only, seed_and_plan
 from seism.journal import Plan
 from seism.verdict.timeline import load_route
-from seism_middleware.contract import Link
+from seism_middleware.contract import Attribution
 from tests.story import Story
 
 LOAD = Load(route=(Route("/"), Route("/items/7?x=1"), Route("/orders", method="POST")))
@@ -36,9 +36,9 @@ def test_chance_becomes_route_occurrence_and_exchange() -> None:
     story.requests(3, "GET /items/{id}")
     hit = story.request("GET /items/{id}")
     key = story.perturb(0)
-    story.add(Link(key, hit, "ledger", True, "hit", "bytes", 2))
+    story.add(Attribution(key, hit, "ledger", True, "hit", "bytes", 2))
     possible = story.request("GET /")
-    story.add(Link(key, possible, "ledger", False, "hit", "bytes", 1))
+    story.add(Attribution(key, possible, "ledger", False, "hit", "bytes", 1))
     story.request("GET /items/{id}")
     _, planned = seed_and_plan(story.end(), LOAD)
     assert planned == [

@@ -16,7 +16,7 @@ from seism.registry import load
 from seism.verdict.judgement import judge
 from seism.verdict.result import GREEN, NOT_COVERED, RED, Cell
 from seism.verdict.timeline import build as timeline_of
-from seism_middleware.contract import Exchanges
+from seism_middleware.contract import SendCount
 from tests.story import Story
 
 SLOW, DOWN = SweptToxic("slow", "latency"), SweptToxic("down", "down")
@@ -29,8 +29,8 @@ def test_what_is_learnt_from_requests_that_nothing_perturbs() -> None:
     story = Story()
     story.phase("steady")
     for sends in (1, 2):
-        on = [Exchanges("db", "a", sends, 9), Exchanges("db", "b", 1, 9), Exchanges("x", "c", 1, 9)]
-        story.request("GET /items/{id}", exchanges=tuple(on))
+        on = [SendCount("db", "a", sends, 9), SendCount("db", "b", 1, 9), SendCount("x", "c", 1, 9)]
+        story.request("GET /items/{id}", sends=tuple(on))
     story.requests(2)
     timeline = timeline_of(story.end())
     assert learnt_of(timeline, ["GET /items/7", "GET /"], 2) == [

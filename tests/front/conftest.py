@@ -18,7 +18,7 @@ import pytest
 
 from seism.client import Control
 from seism.journal import read
-from seism_middleware.contract import Link, RequestBegun, RequestEnded
+from seism_middleware.contract import Attribution, RequestBegun, RequestEnded
 from tests.debian import INSTALL, unable
 from tests.ports import free_port
 from tests.processes import process, until, wait_for
@@ -57,8 +57,8 @@ class Front:
     def begun(self) -> list[RequestBegun]:
         return self.records(RequestBegun)
 
-    def links(self) -> list[Link]:
-        return self.records(Link)
+    def attributions(self) -> list[Attribution]:
+        return self.records(Attribution)
 
     def connect(self) -> socket.socket:
         return socket.create_connection(self.address, PATIENCE)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from seism.journal import read
-from seism_middleware.contract import Hello, Link, PerturbationBegan, RequestEnded
+from seism_middleware.contract import Attribution, Hello, PerturbationBegan, RequestEnded
 from tests import npm
 from tests.processes import ROOT
 from tests.servers import Valkey
@@ -121,9 +121,12 @@ def test_a_healthy_app_is_green(tmp_path: Path, modules: Path, cache: Valkey) ->
     (hello,) = [record for record in records if isinstance(record, Hello)]
     assert (hello.worker, hello.interface) == ("front", "http")
     proxies = {r.perturbation: r.proxy for r in records if isinstance(r, PerturbationBegan)}
-    links = [record for record in records if isinstance(record, Link)]
-    kinds = Counter((proxies[link.perturbation], link.evidence, link.exact) for link in links)
-    # A backend without a token in it is never linked exactly.
+    attributions = [record for record in records if isinstance(record, Attribution)]
+    kinds = Counter(
+        (proxies[attribution.perturbation], attribution.evidence, attribution.exact)
+        for attribution in attributions
+    )
+    # A backend without a token in it is never attributed exactly.
     assert {key for key in kinds if key[0] == "cache"} == {("cache", "overlap", False)}
     assert {key for key in kinds if key[0] == "front"} == {("front", "ledger", True)}
     ended = [record for record in records if isinstance(record, RequestEnded)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from seism.experiment.config import load
 from seism.experiment.runner import Run
-from seism.verdict.result import Harm, Judgement
+from seism.verdict.result import HarmFinding, Judgement
 from tests.debian import unable
 from tests.processes import ROOT
 
@@ -90,7 +90,7 @@ def accused(judgement: Judgement) -> set[str]:
     return {case.request for case in judgement.cases if "wrong data" in case.reason}
 
 
-def named(judgement: Judgement, kind: str, exact: bool = True) -> list[Harm]:
+def named(judgement: Judgement, kind: str, exact: bool = True) -> list[HarmFinding]:
     """The harms of one kind that were found."""
     return [harm for harm in judgement.harms if harm.kind == kind and harm.exact == exact]
 

@@ -61,12 +61,12 @@ class Outcome:
 
     @property
     def exact(self) -> int:
-        """Perturbations linked exactly to all that they hit."""
+        """Perturbations attributed exactly to all that they hit."""
         return sum(item.truth <= _exact(item) for item in self.perturbed)
 
     @property
     def wrong(self) -> int:
-        """Perturbations with an exact link to a request that they did not hit."""
+        """Perturbations attributed exactly to a request that they did not hit."""
         return sum(bool(_exact(item) - item.truth) for item in self.perturbed)
 
     def mixed_up(self) -> Outcome:
@@ -75,7 +75,7 @@ class Outcome:
         half = len(keys) // 2
         renamed = dict(zip(keys, keys[half:] + keys[:half], strict=True))
         mixed = (
-            Perturbed(frozenset(renamed[key] for key in item.truth), item.links)
+            Perturbed(frozenset(renamed[key] for key in item.truth), item.attributions)
             for item in self.perturbed
         )
         return replace(self, perturbed=tuple(mixed))
@@ -87,17 +87,21 @@ class Outcome:
 
     @property
     def evidence(self) -> Counter[str]:
-        """How the exact links are known."""
+        """How the exact attributions are known."""
         return Counter(
-            f"{link.evidence} {link.how}".strip()
+            f"{attribution.evidence} {attribution.how}".strip()
             for item in self.perturbed
-            for link in item.links
-            if link.exact
+            for attribution in item.attributions
+            if attribution.exact
         )
 
 
 def _exact(item: Perturbed) -> set[str | None]:
-    return {link.request for link in item.links if link.exact and link.role == "hit"}
+    return {
+        attribution.request
+        for attribution in item.attributions
+        if attribution.exact and attribution.role == "hit"
+    }
 
 
 def run(servers: Servers, client: str, model: str, requests: int, folder: Path) -> Outcome:

@@ -21,7 +21,7 @@ from tests.matrix.clients import ASYNC, BACKEND, SYNC
 PAGE = Path(__file__).parents[2] / "docs" / "matrix.md"
 REQUESTS = 2000
 POSSIBLE = ("ldap3-reusable", "pycurl")
-"""Clients that may be linked as possible only; ``HEAD`` says why."""
+"""Clients whose perturbations may be attributed as possible only; ``HEAD`` says why."""
 FEWEST = 5
 """Perturbations without which a cell has shown nothing."""
 ENOUGH = 0.999
@@ -58,7 +58,7 @@ def fails(outcome: Outcome) -> str:
     if outcome.client in POSSIBLE:
         return ""
     if outcome.exact < ENOUGH * count:
-        return f"{count - outcome.exact} of {count} not linked exactly"
+        return f"{count - outcome.exact} of {count} not attributed exactly"
     if outcome.shuffled < 0.9 * count:
         return "a shuffled truth is not noticed"
     return ""
@@ -82,13 +82,13 @@ HEAD = """\
 Made by `make matrix` on {date}, Python {python}, {machine}. Each row is a run of an app whose
 requests, {requests} of them and 32 at once, each send their own id through one client to a real
 server, over connections that they reuse, while toxics delay and reset them. Which request was hit
-is read from the payload, behind the proxy. *Exact*: perturbations that were linked exactly to
-all requests that they hit. *Wrong*: those with an exact link to any other; it must be 0.
+is read from the payload, behind the proxy. *Exact*: perturbations that were attributed exactly to
+all requests that they hit. *Wrong*: those attributed exactly to any other; it must be 0.
 *Shuffled*: how many would be wrong if the payload's ids were mixed up, so that a 0 means
 something. A client that blocks runs in `asyncio.to_thread` under asyncio.
 
 *Possible only*: `ldap3-reusable` asks from threads of its own, of which nobody can tell whom they
-work for, and pycurl's calls are C that nothing wraps. What hits them is linked to all requests
+work for, and pycurl's calls are C that nothing wraps. What hits them is attributed to all requests
 that it may have hit, as possible, and never to a wrong one as exact. Where pycurl blocks alone, as
 under gevent, the kernel shows the request, exactly, once the proxy holds its bytes.
 

@@ -46,7 +46,7 @@ def servers() -> Iterator[Servers]:
 )  # fmt: skip
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(("client", "model", "module"), SHORT)
-def test_every_exact_link_is_right(
+def test_every_exact_attribution_is_right(
     client: str, model: str, module: str, servers: Servers, tmp_path: Path
 ) -> None:
     if importlib.util.find_spec(module) is None:
@@ -64,14 +64,14 @@ def test_every_client_is_in_the_matrix() -> None:
 
 
 def test_what_fails_a_cell() -> None:
-    from seism_middleware.contract import Link
+    from seism_middleware.contract import Attribution
     from tests.truth.measure import Perturbed
 
     def outcome(request: str, exact: bool = True, count: int = 40) -> Outcome:
         perturbed = tuple(
             Perturbed(
                 frozenset({f"w-{n}"}),
-                (Link("p", request.format(n), "ledger", exact),),
+                (Attribution("p", request.format(n), "ledger", exact),),
             )
             for n in range(count)
         )
@@ -79,7 +79,7 @@ def test_what_fails_a_cell() -> None:
 
     assert fails(outcome("w-{}")) == ""
     assert fails(outcome("w-1")) == "39 wrong"
-    assert fails(outcome("w-{}", exact=False)) == "40 of 40 not linked exactly"
+    assert fails(outcome("w-{}", exact=False)) == "40 of 40 not attributed exactly"
     assert fails(outcome("w-{}", count=1)) == "only 1 perturbations"
     assert outcome("w-{}").shuffled == 40
     assert fails(outcome("w-{}").mixed_up()) == "40 wrong"

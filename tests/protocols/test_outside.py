@@ -19,6 +19,8 @@ from seism_middleware.contract import DOWNSTREAM, UPSTREAM
 from tests.outside import PACKAGE, code, install
 from tests.processes import ROOT, sidecar
 from tests.protocols.conformance import Conformance, Sample
+from tests.protocols.hostile import down, dripped, up
+from tests.protocols.work import work
 from tests.proxy.harness import read_exactly
 
 SOURCE = code("exchanges.md", "class Lines")
@@ -26,6 +28,12 @@ ENTRY = code("exchanges.md", '[project.entry-points."seism.protocols"]')
 _package: Any = sys.modules.setdefault(PACKAGE, types.ModuleType(PACKAGE))
 exec(SOURCE, _package.__dict__)
 Lines: type[Codec] = _package.Lines
+
+
+def test_the_work_of_the_example_grows_with_its_input() -> None:
+    for turns in (up(b"a" * 1000), up(b"a b\n" * 250), up(b"a\n" * 200) + down(b"a\n" * 200)):
+        once = work(Lines(), dripped(turns))
+        assert work(Lines(), dripped(turns + turns)) <= 2.2 * once
 
 
 class TestLines(Conformance):

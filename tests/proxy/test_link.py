@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seism.proxy.link import HELD_LIMIT
+from seism.proxy.chain import HELD_LIMIT
 from tests.proxy.harness import (
     Backend,
     backend,

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from seism.errors import ConfigurationError
 from seism.model import Match, ProxySpec, ToxicSpec
 from seism.options import build
-from seism.proxy.hello import server_name
-from seism.proxy.match import PREFIX, Matcher
+from seism.proxy.match import PREFIX, Matcher, server_name
 from tests.proxy.harness import Backend, backend, eventually, exchange, read_exactly
 
 
@@ -261,6 +260,7 @@ def test_draws_are_told_and_can_be_drawn_again() -> None:
 def test_a_proxy_keeps_its_conditions_with_its_toxics(behind: Backend) -> None:
     spec = ToxicSpec("noop", match=Match(first_bytes="x"), connections=2)
     made = behind.proxies.create(ProxySpec("other", behind.address), [spec])
-    (rule,) = made.rules
-    assert (rule.match, rule.connections) == (spec.match, 2)
-    assert behind.proxies.update_toxic("other", "noop_downstream", match=Match()).match == Match()
+    (installed,) = made.toxics
+    assert (installed.spec.match, installed.spec.connections) == (spec.match, 2)
+    changed = behind.proxies.update_toxic("other", "noop_downstream", match=Match())
+    assert changed.spec.match == Match()

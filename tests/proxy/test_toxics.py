@@ -87,9 +87,7 @@ def test_bandwidth_zero_blocks_everything_in_bounded_memory(behind: Backend) -> 
     with pytest.raises(TimeoutError):
         client.recv(1)
     connection = next(iter(behind.proxy._connections))
-    held = behind.proxies.thread.call(
-        lambda: sum(slot.stage.held for slot in connection.down._slots)
-    )
+    held = behind.proxies.thread.call(lambda: connection.down._chain.held)
     assert 0 < held < 200_000
     client.settimeout(20)
     behind.proxies.remove_toxic("backend", "bandwidth_downstream")

@@ -7,7 +7,7 @@ import selectors
 import socket
 import threading
 
-from seism_middleware.ledger import address_text
+from seism_middleware.tcp import address_text
 
 
 class Forwarder:

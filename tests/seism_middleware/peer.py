@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from seism_middleware.contract import Clock, Proxied, Welcome, clock_domain, decode, encode
+from seism_middleware.contract import Clock, Proxied, Welcome
+from seism_middleware.wire import clock_domain, decode, encode
 
 PATIENCE = 10.0
 

@@ -9,19 +9,20 @@ from typing import Any
 
 import pytest
 
-from seism_middleware.carry import doubtful
 from seism_middleware.contract import (
     DOWNSTREAM,
     UPSTREAM,
-    Link,
+    Attribution,
     PerturbationBegan,
     PerturbationEnded,
     Proxied,
 )
 from seism_middleware.correlate import Correlator
-from seism_middleware.ledger import Ledger, address_text
+from seism_middleware.ledger import Ledger
 from seism_middleware.patches import Patches
-from seism_middleware.request import Request, current
+from seism_middleware.propagation import doubtful
+from seism_middleware.tcp import address_text
+from seism_middleware.traffic import Request, current
 
 
 class Scene:
@@ -35,7 +36,7 @@ class Scene:
         self.ledger.watch(0, [Proxied("db", "127.0.0.1", self.port)])
         self.patches = Patches(self.ledger)
         self.patches.install()
-        self.emitted: list[Link] = []
+        self.emitted: list[Attribution] = []
         self.said: list[Any] = []
         self.correlator = Correlator(self.ledger, self.emitted.append, self.said.append)
         self.names = itertools.count(1)
@@ -90,8 +91,17 @@ def scene() -> Iterator[Scene]:
     scene.close()
 
 
-def shown(links: list[Link]) -> list[tuple[Any, ...]]:
-    return [(link.request, link.evidence, link.exact, link.role, link.how) for link in links]
+def shown(attributions: list[Attribution]) -> list[tuple[Any, ...]]:
+    return [
+        (
+            attribution.request,
+            attribution.evidence,
+            attribution.exact,
+            attribution.role,
+            attribution.how,
+        )
+        for attribution in attributions
+    ]
 
 
 def test_upstream_bytes_of_several(scene: Scene) -> None:
@@ -224,7 +234,7 @@ def test_another_sidecar_counts_anew(scene: Scene) -> None:
     scene.send(idle, second)
     again = scene.perturb(sock, perturbation="p1", stream=UPSTREAM, offset=10)
     assert scene.correlator.began(again)
-    assert [(link.perturbation, link.request) for link in scene.emitted] == [
+    assert [(attribution.perturbation, attribution.request) for attribution in scene.emitted] == [
         ("p1", first.id), ("p1", second.id),
     ]  # fmt: skip
 
@@ -352,5 +362,5 @@ def test_a_thread_that_may_serve_others_is_named_as_possible(scene: Scene, opaqu
     connection = scene.ledger.table[sock.fileno()]
     assert connection is not None
     connection.opaque = opaque
-    (link,) = scene.correlator.resolve(scene.perturb(sock, stream=UPSTREAM, offset=0))
-    assert (link.request, link.exact) == (request.id, False)
+    (attribution,) = scene.correlator.resolve(scene.perturb(sock, stream=UPSTREAM, offset=0))
+    assert (attribution.request, attribution.exact) == (request.id, False)

@@ -18,11 +18,12 @@ import pytest
 from seism_middleware.blocked import blocked_on, readable
 from seism_middleware.contract import DRIVER, UPSTREAM, PerturbationBegan, Proxied
 from seism_middleware.correlate import Correlator
-from seism_middleware.drivers import DRIVERS
+from seism_middleware.drivers import OWN, registered
 from seism_middleware.drivers.span import ENDLESS, Spans, Track
 from seism_middleware.handle import Handle
-from seism_middleware.ledger import Ledger, address_text
-from seism_middleware.request import Request, current
+from seism_middleware.ledger import Ledger
+from seism_middleware.tcp import address_text
+from seism_middleware.traffic import Request, current
 from tests.debian import unable
 from tests.processes import ROOT
 from tests.seism_middleware.peer import eventually
@@ -42,7 +43,7 @@ PATCHED = {
 
 
 def test_every_driver_is_looked_at_here() -> None:
-    assert PATCHED.keys() == DRIVERS.keys()
+    assert PATCHED.keys() == OWN.keys() == registered().keys()
 
 
 @pytest.mark.parametrize("module", PATCHED)
@@ -117,7 +118,7 @@ class Scene:
         self.ledger = Ledger()
         self.ledger.watch(0, [Proxied("db", "127.0.0.1", self.port)])
         self.spans = Spans(self.ledger)
-        self.correlator = Correlator(self.ledger, lambda link: None)
+        self.correlator = Correlator(self.ledger, lambda attribution: None)
         self.drivers: list[Driver] = []
 
     def driver(self, tells: bool = True) -> Driver:
@@ -132,9 +133,9 @@ class Scene:
             f"p{time.monotonic()}", "db", "t", "latency", time.monotonic(), UPSTREAM,
             address_text(driver.sock.getsockname()), f"127.0.0.1:{self.port}", offset=offset,
         )  # fmt: skip
-        links = self.correlator.resolve(began)
-        assert {link.evidence for link in links} <= {DRIVER, "overlap"}
-        return {(link.request, link.exact) for link in links}
+        attributions = self.correlator.resolve(began)
+        assert {attribution.evidence for attribution in attributions} <= {DRIVER, "overlap"}
+        return {(attribution.request, attribution.exact) for attribution in attributions}
 
 
 @pytest.fixture
@@ -169,7 +170,7 @@ def test_a_call_that_lasts_owns_what_it_writes(scene: Scene) -> None:
     driver.call(request, during)
     assert driver.track.connection is not None
     assert [c.length for c in driver.track.connection.claims] == [10, 20]
-    assert request.exchanges[driver.track.connection] == [1, 20]
+    assert request.sends[driver.track.connection] == [1, 20]
 
 
 def test_what_was_written_between_calls_is_nobodys_for_certain(scene: Scene) -> None:
@@ -199,7 +200,7 @@ def test_a_call_that_writes_nothing_leaves_nothing(scene: Scene) -> None:
     driver.call(request, lambda: None)
     assert driver.track.connection is not None
     assert len(driver.track.connection.claims) == 1
-    assert not request.exchanges
+    assert not request.sends
 
 
 def test_a_socket_that_leads_elsewhere(scene: Scene) -> None:

@@ -17,17 +17,18 @@ import pytest
 from seism_middleware.blocked import blocked_on, readable
 from seism_middleware.contract import (
     UPSTREAM,
+    Attribution,
     Hold,
-    Link,
     Looked,
     PerturbationBegan,
     PerturbationEnded,
     Proxied,
 )
 from seism_middleware.correlate import Correlator
-from seism_middleware.ledger import Ledger, address_text
+from seism_middleware.ledger import Ledger
 from seism_middleware.patches import Patches
-from seism_middleware.request import Request, current
+from seism_middleware.tcp import address_text
+from seism_middleware.traffic import Request, current
 from seism_middleware.wsgi import SeismWSGI
 from tests.seism_middleware.peer import Peer, eventually
 
@@ -45,7 +46,7 @@ class Scene:
         self.ledger.watch(0, [Proxied("db", "127.0.0.1", self.port)])
         self.patches = Patches(self.ledger)
         self.running: list[Request] = []
-        self.emitted: list[Link] = []
+        self.emitted: list[Attribution] = []
         self.said: list[Any] = []
         self.correlator = Correlator(
             self.ledger, self.emitted.append, self.said.append, lambda: self.running, lambda: True
@@ -76,7 +77,7 @@ class Scene:
         )  # fmt: skip
         return replace(began, **values)
 
-    def links(self, began: PerturbationBegan) -> set[tuple[str | None, str, bool]]:
+    def attributions(self, began: PerturbationBegan) -> set[tuple[str | None, str, bool]]:
         return {(x.request, x.evidence, x.exact) for x in self.correlator.resolve(began)}
 
     def close(self) -> None:
@@ -98,7 +99,7 @@ def test_a_trace_names_its_request(scene: Scene) -> None:
     request = scene.begin(TRACE)
     scene.begin()
     scene.send(sock, request)
-    assert scene.links(scene.perturb(sock, trace=TRACE)) == {("r1", "trace", True)}
+    assert scene.attributions(scene.perturb(sock, trace=TRACE)) == {("r1", "trace", True)}
 
 
 def test_two_requests_of_one_trace_are_possible(scene: Scene) -> None:
@@ -115,7 +116,7 @@ def test_a_trace_that_nobody_has_falls_through(scene: Scene) -> None:
     scene.patches.install()
     sock = scene.connect()
     scene.send(sock, scene.begin())
-    assert scene.links(scene.perturb(sock, trace=TRACE)) == {("r1", "ledger", True)}
+    assert scene.attributions(scene.perturb(sock, trace=TRACE)) == {("r1", "ledger", True)}
 
 
 def test_evidence_that_disagrees_is_possible_and_all_of_it_shown(scene: Scene) -> None:
@@ -123,7 +124,7 @@ def test_evidence_that_disagrees_is_possible_and_all_of_it_shown(scene: Scene) -
     sock = scene.connect()
     scene.begin(TRACE)
     scene.send(sock, scene.begin())
-    found = scene.links(scene.perturb(sock, trace=TRACE))
+    found = scene.attributions(scene.perturb(sock, trace=TRACE))
     assert {(request, exact) for request, _, exact in found} == {("r1", False), ("r2", False)}
 
 
@@ -132,7 +133,7 @@ def test_bytes_for_no_request_are_exactly_nobodys(scene: Scene) -> None:
     sock = scene.connect()
     scene.begin()
     scene.send(sock, None)
-    assert scene.links(scene.perturb(sock)) == {(None, "ledger", True)}
+    assert scene.attributions(scene.perturb(sock)) == {(None, "ledger", True)}
 
 
 def test_bytes_of_a_thread_with_a_queue_may_be_anybodys(scene: Scene) -> None:
@@ -154,7 +155,7 @@ def test_bytes_of_a_thread_with_a_queue_may_be_anybodys(scene: Scene) -> None:
     assert done.wait(10)
     work.put(None)
     thread.join(10)
-    assert scene.links(scene.perturb(sock)) == {("r1", "overlap", False)}
+    assert scene.attributions(scene.perturb(sock)) == {("r1", "overlap", False)}
 
 
 def test_on_bytes_that_cannot_be_counted_the_last_of_one_user_at_a_time(scene: Scene) -> None:
@@ -165,7 +166,7 @@ def test_on_bytes_that_cannot_be_counted_the_last_of_one_user_at_a_time(scene: S
     scene.sockets[-1].sendall(b"ok")
     eventually(lambda: sock.recv(2) == b"ok", "a reply")
     scene.send(sock, scene.begin())
-    assert scene.links(scene.perturb(sock, offset=3)) == {("r2", "ledger", True)}
+    assert scene.attributions(scene.perturb(sock, offset=3)) == {("r2", "ledger", True)}
 
 
 # The kernel. A C client: calls into libc that give up the interpreter's lock.
@@ -230,9 +231,9 @@ def test_a_thread_that_is_blocked_in_c(
     blocked.on(other.fileno(), how)
     blocked.on(sock.fileno(), how)
     began = scene.perturb(sock, hold=HOLD)
-    assert scene.links(began) == {(blocked.requests[1], "kernel", True)}
+    assert scene.attributions(began) == {(blocked.requests[1], "kernel", True)}
     unheld = replace(began, perturbation="q", hold=0.0)
-    assert scene.links(unheld) == set()  # possible only, and told if nobody knows better
+    assert scene.attributions(unheld) == set()  # possible only, and told if nobody knows better
     (case,) = [c for cs in scene.correlator._unknown.values() for c in cs if c.began is unheld]
     assert case.possible is not None and not case.possible.exact
     assert {r.id for r in case.possible.requests if r} == {blocked.requests[1]}
@@ -246,7 +247,7 @@ def test_two_threads_on_one_socket_are_possible(scene: Scene, blocked: Blocked) 
     scene.ledger.forget()
     blocked.on(sock.fileno(), receive)
     blocked.on(sock.fileno(), receive)
-    assert scene.links(scene.perturb(sock, hold=HOLD)) == set()
+    assert scene.attributions(scene.perturb(sock, hold=HOLD)) == set()
     (case,) = scene.correlator._unknown[address_text(sock.getsockname())]
     assert case.possible is not None
     assert {r.id for r in case.possible.requests if r} == set(blocked.requests)
@@ -264,9 +265,10 @@ def test_what_is_unknown_to_the_end_is_told_and_the_next_is_held(scene: Scene) -
     wait = scene.correlator.tick(time.monotonic())
     assert wait is not None
     scene.correlator.tick(time.monotonic() + wait)
-    assert [(link.request, link.evidence, link.exact) for link in scene.emitted] == [
-        ("r1", "overlap", False)
-    ]
+    assert [
+        (attribution.request, attribution.evidence, attribution.exact)
+        for attribution in scene.emitted
+    ] == [("r1", "overlap", False)]
     assert Hold((began.client,)) in scene.said or not readable()
     scene.correlator.began(replace(began, perturbation="q", hold=HOLD))
     assert scene.said[-1] == Looked("q")

@@ -92,7 +92,7 @@ def test_each_can_say_in_a_header_what_hit(
     kind, build = apps.SHOWING[name]
     app = build(peer.address)
     known = iter(["p1,p2", ""])
-    monkeypatch.setattr("seism_middleware.wsgi.certain", lambda links: next(known))
+    monkeypatch.setattr("seism_middleware.wsgi.certain", lambda attributions: next(known))
     with serving_wsgi(app) if kind == "wsgi" else serving(app, "auto") as client:
         seen = []
         for _ in range(2):

@@ -15,11 +15,11 @@ import pytest
 import redis
 import redis.asyncio
 
-from seism_middleware.contract import DOWNSTREAM, UPSTREAM, Link, PerturbationBegan, Proxied
+from seism_middleware.contract import DOWNSTREAM, UPSTREAM, Attribution, PerturbationBegan, Proxied
 from seism_middleware.correlate import Correlator
 from seism_middleware.ledger import Ledger
 from seism_middleware.patches import Patches
-from seism_middleware.request import Request, current
+from seism_middleware.traffic import Request, current
 from tests.seism_middleware.forwarder import Forwarder
 from tests.servers import Valkey
 
@@ -74,24 +74,26 @@ def judge(ledger: Ledger, forwarder: Forwarder, shared: bool) -> None:
     """Ask for every identifier that was received; all answers exact, none wrong."""
     asked = replies = 0
     sends: Counter[tuple[str, str]] = Counter()
-    correlator = Correlator(ledger, lambda link: None)
+    correlator = Correlator(ledger, lambda attribution: None)
     for client, sent in forwarder.sent.items():
         truth = [(m.start(), m[1].decode()) for m in IDENTIFIER.finditer(bytes(sent))]
         for offset, request in truth:
             asked += 1
-            links = correlator.resolve(began(offset, client, forwarder, UPSTREAM, None))
-            assert [replace(link, send=0) for link in links] == [
-                Link(f"{client}/upstream/{offset}", request, "ledger", True, "hit", "bytes")
+            attributions = correlator.resolve(began(offset, client, forwarder, UPSTREAM, None))
+            assert [replace(attribution, send=0) for attribution in attributions] == [
+                Attribution(f"{client}/upstream/{offset}", request, "ledger", True, "hit", "bytes")
             ]
             sends[client, request] += 1
-            assert links[0].send >= sends[client, request]
+            assert attributions[0].send >= sends[client, request]
         for since, offset in [] if shared else forwarder.replies[client]:
             waiting = {request for at, request in truth if since <= at < offset}
             if len(waiting) == 1:
                 replies += 1
-                links = correlator.resolve(began(offset, client, forwarder, DOWNSTREAM, since))
-                assert {link.request for link in links} == waiting
-                assert links[0].exact and links[0].evidence == "ledger"
+                attributions = correlator.resolve(
+                    began(offset, client, forwarder, DOWNSTREAM, since)
+                )
+                assert {attribution.request for attribution in attributions} == waiting
+                assert attributions[0].exact and attributions[0].evidence == "ledger"
     correlator.close()
     assert asked == REQUESTS
     assert shared or replies == REQUESTS

@@ -20,7 +20,8 @@ from seism_middleware.contract import (
     Proxies,
     RequestEnded,
 )
-from seism_middleware.ledger import Connection, address_text
+from seism_middleware.tcp import address_text
+from seism_middleware.traffic import Connection
 from seism_middleware.wsgi import SeismWSGI
 from tests.seism_middleware.peer import Peer, eventually
 from tests.seism_middleware.test_wsgi import call

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seism_middleware.contract import Proxied
-from seism_middleware.ledger import EXPECTED, MAX_HISTORY, Connection, Ledger, address_text
-from seism_middleware.request import Request, current
+from seism_middleware.ledger import EXPECTED, MAX_HISTORY, Ledger
+from seism_middleware.tcp import address_text
+from seism_middleware.traffic import Connection, Request, current
 
 SENDS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 100), st.integers(0, 100)))
 
@@ -34,7 +35,7 @@ def test_claims_cover_what_left_and_nothing_else(sends: list[tuple[int, int, int
     for request in requests:
         sends_of = sum(1 for who, _, _ in sends if requests[who] is request)
         if sends_of:
-            assert request.exchanges[connection] == [sends_of, truth.count(request)]
+            assert request.sends[connection] == [sends_of, truth.count(request)]
     assert not connection.opaque
 
 
@@ -98,7 +99,7 @@ def test_what_was_sent_before_the_proxies_were_known_is_claimed() -> None:
         assert ledger.find(address_text(elsewhere.getsockname()), "", 1e9) is None
         assert ledger.adopt(elsewhere) is None
         assert len(ledger) == 1
-        assert [c.backend for c in request.exchanges if c.backend] == ["db"]
+        assert [c.backend for c in request.sends if c.backend] == ["db"]
 
 
 def test_nobody_is_followed_for_long_where_no_sidecar_answers(

@@ -9,9 +9,10 @@ from typing import Any
 from bench.middleware import BODY, HEADERS, memory
 from seism_middleware import observer
 from seism_middleware.contract import Proxied
-from seism_middleware.ledger import MAX_CLAIMS, MAX_HISTORY
+from seism_middleware.ledger import MAX_HISTORY
 from seism_middleware.route import MAX_ROUTES
 from seism_middleware.stream import BACKLOG
+from seism_middleware.traffic import MAX_CLAIMS
 from seism_middleware.wsgi import SeismWSGI
 from tests.processes import sidecar
 

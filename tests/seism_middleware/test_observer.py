@@ -8,17 +8,17 @@ import pytest
 
 from seism_middleware import observer, signals
 from seism_middleware.contract import (
+    Attribution,
     Census,
     CensusAsked,
     Hello,
-    Link,
     PerturbationBegan,
     Proxied,
     Proxies,
     RequestBegun,
     RequestEnded,
 )
-from seism_middleware.ledger import address_text
+from seism_middleware.tcp import address_text
 from seism_middleware.vitals import Vitals
 from seism_middleware.wsgi import SeismWSGI
 from tests.seism_middleware.peer import Peer, eventually
@@ -46,7 +46,7 @@ def test_the_whole_way_of_a_perturbation_and_a_census(peer: Peer) -> None:
         call(wrapped, PATH_INFO="/use")
         local = address_text(kept[0].getsockname())
         ended = peer.wait(RequestEnded, 2)[1]
-        (exchange,) = ended.exchanges
+        (exchange,) = ended.sends
         assert (exchange.backend, exchange.local) == ("db", local)
         assert (exchange.sends, exchange.sent) == (1, 5)
         assert ended.connections == 1
@@ -58,7 +58,9 @@ def test_the_whole_way_of_a_perturbation_and_a_census(peer: Peer) -> None:
                 address_text(address), "", 0,
             )
         )  # fmt: skip
-        assert peer.wait(Link) == [Link("p1", ended.request, "ledger", True, "hit", "bytes", 1)]
+        assert peer.wait(Attribution) == [
+            Attribution("p1", ended.request, "ledger", True, "hit", "bytes", 1)
+        ]
         peer.tell(CensusAsked("c1"))
         census = peer.wait(Census)[0]
         (row,) = census.connections

@@ -19,19 +19,19 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from seism_middleware import observer, signals
-from seism_middleware.affected import AFFECTED, MAX_LINKS, MAX_REQUESTS, Affected
 from seism_middleware.asgi import SeismASGI
 from seism_middleware.contract import (
     PERTURBATION_HEADER,
+    Attribution,
     Hello,
-    Link,
     PerturbationBegan,
     Proxied,
     Proxies,
 )
-from seism_middleware.ledger import address_text
+from seism_middleware.hits import HITS, MAX_ATTRIBUTIONS, MAX_REQUESTS, HitIndex
 from seism_middleware.log_filter import SeismFilter
 from seism_middleware.paste import filter_app_factory
+from seism_middleware.tcp import address_text
 from seism_middleware.wsgi import SeismWSGI
 from tests.seism_middleware.peer import Peer, eventually
 from tests.seism_middleware.test_wsgi import call, sized
@@ -43,15 +43,15 @@ class Scene:
     def __init__(self, peer: Peer, backend: socket.socket) -> None:
         self.peer = peer
         self.address = backend.getsockname()
-        self.got: list[Link] = []
-        signals.link_made.connect(self._linked)
+        self.got: list[Attribution] = []
+        signals.attribution_made.connect(self._attributed)
         self.within: Any = lambda: None
 
-    def _linked(self, sender: Any, record: Link) -> None:
+    def _attributed(self, sender: Any, record: Attribution) -> None:
         self.got.append(record)
 
     def use(self) -> None:
-        """Send to the backend, and wait until that was perturbed and linked."""
+        """Send to the backend, and wait until that was perturbed and attributed."""
         with socket.create_connection(self.address) as sock:
             sock.sendall(b"hello")
             seen = len(self.got)
@@ -61,7 +61,7 @@ class Scene:
                     address_text(sock.getsockname()), address_text(self.address), "", 0,
                 )
             )  # fmt: skip
-            eventually(lambda: len(self.got) > seen, "linked")
+            eventually(lambda: len(self.got) > seen, "attributed")
             self.within()
 
     def app(self, environ: dict[str, Any], start_response: Any) -> Any:
@@ -132,7 +132,7 @@ def test_a_header_of_an_asgi_app(peer: Peer, scene: Scene) -> None:
 
 def test_paste_switches_the_header() -> None:
     def shows(**options: str) -> bool:
-        return filter_app_factory(sized(b"x"), {}, **options)._settings.perturbation_header
+        return filter_app_factory(sized(b"x"), {}, **options)._lazy.settings.perturbation_header
 
     assert shows(perturbation_header="true") is True
     assert shows(perturbation_header=" Off ") is False
@@ -243,12 +243,12 @@ def test_opentelemetry_is_never_imported_by_us(peer: Peer) -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    affected = Affected()
+    hits = HitIndex()
     for number in range(MAX_REQUESTS + 100):
-        affected._linked(None, Link("p", f"r{number}", "ledger", True))
-    assert len(affected._links) == MAX_REQUESTS
-    for number in range(MAX_LINKS + 10):
-        affected._linked(None, Link(f"p{number}", "r", "ledger", True))
-    assert len(affected.of("r")) == MAX_LINKS
-    affected._linked(None, Link("p", None, "ledger", True))
-    assert AFFECTED.of("r") == ()
+        hits._attributed(None, Attribution("p", f"r{number}", "ledger", True))
+    assert len(hits._attributions) == MAX_REQUESTS
+    for number in range(MAX_ATTRIBUTIONS + 10):
+        hits._attributed(None, Attribution(f"p{number}", "r", "ledger", True))
+    assert len(hits.of("r")) == MAX_ATTRIBUTIONS
+    hits._attributed(None, Attribution("p", None, "ledger", True))
+    assert HITS.of("r") == ()

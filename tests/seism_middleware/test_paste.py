@@ -110,7 +110,7 @@ def test_each_form_observes_once(form: str, peer: Peer, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrapper", [SeismWSGI, SeismASGI, filter_app_factory])
 def test_nothing_is_patched_and_that_is_said(wrapper: Any, peer: Peer) -> None:
-    """The option is everywhere the same, and the sidecar learns that links cannot be known."""
+    """The option is everywhere the same, and the sidecar learns that nothing can be attributed."""
     options = {"sidecar": peer.address, "patch": "none"}
     if wrapper is SeismASGI:
         asyncio.run(ask(SeismASGI(script(start(), body(b"")), **options)))

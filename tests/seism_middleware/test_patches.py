@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from seism_middleware.contract import Proxied
-from seism_middleware.ledger import Ledger, written
+from seism_middleware.ledger import Ledger
 from seism_middleware.patches import Patches
-from seism_middleware.request import Request, current
+from seism_middleware.tcp import written
+from seism_middleware.traffic import Request, current
 
 CLASSES = [
     socket.socket,
@@ -91,7 +92,7 @@ def test_short_sends_and_errors_are_corrected(
             total += client.send(block)
     connection = ledger.table[client.fileno()]
     assert connection is not None
-    assert connection.sent == total == written(client) == request.exchanges[connection][1]
+    assert connection.sent == total == written(client) == request.sends[connection][1]
     client.settimeout(0.01)
     with pytest.raises(TimeoutError):
         client.sendall(block * 10)
@@ -208,9 +209,10 @@ import sys
 {monkey}
 import gevent.socket, socket
 from seism_middleware.contract import Proxied
-from seism_middleware.ledger import Ledger, written
+from seism_middleware.ledger import Ledger
+from seism_middleware.tcp import written
 from seism_middleware.patches import Patches
-from seism_middleware.request import Request, current
+from seism_middleware.traffic import Request, current
 
 ledger = Ledger()
 patches = Patches(ledger)

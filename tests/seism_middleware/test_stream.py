@@ -10,16 +10,9 @@ from typing import Any
 
 import pytest
 
-from seism_middleware.contract import (
-    Clock,
-    Dropped,
-    Goodbye,
-    Hello,
-    RequestBegun,
-    Welcome,
-    encode,
-)
+from seism_middleware.contract import Clock, Dropped, Goodbye, Hello, RequestBegun, Welcome
 from seism_middleware.stream import Stream
+from seism_middleware.wire import encode
 from tests.seism_middleware.peer import Peer, eventually
 
 Closing = Callable[[Any], Any]

@@ -11,8 +11,10 @@ import pytest
 
 from seism_middleware import harm
 from seism_middleware.contract import Proxied
-from seism_middleware.ledger import Connection, Ledger, address_text
+from seism_middleware.ledger import Ledger
 from seism_middleware.patches import Patches
+from seism_middleware.tcp import address_text
+from seism_middleware.traffic import Connection
 
 uvloop = pytest.importorskip("uvloop")
 

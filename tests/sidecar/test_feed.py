@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from seism.journal import TOPICS, ChaosStopped, ToxicChanged
 from seism.sidecar.feed import Feed
 from seism.verdict.request import Opinion
-from seism_middleware import contract
-from seism_middleware.contract import Goodbye, Harm, Link, PerturbationEnded, RequestEnded
+from seism_middleware import wire
+from seism_middleware.contract import Attribution, Goodbye, Harm, PerturbationEnded, RequestEnded
 
 MAKERS = {
     "perturbations": lambda n: PerturbationEnded(f"p{n}", float(n), "passed"),
     "observations": lambda n: RequestEnded(f"r{n}", "GET", "/", float(n), 0.1, 200, "complete"),
-    "links": lambda n: Link("p1", f"r{n}", "ledger", exact=True),
+    "attributions": lambda n: Attribution("p1", f"r{n}", "ledger", exact=True),
     "opinions": lambda n: Opinion(f"r{n}", "green"),
     "harms": lambda n: Harm("crosstalk", f"r{n}", exact=True),
     "changes": lambda n: ToxicChanged("db", "down", float(n), "api"),
@@ -83,7 +83,7 @@ def test_observations_do_not_push_perturbations_out() -> None:
     batch = feed.after(place, ["perturbations"], 10)
     assert [kept.record.perturbation for kept, _ in batch.records] == ["p0"]
     ((kept, _),) = batch.records
-    assert json.loads(kept.json) == contract.to_dict(kept.record)
+    assert json.loads(kept.json) == wire.to_dict(kept.record)
     assert batch.missed == {}
 
 
@@ -91,9 +91,9 @@ def test_who_comes_late_is_told_how_much_is_gone() -> None:
     feed = Feed("run", 2)
     for n in range(5):
         feed.publish(MAKERS["observations"](n))
-    feed.publish(MAKERS["links"](1))
-    assert feed.earlier(["observations", "links"]) == {"observations": 3}
-    assert feed.earlier(["links"]) == {}
+    feed.publish(MAKERS["attributions"](1))
+    assert feed.earlier(["observations", "attributions"]) == {"observations": 3}
+    assert feed.earlier(["attributions"]) == {}
 
 
 def test_what_has_no_topic_is_not_kept() -> None:
@@ -105,7 +105,7 @@ def test_what_has_no_topic_is_not_kept() -> None:
 @given(st.text(max_size=30))
 def test_any_text_is_a_place_of_this_run_or_none(text: str) -> None:
     feed = Feed("run")
-    feed.publish(MAKERS["links"](1))
+    feed.publish(MAKERS["attributions"](1))
     found = feed.find(text)
     assert found is None or feed.name(found) == text
 
@@ -124,7 +124,7 @@ def test_readers_are_woken_and_leave() -> None:
     feed = Feed("run")
     wake = feed.attend()
     assert feed.readers == 1
-    feed.publish(MAKERS["links"](1))
+    feed.publish(MAKERS["attributions"](1))
     assert wake.is_set()
     wake.clear()
     feed.close()

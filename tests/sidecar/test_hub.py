@@ -16,14 +16,14 @@ from seism.clock import MonotonicClock
 from seism.journal import BROKEN, SCHEMA, Journal, Manifest, Missing, WorkerLeft, read
 from seism.proxy.slices import rest
 from seism.sidecar.hub import RECENT, SLICE, Hub
-from seism_middleware import contract
+from seism_middleware import contract, wire
 from seism_middleware.contract import (
+    Attribution,
     Census,
     CensusAsked,
     Dropped,
     Goodbye,
     Hello,
-    Link,
     PerturbationBegan,
     PerturbationEnded,
     Proxied,
@@ -57,11 +57,11 @@ class FakeWorker:
 
     def say(self, record: Any, number: int | None = None) -> None:
         self.number = self.number + 1 if number is None else number
-        self.socket.sendall(contract.encode(record, self.number))
+        self.socket.sendall(wire.encode(record, self.number))
 
     def hear(self) -> Any:
         with gevent.Timeout(10):
-            return contract.decode(self.file.readline())[0]
+            return wire.decode(self.file.readline())[0]
 
     def leave(self) -> None:
         self.socket.shutdown(2)
@@ -106,12 +106,12 @@ def test_a_stream_begins_with_hello_and_welcome(hub: Hub) -> None:
 def test_records_reach_the_journal_with_worker_and_number(hub: Hub, path: Path) -> None:
     worker = FakeWorker(hub)
     worker.hello()
-    link = Link("p1", "w-1", "ledger", True)
-    for record in (BEGUN, link, ENDED, Goodbye()):
+    attribution = Attribution("p1", "w-1", "ledger", True)
+    for record in (BEGUN, attribution, ENDED, Goodbye()):
         worker.say(record)
     worker.leave()
     _, *records, left = journalled(hub, path)
-    assert records == [BEGUN, link, ENDED]
+    assert records == [BEGUN, attribution, ENDED]
     assert (left.orderly, left.unanswered) == (True, 0)
     entries = [entry for entry in read(path) if entry.n is not None]
     assert [(entry.worker, entry.n) for entry in entries] == [("w", n) for n in (1, 2, 3, 4)]
@@ -200,9 +200,9 @@ def test_a_census_waits_for_all_but_not_for_ever(hub: Hub) -> None:
     "line",
     [
         b"GET / HTTP/1.1\r\n",
-        b'{"kind":"link","perturbation":"p","request":null,"evidence":"ledger","exact":true}\n',
+        b'{"kind":"attribution","perturbation":"p","request":null,"evidence":"ledger","exact":true}\n',
         b'{"kind":"hello"}\n',
-        b"x" * (contract.MAX_LINE + 2),
+        b"x" * (wire.MAX_LINE + 2),
         b"[]\n",
         b"\xff\n",
     ],
@@ -303,7 +303,7 @@ def flood(worker: FakeWorker, count: int, size: int) -> None:
         worker.say(RequestBegun(f"w-{number}", "GET", 5.0, "/" + "x" * size))
 
 
-@pytest.mark.parametrize("size", [0, contract.MAX_LINE - 200])
+@pytest.mark.parametrize("size", [0, wire.MAX_LINE - 200])
 def test_requests_that_never_end_are_bounded_by_bytes(
     hub: Hub, path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
@@ -350,7 +350,7 @@ def test_no_stream_that_stays_full_starves_the_others(hub: Hub) -> None:
         taken(record, size)
 
     hub.published = count
-    data = b"".join(contract.encode(BEGUN) for _ in range(200))
+    data = b"".join(wire.encode(BEGUN) for _ in range(200))
 
     def pour(worker: FakeWorker) -> None:
         while True:
@@ -372,7 +372,7 @@ def test_no_stream_that_stays_full_starves_the_others(hub: Hub) -> None:
 def test_a_line_that_drips_is_looked_at_once(hub: Hub, path: Path) -> None:
     worker = FakeWorker(hub)
     worker.hello()
-    line = contract.encode(dataclasses.replace(BEGUN, route="/" + "x" * 5000), 2)
+    line = wire.encode(dataclasses.replace(BEGUN, route="/" + "x" * 5000), 2)
     for at in range(0, len(line), 7):
         worker.socket.sendall(line[at : at + 7])
         gevent.sleep(0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.processes import ROOT
 
 OURS = ("SEISM", "MAKE", "MFLAGS", "ARGS", "VENV", "PYTHON", "DATABASE_", "CACHE_", "COLUMNS")
 """What begins so is of the run of these tests, and none of a generated project's business."""
@@ -74,20 +71,13 @@ New = Callable[..., Project]
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with nothing but Seism's wheel and what that depends on."""
-    folder = tmp_path_factory.mktemp("installed")
-    source = folder / "source"  # a build writes into its source
-    source.mkdir()
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    for name in ("seism", "seism_middleware"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    run(folder, sys.executable, "-m", "venv", folder / "venv")
-    python = folder / "venv" / "bin" / "python"
-    run(folder, python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", source)
-    shutil.rmtree(source)
-    return folder / "venv"
+def installed(tmp_path_factory: pytest.TempPathFactory, wheels: list[Path]) -> Path:
+    """A virtual environment with nothing but Seism's wheels and what those depend on."""
+    venv = tmp_path_factory.mktemp("installed") / "venv"
+    run(venv.parent, sys.executable, "-m", "venv", venv)
+    pip = (venv / "bin" / "python", "-m", "pip", "install", "--disable-pip-version-check")
+    run(venv.parent, *pip, "--quiet", *wheels)
+    return venv
 
 
 def installed_project(installed: Path, folder: Path, name: str, *options: str) -> Project:

@@ -1,4 +1,4 @@
-"""Drives an app while toxics come and go, and compares what was linked with the payload."""
+"""Drives an app while toxics come and go, and compares what was attributed with the payload."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from seism.client import Control
 from seism.journal import read
-from seism_middleware.contract import Link, PerturbationBegan, PerturbationEnded
+from seism_middleware.contract import Attribution, PerturbationBegan, PerturbationEnded
 from tests.processes import until
 
 REQUESTS = 2000
@@ -25,20 +25,21 @@ KEY = re.compile(rb"<([0-9a-z]+-[0-9]+)>")
 
 @dataclass(frozen=True)
 class Perturbed:
-    """One perturbation: which requests the payload names, and which were linked."""
+    """One perturbation: which requests the payload names, and which were attributed."""
 
     truth: frozenset[str]
-    links: tuple[Link, ...]
+    attributions: tuple[Attribution, ...]
 
 
 def wrong(perturbed: list[Perturbed], renamed: Mapping[str, str] | None = None) -> int:
-    """How many perturbations are linked to other requests than the payload names.
+    """How many perturbations are attributed to other requests than the payload names.
 
     ``renamed`` mixes up the ids of the truth, for the proof that this can fail.
     """
     renamed = renamed or {}
     return sum(
-        {link.request for link in item.links} != {renamed.get(key, key) for key in item.truth}
+        {attribution.request for attribution in item.attributions}
+        != {renamed.get(key, key) for key in item.truth}
         for item in perturbed
     )
 
@@ -106,14 +107,14 @@ def collect(journal: Path, taps: Path) -> tuple[list[Perturbed], int]:
     """Each perturbation whose bytes name a request, and how many there are without."""
     began: dict[str, PerturbationBegan] = {}
     ended: dict[str, PerturbationEnded] = {}
-    links: dict[str, list[Link]] = {}
+    attributions: dict[str, list[Attribution]] = {}
     for entry in read(journal):
         if isinstance(entry.record, PerturbationBegan):
             began[entry.record.perturbation] = entry.record
         elif isinstance(entry.record, PerturbationEnded):
             ended[entry.record.perturbation] = entry.record
-        elif isinstance(entry.record, Link):
-            links.setdefault(entry.record.perturbation, []).append(entry.record)
+        elif isinstance(entry.record, Attribution):
+            attributions.setdefault(entry.record.perturbation, []).append(entry.record)
     assert began.keys() == ended.keys()
     found, blind = [], 0
     for key, first in began.items():
@@ -122,7 +123,7 @@ def collect(journal: Path, taps: Path) -> tuple[list[Perturbed], int]:
         assert last is not None
         truth = named(taps / first.source, first.offset, last)
         if truth:
-            found.append(Perturbed(truth, tuple(links.get(key, ()))))
+            found.append(Perturbed(truth, tuple(attributions.get(key, ()))))
         else:
             blind += 1
     return found, blind

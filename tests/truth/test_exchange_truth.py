@@ -1,7 +1,7 @@
 """A fault hits one exchange, and that is one request: exactly the one that saw it.
 
 Each request sends its own id to a real server. Those that a fault made fail answer with 503
-and their id; they must be the very requests that are linked, each to a perturbation of its own.
+and their id; they must be the very requests that are attributed, each to a perturbation of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from seism.journal import read
-from seism_middleware.contract import Link, PerturbationBegan, PerturbationEnded
+from seism_middleware.contract import Attribution, PerturbationBegan, PerturbationEnded
 from tests.databases import MARIADB, MariaDB
 from tests.processes import app, settled, sidecar
 from tests.proxy.ends import Tls
@@ -88,7 +88,7 @@ def check(
     folder: Path, backend: dict[str, Any], fault: dict[str, Any], outcome: str, kind: str,
     **environ: str,
 ) -> None:  # fmt: skip
-    """Who failed is who was linked, exactly, each to a perturbation of its own."""
+    """Who failed is who was attributed, exactly, each to a perturbation of its own."""
     journal = folder / "journal.jsonl"
     with sidecar(journal) as control:
         proxy = control.call("POST", "/proxies", {**backend, "name": "backend"})
@@ -101,16 +101,18 @@ def check(
     records = [entry.record for entry in read(journal)]
     began = [each for each in records if isinstance(each, PerturbationBegan)]
     ended = [each for each in records if isinstance(each, PerturbationEnded)]
-    links = [each for each in records if isinstance(each, Link)]
-    hits = [link for link in links if link.role == "hit"]
-    print(f"{environ}: {len(began)} exchanges perturbed, {len(hits)} linked, {len(harmed)} failed")
+    attributions = [each for each in records if isinstance(each, Attribution)]
+    hits = [attribution for attribution in attributions if attribution.role == "hit"]
+    print(
+        f"{environ}: {len(began)} exchanges perturbed, {len(hits)} attributed, {len(harmed)} failed"
+    )
 
     assert REQUESTS * 0.2 < len(harmed) < REQUESTS * 0.4
     assert len(began) == len(ended) == len(harmed)
     assert {each.outcome for each in ended} == {outcome}
-    assert {link.request for link in hits} == harmed
-    assert set(Counter(link.perturbation for link in hits).values()) == {1}
-    assert all(link.exact and link.evidence == "ledger" for link in hits)
-    assert links == hits
+    assert {attribution.request for attribution in hits} == harmed
+    assert set(Counter(attribution.perturbation for attribution in hits).values()) == {1}
+    assert all(attribution.exact and attribution.evidence == "ledger" for attribution in hits)
+    assert attributions == hits
     assert {each.exchange.kind for each in began} <= {"SET", "SELECT"}
     assert "<" not in repr([each.exchange for each in began])

@@ -15,13 +15,13 @@ import pytest
 
 from seism.client import Control
 from seism.journal import read
-from seism_middleware.contract import SIDECAR_VARIABLE, Link, PerturbationEnded, RequestEnded
+from seism_middleware.contract import SIDECAR_VARIABLE, Attribution, PerturbationEnded, RequestEnded
 from tests.processes import app, settled, sidecar
 from tests.servers import Valkey
 
 
 @pytest.mark.parametrize(("client", "kind"), [("redis", "wsgi"), ("redis-asyncio", "asgi")])
-def test_it_is_linked(client: str, kind: str, tmp_path: Path) -> None:
+def test_it_is_attributed(client: str, kind: str, tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
     with Valkey() as valkey, sidecar(journal) as control:
         wanted = {"name": "backend", "upstream": f"127.0.0.1:{valkey.port}"}
@@ -49,13 +49,14 @@ def test_it_is_linked(client: str, kind: str, tmp_path: Path) -> None:
             (living,) = control.call("GET", "/seism/connections")["connections"]
     records = [entry.record for entry in read(journal)]
     (ended,) = [each for each in records if isinstance(each, RequestEnded)]
-    links = [each for each in records if isinstance(each, Link)]
-    assert links
-    assert {(link.request, link.exact, link.evidence) for link in links} == {
-        (ended.request, True, "ledger")
-    }
+    attributions = [each for each in records if isinstance(each, Attribution)]
+    assert attributions
+    assert {
+        (attribution.request, attribution.exact, attribution.evidence)
+        for attribution in attributions
+    } == {(ended.request, True, "ledger")}
     # All of it was seen, what was sent before the worker knew of the proxy as well.
-    assert [each.sent for each in ended.exchanges] == [living["upstream"]["received"]]
+    assert [each.sent for each in ended.sends] == [living["upstream"]["received"]]
 
 
 @contextmanager
@@ -115,7 +116,8 @@ def test_a_perturbation_before_the_worker_has_joined(
     records = [entry.record for entry in read(journal)]
     assert [each.outcome for each in records if isinstance(each, PerturbationEnded)]
     asked = [each.request for each in records if isinstance(each, RequestEnded)]
-    links = {each for each in records if isinstance(each, Link)}
-    assert {(link.request, link.exact, link.evidence) for link in links} == {
-        (asked[1], True, "ledger")
-    }
+    attributions = {each for each in records if isinstance(each, Attribution)}
+    assert {
+        (attribution.request, attribution.exact, attribution.evidence)
+        for attribution in attributions
+    } == {(asked[1], True, "ledger")}

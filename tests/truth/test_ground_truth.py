@@ -1,7 +1,7 @@
 """Exact correlation against the truth: the payload, read behind the proxy by a tap.
 
 2,000 requests, 32 at once, each sends its own id to a real backend while toxics come and
-go. What the observers linked to each perturbation must be the requests whose ids are in
+go. What the observers attributed to each perturbation must be the requests whose ids are in
 the very bytes that were perturbed.
 """
 
@@ -37,7 +37,7 @@ def backends() -> Iterator[dict[str, str]]:
     ],
 )
 @pytest.mark.timeout(180)
-def test_every_link_is_right(
+def test_every_attribution_is_right(
     client: str, kind: str, backend: str, backends: dict[str, str], tmp_path: Path
 ) -> None:
     journal = tmp_path / "journal.jsonl"
@@ -57,12 +57,18 @@ def test_every_link_is_right(
                 settled(lambda: journal.stat().st_size)
     assert sum(statuses.values()) == REQUESTS
     perturbed, blind = collect(journal, taps)
-    evidence = Counter(link.evidence for item in perturbed for link in item.links)
+    evidence = Counter(
+        attribution.evidence for item in perturbed for attribution in item.attributions
+    )
     print(f"{client}: {len(perturbed)} perturbations with ids, {blind} without, {dict(evidence)}")
 
     assert len(perturbed) >= 200, statuses
     assert set(evidence) == {"ledger"}
-    assert all(link.exact and link.role == "hit" for item in perturbed for link in item.links)
+    assert all(
+        attribution.exact and attribution.role == "hit"
+        for item in perturbed
+        for attribution in item.attributions
+    )
     assert wrong(perturbed) == 0
 
     keys = sorted({key for item in perturbed for key in item.truth})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from seism.journal import BROKEN, DIED, OUT_OF_MEMORY, WorkerLeft
@@ -84,11 +86,11 @@ def test_a_pool_that_opens_them_again_when_they_are_needed(new: int) -> None:
 @pytest.mark.parametrize("kept", [True, False])
 def test_requests_that_get_no_connection(kept: bool) -> None:
     story = begun(rules=Rules(recover_within=2))
-    used = (contract.Exchanges("db", "127.0.0.1:1", 1, 8),)
+    used = (contract.SendCount("db", "127.0.0.1:1", 1, 8),)
     story.phase("steady")
-    story.requests(10, exchanges=used)
+    story.requests(10, sends=used)
     story.phase("during", 0)
-    hit = story.request(status=503, exchanges=used)
+    hit = story.request(status=503, sends=used)
     story.perturb(0, hit)
     story.phase("after", 0)
     starved = [story.request(status=503) for _ in range(5)]
@@ -102,14 +104,14 @@ def test_requests_that_get_no_connection(kept: bool) -> None:
 
 def test_requests_that_fail_on_the_backend_itself() -> None:
     story = begun(rules=Rules(recover_within=2))
-    used = (contract.Exchanges("db", "127.0.0.1:1", 1, 8),)
+    used = (contract.SendCount("db", "127.0.0.1:1", 1, 8),)
     story.phase("steady")
-    story.requests(10, exchanges=used)
+    story.requests(10, sends=used)
     story.phase("during", 0)
-    hit = story.request(status=503, exchanges=used)
+    hit = story.request(status=503, sends=used)
     story.perturb(0, hit)
     story.phase("after", 0)
-    last = [story.request(status=503, exchanges=used) for _ in range(5)][-1]
+    last = [story.request(status=503, sends=used) for _ in range(5)][-1]
     census(story, row(1, last, hit))
     judgement = judge(story.end())
     assert kinds(judgement) == []
@@ -143,6 +145,26 @@ def test_more_connections_than_requests_ever_ran(held: int, found: bool) -> None
     story.requests(10)
     census(story, *(row(100 + n, user, user) for n, user in enumerate(users)))
     assert (("leaked", RED) in kinds(judge(story.end()))) == found
+
+
+@pytest.mark.parametrize("unsure", [False, True])
+def test_what_only_a_collector_could_tell_is_not_red(unsure: bool) -> None:
+    """A worker that was busy at the census has not collected its garbage."""
+    story = begun()
+    story.phase("steady")
+    first = story.request()
+    story.requests(9)
+    census(story, row(1, first, first))
+    story.phase("during", 0)
+    users = [story.request(status=503) for _ in range(9)]
+    story.perturb(0, *users)
+    story.phase("after", 0)
+    story.requests(10)
+    left = [replace(row(100 + n, user, user), unsure=unsure) for n, user in enumerate(users)]
+    census(story, *left)
+    judgement = judge(story.end())
+    assert (("leaked", RED) in kinds(judgement)) != unsure
+    assert any("was busy at a census" in text for text in judgement.warnings) == unsure
 
 
 @pytest.mark.parametrize(("opened_by", "found"), [("GET /", True), ("GET /other", False)])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from seism.verdict.judgement import judge
 from seism.verdict.result import AMBER, EARLIER, GREEN, NOT_COVERED, RED, SEVERITY, Judgement
 from seism.verdict.rules import RouteRules, Rules
-from seism_middleware.contract import Clock, Hello, Link, PerturbationBegan
+from seism_middleware.contract import Attribution, Clock, Hello, PerturbationBegan
 from tests.story import Story
 
 SLOW = ("db slow", "db", "latency")
@@ -19,7 +19,7 @@ DOWN = ("db down", "db", "down")
 
 
 def one_step(
-    during: dict[str, object], *, linked: bool = True, rules: Rules | None = None
+    during: dict[str, object], *, attributed: bool = True, rules: Rules | None = None
 ) -> Judgement:
     """A run with one perturbation whose one hit request ended as ``during`` says."""
     story = Story(SLOW, rules=rules)
@@ -27,7 +27,7 @@ def one_step(
     story.requests(10)
     story.phase("during", 0)
     request = story.request(**during)  # type: ignore[arg-type]
-    story.perturb(0, *([request] if linked else []))
+    story.perturb(0, *([request] if attributed else []))
     story.phase("after", 0)
     story.requests(10)
     return judge(story.end())
@@ -64,12 +64,12 @@ def test_one_request(during: dict[str, object], colour: str, reason: str) -> Non
 
 
 def test_not_touched_is_not_green() -> None:
-    judgement = one_step({"status": 200}, linked=False)
+    judgement = one_step({"status": 200}, attributed=False)
     assert judgement.matrix == {"GET /": {"db slow": NOT_COVERED}}
 
 
-def test_failure_without_a_link_is_red_and_only_possible() -> None:
-    judgement = one_step({"status": 500}, linked=False)
+def test_failure_without_an_attribution_is_red_and_only_possible() -> None:
+    judgement = one_step({"status": 500}, attributed=False)
     (case,) = judgement.cases
     assert (case.colour, case.evidence, case.exact) == (RED, "overlap", False)
 
@@ -148,7 +148,7 @@ def test_never_recovered_is_blamed_once() -> None:
     assert (cell.worst.phase, cell.worst.role, cell.worst.hit_by) == ("after", EARLIER, "p1")
 
 
-def test_what_weakens_the_links_is_said() -> None:
+def test_what_weakens_the_attributions_is_said() -> None:
     story = Story(SLOW)
     story.add(Hello("w", 1, Clock("clock", 0), "asgi", blind=("uvloop",)))
     story.phase("steady")
@@ -159,7 +159,7 @@ def test_what_weakens_the_links_is_said() -> None:
     story.phase("after", 0)
     story.requests(10)
     assert judge(story.end()).warnings == (
-        "the app has loaded uvloop: requests cannot be linked through it",
+        "the app has loaded uvloop: perturbations cannot be attributed through it",
         "1 of 2 perturbations hit no known request",
     )
 
@@ -391,9 +391,9 @@ def test_a_cell_is_as_bad_as_its_worst_request(
     story.requests(5, "GET /a")
     story.requests(5, "GET /b")
     story.phase("during", 0)
-    for route, status, duration, linked in seen:
+    for route, status, duration, attributed in seen:
         request = story.request(route, status, duration=duration)
-        if linked:
+        if attributed:
             story.perturb(0, request)
     story.phase("after", 0)
     story.requests(5, "GET /a")
@@ -402,7 +402,7 @@ def test_a_cell_is_as_bad_as_its_worst_request(
     for cell in judgement.cells:
         cases = [case for case in judgement.cases if case.route == cell.route]
         worst = max((SEVERITY[case.colour] for case in cases), default=SEVERITY[GREEN])
-        covered = any(linked for route, _, _, linked in seen if route == cell.route)
+        covered = any(attributed for route, _, _, attributed in seen if route == cell.route)
         expected = worst if cases or covered else SEVERITY[NOT_COVERED]
         assert SEVERITY[cell.colour] == expected
 
@@ -418,7 +418,7 @@ def pair(*hit: str) -> Judgement:
     for number, backend in enumerate(hit):
         toxic = {"db": "db slow", "cache": "second"}[backend]
         story.add(PerturbationBegan(f"q{number}", backend, toxic, "latency", story.now, client="c"))
-        story.add(Link(f"q{number}", request, "ledger", True))
+        story.add(Attribution(f"q{number}", request, "ledger", True))
     story.phase("after", 0)
     story.requests(10)
     return judge(story.end())

@@ -18,17 +18,17 @@ def began(name: str, proxy: str, at: float) -> dict[str, object]:
             "type": "latency", "at": at}  # fmt: skip
 
 
-def link(name: str, perturbation: str) -> dict[str, object]:
-    return {"kind": "link", "request": name, "perturbation": perturbation, "exact": True,
+def attribution(name: str, perturbation: str) -> dict[str, object]:
+    return {"kind": "attribution", "request": name, "perturbation": perturbation, "exact": True,
             "evidence": "ledger"}  # fmt: skip
 
 
 def test_another_life_of_the_sidecar_counts_from_one_again() -> None:
     model = Model()
-    for record in (began("p1", "db", 1.0), link("a", "p1"), *request("a", "red")):
+    for record in (began("p1", "db", 1.0), attribution("a", "p1"), *request("a", "red")):
         model.add(record, "one")
     assert model.active == 1
-    for record in (began("p1", "cache", 9.0), *request("b", "amber", 9.0), link("b", "p1")):
+    for record in (began("p1", "cache", 9.0), *request("b", "amber", 9.0), attribution("b", "p1")):
         model.add(record, "two")
     assert model.active == 1, "what the first had begun is over"
     assert {key: (cell.colour, cell.requests) for key, cell in model.cells().items()} == {

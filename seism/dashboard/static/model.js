@@ -23,7 +23,7 @@ Seism.Model = class {
     this.greeted = false;
     this.earlier = 0; // requests that the sidecar no longer had when the page came
     this.forgotten = 0; // requests that are counted, and not shown any more
-    this.orphans = new Map(); // request -> links and harms that came before it
+    this.orphans = new Map(); // request -> attributions and harms that came before it
     this.missed = 0;
     this.first = Infinity; // of all that was ever seen: where the clock begins
     this.oldest = Infinity; // of what is shown
@@ -51,7 +51,7 @@ Seism.Model = class {
     }
     const route = `${r.method} ${r.route}`;
     const request = Object.assign(
-      { id: r.request, route, end, colour: 0, reason: "", links: [], harms: [] }, Seism.observed(r));
+      { id: r.request, route, end, colour: 0, reason: "", attributions: [], harms: [] }, Seism.observed(r));
     for (const early of this.orphans.get(r.request) || [])
       if (early.kind === "harm") request.harms.push(early);
       else this.join(early, request);
@@ -123,7 +123,7 @@ Seism.Model = class {
     if (this.perturbations.has(key)) return;
     const perturbation = {
       id: r.perturbation, key, proxy: r.proxy, toxic: r.toxic, type: r.type, stream: r.stream || "",
-      at: r.at, end: null, outcome: "", client: r.client || "", offset: r.offset, links: [],
+      at: r.at, end: null, outcome: "", client: r.client || "", offset: r.offset, attributions: [],
       exchange: r.exchange || null,
     };
     this.perturbations.set(key, perturbation);
@@ -144,12 +144,12 @@ Seism.Model = class {
     this.see(r.at, r.at);
   }
 
-  link(r) {
+  attribution(r) {
     if (!r.request) return;
-    const link = { ...r, perturbation: this.key(r.perturbation) };
+    const attribution = { ...r, perturbation: this.key(r.perturbation) };
     const request = this.requests.get(r.request);
-    if (request) this.join(link, request);
-    else this.keep(link);
+    if (request) this.join(attribution, request);
+    else this.keep(attribution);
   }
 
   harm(r) {
@@ -164,11 +164,11 @@ Seism.Model = class {
     if (this.orphans.size > 10000) this.orphans.delete(this.orphans.keys().next().value);
   }
 
-  join(link, request) {
-    request.links.push(link);
-    const perturbation = this.perturbations.get(link.perturbation);
+  join(attribution, request) {
+    request.attributions.push(attribution);
+    const perturbation = this.perturbations.get(attribution.perturbation);
     if (!perturbation) return;
-    perturbation.links.push(request);
+    perturbation.attributions.push(request);
     this.cell_of(request.route, `${perturbation.proxy} ${perturbation.type}`).requests.add(request);
   }
 
@@ -223,7 +223,7 @@ Seism.Model = class {
           cell.count++;
         }
     for (const perturbation of this.perturbations.values())
-      if (perturbation.links.length) perturbation.links = perturbation.links.filter(stays);
+      if (perturbation.attributions.length) perturbation.attributions = perturbation.attributions.filter(stays);
     this.forgotten += gone.size;
     this.oldest = this.last;
     for (const request of this.requests.values()) this.oldest = Math.min(this.oldest, request.began);
@@ -255,7 +255,7 @@ Seism.Model = class {
 
 Seism.observed = (r) => ({
   began: r.began, duration: r.duration, status: r.status ?? null, body: r.body,
-  exception: r.exception || "", errors: r.errors || [], exchanges: r.exchanges || [],
+  exception: r.exception || "", errors: r.errors || [], sends: r.sends || [],
   retry: Boolean(r.retry_after),
 });
 

@@ -136,7 +136,7 @@
       `${cell.route} under ${cell.perturbation}`);
     const reasons = make("ul");
     for (const reason of cell.reasons) reasons.append(make("li", reason));
-    const hit = `${cell.requests} requests were touched, ${cell.exact} of them linked exactly.`;
+    const hit = `${cell.requests} requests were touched, ${cell.exact} of them attributed exactly.`;
     $("detail").prepend(title, make("p", `${cell.colour}. ${cell.requests ? hit : ""}`), reasons);
   };
 
@@ -212,17 +212,17 @@
 
   const choose = (request) => {
     page.chosen = request;
-    show(() => `${request.colour} ${request.reason} ${request.links.length} ${request.harms.length}`, () => choose(request));
+    show(() => `${request.colour} ${request.reason} ${request.attributions.length} ${request.harms.length}`, () => choose(request));
     const colour = Seism.COLOURS[request.colour];
     const title = make("h2", undefined, { class: colour });
     title.append(shaped(request.colour), request.route);
     const hits = make("ul");
-    for (const link of request.links) {
-      const p = model.perturbations.get(link.perturbation);
-      const what = p ? `${p.type} on ${p.proxy}` : link.perturbation;
+    for (const attribution of request.attributions) {
+      const p = model.perturbations.get(attribution.perturbation);
+      const what = p ? `${p.type} on ${p.proxy}` : attribution.perturbation;
       const where = p && p.offset != null ? `, from byte ${p.offset} of the connection from ${p.client}` : "";
-      const item = make("li", `${link.role || "hit"} by ${what}${where}: ${link.exact ? "exact" : "only possible"}, evidence: ${link.evidence}`);
-      if (!link.exact) item.className = "possible";
+      const item = make("li", `${attribution.role || "hit"} by ${what}${where}: ${attribution.exact ? "exact" : "only possible"}, evidence: ${attribution.evidence}`);
+      if (!attribution.exact) item.className = "possible";
       hits.append(item);
     }
     const harms = make("ul");
@@ -231,8 +231,8 @@
     const log = make("ul");
     for (const e of request.errors)
       log.append(make("li", [e.logger, e.where, e.exception, e.message].filter(Boolean).join(" ")));
-    const exchanges = make("ul");
-    for (const e of request.exchanges) exchanges.append(make("li", `${e.backend}: ${e.sends} ${e.sends === 1 ? "send" : "sends"}, ${e.sent} bytes, from ${e.local}`));
+    const sends = make("ul");
+    for (const e of request.sends) sends.append(make("li", `${e.backend}: ${e.sends} ${e.sends === 1 ? "send" : "sends"}, ${e.sent} bytes, from ${e.local}`));
     const part = (name, ul, none) => [make("h3", name), ul.childElementCount ? ul : make("p", none)];
     $("detail").replaceChildren(
       title,
@@ -244,16 +244,16 @@
       ...part("What hit it", hits, "Nothing that is known."),
       ...(request.harms.length ? part("What was left to it by others", harms, "") : []),
       ...part("What the app logged", log, "No error."),
-      ...part("Its exchanges with backends", exchanges, "None was seen."),
+      ...part("What it sent to backends", sends, "None was seen."),
     );
     touch();
   };
 
   const chooseEvent = (p) => {
     page.chosen = null;
-    show(() => `${p.outcome} ${p.links.map((request) => request.colour)}`, () => chooseEvent(p));
+    show(() => `${p.outcome} ${p.attributions.map((request) => request.colour)}`, () => chooseEvent(p));
     const named = make("ul");
-    for (const request of p.links.slice(0, 50)) {
+    for (const request of p.attributions.slice(0, 50)) {
       const item = make("li"), button = make("button", `${SHAPES[request.colour]} ${request.route}`, { type: "button" });
       button.addEventListener("click", () => choose(request));
       item.append(button);

@@ -48,7 +48,7 @@ Seism.Feed = class {
 
   async read() {
     const query = new URLSearchParams({
-      topics: "perturbations,observations,links,opinions,harms,changes", since: "start",
+      topics: "perturbations,observations,attributions,opinions,harms,changes", since: "start",
     });
     if (this.id) query.set("last_event_id", this.id);
     const headers = { Accept: "text/event-stream" };

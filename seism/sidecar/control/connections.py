@@ -12,7 +12,7 @@ from webob import Request, Response
 
 from seism.options import option
 from seism.proxy.collection import Collection
-from seism.proxy.live import Live
+from seism.proxy.connection_snapshot import ConnectionSnapshot
 from seism.proxy.proxy import Proxy
 from seism.proxy.slices import in_slices
 from seism.sidecar.control.router import Route, answer, read_query
@@ -36,7 +36,7 @@ class ConnectionsShown:
 
     open: int
     """How many there are, shown or not."""
-    connections: list[Live]
+    connections: list[ConnectionSnapshot]
 
 
 def routes(collection: Collection) -> list[Route]:
@@ -58,5 +58,5 @@ def routes(collection: Collection) -> list[Route]:
     ]  # fmt: skip
 
 
-def _all(proxies: Iterable[Proxy]) -> Iterable[Live]:
-    return (live for proxy in proxies for live in proxy.live())
+def _all(proxies: Iterable[Proxy]) -> Iterable[ConnectionSnapshot]:
+    return (each for proxy in proxies for each in proxy.snapshots())

@@ -19,9 +19,8 @@ from seism.clock import Clock
 from seism.errors import Conflict, NotFound, SeismError
 from seism.journal import LeaseEnded
 from seism.options import build, option
-from seism.proxy.change import acting
-from seism.proxy.collection import Collection
-from seism.proxy.rule import Rule
+from seism.proxy.collection import Collection, acting
+from seism.proxy.installed_toxic import InstalledToxic
 from seism.sidecar.control.router import LEASE_HEADER, Route, answer, empty, read_json
 
 logger = logging.getLogger(__name__)
@@ -51,8 +50,8 @@ class LeaseShown:
 class _Lease:
     seconds: float
     until: float
-    toxics: list[tuple[str, Rule]] = field(default_factory=list)
-    """(proxy, rule) of those added under it."""
+    toxics: list[tuple[str, InstalledToxic]] = field(default_factory=list)
+    """(proxy, toxic) of those added under it."""
     outages: set[str] = field(default_factory=set)
 
 
@@ -98,10 +97,10 @@ class Leases:
         if name and name not in self._leases:
             raise Conflict(f"the lease {name!r} is over, and what was done under it is undone")
 
-    def toxic_added(self, request: Request, proxy: str, rule: Rule) -> None:
+    def toxic_added(self, request: Request, proxy: str, toxic: InstalledToxic) -> None:
         lease = self._of(request)
         if lease is not None:
-            lease.toxics.append((proxy, rule))
+            lease.toxics.append((proxy, toxic))
 
     def switched(self, request: Request, proxy: str, enabled: bool) -> None:
         """``proxy`` was enabled or disabled; whoever enables it ends every lease's outage."""
@@ -159,12 +158,12 @@ class Leases:
 
     def _remove_toxics(self, lease: _Lease) -> list[str]:
         undone = []
-        for proxy, rule in lease.toxics:
+        for proxy, toxic in lease.toxics:
             try:
-                # One of the same name may be somebody else's by now; changes keep ``taken``.
-                if self._collection.get(proxy).rule(rule.name).taken is rule.taken:
-                    self._collection.remove_toxic(proxy, rule.name)
-                    undone.append(f"{rule.name} on {proxy}")
+                # One of the same name may be somebody else's by now.
+                if self._collection.get(proxy).toxic(toxic.name).same_as(toxic):
+                    self._collection.remove_toxic(proxy, toxic.name)
+                    undone.append(f"{toxic.name} on {proxy}")
             except NotFound:
                 continue
         return undone

@@ -13,17 +13,28 @@ import gevent
 from webob import Request, Response
 
 from seism.clock import Clock
-from seism.errors import Unavailable
-from seism.journal import Journal, LoadDone, Phase, Plan, Reached, Stopped
+from seism.errors import ConfigurationError, Unavailable
+from seism.journal import (
+    OUTCOMES,
+    ClientRequest,
+    Journal,
+    LoadDone,
+    Phase,
+    Plan,
+    Reached,
+    Stopped,
+)
 from seism.options import build, option
 from seism.proxy.collection import Collection
 from seism.sidecar.control.router import BODY_LIMIT, Route, answer, empty, failure, read_json
 from seism.sidecar.hub import Hub
-from seism_middleware.contract import PROTOCOL, STREAM_PATH
+from seism_middleware.contract import client_id
+from seism_middleware.wire import PROTOCOL, STREAM_PATH
 
 CENSUS_SECONDS = 5.0
 """How long the workers may take to list their connections."""
 DISK_SECONDS = 10.0
+_MAX_ROUTE = 300
 PHASES = ("warmup", "steady", "during", "after", "mixed", "control", "end")
 
 
@@ -63,6 +74,15 @@ class LoadReported:
     routes: dict[str, Any] = option(help="per route: counts, statuses, times")
     actions: dict[str, Any] = option({}, help="per route of actions: how often they were done")
     whole: bool = option(False, help="of all phases so far, not of one")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientsReported:
+    """Body of ``POST /seism/clients``."""
+
+    requests: tuple[Any, ...] = option(
+        help="of each request of the load: id, route, when it was sent, seconds, outcome, status"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +150,11 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
         )  # fmt: skip
         return synced(empty)
 
+    def clients(request: Request) -> Response:
+        for fields in build(ClientsReported, read_json(request), "body").requests:
+            journal.write(_client(fields))
+        return empty()  # what the load has done follows, and waits for the disk
+
     def stopped(request: Request) -> Response:
         journal.write(Stopped(clock.now(), build(StopAsked, read_json(request), "body").why))
         return synced(empty)
@@ -179,6 +204,10 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
             takes=LoadReported, status=204,
         ),
         Route(
+            "POST", "/seism/clients", clients, "Journal what the clients of a load generator saw",
+            takes=ClientsReported, status=204,
+        ),
+        Route(
             "POST", "/seism/stopped", stopped, "Journal that a run stops before its plan is done",
             takes=StopAsked, status=204,
         ),
@@ -191,3 +220,20 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
             status=101, errors=(426,),
         ),
     ]  # fmt: skip
+
+
+def _client(fields: Any) -> ClientRequest:
+    match fields:
+        case [
+            str(request),
+            str(route),
+            float() | int() as at,
+            float() | int() as seconds,
+            str(outcome),
+            int() | None as status,
+        ] if client_id(request) and outcome in OUTCOMES:
+            return ClientRequest(request, route[:_MAX_ROUTE], at, seconds, outcome, status)
+    raise ConfigurationError(
+        "body.requests: expected lists of id, route, when, seconds, outcome and status, "
+        f"got {str(fields)[:100]}"
+    )

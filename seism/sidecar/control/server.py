@@ -17,7 +17,7 @@ from seism.model import show_address
 from seism.sidecar.control.guard import Forbidden, Guard, Unauthorized
 from seism.sidecar.control.peer import user_of
 from seism.sidecar.control.router import TRUSTED, WSGIApp, failure
-from seism_middleware.contract import PROTOCOL
+from seism_middleware.wire import PROTOCOL
 
 logger = logging.getLogger(__name__)
 

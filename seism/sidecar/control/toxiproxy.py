@@ -16,7 +16,7 @@ from webob import Request, Response
 
 from seism.errors import ConfigurationError
 from seism.model import UNIX, ClientTls, ProxySpec, ServerTls, ToxicSpec
-from seism.options import build, describe, option
+from seism.options import build, describe, names, option
 from seism.proxy.collection import MAX_PROXIES, MAX_TOXICS, Collection, Interrupted
 from seism.proxy.proxy import Proxy
 from seism.proxy.slices import in_slices
@@ -42,17 +42,7 @@ COMPATIBLE_VERSION = "2.12.0"
 _PROXY_KEYS = ("name", "listen", "upstream", "enabled", "toxics", "tls", "upstream_tls", "refused",
                "protocol")  # fmt: skip
 _TLS_KEYS = {"tls": ServerTls, "upstream_tls": ClientTls}
-_TOXIC_KEYS = (
-    "name",
-    "type",
-    "stream",
-    "toxicity",
-    "attributes",
-    "match",
-    "connections",
-    "exchange",
-    "turn",
-)
+_TOXIC_KEYS = names(ToxicSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +109,7 @@ def proxy_values(proxy: Proxy) -> dict[str, Any]:
         "listen": proxy.listen,
         "upstream": proxy.upstream,
         "enabled": proxy.enabled,
-        "toxics": [rule.values() for rule in proxy.rules],
+        "toxics": [toxic.values() for toxic in proxy.toxics],
     }
     spec = proxy.spec
     for key in _TLS_KEYS:
@@ -220,7 +210,7 @@ class _Api:
         return empty()
 
     def toxics(self, request: Request, proxy: str) -> Response:
-        return answer([rule.values() for rule in self._collection.get(proxy).rules])
+        return answer([toxic.values() for toxic in self._collection.get(proxy).toxics])
 
     def add_toxic(self, request: Request, proxy: str) -> Response:
         self._check_lease(request)
@@ -228,36 +218,30 @@ class _Api:
         warnings = Warnings()
         given = _fields(read_json(request), _TOXIC_KEYS, warnings)
         spec = _toxic_spec(given, self._collection.registry, warnings)
-        rule = self._collection.add_toxic(proxy, spec)
+        installed = self._collection.add_toxic(proxy, spec)
         if self._leases is not None:
-            self._leases.toxic_added(request, proxy, rule)
-        return answer(rule.values(), warnings=warnings)
+            self._leases.toxic_added(request, proxy, installed)
+        return answer(installed.values(), warnings=warnings)
 
     def toxic(self, request: Request, proxy: str, toxic: str) -> Response:
-        return answer(self._collection.get(proxy).rule(toxic).values())
+        return answer(self._collection.get(proxy).toxic(toxic).values())
 
     def update_toxic(self, request: Request, proxy: str, toxic: str) -> Response:
-        rule = self._collection.get(proxy).rule(toxic)
+        installed = self._collection.get(proxy).toxic(toxic)
         warnings = Warnings()
         given = _fields(read_json(request), _TOXIC_KEYS, warnings)
-        for key, now in (
-            ("name", rule.name),
-            ("type", rule.type),
-            ("stream", rule.stream),
-            ("turn", str(rule.turn)),
-        ):
-            if str(given.pop(key, now)).lower() not in ("", now.lower()):
-                warnings.add(f"field {key!r} cannot be changed and is ignored")
+        there = installed.values()
+        for key in describe(ToxicSpec):
+            now = str(there.get(key.name, key.default))
+            if key.option.fixed and str(given.pop(key.name, now)).lower() not in ("", now.lower()):
+                warnings.add(f"field {key.name!r} cannot be changed and is ignored")
         # The type is only there to make a whole spec of what is given.
-        spec = build(ToxicSpec, {**given, "type": rule.type}, f"toxic {toxic}", lenient=True)
+        spec = build(ToxicSpec, {**given, "type": installed.type}, f"toxic {toxic}", lenient=True)
         updated = self._collection.update_toxic(
             proxy,
             toxic,
-            attributes=_attributes(spec.attributes, type(rule.toxic), warnings),
-            toxicity=spec.toxicity if "toxicity" in given else None,
-            match=spec.match,
-            connections=spec.connections if "connections" in given else None,
-            exchange=spec.exchange if "exchange" in given else None,
+            **{key: getattr(spec, key) for key in given if key != "attributes"},
+            attributes=_attributes(spec.attributes, type(installed.toxic), warnings),
         )
         return answer(updated.values(), warnings=warnings)
 

@@ -118,6 +118,7 @@ def test_every_route_succeeds_as_declared(served: Control, declared: Declared) -
     call("POST", "/reset", "/reset")
     call("POST", "/seism/phase", "/seism/phase", {"phase": "steady", "step": None, "name": "x"})
     call("POST", "/seism/load", "/seism/load", {"segment": "x", "requests": 0, "routes": {}})
+    call("POST", "/seism/clients", "/seism/clients", {"requests": []})
     call("POST", "/seism/stopped", "/seism/stopped", {"why": "a limit"})
     call("POST", "/seism/plan", "/seism/plan", {"steps": [{"name": "x"}]})
     call("POST", "/seism/leases", "/seism/leases", {"seconds": 60})

@@ -42,6 +42,7 @@ REQUESTS = {
     "reset": ("POST", "/reset", b"", {}),
     "phase": ("POST", "/seism/phase", b'{"phase":"steady"}', {"Content-Type": "text/plain"}),
     "load": ("POST", "/seism/load", b'{"segment":"x","requests":0,"routes":{}}', {}),
+    "clients": ("POST", "/seism/clients", b'{"requests":[]}', {}),
     "plan": ("POST", "/seism/plan", b'{"steps":[]}', {}),
     "stopped": ("POST", "/seism/stopped", b'{"why":"x"}', {}),
     "lease": ("POST", "/seism/leases", b'{"seconds":1}', {}),

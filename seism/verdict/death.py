@@ -1,0 +1,59 @@
+"""Workers that died: without a goodbye, or told to exit by their server while they worked."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from seism.journal import DIED as DIED_ALONE
+from seism.journal import OUT_OF_MEMORY
+from seism.verdict.result import DIED, MOST_NAMED, RED, HarmFinding, listed
+from seism.verdict.step import StepWindow
+from seism.verdict.timeline import worker_of
+from seism_middleware.contract import BODY_NONE, RequestEnded
+
+
+def deaths(step: StepWindow) -> Iterator[HarmFinding]:
+    """The workers that died in one step."""
+    timeline = step.timeline
+    last = timeline.segments[-1].phase
+    end = next(
+        (each.phase.at for each in timeline.segments if each.phase.at > step.after.phase.at),
+        last.at,
+    )
+    for worker, left in timeline.left.items():
+        if left.reason in (DIED_ALONE, OUT_OF_MEMORY) and step.during.phase.at <= left.at < end:
+            how = "was killed for lack of memory" if left.reason == OUT_OF_MEMORY else "died"
+            victims = [
+                request
+                for request in step.requests
+                if worker_of(request.request) == worker and request.body == BODY_NONE
+            ]
+            yield _death(step, worker, how, victims)
+    timed_out: dict[str, list[RequestEnded]] = defaultdict(list)
+    for request in step.requests:
+        if request.exception == "SystemExit":
+            timed_out[worker_of(request.request)].append(request)
+    for worker, victims in timed_out.items():
+        how = "was told to exit by its server, as one is that has timed out,"
+        yield _death(step, worker, how, victims)
+
+
+def _death(step: StepWindow, worker: str, how: str, victims: Sequence[RequestEnded]) -> HarmFinding:
+    ids = [request.request for request in victims]
+    attributions = [attribution for key in ids for attribution in step.attributions(key)]
+    attribution = min(attributions, key=lambda attribution: not attribution.exact, default=None)
+    pid = next((hello.pid for hello in step.timeline.workers if hello.worker == worker), 0)
+    at = f" while it worked on {listed(ids)}" if ids else " while it was idle"
+    since = f", hit by {attribution.perturbation}" if attribution else ""
+    return HarmFinding(
+        kind=DIED,
+        perturbation=step.name,
+        colour=RED,
+        what=f"worker {worker} (pid {pid}) {how}{at}{since}",
+        evidence=attribution.evidence if attribution else "stream",
+        exact=True,
+        worker=worker,
+        requests=tuple(ids[:MOST_NAMED]),
+        hit_by=attribution.perturbation if attribution else "",
+    )

@@ -1,0 +1,44 @@
+"""What the kernel counts on a TCP connection (``TCP_INFO``, tcp(7), struct tcp_info)."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any
+
+_TCP_INFO = getattr(socket, "TCP_INFO", None)
+_NOTSENT = struct.Struct("@I")
+_COUNTERS = struct.Struct("@QQ")
+_RECEIVED = struct.Struct("@Q").unpack_from
+_IPPROTO_TCP = int(socket.IPPROTO_TCP)
+
+
+def written(sock: Any) -> int | None:
+    """Bytes that the kernel has taken from this process on ``sock``; None if it won't say."""
+    if _TCP_INFO is None:
+        return None
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 216)
+    except OSError:
+        return None
+    if len(info) < 216:
+        return None
+    sent, again = _COUNTERS.unpack_from(info, 200)
+    return int(sent - again + _NOTSENT.unpack_from(info, 144)[0])
+
+
+def received(sock: Any) -> int:
+    """Bytes that have arrived on ``sock``; -1 if the kernel won't say."""
+    if _TCP_INFO is None:
+        return -1
+    try:
+        info = sock.getsockopt(_IPPROTO_TCP, _TCP_INFO, 136)
+    except OSError:
+        return -1
+    return _RECEIVED(info, 128)[0] if len(info) == 136 else -1
+
+
+def address_text(address: Any) -> str:
+    """``host:port`` or ``[ipv6]:port`` of a socket's name; IPv4 in IPv6 is shown as IPv4."""
+    host, port = address[0].removeprefix("::ffff:"), address[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

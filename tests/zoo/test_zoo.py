@@ -1,0 +1,91 @@
+"""Each application of the zoo under ``run`` and ``sweep``, and ``report`` on the same journal."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seism.demo.backends import Backends
+from seism.journal import read
+from seism.verdict.client_view import ClientAnswer
+from seism.verdict.conservation import unplaced
+from seism.verdict.judgement import judge
+from seism.verdict.result import NOT_COVERED
+from seism.verdict.timeline import build
+from tests.processes import ROOT
+
+pytestmark = pytest.mark.timeout(300)
+
+HERE = Path(__file__).parent
+NAMES = sorted(path.name.removesuffix(".expected.toml") for path in HERE.glob("*.expected.toml"))
+RUN_SECONDS = 200
+
+
+@pytest.fixture(scope="module")
+def backends() -> Iterator[dict[str, str]]:
+    with Backends(schema=()) as running:
+        yield {name.upper(): at for name, at in running.addresses.items()}
+
+
+def seism(folder: Path, *words: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "seism", *words],
+        cwd=folder,
+        env={**os.environ, **env, "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def matrix(report: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """What is said of each route, without what was not tried."""
+    found: dict[str, dict[str, str]] = {}
+    for cell in report["cells"]:
+        if cell["colour"] != NOT_COVERED:
+            found.setdefault(cell["route"], {})[cell["perturbation"]] = cell["colour"]
+    return found
+
+
+@pytest.mark.parametrize("command", ["run", "sweep"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_verdict_is_the_right_one(
+    name: str, command: str, backends: dict[str, str], tmp_path: Path
+) -> None:
+    expected = tomllib.loads((HERE / f"{name}.expected.toml").read_text())[command]
+    text = (HERE / f"{name}.toml").read_text().replace("{python}", sys.executable)
+    (tmp_path / "seism.toml").write_text(text)
+    done = seism(tmp_path, command, "--quiet", "--report-dir", "out", env=backends)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert matrix(report) == expected["cells"], done.stdout
+    assert done.returncode == expected["exit_code"], done.stdout
+    assert report["findings"] == []
+    said = "\n".join(reason for cell in report["cells"] for reason in cell["reasons"])
+    assert all(reason in said for reason in expected.get("reasons", ())), said
+    journal = tmp_path / "out" / "journal.jsonl"
+    nothing_is_lost(journal)
+    again = seism(tmp_path, "report", str(journal), "--report-dir", "again", env=backends)
+    assert again.returncode == done.returncode, again.stdout
+    said_again = json.loads((tmp_path / "again" / "report.json").read_text())
+    colours = sorted(colour for row in matrix(said_again).values() for colour in row.values())
+    assert colours == sorted(colour for row in matrix(report).values() for colour in row.values())
+
+
+def nothing_is_lost(journal: Path) -> None:
+    """Each request of the load is observed as itself, and in one cell or in a control run."""
+    timeline = build(read(journal))
+    assert timeline.clients
+    mine = [each for each in timeline.requests.values() if isinstance(each, ClientAnswer)]
+    assert len(mine) + len(timeline.outside) == len(timeline.clients)
+    assert unplaced(timeline, judge(read(journal)).cells) == []
