@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from seism.client import Control
 from seism.clock import MonotonicClock
-from seism_middleware.contract import PROTOCOL, STREAM_PATH
+from seism_middleware.wire import PROTOCOL, STREAM_PATH
 
 
 def joined(control: Control, name: str) -> socket.socket:
