@@ -406,7 +406,7 @@ def test_an_app_that_dies_is_red(seism: Seism, tmp_path: Path) -> None:
     app.kill()
     done = seism.finish(process)
     assert done.code == 1
-    assert "no worker ever saw them" in " ".join(done.out.split())
+    assert "the app accepted no connection" in " ".join(done.out.split())
 
 
 def test_help_names_the_exit_codes(seism: Seism) -> None:

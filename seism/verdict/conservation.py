@@ -28,9 +28,9 @@ def unplaced(timeline: Timeline, cells: Iterable[Cell]) -> list[str]:
     lines = []
     outside = 0
     mixed: dict[str, list[str]] = defaultdict(list)
-    for (_, step), merged in timeline.mixed.items():
+    for (_, index), merged in timeline.mixed.items():
         for request in merged.requests:
-            mixed[request.request].append(timeline.manifest.plan[step]["name"])
+            mixed[request.request].append(timeline.manifest.plan[index]["name"])
     for segment, request in _in_phases(timeline):
         if segment is not None:
             names = mixed.get(request.request) or _steps(timeline, segment)
