@@ -21,6 +21,7 @@ import pytest
 
 from seism.demo.backends import Backends
 from seism.experiment.session import LEASE_SECONDS
+from tests.conservation import nothing_is_lost
 from tests.processes import ROOT, free_port, until
 
 MARK = "SEISM_TEST_MARK"
@@ -93,6 +94,9 @@ class Seism:
     def finish(self, process: subprocess.Popen[str]) -> Done:
         out, err = process.communicate(timeout=90)
         assert self.left() == []
+        if process.returncode in (0, 1):
+            for journal in self.folder.rglob("journal.jsonl"):
+                nothing_is_lost(journal)
         return Done(process.returncode, out, err)
 
     def run(self, *arguments: str) -> Done:
