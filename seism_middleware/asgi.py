@@ -206,9 +206,9 @@ class _Response:
         pattern = getattr(route, "path_format", None) or getattr(route, "path", None)
         if isinstance(pattern, str):
             return str(scope.get("root_path", "")) + pattern
+        if went_wrong(self._request) and (found := find(self._finders, scope)):
+            return found  # the endpoint may be a mounted app that has not got any further
         path = str(scope.get("path", ""))
         if scope.get("endpoint") is not None:
             return fill(path, scope.get("path_params") or {})
-        if went_wrong(self._request) and (found := find(self._finders, scope)):
-            return found
         return self._observer.routes.name(path)

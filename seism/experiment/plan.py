@@ -29,6 +29,8 @@ class Step:
     """It is done to the clients' side of the app, not to a backend."""
     partner: Planned | None = None
     """What is perturbed at the same time."""
+    probe: bool = False
+    """It is one of a sweep, and may find nothing to perturb."""
 
     @property
     def toxic(self) -> str:
@@ -50,6 +52,8 @@ class Step:
         }
         if self.front:
             values["front"] = True
+        if self.probe:
+            values["probe"] = True
         if self.partner is not None:
             values["partner"] = {
                 "backend": self.partner.backend,

@@ -78,6 +78,11 @@ class StepWindow:
         return bool(self.planned.get("front"))
 
     @property
+    def is_probe(self) -> bool:
+        """Whether it is one of a sweep, which may find nothing to perturb."""
+        return bool(self.planned.get("probe"))
+
+    @property
     def is_down(self) -> bool:
         """Whether all that is done is that backends are away."""
         parts = [part for part in (self.planned, self.planned.get("partner")) if part]
