@@ -17,7 +17,7 @@ PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep 
 
 .PHONY: help demo test docs soak fuzz proof proof-part structure lint tox bench bench-observer bench-away bench-codecs bench-compare bench-dashboard cpython matrix screenshots clean
 
-help: ## what there is to make
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 $(BIN)/python:
@@ -79,12 +79,13 @@ proof-part: $(VENV)/.test ## a part of the long proofs, about 5 minutes; the com
 structure: $(VENV)/.test ## rooms, arrows, circles, climbs and names, from the imports
 	@$(BIN)/python -m tests.structure
 
-lint: $(VENV)/.test ## ruff and mypy strict
+lint: $(VENV)/.test ## ruff, mypy strict, and the text checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.prose
 
-tox: $(VENV)/.test ## the suite on each Python of 3.11-3.13 that is there (ARGS="-e py312")
+tox: $(VENV)/.test ## the suite on each installed Python of 3.11-3.13 (ARGS="-e py312")
 	@$(PIP) install 'tox>=4.20'
 	PATH="$(PYENV_BINS)$$PATH" $(BIN)/tox run $(ARGS)
 

@@ -142,7 +142,7 @@ def slowed(child: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def measure(folder: Path, requests: int) -> Found:
-    """Go through all states, with so many requests of each kind in each."""
+    """Go through all states, with the same number of requests of each kind."""
     port = free_port()
     control = Control("127.0.0.1", port)
 
@@ -210,8 +210,8 @@ def lines(found: Found) -> Iterator[str]:
         yield f"| {row.state} | {us(row.bare)} | {us(row.observed)} | {us(row.added)} |"
     yield ""
     yield (
-        f"{found.sent:,} records; {found.dropped:,} dropped, of which the journal of the sidecar "
-        f"that was there counts {found.counted:,}; {found.unexplained:,} unexplained; "
+        f"{found.sent:,} records; {found.dropped:,} dropped, of which the journal of the running "
+        f"sidecar counts {found.counted:,}; {found.unexplained:,} unexplained; "
         f"{found.twice:,} twice"
     )
 

@@ -1,4 +1,4 @@
-"""What is measured: each case is one function from a contestant to its figures."""
+"""The measurements: each case is one function from a contestant to its figures."""
 
 from __future__ import annotations
 

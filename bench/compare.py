@@ -32,7 +32,7 @@ CONFIDENCE = 0.95
 TOLERANCE = 1.03
 """The ratio from which a figure is worse; less is the machine's noise."""
 RATES = ("requests/s", "connections/s", "MiB/s")
-"""What is better if it is more; everything else is a cost."""
+"""Figures of which more is better; the others are costs."""
 QUICK_CASES = ("ping-64", "burst", "down-8")
 PARTS = ("import", "send", "request", "throughput")
 """Of ``bench.middleware``; its part ``memory`` has no figures."""
@@ -125,9 +125,9 @@ class Commit:
         folder.mkdir(exist_ok=True)
         proxies, observer = folder / "compare-bench.json", folder / "compare-observer.json"
         options = ("--rounds", "1", "--seconds", "0.2" if self.quick else "0.5")
-        only = ("--only", ",".join(QUICK_CASES)) if self.quick else ()
+        cases = ("--only", ",".join(QUICK_CASES)) if self.quick else ()
         skip = ("--skip", f"{HAPROXY},{NAIVE}")
-        self._run("bench.run", *options, *only, *skip, "--json", str(proxies))
+        self._run("bench.run", *options, *cases, *skip, "--json", str(proxies))
         parts = QUICK_PARTS if self.quick else PARTS
         few = ("--rounds", "3", "--requests", "500") if self.quick else ("--rounds", "5")
         only = tuple(word for part in parts for word in ("--only", part))

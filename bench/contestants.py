@@ -1,4 +1,4 @@
-"""What is compared: each is one address with our server behind it, and a process."""
+"""The contestants: each is one address with our server behind it, and a process."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def server(port: int = 0) -> Iterator[str]:
 def seism(upstream: str, pure: bool = False) -> Iterator[Contestant]:
     """``seism serve`` with two proxies to ``upstream``, as anybody starts it.
 
-    ``pure`` leaves the compiled pump out. Raises FileNotFoundError if that is no difference.
+    ``pure`` leaves the compiled pump out. Raises FileNotFoundError if the pump is missing anyway.
     """
     if pure and Pump is PurePump:
         raise FileNotFoundError("the pump is not compiled, Seism is pure Python")

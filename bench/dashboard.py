@@ -93,7 +93,7 @@ def measure(report: Path) -> dict[str, float]:
             page.evaluate(_TASKS)
             act(page, x, y)
             page.wait_for_timeout(700)
-            # What is not 50 ms long is not reported.
+            # Shorter tasks than 50 ms are not reported.
             figures[f"longest task of a {name}, ms"] = page.evaluate("Math.max(50, ...tasks)")
         session = page.context.new_cdp_session(page)
         session.send("Performance.enable")

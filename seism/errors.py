@@ -25,21 +25,21 @@ class SeismError(Exception):
 
 
 class ConfigurationError(SeismError):
-    """The user's input is wrong; the message says what, where and what is allowed."""
+    """The user's input is wrong; the message says where, what and the accepted values."""
 
     status = 400
     exit_code = 2
 
 
 class NotFound(SeismError):
-    """What was named does not exist."""
+    """The named proxy, toxic or connection does not exist."""
 
     status = 404
     exit_code = 2
 
 
 class Conflict(SeismError):
-    """What was to be made exists already."""
+    """The name or the address is taken."""
 
     status = 409
     exit_code = 2

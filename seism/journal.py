@@ -74,7 +74,7 @@ class Phase:
 
     ``phase``: ``warmup``, ``steady``, ``during``, ``after``, ``control`` (the load once more
     without perturbations), ``end``. ``step`` is the index of the planned perturbation, or
-    None; a ``warmup`` with one says that the app was started anew before it. ``mixed``: a
+    None; a ``warmup`` with one says that the app was restarted before it. ``mixed``: a
     stretch of one load over which perturbations come and go.
     """
 
@@ -352,7 +352,7 @@ def _write_all(file: int, data: bytes) -> None:
 
 
 def read(path: Path) -> Iterator[Entry]:
-    """The entries of a journal; kinds that are not known here are left out.
+    """The entries of a journal; unknown kinds are left out.
 
     Raises ConfigurationError if the file is not a journal, or is damaged before its
     last line.

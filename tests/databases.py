@@ -102,7 +102,7 @@ def _debian_postgresql() -> Path:
 class PostgreSQL(_Server):
     """PostgreSQL out of the wheel; user ``seism`` needs no password, the others theirs.
 
-    ``scram``, ``md5`` and ``plain`` log in in the way of their name, with password ``secret``.
+    ``scram``, ``md5`` and ``plain`` log in by the method of their name, with password ``secret``.
     """
 
     stop = signal.SIGINT

@@ -3,7 +3,7 @@
     @pytest.mark.debian("redis-server")
     def test_something(): ...
 
-As a program it installs, where it may, what the tests declare and the machine lacks. As a
+As a program it installs, as root, the packages that the tests declare and the machine lacks. As a
 plugin (``tests/conftest.py``) it skips a test whose packages are missing, saying how to
 install them; with ``CI=true`` such a test fails, so that a green run has run everything.
 """

@@ -1,6 +1,6 @@
 """A real StatsD (npm) that flushes into a real Graphite (carbon, whisper), for one test module.
 
-Both are installed into folders of their own: Graphite's packages are no part of what the tests
+Both are installed into folders of their own: Graphite's packages are not part of what the tests
 import, and its installer would write into ``/opt`` otherwise. What draws graphs from the files is
 Graphite's web application, whose ``/render`` is what a dashboard asks.
 """

@@ -1,6 +1,6 @@
 """Clients that exist as C extensions without a wheel: they need a compiler and headers.
 
-They are no part of the extra ``test``, which would then fail to install where these lack.
+They are not part of the extra ``test``, which would then fail to install where these lack.
 ``make test`` runs this as a program, after ``tests.debian``: it installs what can be built. A
 test asks for one with ``module``, and is skipped where it is not, or fails with ``CI=true``.
 """

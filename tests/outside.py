@@ -12,7 +12,7 @@ PACKAGE = "your_package"
 
 
 def code(page: str, marked: str) -> str:
-    """The one block of a page in docs that has the text ``marked``, at whatever place."""
+    """The one block of a page in docs that has the text ``marked``, anywhere."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     (found,) = (block.text for block in blocks(text) if marked in block.text)
     return found

@@ -2,7 +2,7 @@
 
 A file is a node, an import an arrow from the file that imports to the file that it takes from.
 A room is a file at the top level of ``seism``, or a folder there; ``seism_middleware`` and
-``bench`` are rooms too. A package's ``__init__`` at the top holds a version, and is no room.
+``bench`` are rooms too. A package's ``__init__`` at the top holds a version, and is not a room.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ Arrows = frozenset[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What was read of a checkout."""
+    """The measured structure of a checkout."""
 
     sources: Mapping[str, str]
     """Dotted name -> source."""

@@ -218,7 +218,7 @@ PLAIN_ENV = f'env = {{ PYTHONPATH = "{ROOT}" }}'
 
 
 def without_placeholders(seism: Seism) -> None:
-    """The app as it is, with the backend's own address in its environment."""
+    """The app without a proxy, with the backend's own address in its environment."""
     seism.experiment(
         "/",
         "/weak",

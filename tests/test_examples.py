@@ -101,7 +101,7 @@ class Example:
                 load(path, self.environment)
 
     def _session(self, text: str) -> str:
-        """What is seen when the commands of ``text`` are typed; ``[2]`` is an exit code."""
+        """The output of the commands of ``text``, typed one by one; ``[2]`` is an exit code."""
         seen = ""
         for command in re.findall(r"^\$ (.*)$", text, re.MULTILINE):
             if command in ENDLESS:
@@ -144,7 +144,7 @@ def whatever_it_needs(values: dict[str, Any]) -> str:
 def free(text: str) -> str:
     """``text`` with ports to listen on that are free here.
 
-    They are as long as before, so that tables stay as they are: those that the kernel gives
+    They are as long as before, so that tables stay aligned: those that the kernel gives
     have five digits.
     """
     for listen in sorted(set(re.findall(r'listen ?= ?"?(127\.0\.0\.1:\d{5})\b', text))):
@@ -269,7 +269,7 @@ def test_what_is_no_example_says_why() -> None:
     ]  # fmt: skip
 
 
-# What the page leaves to its reader: a pool of connections that do not wait for ever.
+# What the page leaves to its reader: a pool of connections that have a timeout.
 POOL = """
 import socket
 import types

@@ -113,7 +113,7 @@ def test_every_member_has_one_place() -> None:
 
 
 ROOMS, ARROWS = 28, 125
-"""At most so many rooms, and arrows between them: what a reader can hold in mind."""
+"""The most rooms, and arrows between them, that a reader can hold in mind."""
 
 
 def test_rooms_and_arrows_between_them_stay_few() -> None:

@@ -112,7 +112,7 @@ def test_each_package_says_that_it_is_typed(package: str) -> None:
 
 
 def imported(folder: Path, without: tuple[str, ...] = ()) -> Iterator[str]:
-    """The top-level names that the modules in ``folder`` import, at whatever place."""
+    """The top-level names that the modules in ``folder`` import, anywhere."""
     for path in folder.rglob("*.py"):
         if path.relative_to(folder).parts[0] not in without:
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

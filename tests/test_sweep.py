@@ -143,7 +143,7 @@ def sweep_example(app: Path) -> Sweep:
 @pytest.fixture(scope="module")
 def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Sweep]:
     """Of the example with one weakness more, and of the repaired one: mostly waiting, so both
-    at once. One that is asked for again, as its test is run again, is made anew.
+    at once. One that is asked for again, as its test is run again, is made again.
     """
     through = 'self.cache.run("GET", "visits")'
     more = {"example.py": {through: 'self.cache.client.get("visits")'}}

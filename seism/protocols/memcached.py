@@ -142,9 +142,10 @@ class _Pending:
         self._runs: deque[_Run] = deque([_Run()])
         self._ends: deque[_Asked] = deque()
         """What ends each run but the last."""
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._ends) + sum(len(run.asked) for run in self._runs)
+        return self._count
 
     @property
     def end(self) -> _Asked | None:
@@ -157,12 +158,14 @@ class _Pending:
 
     def add(self, asked: _Asked) -> None:
         """It comes last. The first silent one is forgotten where there are too many."""
+        self._count += 1
         if not asked.silent:
             self._ends.append(asked)
             self._runs.append(_Run())
             return
         if len(self._runs[-1].asked) >= UNANSWERED:
             self._runs[-1].remove(last=False)
+            self._count -= 1
         self._runs[-1].add(asked)
 
     def skip(self, exchange: Exchange) -> None:
@@ -170,24 +173,29 @@ class _Pending:
         silent = self._runs[-1].asked
         if silent and silent[-1].exchange is exchange:
             self._runs[-1].remove(last=True)
+            self._count -= 1
         elif not silent and self._ends and self._ends[-1].exchange is exchange:
             self._runs.pop()
             self._ends.pop()
+            self._count -= 1
 
     def drop_before(self, asked: _Asked) -> None:
         """What comes before ``asked``, which is silent or the end of its run, has no reply."""
         run = self._runs[0]
         while run.asked and run.asked[0] is not asked:
             run.remove(last=False)
+            self._count -= 1
 
     def answered(self, asked: _Asked) -> None:
         """Its reply, the next one of all, is complete."""
         run = self._runs[0]
         if run.asked and run.asked[0] is asked:
             run.remove(last=False)
+            self._count -= 1
         elif self._ends and self._ends[0] is asked:
             self._ends.popleft()
             self._runs.popleft()
+            self._count -= 1 + len(run.asked)
 
 
 class Memcached(StreamCodec):

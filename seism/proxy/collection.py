@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -12,16 +14,38 @@ from seism.clock import Clock
 from seism.errors import ConfigurationError, Conflict, NotFound, Unavailable
 from seism.journal import ToxicChanged
 from seism.model import ClientTls, Match, ProxySpec, ServerTls, ToxicSpec, unix_path
-from seism.proxy.change import who
-from seism.proxy.hold import Holds
 from seism.proxy.installed_toxic import InstalledToxic
-from seism.proxy.perturbation import Account, Emit
-from seism.proxy.proxy import Proxy, Route
+from seism.proxy.perturbation import Account, Emit, Holds
+from seism.proxy.proxy import Proxy, ResolvedSpec
 from seism.proxy.relay import Follow, Relay
 from seism.proxy.upgrade import check
 from seism.registry import Registry, load
 from seism.rng import Seed
 from seism_middleware.contract import Proxied
+
+FILE, API, CHAOS = "file", "api", "chaos"
+"""The file at the sidecar's start, a call without a lease, standing chaos; else a lease's name."""
+
+_WHO: ContextVar[str] = ContextVar("seism.acting", default=FILE)
+
+
+@contextmanager
+def acting(who: str) -> Iterator[None]:
+    """What is changed within the block is changed by ``who``, as the journal says.
+
+    Greenlets each have a context of their own.
+    """
+    token = _WHO.set(who)
+    try:
+        yield
+    finally:
+        _WHO.reset(token)
+
+
+def who() -> str:
+    """Who acts now."""
+    return _WHO.get()
+
 
 Entry = tuple[ProxySpec, Sequence[ToxicSpec]]
 """A proxy with its toxics, as asked for."""
@@ -145,7 +169,7 @@ class Collection:
         )
         check(spec, codec, f"proxy {name}")
         if not proxy.same_route(spec):
-            route = Route.of(spec, codec)
+            route = ResolvedSpec.of(spec, codec)
             proxy = self.get(name)
             proxy.reroute(route)
         if refused is not None:
@@ -293,10 +317,12 @@ class Collection:
             made[installed.name] = installed
         return tuple(made.values())
 
-    def _route(self, spec: ProxySpec) -> Route:
-        return Route.of(spec, self.registry.protocol(spec.protocol, f"proxy {spec.name}"))
+    def _route(self, spec: ProxySpec) -> ResolvedSpec:
+        return ResolvedSpec.of(spec, self.registry.protocol(spec.protocol, f"proxy {spec.name}"))
 
-    def _make(self, spec: ProxySpec, route: Route, toxics: Sequence[InstalledToxic]) -> Proxy:
+    def _make(
+        self, spec: ProxySpec, route: ResolvedSpec, toxics: Sequence[InstalledToxic]
+    ) -> Proxy:
         protocol = self.registry.protocol(spec.protocol, f"proxy {spec.name}")
         proxy = Proxy(self._relay, spec.name, route, toxics, protocol)
         if spec.enabled:

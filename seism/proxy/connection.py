@@ -8,11 +8,13 @@ import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from operator import methodcaller
 from typing import Any, NoReturn
 
 from seism.model import DOWN
 from seism.protocols.base import Codec, Exchange
+from seism.proxy.connection_snapshot import ConnectionSnapshot
 from seism.proxy.conversation import Conversation
 from seism.proxy.dial import Dial
 from seism.proxy.endpoint import Endpoint, show_name
@@ -20,11 +22,9 @@ from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.link import Link
 from seism.proxy.match import PREFIX
 from seism.proxy.outlet import ConnectionOver
-from seism.proxy.perturbation import Perturbation
+from seism.proxy.perturbation import Perturbation, PerturbedConnection, ToxicEffect, trace_of
 from seism.proxy.pump import Socket
 from seism.proxy.relay import Relay
-from seism.proxy.trace import trace_of
-from seism.proxy.traffic import ConnectionSnapshot
 from seism.rng import Journalled
 from seism.toxics.base import CLOSED, LOST, Chunk
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM, PerturbedExchange
@@ -34,6 +34,19 @@ logger = logging.getLogger(__name__)
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _DISCARD_LIMIT = 16
 """How many buffers are emptied so that closing says FIN, not RST."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedClient:
+    """A client at the beginning of its connection."""
+
+    proxy: str
+    number: int
+    """Clients are counted per proxy, from 1."""
+    sock: _socket.socket
+    """Fresh from accept."""
+    peer: Any
+    """Its address, as accept told it."""
 
 
 class Connection:
@@ -69,14 +82,10 @@ class Connection:
     def __init__(
         self,
         relay: Relay,
-        proxy: str,
-        number: int,
-        client: _socket.socket,
-        peer: Any,
+        accepted: AcceptedClient,
         gone: Callable[[Connection], None],
     ) -> None:
-        """``client`` is a socket fresh from accept, ``number`` counts them per proxy."""
-        self.number = number
+        self.number = accepted.number
         self.opened = relay.clock.now()
         self.closed = False
         self.broken = False
@@ -84,9 +93,9 @@ class Connection:
         self.unreachable = False
         """The backend did not answer the connect."""
         self._relay = relay
-        self._proxy = proxy
-        self._client: Socket = client
-        self._peer = peer
+        self._proxy = accepted.proxy
+        self._client: Socket = accepted.sock
+        self._peer = accepted.peer
         self._gone = gone
         self._refused = ""
         self._server: Socket | None = None
@@ -230,44 +239,30 @@ class Connection:
 
         ``chunk``: the client's bytes in which it does.
         """
-        return self._begin_perturbation(
-            installed.name,
-            installed.type,
-            stream=stream,
-            offset=offset,
-            since=None if stream == UPSTREAM else self.up.since,
-            chance=self.chance(installed),
+        effect = ToxicEffect(
+            stream,
+            offset,
+            None if stream == UPSTREAM else self.up.since,
+            self.chance(installed),
             trace="" if chunk is None else trace_of(chunk.data),
         )
+        return self._perturb(installed.name, installed.type, effect)
 
     def began_exchange(
         self, installed: InstalledToxic, exchange: Exchange, offset: int, chance: float | None
     ) -> Perturbation:
         """A fault takes effect on ``exchange``, whose request is at ``offset``."""
-        return self._begin_perturbation(
-            installed.name,
-            installed.type,
-            stream=UPSTREAM,
-            offset=offset,
-            since=None,
-            chance=chance,
-            exchange=PerturbedExchange(
-                exchange.number, exchange.kind, exchange.phase, exchange.summary, exchange.trace
-            ),
-            trace=exchange.trace,
+        told = PerturbedExchange(
+            exchange.number, exchange.kind, exchange.phase, exchange.summary, exchange.trace
         )
+        effect = ToxicEffect(UPSTREAM, offset, chance=chance, exchange=told, trace=exchange.trace)
+        return self._perturb(installed.name, installed.type, effect)
 
-    def _begin_perturbation(self, toxic: str, type: str, **about: Any) -> Perturbation:
-        return self._relay.account.begin(
-            self._proxy,
-            toxic,
-            type,
-            client=show_name(self._peer),
-            listen=_name(self._client),
-            source=_name(self._server),
-            connection=self.number,
-            **about,
+    def _perturb(self, toxic: str, type: str, effect: ToxicEffect) -> Perturbation:
+        where = PerturbedConnection(
+            show_name(self._peer), _name(self._client), _name(self._server), self.number
         )
+        return self._relay.account.begin(self._proxy, toxic, type, where, effect)
 
     def snapshot(self) -> ConnectionSnapshot:
         """What can be told of it now."""
@@ -291,9 +286,8 @@ class Connection:
 
     def cut(self) -> None:
         """Close because the proxy goes down, which is a perturbation of its own."""
-        perturbation = self._begin_perturbation(
-            DOWN, DOWN, stream="", offset=self.up.received, since=self.up.since
-        )
+        effect = ToxicEffect(offset=self.up.received, since=self.up.since)
+        perturbation = self._perturb(DOWN, DOWN, effect)
         received = self.up.received
         self.close()
         perturbation.end(CLOSED, received)

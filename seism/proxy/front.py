@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from seism.proxy.connection import Connection
+from seism.proxy.connection import AcceptedClient, Connection
 from seism.proxy.link import Link
-from seism.proxy.relay import StreamFollower
+from seism.proxy.relay import Relay, StreamFollower
 from seism.proxy.timers import Timer
 from seism.toxics.base import Chunk, Eof
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
@@ -78,12 +78,18 @@ class FrontConnection(Connection):
     link = FrontLink
     __slots__ = ("_bad_gateway", "_patience", "follower")
 
-    def __init__(self, follower: StreamFollower, bad_gateway: bool, *about: Any) -> None:
-        """``about`` is what ``Connection`` takes."""
+    def __init__(
+        self,
+        follower: StreamFollower,
+        bad_gateway: bool,
+        relay: Relay,
+        accepted: AcceptedClient,
+        gone: Callable[[Connection], None],
+    ) -> None:
         self.follower = follower
         self._bad_gateway = bad_gateway
         self._patience: Timer | None = None
-        super().__init__(*about)
+        super().__init__(relay, accepted, gone)
 
     def _turn_away(self) -> None:
         if self.follower.asked:

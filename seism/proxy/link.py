@@ -16,13 +16,13 @@ from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn, Protocol
 
 from seism.proxy.chain import Chain
+from seism.proxy.connection_snapshot import Traffic
 from seism.proxy.conversation import Conversation
 from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.outlet import ConnectionOver, Outlet
 from seism.proxy.perturbation import Perturbation
 from seism.proxy.pump import Pump, Socket
 from seism.proxy.relay import Relay
-from seism.proxy.traffic import Traffic
 from seism.rng import Journalled
 from seism.toxics.base import Chunk, Eof
 from seism_middleware.contract import UPSTREAM

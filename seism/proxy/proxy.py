@@ -15,7 +15,8 @@ import gevent
 from seism.errors import ConfigurationError, Conflict, NotFound, SeismError
 from seism.model import DOWN, ProxySpec, address, show_address, unix_path
 from seism.protocols.base import Codec
-from seism.proxy.connection import Connection
+from seism.proxy.connection import AcceptedClient, Connection
+from seism.proxy.connection_snapshot import ConnectionSnapshot, Traffic, TrafficTotal
 from seism.proxy.endpoint import Endpoint, resolve, show_name
 from seism.proxy.front import FrontConnection
 from seism.proxy.installed_toxic import InstalledToxic
@@ -24,7 +25,6 @@ from seism.proxy.perturbation import Perturbation
 from seism.proxy.refusal import Refusal
 from seism.proxy.relay import Relay
 from seism.proxy.tls import Tls, TlsConnection
-from seism.proxy.traffic import ConnectionSnapshot, Traffic, TrafficTotal
 from seism.proxy.upgrade import UpgradingConnection, check
 from seism.toxics.base import REMOVED
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
@@ -35,8 +35,8 @@ _ENABLED = "enabled"
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """From where to where, with the names resolved."""
+class ResolvedSpec:
+    """From where to where a proxy goes: its addresses, with their names resolved, and its TLS."""
 
     listen: str
     upstream: str
@@ -47,7 +47,7 @@ class Route:
     tls: Tls | None = None
 
     @classmethod
-    def of(cls, spec: ProxySpec, protocol: type[Codec] | None = None) -> Route:
+    def of(cls, spec: ProxySpec, protocol: type[Codec] | None = None) -> ResolvedSpec:
         """Resolves both addresses, which takes a greenlet's time.
 
         Raises ConfigurationError for an address that cannot be, or TLS that ``protocol``
@@ -76,7 +76,7 @@ class Proxy:
         self,
         relay: Relay,
         name: str,
-        route: Route,
+        route: ResolvedSpec,
         toxics: Sequence[InstalledToxic],
         protocol: type[Codec] | None = None,
     ) -> None:
@@ -90,7 +90,7 @@ class Proxy:
         self._accepted_count = 0
         self._outage: Perturbation | None = None
         self._refreshing = False
-        self._past = (TrafficTotal(), TrafficTotal())
+        self._past_up, self._past_down = TrafficTotal(), TrafficTotal()
         self._refusal: Refusal | None = None
         self.refused = route.spec.refused
         """What a client sees of a backend that does not answer; takes effect at once."""
@@ -157,8 +157,8 @@ class Proxy:
     def traffic(self) -> tuple[Traffic, Traffic]:
         """The bytes of all connections so far, living ones included: upstream, downstream."""
         return (
-            self._past[0].with_(connection.up for connection in self._connections),
-            self._past[1].with_(connection.down for connection in self._connections),
+            self._past_up.with_(connection.up for connection in self._connections),
+            self._past_down.with_(connection.down for connection in self._connections),
         )
 
     def toxic(self, name: str) -> InstalledToxic:
@@ -231,7 +231,7 @@ class Proxy:
         self._close_listener()
         self._cut()
 
-    def reroute(self, route: Route) -> None:
+    def reroute(self, route: ResolvedSpec) -> None:
         """Listen and go elsewhere, and cut the connections.
 
         Raises Unavailable if the new address cannot be bound; the old route stays then.
@@ -277,21 +277,22 @@ class Proxy:
 
     def _accept(self, client: _socket.socket, peer: Any) -> None:
         self._accepted_count += 1
-        about = (self._relay, self.name, self._accepted_count, client, peer, self._gone)
-        connection = self._connection(*about)
+        accepted = AcceptedClient(self.name, self._accepted_count, client, peer)
+        connection = self._connection(accepted)
         if self.protocol is not None:
             connection.converse(self.protocol(), self._understood_no_more)
         self._connections.add(connection)
         connection.start(self._toxics, self._route.backend, self.refused)
 
-    def _connection(self, *about: Any) -> Connection:
-        tls, front, follow = self._route.tls, self._route.spec.front, self._relay.follow
-        if front is not None and follow is not None:
-            return FrontConnection(follow(show_name(about[4])), front.bad_gateway, *about)
+    def _connection(self, accepted: AcceptedClient) -> Connection:
+        tls, front, relay = self._route.tls, self._route.spec.front, self._relay
+        if front is not None and relay.follow is not None:
+            follower = relay.follow(show_name(accepted.peer))
+            return FrontConnection(follower, front.bad_gateway, relay, accepted, self._gone)
         if tls is None:
-            return Connection(*about)
+            return Connection(relay, accepted, self._gone)
         kind = TlsConnection if tls.later is None else UpgradingConnection
-        return kind(tls, self._tls_failed, *about)
+        return kind(tls, self._tls_failed, relay, accepted, self._gone)
 
     def _tls_failed(self, side: str, error: OSError) -> None:
         reason = getattr(error, "reason", None) or type(error).__name__
@@ -314,8 +315,8 @@ class Proxy:
 
     def _gone(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        self._past[0].add(connection.up)
-        self._past[1].add(connection.down)
+        self._past_up.add(connection.up)
+        self._past_down.add(connection.down)
         if connection.unreachable and self.refused == "refuse" and self._listener is not None:
             if self._refusal is None:
                 self._refusal = Refusal(

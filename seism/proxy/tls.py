@@ -11,11 +11,10 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from seism.errors import ConfigurationError
 from seism.model import ClientTls, ProxySpec, ServerTls, address, unix_path
-from seism.proxy.connection import Connection
+from seism.proxy.connection import AcceptedClient, Connection
 from seism.proxy.link import Link, LinkConnection
 from seism.proxy.outlet import ConnectionOver
 from seism.proxy.pump import Socket
@@ -167,19 +166,16 @@ class TlsConnection(Connection):
         tls: Tls,
         failed: Failed,
         relay: Relay,
-        proxy: str,
-        number: int,
-        client: _socket.socket,
-        peer: Any,
+        accepted: AcceptedClient,
         gone: Callable[[Connection], None],
     ) -> None:
-        super().__init__(relay, proxy, number, client, peer, gone)
+        super().__init__(relay, accepted, gone)
         self._tls = tls
         self._failed = failed
         self._timer: Timer | None = None
         self._handshakes = (tls.clients is not None) + (tls.backend is not None)
         if tls.clients is not None:
-            self._client = TlsEnd(relay, client, tls.clients, server_side=True)
+            self._client = TlsEnd(relay, accepted.sock, tls.clients, server_side=True)
 
     def _begin(self) -> None:
         if not isinstance(self._client, TlsEnd):

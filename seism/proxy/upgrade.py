@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import _socket
 from collections.abc import Callable
-from typing import Any
 
 from seism.errors import ConfigurationError
 from seism.model import ProxySpec
 from seism.protocols.base import Codec
+from seism.proxy.connection import AcceptedClient, Connection
 from seism.proxy.conversation import BegunTls
-from seism.proxy.tls import TlsConnection, TlsLink
+from seism.proxy.relay import Relay
+from seism.proxy.tls import Failed, Tls, TlsConnection, TlsLink
 from seism.proxy.tls_end import TlsEnd
 
 
@@ -55,8 +56,15 @@ class UpgradingConnection(TlsConnection):
 
     __slots__ = ("_alpn", "_begun")
 
-    def __init__(self, *about: Any) -> None:
-        super().__init__(*about)
+    def __init__(
+        self,
+        tls: Tls,
+        failed: Failed,
+        relay: Relay,
+        accepted: AcceptedClient,
+        gone: Callable[[Connection], None],
+    ) -> None:
+        super().__init__(tls, failed, relay, accepted, gone)
         self._alpn: tuple[str, ...] = ()
         self._begun: BegunTls | None = None
         """TLS begins once the backend is there."""

@@ -22,8 +22,7 @@ from seism.errors import Conflict, NotFound, SeismError
 from seism.experiment.config import Chaos, Planned, toxic_of
 from seism.journal import ChaosBegan, ChaosJudged, ChaosStopped
 from seism.model import DOWN
-from seism.proxy.change import CHAOS, acting
-from seism.proxy.collection import Collection
+from seism.proxy.collection import CHAOS, Collection, acting
 from seism.rng import Seed
 from seism.sidecar.control.router import Route, answer
 from seism.verdict.request import opinion

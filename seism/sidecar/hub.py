@@ -22,7 +22,7 @@ from gevent.socket import socket as Socket
 
 from seism.clock import Clock
 from seism.journal import Journal, Missing, WorkerLeft
-from seism.proxy.hold import Holds
+from seism.proxy.perturbation import Holds
 from seism.sidecar.death import Watch
 from seism.sidecar.ring import Ring
 from seism_middleware import contract, wire

@@ -1,4 +1,4 @@
-"""The benchmark runs, and says what it is said to; how fast anything is, is no test's affair."""
+"""The benchmark runs, and says what it is said to; no test depends on how fast anything is."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_the_tool_measures_prints_and_writes(
     assert list(document["results"]) == cases
     for figures in document["results"].values():
         for samples in figures.values():
-            # A round in which nothing came through is null: this is no test of speed.
+            # A round in which nothing came through is null: this test is not about speed.
             assert SEISM in samples
             for values in samples.values():
                 assert len(values) == 2

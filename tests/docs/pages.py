@@ -27,7 +27,7 @@ class Block:
     text: str
     line: int
     not_run: str
-    """Why it is no example, as the comment above it says: ``<!-- not run: WHY -->``."""
+    """Why it is not an example, as the comment above it says: ``<!-- not run: WHY -->``."""
 
 
 def name(page: Path) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.docs.pages import PAGES, name, prose
 
-# What is right, and what is written instead of it; in prose, not in code.
+# The right word, and the wrong ones; in prose, not in code.
 VOCABULARY = {
     "PostgreSQL": r"Postgres|PostGres\w*|postgres(ql)?|Postgresql|PostGreSQL",
     "MySQL": r"MySql|Mysql|mysql|MySQl",

@@ -31,7 +31,7 @@ REGISTRY = Path(__file__).with_name("proofs.toml")
 STATE = ROOT / "build" / "proof.json"
 PAGE = ROOT / "docs" / "proof.md"
 PATIENCE = 3
-"""A proof is killed after so many times its minutes."""
+"""A proof is killed after its minutes times this."""
 PART_MINUTES = 5
 CLEAN = "--", ".", ":!docs"
 """Of git: what counts as a change of the commit; proofs write pages themselves."""
@@ -134,7 +134,7 @@ def run(command: str, minutes: float, seed: int, folder: Path) -> Result:
 
 
 def load(path: Path) -> State:
-    """What has run; empty if the file is missing."""
+    """The recorded results; empty if the file is missing."""
     if not path.exists():
         return {}
     results = json.loads(path.read_text(encoding="utf-8"))
@@ -181,7 +181,7 @@ def run_all(
     proofs: Sequence[Proof], folder: Path, state_file: Path, page_file: Path,
     seed: int, again: bool,
 ) -> int:  # fmt: skip
-    """Run what has not succeeded with the present commit; the exit code."""
+    """Run each proof that has not passed with the present commit; the exit code."""
     state = {} if again else load(state_file)
     now = commit(folder)
     for proof in proofs:

@@ -307,6 +307,8 @@ def test_unanswered_exchanges_stop_the_reading(behind: Speaking, armed: bool) ->
     sending.start()
     received = answered = 0
     while answered < count:
+        server.settimeout(20)
+        received += len(server.recv(1 << 20))
         server.settimeout(0.3)
         with contextlib.suppress(TimeoutError):
             while True:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from seism.proxy.hold import Holds
+from seism.proxy.perturbation import Holds
 from tests.proxy.harness import Backend, backend, eventually, exchange, read_exactly
 
 LONG = 15.0

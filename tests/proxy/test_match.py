@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from seism.errors import ConfigurationError
 from seism.model import Match, ProxySpec, ToxicSpec
 from seism.options import build
-from seism.proxy.hello import server_name
-from seism.proxy.match import PREFIX, Matcher
+from seism.proxy.match import PREFIX, Matcher, server_name
 from tests.proxy.harness import Backend, backend, eventually, exchange, read_exactly
 
 

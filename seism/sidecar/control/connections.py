@@ -13,8 +13,8 @@ from webob import Request, Response
 
 from seism.options import option
 from seism.proxy.collection import Collection
+from seism.proxy.connection_snapshot import ConnectionSnapshot
 from seism.proxy.proxy import Proxy
-from seism.proxy.traffic import ConnectionSnapshot
 from seism.sidecar.control.router import Route, answer, read_query
 
 LIMIT = 1000

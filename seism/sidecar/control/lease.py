@@ -19,8 +19,7 @@ from seism.clock import Clock
 from seism.errors import Conflict, NotFound, SeismError
 from seism.journal import LeaseEnded
 from seism.options import build, option
-from seism.proxy.change import acting
-from seism.proxy.collection import Collection
+from seism.proxy.collection import Collection, acting
 from seism.proxy.installed_toxic import InstalledToxic
 from seism.sidecar.control.router import LEASE_HEADER, Route, answer, empty, read_json
 

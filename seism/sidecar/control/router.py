@@ -14,7 +14,7 @@ from webob import Request, Response
 
 from seism.errors import ConfigurationError, SeismError
 from seism.options import build, describe
-from seism.proxy.change import API, acting
+from seism.proxy.collection import API, acting
 
 T = TypeVar("T")
 
