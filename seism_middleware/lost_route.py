@@ -1,7 +1,7 @@
 """The pattern that a framework would have matched, for a request that failed before it did.
 
 A middleware that asks for a session, a converter that looks up an item, a subscriber: where they
-fail, the framework has matched nothing yet, and a path alone is no route. At the end of such a
+fail, the framework has matched nothing yet, and only the path is known. At the end of such a
 request the framework's own table of routes is looked up. No code of the app runs for that: no
 converter, no predicate. Only frameworks that the app has imported are looked at.
 """

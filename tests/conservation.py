@@ -1,4 +1,4 @@
-"""What is true of every journal of a run: nothing is lost between the load and the cells."""
+"""Every journal of a run: nothing is lost between the load and the cells."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def seism(folder: Path, *words: str, env: dict[str, str]) -> subprocess.Complete
 
 
 def matrix(report: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """What is said of each route, without what was not tried."""
+    """The colours of each route, without the probes that were not made."""
     found: dict[str, dict[str, str]] = {}
     for cell in report["cells"]:
         if cell["colour"] != NOT_COVERED:
