@@ -20,8 +20,9 @@ OF_A_STEP = ("during", "after")
 
 
 def unplaced(timeline: Timeline, cells: Iterable[Cell]) -> list[str]:
-    """One line for each kind of request, or perturbation, that should be in a cell and is not; to be
-    asked once every step that has begun is judged.
+    """One line for each kind of request, or perturbation, that should be in a cell and is not.
+
+    To be asked once every step that has begun is judged.
     """
     known = {(cell.route, cell.perturbation): cell.requests for cell in cells}
     placed: Counter[tuple[str, str]] = Counter()
