@@ -88,8 +88,9 @@ class Load:
 
     @property
     def stream(self) -> Stream:
-        assert self.observed._observer is not None
-        return self.observed._observer.stream
+        found = self.observed._lazy.get("wsgi")
+        assert found is not None
+        return found.stream
 
     def fill(self) -> None:
         """Requests of which only the records matter."""
@@ -178,8 +179,9 @@ def measure(folder: Path, requests: int) -> Found:
         until(lambda: load.stream.connected)
         load.run("reading again")
         until(lambda: not load.stream._unsent)
-        assert load.observed._observer is not None
-        load.observed._observer.close()
+        found = load.observed._lazy.get("wsgi")
+        assert found is not None
+        found.close()
         until(lambda: not workers()["workers"])
     return _compared(load, list(read(folder / "first")), list(read(folder / "second")))
 

@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         Entry(number, 0.0, "", None, record)
         for number, record in enumerate(records(options.requests, options.perturbations), 2)
     ]
-    judgement = Judgement(1, [], "red", Steady(True, "", 0), (), (), cells=(), cases=())
+    judgement = Judgement(1, (), "red", Steady(True, "", 0), (), (), cells=(), cases=())
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "timeline.html"
         report.write_text(render(entries, judgement))

@@ -178,7 +178,7 @@ def paced(rounds: int, requests: int = 100) -> dict[str, Any]:
 
 def until_connected(app: Any) -> None:
     end = time.monotonic() + 10
-    while not app._observer.stream.connected:
+    while not app._lazy.get("").stream.connected:  # it has been decided by now
         if time.monotonic() > end:
             raise SystemExit("the sidecar cannot be reached")
         time.sleep(0.01)
@@ -398,7 +398,8 @@ def main() -> None:
         if "memory" in wanted:
             rss = memory(observed_wsgi, options.calls)
         took = time.monotonic() - start
-        dropped = observed_wsgi._observer.stream.dropped if observed_wsgi._observer else 0
+        found = observed_wsgi._lazy.get("wsgi")
+        dropped = found.stream.dropped if found else 0
         for known in list(observer._observers.values()):
             known.close()
     when, where = datetime.now(UTC).isoformat(timespec="seconds"), machine()

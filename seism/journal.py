@@ -18,7 +18,7 @@ import os
 import queue
 import stat
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -364,6 +364,37 @@ def read(path: Path) -> Iterator[Entry]:
         raise ConfigurationError(f"{path}: {error.strerror}") from None
 
 
+class Follower:
+    """A journal that is still written to: each line is parsed once, however often one looks."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._lines = 0
+        self._entries: list[Entry] = []
+
+    def entries(self) -> Sequence[Entry]:
+        """All entries so far, without a line that is only half written.
+
+        Raises ConfigurationError as ``read`` does; a whole line that is damaged is damage.
+        """
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except OSError as error:
+            raise ConfigurationError(f"{self._path}: {error.strerror}") from None
+        whole = data[: data.rfind(b"\n") + 1]
+        for line in whole.split(b"\n")[:-1]:
+            self._lines += 1
+            entry = _entry(line, f"{self._path}:{self._lines}")
+            _check_first(entry.record, self._lines, str(self._path))
+            if entry.record is not None:
+                self._entries.append(entry)
+        self._offset += len(whole)
+        return self._entries
+
+
 def parse(lines: Iterable[bytes], where: str = "journal") -> Iterator[Entry]:
     """The same, from lines; see ``read``."""
     torn: str | None = None
@@ -371,18 +402,36 @@ def parse(lines: Iterable[bytes], where: str = "journal") -> Iterator[Entry]:
         if torn is not None:
             raise ConfigurationError(torn)
         try:
-            values = json.loads(line)
-            record = wire.from_dict(values, KINDS)
-            entry = Entry(
-                values["seq"], values["t"], values.get("worker", ""), values.get("n"), record
-            )
-        except (ValueError, KeyError, TypeError) as error:
+            entry = _entry(line, f"{where}:{number}")
+        except ConfigurationError as error:
             # Only a last line may be torn: the one that a crash interrupted.
-            torn = f"{where}:{number}: not a journal record: {error}"
+            torn = str(error)
             if number == 1:
-                raise ConfigurationError(torn) from None
+                raise
             continue
-        if number == 1 and not isinstance(record, Manifest):
-            raise ConfigurationError(f"{where}: a journal begins with its manifest")
-        if record is not None:
+        _check_first(entry.record, number, where)
+        if entry.record is not None:
             yield entry
+
+
+def _entry(line: bytes, where: str) -> Entry:
+    """One line; its record is None for an unknown kind."""
+    try:
+        values = json.loads(line)
+        record = wire.from_dict(values, KINDS)
+        return Entry(values["seq"], values["t"], values.get("worker", ""), values.get("n"), record)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(f"{where}: not a journal record: {error}") from None
+
+
+def _check_first(record: Any, number: int, where: str) -> None:
+    """The first record says what the others are."""
+    if number > 1:
+        return
+    if not isinstance(record, Manifest):
+        raise ConfigurationError(f"{where}: a journal begins with its manifest")
+    if record.schema != SCHEMA:
+        raise ConfigurationError(
+            f"{where}: unsupported journal format {record.schema} (supported: {SCHEMA}); "
+            f"Seism {record.version} wrote it"
+        )

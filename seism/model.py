@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from seism.errors import ConfigurationError
-from seism.options import option
+from seism.options import as_json, build, names, option
 
 DOWN = "down"
 """The type, and the toxic's name, of the perturbation that a disabled proxy is."""
@@ -176,12 +178,6 @@ class Match:
         return bool(self.server_name or self.first_bytes)
 
 
-TURN_HELP = (
-    "only the connection with the n-th turn (a client's first bytes after an answer) on the "
-    "proxy since the toxic was added, from that turn on; 0: any"
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Which:
     """Which exchanges a fault is for: those that meet every condition given.
@@ -200,26 +196,142 @@ class Which:
     )
 
 
+STREAMS = ("upstream", "downstream")
+
+
 @dataclass(frozen=True, slots=True)
 class ToxicSpec:
-    """A toxic as it is asked for; ``attributes`` are those of its type."""
+    """A toxic as it is asked for; ``attributes`` are those of its type.
 
-    type: str = option(help="the toxic's type")
-    name: str = option("", help="unique per proxy; default <type>_<stream>")
+    The only list of what any toxic can have: files, API, client, command line, schemas and
+    docs take their keys from here.
+    """
+
+    type: str = option(help="the toxic's type", fixed=True)
+    name: str = option("", help="unique per proxy; default <type>_<stream>", fixed=True)
     stream: str = option(
         "downstream",
         help="upstream is client to server, downstream server to client",
-        choices=("upstream", "downstream"),
+        choices=STREAMS,
+        fixed=True,
     )
     toxicity: float = option(
-        1.0, help="the chance that a connection, or an exchange, is affected", minimum=0,
-        maximum=1,
-    )  # fmt: skip
+        1.0, help="the chance that a connection, or an exchange, is affected", minimum=0, maximum=1
+    )
     attributes: dict[str, Any] = option({}, help="the attributes of the toxic's type")
-    match: Match | None = option(None, help="only clients that match; default: all")
+    match: Match | None = option(None, help="only clients that match; default: all", addition=True)
     connections: int = option(
-        0, help="only the first so many connections that it would affect, 0: all", minimum=0,
+        0,
+        help="only the first so many connections that it would affect, 0: all",
+        minimum=0,
         maximum=1_000_000,
-    )  # fmt: skip
-    exchange: dict[str, Any] = option({}, help="only exchanges that match, where it is a fault")
-    turn: int = option(0, help=TURN_HELP, minimum=0, maximum=1_000_000)
+        addition=True,
+    )
+    exchange: dict[str, Any] = option(
+        {}, help="only exchanges that match, where it is a fault", addition=True
+    )
+    turn: int = option(
+        0,
+        help="only the connection with the n-th turn (a client's first bytes after an answer) on"
+        " the proxy since the toxic was added, from that turn on; 0: any",
+        minimum=0,
+        maximum=1_000_000,
+        addition=True,
+        fixed=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPartner:
+    """What is perturbed at the same time, in a pair of a sweep."""
+
+    backend: str
+    type: str
+    toxic: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """One step of a run's plan, as the journal and the reports have it."""
+
+    spec: ToxicSpec
+    """What is done; its type may be ``down``. Its name is unique in a plan: results refer to it."""
+    backend: str
+    toxic: str = ""
+    """The toxic's name on the proxy, as perturbation records carry it."""
+    during: int = 0
+    after: int = 0
+    """Requests while it lasts, and after it, all workers together; 0: not known before."""
+    front: bool = False
+    """It is done to the clients' side of the app, not to a backend."""
+    partner: PlannedPartner | None = None
+    route: str = ""
+    occurrence: int = 0
+    at: float | None = None
+    lasting: float = 0
+    unit: str = ""
+    probe: bool = False
+    """It is one of a sweep, and may find nothing to perturb."""
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def type(self) -> str:
+        return self.spec.type
+
+    @property
+    def targets(self) -> list[tuple[str, str]]:
+        """(Proxy, toxic) of what is done."""
+        own = [(self.backend, self.toxic)]
+        return own if self.partner is None else [*own, (self.partner.backend, self.partner.toxic)]
+
+    @property
+    def types(self) -> list[str]:
+        """The types of what is done."""
+        return [self.type] if self.partner is None else [self.type, self.partner.type]
+
+    @classmethod
+    def from_dict(cls, values: Any) -> PlannedStep:
+        """From JSON; unknown keys are left out.
+
+        Raises ConfigurationError where a part that everything refers to is missing.
+        """
+        try:
+            toxic = {"name": values["name"], **_known(names(ToxicSpec), values)}
+            if match := toxic.get("match"):
+                toxic["match"] = build(Match, match, "plan: match")
+            own = _known([each.name for each in dataclasses.fields(cls)[1:]], values)
+            if partner := own.get("partner"):
+                own["partner"] = PlannedPartner(
+                    partner["backend"], partner["type"], partner["toxic"]
+                )
+            return cls(ToxicSpec(**toxic), **own)
+        except (KeyError, TypeError) as error:
+            raise ConfigurationError(f"plan: not a planned perturbation: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; beyond the keys that every step has, those that say something."""
+        values = {
+            **as_json(self.spec),
+            "backend": self.backend,
+            "toxic": self.toxic,
+            "during": self.during,
+            "after": self.after,
+        }
+        if self.front:
+            values["front"] = True
+        if self.probe:
+            values["probe"] = True
+        if self.partner is not None:
+            values["partner"] = dataclasses.asdict(self.partner)
+        if self.route:
+            values |= {"route": self.route, "occurrence": self.occurrence}
+        if self.at is not None:
+            values |= {"at": self.at, "lasting": self.lasting, "unit": self.unit}
+        return values
+
+
+def _known(keys: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: values[key] for key in keys if key in values}

@@ -35,6 +35,8 @@ class Option:
     choices: tuple[str, ...] = ()
     addition: bool = False
     """Not a key of the format that is followed: not shown while it has its default."""
+    fixed: bool = False
+    """Given once: what has it keeps it."""
 
     @property
     def allowed(self) -> str:
@@ -71,9 +73,10 @@ def option(
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
     addition: bool = False,
+    fixed: bool = False,
 ) -> Any:
     """A dataclass field with its declaration; without ``default`` the key is required."""
-    metadata = {"option": Option(help, unit, minimum, maximum, choices, addition)}
+    metadata = {"option": Option(help, unit, minimum, maximum, choices, addition, fixed)}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -92,6 +95,29 @@ def describe(cls: type[Any]) -> Iterator[Described]:
             required,
             field.metadata["option"],
         )
+
+
+def names(cls: type[Any]) -> tuple[str, ...]:
+    """The declared keys of ``cls``, in order."""
+    return tuple(_key(field.name) for field in _declared(cls))
+
+
+def part(cls: type[T], whole: Any, **changes: Any) -> T:
+    """The ``cls`` in ``whole``, which has all of its keys and more; with ``changes``."""
+    given = {field.name: getattr(whole, field.name) for field in _declared(cls)}
+    return cls(**{**given, **changes})
+
+
+def as_json(declared: Any) -> dict[str, Any]:
+    """The values by key, as JSON has them; an addition only where it is not at its default."""
+    values: dict[str, Any] = {}
+    for field in _declared(type(declared)):
+        value = getattr(declared, field.name)
+        if field.metadata["option"].addition and value == _default(field):
+            continue
+        is_table = dataclasses.is_dataclass(value) and not isinstance(value, type)
+        values[_key(field.name)] = dataclasses.asdict(value) if is_table else value
+    return values
 
 
 def build(cls: type[T], values: Any, where: str, *, lenient: bool = False) -> T:
@@ -145,6 +171,11 @@ def _declared(cls: type[Any]) -> list[dataclasses.Field[Any]]:
 
 def _key(name: str) -> str:
     return name.rstrip("_")
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    made = field.default_factory
+    return field.default if made is dataclasses.MISSING else made()
 
 
 def _lenient(values: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:

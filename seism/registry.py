@@ -10,7 +10,8 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import TypeVar
+from pathlib import PurePath
+from typing import Any, TypeVar
 
 from seism.errors import ConfigurationError
 from seism.options import describe, nearest
@@ -28,6 +29,13 @@ PROTOCOLS = "seism.protocols"
 """Entry-point group of codecs; a name must be the class's ``name``. Its faults are toxics."""
 
 
+REPORTS = "seism.reports"
+"""Entry-point group of reports; a name is the file's, what it names is a ``Render``."""
+
+Render = Callable[[Any, bool], str]
+"""(judgement, strict) -> the whole text of one report."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A plug-in that could not be used, and why, in one line."""
@@ -38,15 +46,23 @@ class Failure:
 
 
 class Registry:
-    """The toxic types and protocols there are, and the plug-ins that failed to become one."""
+    """The plug-ins there are, and those that failed to become one."""
 
-    def __init__(self, toxics: Iterable[EntryPoint], protocols: Iterable[EntryPoint] = ()) -> None:
+    def __init__(
+        self,
+        toxics: Iterable[EntryPoint] = (),
+        protocols: Iterable[EntryPoint] = (),
+        reports: Iterable[EntryPoint] = (),
+    ) -> None:
         """Loads each of them; one that fails is logged and kept in ``failures``."""
         self.toxics: dict[str, type[Toxic]] = {}
         self.protocols: dict[str, type[Codec]] = {}
+        self.reports: dict[str, Render] = {}
+        """The name of a file -> what makes its text."""
         self.failures: list[Failure] = []
         self._load(toxics, self._add_toxic)
         self._load(protocols, self._add_protocol)
+        self._load(reports, self._add_report)
 
     def _load(self, entry_points: Iterable[EntryPoint], add: Callable[[EntryPoint], None]) -> None:
         for entry_point in entry_points:
@@ -100,6 +116,17 @@ class Registry:
             self._keep(fault.type, fault, fault.__name__)
         self.protocols[name] = cls
 
+    def _add_report(self, entry_point: EntryPoint) -> None:
+        name = entry_point.name
+        if name in self.reports:
+            raise ConfigurationError(f"{name} is registered already")
+        if name != PurePath(name).name or name.startswith("."):
+            raise ConfigurationError(f"{name!r} is not the name of a file")
+        render = entry_point.load()
+        if not callable(render):
+            raise ConfigurationError(f"{entry_point.value} is not a function")
+        self.reports[name] = render
+
     def _keep(self, name: str, cls: type[Toxic], value: str) -> None:
         if name in self.toxics:
             raise ConfigurationError(f"{name} is registered already, by {self.toxics[name]}")
@@ -119,3 +146,8 @@ def _loaded(entry_point: EntryPoint, base: type[T]) -> type[T]:
 def load() -> Registry:
     """The registry of what is installed."""
     return Registry(entry_points(group=TOXICS), entry_points(group=PROTOCOLS))
+
+
+def load_reports() -> Registry:
+    """The registry of the reports that are installed, and of nothing else."""
+    return Registry(reports=entry_points(group=REPORTS))

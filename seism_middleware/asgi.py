@@ -13,11 +13,11 @@ from seism_middleware.contract import (
     ENVIRON_REQUEST,
     ENVIRON_ROUTE,
 )
-from seism_middleware.frameworks import follow
-from seism_middleware.lost_route import Finder, find, finders
+from seism_middleware.lost_route import Finder, find
 from seism_middleware.observer import Observer
 from seism_middleware.route import fill
-from seism_middleware.settings import Settings
+from seism_middleware.settings import LazyObserver, Settings
+from seism_middleware.shown import shows
 from seism_middleware.traffic import current, leave
 from seism_middleware.wsgi import shown, went_wrong
 
@@ -35,11 +35,8 @@ class SeismASGI:
     """
 
     def __init__(self, app: App, sidecar: str | None = None, **options: Any) -> None:
-        self._settings = Settings.of({"sidecar": sidecar, **options})
+        self._lazy = LazyObserver(Settings.of({"sidecar": sidecar, **options}))
         self.app = app
-        self._observer: Observer | None = None
-        self._finders: tuple[Finder, ...] = ()
-        self._decided = False
 
     def __getattr__(self, name: str) -> Any:
         if name == "app":
@@ -52,28 +49,19 @@ class SeismASGI:
                 self._start()
             await self.app(scope, receive, send)
             return
-        if not self._decided:
-            self._decide()
-        if self._observer is None or ENVIRON_REQUEST in scope:
+        observer = self._lazy.get("asgi", self.app)
+        if observer is None or ENVIRON_REQUEST in scope:
             await self.app(scope, receive, send)
             return
-        shows = self._settings.perturbation_header
-        response = _Response(self._observer, scope, send, shows, self._finders)
+        shows = self._lazy.settings.perturbation_header
+        response = _Response(observer, scope, send, shows, self._lazy.finders)
         await response.run(self.app, receive)
-
-    def _decide(self) -> None:
-        self._observer = self._settings.observer("asgi")
-        if self._observer is not None:
-            follow(self.app)
-            self._finders = finders(self.app)
-        self._decided = True
 
     def _start(self) -> None:
         """The server starts the app, which may open its connections now, in no request."""
-        if not self._decided:
-            self._decide()
-        if self._observer is not None:
-            self._observer.start()
+        observer = self._lazy.get("asgi", self.app)
+        if observer is not None:
+            observer.start()
 
 
 class _Response:
@@ -104,6 +92,7 @@ class _Response:
         self._complete = False
         self._gone = False
 
+    @shows("request")
     async def run(self, app: App, receive: Receive) -> None:
         self._receive = receive
         request = self._request

@@ -31,6 +31,10 @@ CLIENT_HEADER = "Seism-Request"
 PERTURBATION_HEADER = "Seism-Perturbation"
 """Response header, by option: ids of perturbations that hit the request, with commas."""
 
+TRACEPARENT = r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+"""A regular expression for the value of a ``traceparent`` (W3C Trace Context, 3.2.2), whose first
+group is the trace's id. Versions above 00 may have more behind it."""
+
 UPSTREAM = "upstream"
 DOWNSTREAM = "downstream"
 
@@ -380,7 +384,8 @@ class OpenConnection:
     """One open connection of the worker to a proxied backend.
 
     ``user`` is the request that used it last; ``in_use`` whether that request is
-    still running.
+    still running; ``unsure`` whether only the garbage collector could tell that anybody
+    still holds it, which had no time to run.
     """
 
     backend: str
@@ -388,6 +393,7 @@ class OpenConnection:
     opener: str | None
     user: str | None
     in_use: bool = False
+    unsure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,6 +433,17 @@ Record = (
 KINDS: dict[str, type[Any]] = {
     record.kind: record for record in (*WORKER_RECORDS, *SIDECAR_RECORDS)
 }
+
+
+_TRACEPARENT = re.compile(rf"{TRACEPARENT}(-.*)?")
+
+
+def trace_of(traceparent: str) -> str:
+    """The trace's id in the value of a ``traceparent``, empty where that is not valid."""
+    found = _TRACEPARENT.fullmatch(traceparent.strip())
+    if found is None or (found[2] and traceparent.strip().startswith("00")):
+        return ""
+    return found[1]
 
 
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from seism_middleware import harm, native
+from seism_middleware.bounded import Bounded
 from seism_middleware.contract import (
     CONNECT,
-    DRIVER,
-    LEDGER,
     TRACE,
     UPSTREAM,
     Attribution,
@@ -24,12 +23,10 @@ from seism_middleware.contract import (
     PerturbationBegan,
     PerturbationEnded,
 )
-from seism_middleware.evidence.base import Case, Evidence, Finding, Found
-from seism_middleware.evidence.claims import ClaimsEvidence
-from seism_middleware.evidence.connect import ConnectEvidence
+from seism_middleware.evidence import registered
+from seism_middleware.evidence.base import Case, Finding, Found, Sources
 from seism_middleware.evidence.kernel import KernelEvidence
 from seism_middleware.evidence.overlap import OverlapEvidence
-from seism_middleware.evidence.trace import TraceEvidence
 from seism_middleware.ledger import Ledger
 from seism_middleware.snapshot import snapshot
 from seism_middleware.traffic import Claim, Connection, Request
@@ -68,14 +65,9 @@ class Correlator:
         self._say = say
         self._look = look
         self._unfollowed = unfollowed
-        self._kernel = KernelEvidence(ledger, blind, lambda clients: say(Hold(tuple(clients))))
-        self._evidence: tuple[Evidence, ...] = (
-            TraceEvidence(running),
-            ClaimsEvidence(LEDGER),
-            ClaimsEvidence(DRIVER),
-            self._kernel,
-            ConnectEvidence(ledger),
-        )
+        sources = Sources(ledger, running, blind, lambda clients: say(Hold(tuple(clients))))
+        self._kernel = KernelEvidence(sources.ledger, sources.blind, sources.hold)
+        self._evidence = registered(sources)
         self._overlap = OverlapEvidence(running)
         self.forget()
         ledger.on_refusal.append(self._refused)
@@ -84,7 +76,7 @@ class Correlator:
     def forget(self) -> None:
         """Start anew, in a forked child."""
         self._lock = native.rlock()
-        self._cases: dict[str, Case] = {}
+        self._cases: Bounded[str, Case] = Bounded(MAX_CASES, self._known)
         self._unknown: dict[str, list[Case]] = {}
         """By the client's address: whose connection has not been seen here."""
         self._down: dict[str, Case] = {}
@@ -204,15 +196,13 @@ class Correlator:
     def _case(self, began: PerturbationBegan) -> Case:
         case = self._cases.get(began.perturbation)
         if case is None:
-            while len(self._cases) >= MAX_CASES:
-                self._known(self._cases.pop(next(iter(self._cases))))
             case = self._cases[began.perturbation] = Case(began)
         return case
 
     def _first(self, case: Case) -> Finding | None:
         """The first answer; where another exact one names others, both are possible only."""
         answer: Finding | None = None
-        for evidence in self._evidence:
+        for evidence in self._evidence.values():
             finding = evidence.first(case)
             if finding is None:
                 continue
@@ -233,7 +223,7 @@ class Correlator:
         if case.ended.outcome in _INTACT and case.connection is not None:
             self._disarm(case, case.connection)
         attributions: list[Attribution] = []
-        for evidence in self._evidence:
+        for evidence in self._evidence.values():
             attributions += self._attributions(case, evidence.further(case))
         return attributions
 

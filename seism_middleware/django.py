@@ -12,7 +12,7 @@ from typing import Any
 from seism_middleware.contract import ENVIRON_REQUEST
 from seism_middleware.frameworks import django_environ, django_matched
 from seism_middleware.lost_route import django_finder
-from seism_middleware.settings import Settings
+from seism_middleware.settings import LazyObserver, Settings
 from seism_middleware.traffic import current, leave
 from seism_middleware.wsgi import ObservedResponse
 
@@ -31,9 +31,7 @@ class SeismMiddleware:
         from django.conf import settings
 
         self._get_response = get_response
-        self._settings = Settings.of(getattr(settings, "SEISM", {}))
-        self._observer: Any = None
-        self._decided = False
+        self._lazy = LazyObserver(Settings.of(getattr(settings, "SEISM", {})))
         self._async = iscoroutinefunction(get_response)
         if self._async:
             markcoroutinefunction(self)
@@ -65,19 +63,13 @@ class SeismMiddleware:
         return _answered(request, watched, response)
 
     def _watch(self, request: Any) -> ObservedResponse | None:
-        if not self._decided:
-            self._observer = self._settings.observer(
-                "asgi" if hasattr(request, "scope") else "wsgi"
-            )
-            self._decided = True
+        observer = self._lazy.get("asgi" if hasattr(request, "scope") else "wsgi")
         environ = django_environ(request)
-        if self._observer is None or ENVIRON_REQUEST in environ:
+        if observer is None or ENVIRON_REQUEST in environ:
             return None
-        shows = self._settings.perturbation_header
+        shows = self._lazy.settings.perturbation_header
         finders = (django_finder(),)
-        return ObservedResponse(
-            self._observer, environ, request.method, request.path, shows, finders
-        )
+        return ObservedResponse(observer, environ, request.method, request.path, shows, finders)
 
 
 def _answered(request: Any, watched: ObservedResponse, response: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from seism_middleware import native, signals
+from seism_middleware.bounded import Bounded
 from seism_middleware.contract import Attribution, RequestEnded
 
 MAX_REQUESTS = 4096
@@ -22,7 +23,7 @@ class HitIndex:
 
     def __init__(self) -> None:
         self._lock = native.lock()
-        self._attributions: dict[str, tuple[Attribution, ...]] = {}
+        self._attributions: Bounded[str, tuple[Attribution, ...]] = Bounded(MAX_REQUESTS)
         self._following = False
 
     def follow(self) -> bool:
@@ -47,8 +48,6 @@ class HitIndex:
             known = self._attributions.get(record.request, ())
             if len(known) < MAX_ATTRIBUTIONS:
                 self._attributions[record.request] = (*known, record)
-            while len(self._attributions) > MAX_REQUESTS:
-                del self._attributions[next(iter(self._attributions))]
 
     def _ended(self, sender: Any, record: RequestEnded) -> None:
         with self._lock:
@@ -57,7 +56,7 @@ class HitIndex:
     def renew(self) -> None:
         """In a forked child: the lock may have been held by a thread that is gone."""
         self._lock = native.lock()
-        self._attributions = {}
+        self._attributions.clear()
 
 
 HITS = HitIndex()

@@ -358,14 +358,16 @@ class Ledger:
             return sum(each.backend != UNNAMED for each in snapshot(self._open.values()))
         return len(self._open)
 
-    def census(self) -> tuple[OpenConnection, ...]:
+    def census(self, collect: bool = True) -> tuple[OpenConnection, ...]:
         """Every open connection to a proxied backend, verified to be open still, those that
         were opened out of our sight as well.
 
-        Collects garbage first: an exception's frames keep a socket open until then, which
-        nobody can reach any more, and that is no leak.
+        An exception's frames keep a socket open that nobody can reach any more, and that is no
+        leak. Only a collection of garbage tells the two apart, which stalls the whole process:
+        without ``collect`` an idle connection is ``unsure``.
         """
-        gc.collect()
+        if collect:
+            gc.collect()
         self.prune()
         rows = []
         for connection in snapshot(self._open.values()):
@@ -377,7 +379,8 @@ class Ledger:
                     local=connection.local,
                     opener=connection.opener.id if connection.opener else None,
                     user=user.id if user else None,
-                    in_use=user is not None and user.over is None,
+                    in_use=(in_use := user is not None and user.over is None),
+                    unsure=not (collect or in_use),
                 )
             )
         known = {row.local for row in rows}

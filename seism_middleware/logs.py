@@ -9,6 +9,7 @@ from typing import Any
 
 from seism_middleware.contract import LoggedError
 from seism_middleware.frames import frame, frames, type_name
+from seism_middleware.guard import guarded
 from seism_middleware.traffic import current
 
 MAX_ERRORS = 20
@@ -63,17 +64,16 @@ def _text(record: logging.LogRecord) -> str:
     return "\n".join(parts)
 
 
-def call_handlers(original: Callable[..., Any], named: Named = lambda _: ()) -> Callable[..., Any]:
+def call_handlers(original: Callable[..., Any], named: Named = lambda _: ()) -> Any:
     """A ``logging.Logger.callHandlers`` that notes errors made for a request.
 
     Every record of every logger passes there, of those that do not propagate as well.
     """
 
-    def callHandlers(self: logging.Logger, record: logging.LogRecord) -> Any:
+    def before(self: logging.Logger, record: logging.LogRecord) -> None:
         if record.levelno >= logging.ERROR:
             request = current.get()
             if request is not None and request.over is None and len(request.errors) < MAX_ERRORS:
                 request.errors.append(logged_error(record, named))
-        return original(self, record)
 
-    return callHandlers
+    return guarded(original, before)

@@ -35,7 +35,6 @@ from seism_middleware.contract import (
     worker_of,
 )
 from seism_middleware.correlate import Correlator
-from seism_middleware.drivers import DRIVERS
 from seism_middleware.hits import HITS
 from seism_middleware.ledger import Ledger
 from seism_middleware.metrics import Metrics
@@ -53,6 +52,8 @@ __all__ = ["Observer", "configured", "current", "parse_address"]
 
 MAX_SEND_COUNTS = 100
 """Connections listed in one observation."""
+QUIET = 1.0
+"""Seconds after which a request that still runs waits for something: a moment more is nothing."""
 BLIND = ("pycurl", "pymssql", "pyodbc", "cx_Oracle", "grpc", "zmq", "confluent_kafka")
 """Modules that write to sockets from C, past every patch, and that no driver's patch covers."""
 
@@ -205,7 +206,7 @@ class Observer:
 
     def _sees_less(self) -> bool:
         """Whether anything that has been imported may own connections that the ledger misses."""
-        return any(name in sys.modules for name in (*BLIND, *DRIVERS))
+        return any(name in sys.modules for name in (*BLIND, *self.patches.drivers))
 
     def begin(self, method: str, path: str, scope: Any = None) -> Request:
         """A request begins: the sidecar is told before the app is.
@@ -355,7 +356,12 @@ class Observer:
         elif isinstance(record, CensusAsked):
             now = time.monotonic()
             rss = self._vitals.rss(now)
-            self.stream.send(Census(record.census, now, rss, self.ledger.census()))
+            rows = self.ledger.census(collect=self._is_quiet(now))
+            self.stream.send(Census(record.census, now, rss, rows))
+
+    def _is_quiet(self, now: float) -> bool:
+        """Whether no request runs that a collection of garbage would hold up."""
+        return all(now - request.began > QUIET for request in self._in_flight())
 
 
 def observing(request: Request) -> list[Observer]:

@@ -19,12 +19,13 @@ from collections.abc import Callable
 from errno import EAGAIN, EALREADY, EINPROGRESS, EISCONN
 from typing import Any
 
-from seism_middleware import drivers, propagation
+from seism_middleware import drivers, plugins, propagation
 from seism_middleware.drivers.imports import Imports
 from seism_middleware.drivers.span import Spans
+from seism_middleware.guard import fault, guarded, shielded
 from seism_middleware.ledger import UNKNOWN, Ledger
 from seism_middleware.logs import call_handlers
-from seism_middleware.traffic import Connection
+from seism_middleware.traffic import Claim, Connection
 
 ALL, SOCKETS, NONE = LEVELS = ("all", "sockets", "none")
 """How much is patched; ``sockets`` has the log as well, but no threads and greenlets."""
@@ -49,7 +50,7 @@ class Patches:
         self._modules = 0
         self._news = False
         """A driver has been patched since somebody asked."""
-        self._imports = Imports(drivers.DRIVERS, self._imported)
+        self._drivers: dict[str, drivers.Patches] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -92,13 +93,16 @@ class Patches:
 
     def _driver(self, module: str, executed: bool = False) -> bool:
         """Whether the driver is patched now."""
-        patches = drivers.found(module, self._spans, executed)
+        patches = drivers.found(self._drivers, module, self._spans, executed)
         if patches is None:
             return False
         self._pending.remove(module)
         for owner, name, wrap in patches:
-            original = getattr(owner, name)
-            self._patch(owner, name, wrap(getattr(original, "__func__", original)))
+            try:
+                original = getattr(owner, name)
+                self._patch(owner, name, wrap(getattr(original, "__func__", original)))
+            except Exception:
+                plugins.complain(f"{plugins.DRIVERS}: {module}")
         self._news = True
         return True
 
@@ -127,9 +131,11 @@ class Patches:
             self._patch(cls, name, wrap(getattr(cls, name), None, self._ledger))
         logger = logging.Logger
         self._patch(logger, "callHandlers", call_handlers(logger.callHandlers, self._ledger.named))
-        self._pending = list(drivers.DRIVERS)
-        self._imports.install()
-        self._hooks.append(("sys.meta_path", self._imports.uninstall))
+        self._drivers = drivers.registered()
+        self._pending = list(self._drivers)
+        imports = Imports(self._drivers, self._imported)
+        imports.install()
+        self._hooks.append(("sys.meta_path", imports.uninstall))
 
     def uninstall(self) -> None:
         """Put back exactly what was there, unless someone has patched over it since."""
@@ -147,6 +153,11 @@ class Patches:
             self._hooks.clear()
             self._installed.clear()
             self._pending.clear()
+
+    @property
+    def drivers(self) -> tuple[str, ...]:
+        """The modules of drivers that are patched once they are imported."""
+        return tuple(self._drivers)
 
     def look(self) -> None:
         """See which sockets belong to the drivers' calls that run now, where that is not known."""
@@ -214,35 +225,46 @@ def _size(data: Any) -> int:
     return len(data) if type(data) is bytes else memoryview(data).nbytes
 
 
+def _sizes(buffers: Any) -> int | None:
+    """Bytes of all of them; None if they are none."""
+    try:
+        return sum(map(_size, buffers))
+    except TypeError:
+        return None
+
+
 def _send(original: Any, fileno: Any, ledger: Ledger) -> Any:
-    """``send``, ``sendall``: one buffer first, whatever follows."""
+    """``send``, ``sendall``: one buffer first, whatever follows.
+
+    It is ``guarded`` written out, as every send of the app passes here.
+    """
     lookup, claimed = ledger.table.get, ledger.claim
 
     def send(self: Any, data: Any, flags: Any = 0, /) -> Any:
-        connection = lookup(fileno(self), UNKNOWN)
-        if connection is None:
+        try:
+            connection = lookup(fileno(self), UNKNOWN)
+            if connection is UNKNOWN:
+                connection = ledger.adopt(self)
+            if connection is None or connection.transported:
+                claim = None
+            else:
+                size = len(data) if type(data) is bytes else _sizes((data,))
+                claim = None if size is None else claimed(connection, size, self)
+        except Exception:
+            claim = None
+            fault()
+        if claim is None:
             return original(self, data, flags)
-        if connection is UNKNOWN:
-            connection = ledger.adopt(self)
-        if connection is None or connection.transported:
-            return original(self, data, flags)
-        if type(data) is bytes:
-            size = len(data)
-        else:
-            try:
-                size = _size(data)
-            except TypeError:
-                return original(self, data, flags)
-        claim = claimed(connection, size, self)
         try:
             sent = original(self, data, flags)
         except BaseException:
-            ledger.failed(connection, claim, self)
+            failed(connection, claim, self)
             raise
         if sent is not None and sent != size:
-            ledger.correct(connection, claim, sent)
+            correct(connection, claim, sent)
         return sent
 
+    failed, correct = shielded(ledger.failed), shielded(ledger.correct)
     return send
 
 
@@ -258,110 +280,111 @@ def _gevent_send(original: Any, fileno: Any, ledger: Ledger) -> Any:
     return send
 
 
+def _materialised(call: Any) -> Any:
+    """``call``, whose first argument may be an iterator: it is read once, for all of us."""
+
+    def patched(self: Any, items: Any, *args: Any) -> Any:
+        if type(items) is not list and type(items) is not tuple:
+            try:
+                iterator = iter(items)
+            except TypeError:
+                pass  # the original says so
+            else:
+                items = list(iterator)
+        return call(self, items, *args)
+
+    return patched
+
+
 def _sendmsg(original: Any, fileno: Any, ledger: Ledger) -> Any:
     lookup = ledger.table.get
 
-    def sendmsg(self: Any, buffers: Any, *args: Any) -> Any:
+    def before(self: Any, buffers: Any, *args: Any) -> Any:
         connection = lookup(fileno(self), UNKNOWN)
         if connection is UNKNOWN:
             connection = ledger.adopt(self)
         if connection is None or connection.transported:
-            return original(self, buffers, *args)
-        try:
-            buffers = list(buffers)
-            size = sum(map(_size, buffers))
-        except TypeError:
-            return original(self, buffers, *args)
-        claim = ledger.claim(connection, size, self)
-        try:
-            sent = original(self, buffers, *args)
-        except BaseException:
-            ledger.failed(connection, claim, self)
-            raise
-        if sent != size:
-            ledger.correct(connection, claim, sent)
-        return sent
+            return None
+        size = _sizes(buffers)
+        if size is None:
+            return None
+        return connection, ledger.claim(connection, size, self), self
 
-    return sendmsg
+    def after(state: Any, sent: Any) -> None:
+        connection, claim, _ = state
+        if sent != claim.length:
+            ledger.correct(connection, claim, sent)
+
+    return _materialised(guarded(original, before, after, lambda state, _: ledger.failed(*state)))
 
 
 def _connect(original: Any, fileno: Any, ledger: Ledger) -> Any:
-    def connect(self: Any, address: Any) -> Any:
+    def before(self: Any, address: Any) -> Any:
         backend = ledger.backend_of(address)
-        if backend is None:
-            return original(self, address)
-        born = time.monotonic()
-        try:
-            result = original(self, address)
-        except BlockingIOError:
-            ledger.opened(self, backend, born)
-            raise
-        except OSError:
-            ledger.refused(backend)
-            raise
-        ledger.opened(self, backend, born)
-        return result
+        return None if backend is None else (self, backend, time.monotonic())
 
-    return connect
+    def failed(state: Any, error: BaseException) -> None:
+        if isinstance(error, BlockingIOError):
+            ledger.opened(*state)
+        elif isinstance(error, OSError):
+            ledger.refused(state[1])
+
+    return guarded(original, before, lambda state, _: ledger.opened(*state), failed)
 
 
 def _connect_ex(original: Any, fileno: Any, ledger: Ledger) -> Any:
-    def connect_ex(self: Any, address: Any) -> Any:
+    def before(self: Any, address: Any) -> Any:
         backend = ledger.backend_of(address)
-        if backend is None:
-            return original(self, address)
-        born = time.monotonic()
-        result = original(self, address)
-        if result == 0 or result in _UNDER_WAY:
-            ledger.opened(self, backend, born)
-        elif result != EISCONN:
-            ledger.refused(backend)
-        return result
+        return None if backend is None else (self, backend, time.monotonic())
 
-    return connect_ex
+    def after(state: Any, result: Any) -> None:
+        if result == 0 or result in _UNDER_WAY:
+            ledger.opened(*state)
+        elif result != EISCONN:
+            ledger.refused(state[1])
+
+    return guarded(original, before, after)
 
 
 def _close(original: Any, fileno: Any, ledger: Ledger) -> Any:
     lookup = ledger.table.get
 
-    def close(self: Any) -> Any:
+    def before(self: Any) -> Any:
         fd = fileno(self)
         connection = lookup(fd, UNKNOWN)
         if connection is UNKNOWN:
-            return original(self)
+            return None
         if connection is not None:
             connection.verify(self)  # for questions that come after its death
-        try:
-            return original(self)
-        finally:
-            if fileno(self) < 0:
-                ledger.closed(fd, connection)
+        return self, fd, connection
 
-    return close
+    def after(state: Any, _: Any) -> None:
+        sock, fd, connection = state
+        if fileno(sock) < 0:
+            ledger.closed(fd, connection)
+
+    return guarded(original, before, after, after)
 
 
 def _detach(original: Any, fileno: Any, ledger: Ledger) -> Any:
     """Whoever takes the descriptor may be one of whom we see nothing, so not even None stays."""
     table = ledger.table
 
-    def detach(self: Any) -> Any:
-        fd = original(self)
+    def after(state: Any, fd: Any) -> None:
         if table.get(fd, UNKNOWN) is None:
             table.pop(fd, None)
-        return fd
 
-    return detach
+    return guarded(original, lambda self: self, after)
 
 
 def _init(original: Any, fileno: Any, ledger: Ledger) -> Any:
     table = ledger.table
 
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        original(self, *args, **kwargs)
+    def after(self: Any, _: Any) -> None:
         if fileno(self) in table:
             ledger.reborn(self)
 
-    return __init__
+    return guarded(original, lambda self, *args, **kwargs: self, after)
 
 
 _SOCKET: dict[str, Wrap] = {
@@ -389,86 +412,77 @@ def _ssl_send(original: Any, fileno: Any, ledger: Ledger) -> Any:
     """What leaves an SSL socket is longer than what was written: who and when, not where."""
     lookup = ledger.table.get
 
-    def send(self: Any, data: Any, *args: Any, **kwargs: Any) -> Any:
+    def before(self: Any, data: Any, *args: Any, **kwargs: Any) -> None:
         if self._sslobj is None:
-            return original(self, data, *args, **kwargs)
+            return
         connection = lookup(fileno(self), UNKNOWN)
         if connection is UNKNOWN:
             connection = ledger.adopt(self)
-        if connection is not None:
+        size = None if connection is None else _sizes((data,))
+        if connection is not None and size is not None:
             connection.opaque = True
-            ledger.claim(connection, _size(data), self)
-        return original(self, data, *args, **kwargs)
+            ledger.claim(connection, size, self)
 
-    return send
+    return guarded(original, before)
 
 
 def _transport_write(original: Any, fileno: Any, ledger: Ledger) -> Any:
     """asyncio's ``write``: what it cannot send at once leaves in some other context."""
 
-    def write(self: Any, data: Any) -> Any:
+    def before(self: Any, data: Any) -> Any:
         connection = _of_transport(self, ledger)
-        if connection is None:
-            return original(self, data)
-        try:
-            size = _size(data)
-        except TypeError:
-            return original(self, data)
-        return _through_transport(self, ledger, connection, size, lambda: original(self, data))
+        size = None if connection is None else _sizes((data,))
+        return None if size is None else _through_transport(self, ledger, connection, size)
 
-    return write
+    return guarded(original, before, failed=lambda state, _: ledger.correct(state[0], state[1], 0))
 
 
 def _transport_writelines(original: Any, fileno: Any, ledger: Ledger) -> Any:
-    def writelines(self: Any, lines: Any) -> Any:
+    def before(self: Any, lines: Any) -> Any:
         connection = _of_transport(self, ledger)
-        if connection is None:
-            return original(self, lines)
-        lines = list(lines)
-        try:
-            size = sum(map(_size, lines))
-        except TypeError:
-            return original(self, lines)
-        return _through_transport(self, ledger, connection, size, lambda: original(self, lines))
+        size = None if connection is None else _sizes(lines)
+        return None if size is None else _through_transport(self, ledger, connection, size)
 
-    return writelines
+    return _materialised(
+        guarded(original, before, failed=lambda state, _: ledger.correct(state[0], state[1], 0))
+    )
 
 
 def _of_transport(transport: Any, ledger: Ledger) -> Connection | None:
+    if transport._conn_lost or transport._eof or transport._sock is None:
+        return None
     connection: Connection | None = ledger.table.get(transport._sock_fd, UNKNOWN)
     if connection is UNKNOWN:
         connection = ledger.adopt(transport._sock)
-    if connection is None or transport._conn_lost or transport._eof:
-        return None
-    if type(transport._protocol).__module__ == "asyncio.sslproto":
+    if connection is not None and type(transport._protocol).__module__ == "asyncio.sslproto":
         connection.opaque = True  # it may flush one task's bytes in another's context
     return connection
 
 
 def _through_transport(
-    transport: Any, ledger: Ledger, connection: Connection, size: int, call: Callable[[], Any]
-) -> Any:
+    transport: Any, ledger: Ledger, connection: Any, size: int
+) -> tuple[Connection, Claim]:
     if connection.transport is None:
         connection.transport = weakref.ref(transport)
     connection.transported = True
-    claim = ledger.claim(connection, size, transport._sock)
-    try:
-        return call()
-    except BaseException:
-        ledger.correct(connection, claim, 0)
-        raise
+    return connection, ledger.claim(connection, size, transport._sock)
 
 
 def _sock_connect(original: Any, fileno: Any, ledger: Ledger) -> Any:
     """asyncio learns of a refused connect in a callback: note it where it is raised."""
 
+    def refused(address: Any) -> None:
+        backend = ledger.backend_of(address)
+        if backend is not None:
+            ledger.refused(backend)
+
+    noted = shielded(refused)
+
     async def sock_connect(self: Any, sock: Any, address: Any) -> Any:
         try:
             return await original(self, sock, address)
         except OSError:
-            backend = ledger.backend_of(address)
-            if backend is not None:
-                ledger.refused(backend)
+            noted(address)
             raise
 
     return sock_connect

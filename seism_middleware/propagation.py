@@ -24,6 +24,8 @@ from contextvars import Context, ContextVar
 from functools import partial
 from typing import Any
 
+from seism_middleware.guard import fault, guarded, shielded
+from seism_middleware.shown import shows
 from seism_middleware.traffic import Request, current, leave
 
 doubtful: ContextVar[bool | None] = ContextVar("seism_doubtful", default=None)
@@ -77,47 +79,53 @@ def _running() -> Request | None:
 
 
 def _start(original: Any) -> Any:
-    def start(self: Any) -> Any:
+    def before(self: Any) -> Any:
         request = _running()
         if request is None:
-            return original(self)
+            return None
         own = self.__dict__.get("run")
-        run = self.run
         doubt = _unseen() or doubtful.get() is True
+        self.run = carried = partial(_carried, self, own, request, doubt, self.run)
+        return self, carried, own
 
-        def carried() -> Any:
-            restore()
-            current.set(request)
-            doubtful.set(doubt)
-            return run()
+    return guarded(original, before, failed=lambda state, _: _restore(*state))
 
-        def restore() -> None:
-            if self.__dict__.get("run") is carried:
-                if own is None:
-                    del self.run
-                else:
-                    self.run = own
 
-        self.run = carried
-        try:
-            return original(self)
-        except BaseException:
-            restore()
-            raise
+@shows("request")
+def _carried(thread: Any, own: Any, request: Request, doubt: bool, run: Any) -> Any:
+    """``run`` of a thread that ``request`` has started."""
+    try:
+        carried = thread.__dict__.get("run")
+        if getattr(carried, "func", None) is _carried:
+            _restore(thread, carried, own)
+    except Exception:
+        fault()
+    current.set(request)
+    doubtful.set(doubt)
+    return run()
 
-    return start
+
+def _restore(thread: Any, carried: Any, own: Any) -> None:
+    """The thread's own ``run``, unless somebody has put another in its place since."""
+    if thread.__dict__.get("run") is carried:
+        if own is None:
+            del thread.run
+        else:
+            thread.run = own
 
 
 def _submit(original: Any) -> Any:
     """``submit`` and ``spawn`` of a pool: a thread that is started here is everybody's."""
 
+    running = shielded(lambda: _running())
+
     def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-        request = _running()
+        request = running()
         if request is None:
             return original(self, fn, *args, **kwargs)
+        work = partial(_work, request, doubtful.get(), fn)
         token = current.set(None)
         try:
-            work = partial(_work, request, doubtful.get(), fn)
             return original(self, work, *args, **kwargs)
         finally:
             leave(token)
@@ -125,6 +133,7 @@ def _submit(original: Any) -> Any:
     return submit
 
 
+@shows("request")
 def _work(request: Request, doubt: bool | None, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
     token, doubted = current.set(request), doubtful.set(doubt)
     try:
@@ -137,31 +146,27 @@ def _work(request: Request, doubt: bool | None, fn: Any, /, *args: Any, **kwargs
 def _for_none(original: Any) -> Any:
     """A call that starts threads that are everybody's."""
 
-    def started(self: Any, *args: Any, **kwargs: Any) -> Any:
-        token = current.set(None)
-        try:
-            return original(self, *args, **kwargs)
-        finally:
-            leave(token)
+    def done(token: Any, _: Any) -> None:
+        leave(token)
 
-    return started
+    return guarded(original, lambda *args, **kwargs: current.set(None), done, done)
 
 
 def _get(original: Any) -> Any:
     """``queue.Queue.get``. Last in, first out is how pools keep connections, not work."""
     stack = sys.modules["queue"].LifoQueue
 
-    def get(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def before(self: Any, *args: Any, **kwargs: Any) -> None:
         if not isinstance(self, stack):
             if _running() is None:
                 fed.set(True)
             elif doubtful.get() is False:
                 doubtful.set(True)
-        return original(self, *args, **kwargs)
 
-    return get
+    return guarded(original, before)
 
 
+@shielded
 def _spawned(greenlet: Any) -> None:
     """Called by gevent where a greenlet is started, with the greenlet, which has not run."""
     request = _running()

@@ -14,7 +14,7 @@ from typing import Any
 from seism_middleware.contract import ENVIRON_REQUEST
 from seism_middleware.frameworks import pyramid_matched
 from seism_middleware.lost_route import pyramid_finder
-from seism_middleware.settings import Settings
+from seism_middleware.settings import LazyObserver, Settings
 from seism_middleware.wsgi import ObservedResponse
 
 TWEEN = "seism_middleware.pyramid.tween_factory"
@@ -61,23 +61,19 @@ def tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any
 class _Tween:
     def __init__(self, handler: Callable[[Any], Any], registry: Any) -> None:
         self._handler = handler
-        self._settings = _settings(registry)
+        self._lazy = LazyObserver(_settings(registry))
         self._finders = (pyramid_finder(self),)
         self.registry = registry
-        self._observer: Any = None
-        self._decided = False
 
     def __call__(self, request: Any) -> Any:
-        if not self._decided:
-            self._observer = self._settings.observer("wsgi")
-            self._decided = True
+        observer = self._lazy.get("wsgi")
         environ = request.environ
-        if self._observer is None or ENVIRON_REQUEST in environ:
+        if observer is None or ENVIRON_REQUEST in environ:
             return self._handler(request)
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-        shows = self._settings.perturbation_header
+        shows = self._lazy.settings.perturbation_header
         watched = ObservedResponse(
-            self._observer, environ, environ["REQUEST_METHOD"], path, shows, self._finders
+            observer, environ, environ["REQUEST_METHOD"], path, shows, self._finders
         )
         response = watched.call(self._handler, request)
         response.headers.update(watched.call(watched.starting))

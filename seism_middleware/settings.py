@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from seism_middleware.frameworks import follow
 from seism_middleware.hits import HITS
+from seism_middleware.lost_route import Finder, finders
 from seism_middleware.observer import Observer, configured, parse_address
 from seism_middleware.patches import ALL, LEVELS
 
@@ -88,6 +90,34 @@ class Settings:
         if found is not None and self.perturbation_header:
             HITS.follow()
         return found
+
+
+class LazyObserver:
+    """The observer for ``settings``, looked for at the first request and never again.
+
+    Adapters ask for it in every request; nothing is read or opened before the first one.
+    """
+
+    __slots__ = ("_decided", "_observer", "finders", "settings")
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.finders: tuple[Finder, ...] = ()
+        """What finds the route of a request that its framework has not matched."""
+        self._observer: Observer | None = None
+        self._decided = False
+
+    def get(self, interface: str, app: Any = None) -> Observer | None:
+        """None without a sidecar. ``interface`` is ``wsgi`` or ``asgi``; the frameworks inside
+        of ``app``, if one is given, are asked for the routes that they match.
+        """
+        if not self._decided:
+            self._observer = self.settings.observer(interface)
+            if self._observer is not None and app is not None:
+                follow(app)
+                self.finders = finders(app)
+            self._decided = True
+        return self._observer
 
 
 def truth(name: str, value: object) -> bool:

@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 from seism_middleware import native, signals
+from seism_middleware.bounded import Bounded
 from seism_middleware.contract import Attribution, RequestEnded
 from seism_middleware.hits import MAX_REQUESTS
 
@@ -27,7 +28,7 @@ class Telemetry:
     def __init__(self, sender: Any) -> None:
         self._lock = native.lock()
         self._spans: dict[str, Any] = {}
-        self._early: dict[str, list[Attribution]] = {}
+        self._early: Bounded[str, list[Attribution]] = Bounded(MAX_REQUESTS)
         signals.attribution_made.connect(self._attributed, sender=sender)
         signals.response_started.connect(self._started, sender=sender)
         signals.request_ended.connect(self._ended, sender=sender)
@@ -52,8 +53,6 @@ class Telemetry:
             span = self._spans.get(record.request)
             if span is None:
                 self._early.setdefault(record.request, []).append(record)
-                while len(self._early) > MAX_REQUESTS:
-                    del self._early[next(iter(self._early))]
         if span is not None:
             _tell(span, record)
 

@@ -20,6 +20,7 @@ from seism_middleware.contract import (
     LoggedError,
     RequestEnded,
     client_id,
+    trace_of,
 )
 from seism_middleware.frames import frames, type_name
 from seism_middleware.snapshot import snapshot
@@ -98,8 +99,7 @@ class Request:
         if text is None:
             headers = dict(scope.get("headers", ()))
             text = headers.get(b"traceparent", b"").decode("latin-1")
-        parts = text.split("-")
-        return parts[1].lower() if len(parts) >= 4 and len(parts[1]) == 32 else ""
+        return trace_of(text)
 
     def of(self, scope: Any) -> None:
         """Take ``scope``, the WSGI environ or the ASGI scope, and the client's id from it."""

@@ -14,11 +14,11 @@ from seism_middleware.contract import (
     ENVIRON_ROUTE,
     PERTURBATION_HEADER,
 )
-from seism_middleware.frameworks import follow
 from seism_middleware.hits import HITS, certain
-from seism_middleware.lost_route import Finder, bottle_pattern, find, finders
+from seism_middleware.lost_route import Finder, bottle_pattern, find
 from seism_middleware.observer import Observer
-from seism_middleware.settings import Settings
+from seism_middleware.settings import LazyObserver, Settings
+from seism_middleware.shown import shows
 from seism_middleware.traffic import Request, current, leave
 
 Environ = dict[str, Any]
@@ -40,11 +40,8 @@ class SeismWSGI:
     """
 
     def __init__(self, app: App, sidecar: str | None = None, **options: Any) -> None:
-        self._settings = Settings.of({"sidecar": sidecar, **options})
+        self._lazy = LazyObserver(Settings.of({"sidecar": sidecar, **options}))
         self.app = app
-        self._observer: Observer | None = None
-        self._finders: tuple[Finder, ...] = ()
-        self._decided = False
 
     def __getattr__(self, name: str) -> Any:
         if name == "app":  # not there yet: copying and unpickling ask before __init__
@@ -52,23 +49,15 @@ class SeismWSGI:
         return getattr(self.app, name)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if not self._decided:
-            self._decide()
-        if self._observer is None or ENVIRON_REQUEST in environ:
+        observer = self._lazy.get("wsgi", self.app)
+        if observer is None or ENVIRON_REQUEST in environ:
             return self.app(environ, start_response)
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-        shows = self._settings.perturbation_header
+        shows = self._lazy.settings.perturbation_header
         watched = ObservedResponse(
-            self._observer, environ, environ["REQUEST_METHOD"], path, shows, self._finders
+            observer, environ, environ["REQUEST_METHOD"], path, shows, self._lazy.finders
         )
         return watched.run(self.app, start_response)
-
-    def _decide(self) -> None:
-        self._observer = self._settings.observer("wsgi")
-        if self._observer is not None:
-            follow(self.app)
-            self._finders = finders(self.app)
-        self._decided = True
 
 
 def went_wrong(request: Request) -> bool:
@@ -122,6 +111,7 @@ class ObservedResponse:
         """Call the WSGI ``app``; the iterable for the server."""
         return self.wrap(self.call(app, self._environ, self._start_response(start_response)))
 
+    @shows("self")
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What ``function`` returns, working for this request; an exception ends the request."""
         token = current.set(self.request)
@@ -265,6 +255,7 @@ class ObservedResponse:
                 self.request.status = 500  # start_response was never called
             self._report(self._ending())
 
+    @shows("self")
     def next(self) -> bytes:
         """The app's next chunk, made for this request."""
         token = current.set(self.request)
@@ -281,6 +272,7 @@ class ObservedResponse:
         self.count(chunk)
         return chunk
 
+    @shows("self")
     def close(self) -> None:
         """Close the app's iterable: the request is over."""
         request = self.request

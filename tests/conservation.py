@@ -17,6 +17,6 @@ def nothing_is_lost(journal: Path) -> None:
     ids = [sent.request for sent in timeline.clients]
     assert len(set(ids)) == len(ids)
     mine = [each for each in timeline.requests.values() if isinstance(each, ClientAnswer)]
-    if not any(step.get("front") for step in timeline.manifest.plan):
+    if not any(step.front for step in timeline.plan):
         assert len(mine) + len(timeline.outside) == len(ids)
     assert judge(entries).unplaced == ()

@@ -88,7 +88,10 @@ def violations(path: str, source: str) -> list[str]:
     found = [f"{line}: names a path of a machine" for line in _machine_lines(source)]
     if path.endswith(".py"):
         tree = ast.parse(source)
+        if path.startswith("seism_middleware/"):
+            found += _environment(path, tree)
         if path.startswith("seism/") and not path.startswith(APPLICATIONS):
+            found += _environment(path, tree)
             found += _order(path, tree)
             found += _monkey(path, tree)
         if path.startswith(("seism/toxics/", "seism/protocols/")):
@@ -138,6 +141,31 @@ def _pure(tree: ast.Module) -> Iterator[str]:
     for name, line, _ in imports(tree):
         if any(name == impure or name.startswith(f"{impure}.") for impure in IMPURE):
             yield f"{line}: sans-IO code imports {name}"
+
+
+ENVIRONMENT = {
+    "seism/proxy/pump.py": "which of two classes a link is must be known when its class is made",
+    "seism_middleware/redirect/sitecustomize.py": "Python imports it at its start, to act",
+}
+"""Modules that read the environment when they are imported, and why."""
+
+
+def _environment(path: str, tree: ast.Module) -> Iterator[str]:
+    """Reads of the environment at import: outside of functions, and in their defaults."""
+    if path in ENVIRONMENT:
+        return
+
+    def walk(node: ast.AST) -> Iterator[str]:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            inner = [*node.args.defaults, *filter(None, node.args.kw_defaults)]
+        else:
+            inner = list(ast.iter_child_nodes(node))
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "environb"):
+            yield f"{node.lineno}: the environment is read at import"
+        for child in inner:
+            yield from walk(child)
+
+    yield from walk(tree)
 
 
 def _monkey(path: str, tree: ast.Module) -> Iterator[str]:

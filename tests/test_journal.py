@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -14,8 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seism import journal as journal_module
 from seism.errors import ConfigurationError, Unavailable
-from seism.journal import SCHEMA, Journal, Manifest, Missing, Phase, parse, read
+from seism.journal import SCHEMA, Follower, Journal, Manifest, Missing, Phase, parse, read
 from seism_middleware.contract import Attribution, RequestBegun
 
 MANIFEST = Manifest(SCHEMA, "0", 7, "clock", "2026-01-01", ({"name": "db slow"},), {"a": 1})
@@ -132,3 +134,53 @@ def test_writing_never_waits_for_the_disk(tmp_path: Path) -> None:
     journal.close()
     drain.join(30)
     assert len(seen) == 20_001
+
+
+def test_a_follower_parses_each_line_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often one looks, and wherever a line is torn when one does."""
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path, MANIFEST, time.monotonic)
+    for number in range(50):
+        journal.write(Phase("steady", float(number)))
+    journal.close()
+    whole = path.read_bytes()
+    expected = list(read(path))
+    parsed: list[bytes] = []
+    loads = json.loads
+    monkeypatch.setattr(
+        journal_module.json, "loads", lambda line: (parsed.append(line), loads(line))[1]
+    )
+    path.write_bytes(b"")
+    follower = Follower(path)
+    for end in range(0, len(whole) + 1, 37):
+        path.write_bytes(whole[:end])
+        assert list(follower.entries()) == expected[: whole[:end].count(b"\n")]
+    path.write_bytes(whole)
+    assert list(follower.entries()) == expected
+    assert len(parsed) == len(expected) == 51
+
+
+def test_a_follower_says_what_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with pytest.raises(ConfigurationError, match="No such file"):
+        Follower(path).entries()
+    path.write_bytes(b"{}\n")
+    with pytest.raises(ConfigurationError, match=r"journal\.jsonl:1: not a journal record"):
+        Follower(path).entries()
+
+
+def test_a_run_and_a_sweep_read_their_journal_through_the_follower() -> None:
+    """Not from its beginning for every step."""
+    folder = Path(journal_module.__file__).parent / "experiment"
+    for name in ("runner", "sweep", "session"):
+        assert "import read" not in (folder / f"{name}.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("schema", [SCHEMA - 1, SCHEMA + 1])
+def test_a_journal_of_another_format_is_refused_in_one_line(tmp_path: Path, schema: int) -> None:
+    path = tmp_path / "journal.jsonl"
+    Journal(path, Manifest(schema, "9.9", 7, "clock", "2026-01-01"), time.monotonic).close()
+    expected = f"{path}: unsupported journal format {schema} (supported: {SCHEMA}); Seism 9.9"
+    for look in (lambda: list(read(path)), lambda: Follower(path).entries()):
+        with pytest.raises(ConfigurationError, match=re.escape(expected)):
+            look()

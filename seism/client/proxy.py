@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import count
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 from seism.client.control import Control, proxy_path, toxic_path
 from seism.client.layers import Layers, Target, undone
-from seism.errors import Conflict, NotFound
-from seism.model import address
+from seism.errors import ConfigurationError, Conflict, NotFound
+from seism.model import ToxicSpec, address
+from seism.options import describe, nearest
+
+COMMON = {key.name: key for key in describe(ToxicSpec)}
+"""What any toxic can have."""
+FIXED = {name for name, key in COMMON.items() if key.option.fixed}
 
 
-class ToxicValues(TypedDict):
-    """A toxic as the API shows it."""
-
-    name: str
-    type: str
-    stream: str
-    toxicity: float
-    attributes: dict[str, Any]
-    exchange: NotRequired[dict[str, Any]]
-    """The conditions of a fault, if it has some."""
+ToxicValues = dict[str, Any]
+"""A toxic as the API shows it: the keys of ``ToxicSpec``, those of Seism's own only where used."""
 
 
 class ProxyValues(TypedDict):
@@ -74,33 +72,20 @@ class Proxy:
         return self.get()["toxics"]
 
     def add_toxic(
-        self,
-        type: str,
-        name: str = "",
-        *,
-        stream: str = "downstream",
-        toxicity: float = 1.0,
-        attributes: Mapping[str, Any] | None = None,
-        **fields: Any,
+        self, type: str, name: str = "", *, attributes: Mapping[str, Any] | None = None, **keys: Any
     ) -> Toxic:
         """A toxic that stays. Without ``name`` it is ``<type>_<stream>``.
 
-        ``fields`` are what else the sidecar lets a toxic have, such as ``match``.
+        ``keys`` are those of ``ToxicSpec``, such as ``stream``, ``toxicity`` and ``match``.
 
         Raises Conflict if the name is taken, ConfigurationError.
         """
-        added: ToxicValues = self._control.call(
-            "POST",
-            f"{proxy_path(self.name)}/toxics",
-            {
-                "type": type,
-                "name": name,
-                "stream": stream,
-                "toxicity": toxicity,
-                "attributes": dict(attributes or {}),
-                **fields,
-            },
-        )
+        for key in keys:
+            if key not in COMMON:
+                raise ConfigurationError(f"toxic {type}: unknown key {key!r}{nearest(key, COMMON)}")
+        values = {"type": type, "name": name, "attributes": dict(attributes or {}), **keys}
+        path = f"{proxy_path(self.name)}/toxics"
+        added: ToxicValues = self._control.call("POST", path, values)
         return self.named(added["name"])
 
     def named(self, toxic: str) -> Toxic:
@@ -122,20 +107,19 @@ class Proxy:
 
     @contextmanager
     def toxic(
-        self,
-        type: str,
-        name: str = "",
-        *,
-        stream: str = "downstream",
-        toxicity: float = 1.0,
-        fields: Mapping[str, Any] | None = None,
-        **attributes: Any,
+        self, type: str, name: str = "", *, attributes: Mapping[str, Any] | None = None, **keys: Any
     ) -> Iterator[Toxic]:
-        """A toxic that is there within the block. ``fields`` are as for ``add_toxic``.
+        """A toxic that is there within the block.
+
+        ``keys`` are those of ``ToxicSpec``, and attributes of the type; what could be either is
+        the former, so such attributes go into ``attributes``.
 
         Without ``name`` it is ``<type>_<stream>``, or, where that is taken, the same with
         ``_2``, ``_3``: chance follows from names, so that a seed repeats a run.
         """
+        common, own = _split(keys)
+        stream = common.setdefault("stream", ToxicSpec(type).stream)
+        own |= attributes or {}
         ours: list[str] = []
 
         def remove() -> None:
@@ -157,14 +141,7 @@ class Proxy:
                 if each not in taken:
                     ours.append(each)
                 try:
-                    added = self.add_toxic(
-                        type,
-                        each,
-                        stream=stream,
-                        toxicity=toxicity,
-                        attributes=attributes,
-                        **(fields or {}),
-                    )
+                    added = self.add_toxic(type, each, attributes=own, **common)
                     break
                 except Conflict:
                     # Somebody was faster, so this one is theirs.
@@ -194,23 +171,19 @@ class Toxic:
         found: ToxicValues = self._control.call("GET", self._path)
         return found
 
-    def update(
-        self,
-        toxicity: float | None = None,
-        *,
-        exchange: Mapping[str, Any] | None = None,
-        **attributes: Any,
-    ) -> ToxicValues:
+    def update(self, *, attributes: Mapping[str, Any] | None = None, **keys: Any) -> ToxicValues:
         """Change what is given, at once on live connections. Raises ConfigurationError.
 
-        ``exchange`` are all the conditions of a fault, in place of those that there were;
-        empty: none.
+        ``keys`` are attributes, and those of ``ToxicSpec`` that can be changed, such as
+        ``toxicity``. ``exchange`` are all the conditions of a fault, in place of those that
+        there were; empty: none.
         """
-        values: dict[str, Any] = {"attributes": attributes}
-        if toxicity is not None:
-            values["toxicity"] = toxicity
-        if exchange is not None:
-            values["exchange"] = dict(exchange)
+        common, own = _split(keys)
+        for key in common.keys() & FIXED:
+            raise ConfigurationError(
+                f"toxic {self.name}: {key} can't be changed, add the toxic anew"
+            )
+        values = {**common, "attributes": {**own, **(attributes or {})}}
         updated: ToxicValues = self._control.call("PATCH", self._path, values)
         return updated
 
@@ -219,18 +192,12 @@ class Toxic:
 
     @contextmanager
     def changed(
-        self,
-        toxicity: float | None = None,
-        *,
-        exchange: Mapping[str, Any] | None = None,
-        **attributes: Any,
+        self, *, attributes: Mapping[str, Any] | None = None, **keys: Any
     ) -> Iterator[Toxic]:
         """``update`` within the block."""
-        values = {f"attributes.{name}": value for name, value in attributes.items()}
-        if toxicity is not None:
-            values["toxicity"] = toxicity
-        if exchange is not None:
-            values["exchange"] = dict(exchange)
+        common, own = _split(keys)
+        own |= attributes or {}
+        values = {**common, **{f"attributes.{name}": value for name, value in own.items()}}
         target = Target(
             ("toxic", self.proxy.name, self.name), lambda: _flat(self.get()), self._write
         )
@@ -243,22 +210,25 @@ class Toxic:
             for name, value in values.items()
             if name.startswith("attributes.")
         }
-        exchange = values.get("exchange")
-        return _flat(self.update(values.get("toxicity"), exchange=exchange, **attributes))
+        common = {name: value for name, value in values.items() if name in COMMON}
+        return _flat(self.update(attributes=attributes, **common))
+
+
+def _split(keys: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What any toxic can have, and what is of its type."""
+    common = {key: value for key, value in keys.items() if key in COMMON}
+    return common, {key: value for key, value in keys.items() if key not in COMMON}
 
 
 def _flat(values: ToxicValues) -> dict[str, Any]:
-    shown = values["attributes"]
-    # An attribute that Toxiproxy does not know need not be shown while it is at its default.
-    attributes = {f"attributes.{name}": value for name, value in _defaults(values["type"]).items()}
-    attributes |= {f"attributes.{name}": value for name, value in shown.items()}
-    exchange = values.get("exchange", {})
-    return {"toxicity": values["toxicity"], "exchange": exchange, **attributes}
+    # What Toxiproxy does not know need not be shown while it is at its default.
+    flat = {**asdict(ToxicSpec(values["type"])), **values}
+    attributes = {**_defaults(values["type"]), **flat.pop("attributes")}
+    return {**flat, **{f"attributes.{name}": value for name, value in attributes.items()}}
 
 
 def _defaults(type: str) -> dict[str, Any]:
     """The attributes of a type that is installed here, too."""
-    from seism.options import describe
     from seism.registry import load
 
     declared = load().toxics.get(type)

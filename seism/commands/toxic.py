@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect as python
-from typing import TYPE_CHECKING, Any
+import textwrap
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -26,12 +28,60 @@ from seism.options import Described, build, describe, nearest
 if TYPE_CHECKING:
     from seism.client import Client
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 on = click.argument("proxy", shell_complete=complete.proxies)
 named = click.argument("toxic", shell_complete=complete.toxics)
 keys = click.argument(
     "attributes", metavar=ATTRIBUTES, nargs=-1, shell_complete=complete.toxic_attributes
 )
-chance = click.FloatRange(0, 1)
+
+
+def common(*, changeable: bool = False) -> Callable[[F], F]:
+    """Options for the keys of any toxic that Toxiproxy knows; the others are KEY=VALUE.
+
+    ``changeable``: only those that can be changed, and none has a default.
+    """
+
+    def decorate(command: F) -> F:
+        others = []
+        for key in reversed(list(describe(ToxicSpec))):
+            if key.name in ("type", "attributes"):
+                continue
+            if changeable and key.option.fixed:
+                continue
+            if key.option.addition:
+                text = f"{key.name}: {key.option.help}"
+                others.append(
+                    "\n".join(
+                        textwrap.wrap(text, 74, initial_indent="  ", subsequent_indent="    ")
+                    )
+                )
+                continue
+            shown = (
+                {} if changeable else {"default": key.default, "show_default": bool(key.default)}
+            )
+            command = click.option(
+                f"--{key.name}", type=_click_type(key), help=_sentence(key.option.help), **shown
+            )(command)
+        told = "\n".join(["\b", "Keys of any toxic, beside those of its type:", *others[::-1]])
+        command.__doc__ = f"{python.cleandoc(command.__doc__ or '')}\n\n{told}\n"
+        return command
+
+    return decorate
+
+
+def _click_type(key: Described) -> Any:
+    option = key.option
+    if option.choices:
+        return click.Choice(option.choices)
+    if key.type == "float":
+        return click.FloatRange(option.minimum, option.maximum)
+    return {"str": str, "int": int}[key.type]
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 @click.group()
@@ -69,19 +119,11 @@ def list_(client: Client, as_json: bool, proxy: str | None) -> None:
 @on
 @click.argument("type", shell_complete=complete.types)
 @keys
-@click.option("--name", default="", help="Unique on the proxy.  [default: TYPE_STREAM]")
-@click.option(
-    "--stream", type=click.Choice(["upstream", "downstream"]), default="downstream",
-    show_default=True, help="upstream is client to server.",
-)  # fmt: skip
-@click.option(
-    "--toxicity", type=chance, default=1.0, show_default=True,
-    help="The chance that a connection is affected.",
-)  # fmt: skip
+@common()
 @sidecar
 def add(
     client: Client, as_json: bool, proxy: str, type: str, attributes: tuple[str, ...],
-    name: str, stream: str, toxicity: float,
+    **common: Any,
 ) -> None:  # fmt: skip
     """Put a toxic of TYPE on PROXY, on live connections too.
 
@@ -100,9 +142,7 @@ def add(
     if declared is not None:
         build(declared, values, where)
     try:
-        added = client.proxy(proxy).add_toxic(
-            type, name, stream=stream, toxicity=toxicity, attributes=values, **fields
-        )
+        added = client.proxy(proxy).add_toxic(type, attributes=values, **common, **fields)
     except ConfigurationError as error:
         if declared is not None:
             raise
@@ -117,11 +157,11 @@ def add(
 @on
 @named
 @keys
-@click.option("--toxicity", type=chance, help="The chance that a connection is affected.")
+@common(changeable=True)
 @sidecar
 def update(
     client: Client, as_json: bool, proxy: str, toxic: str, attributes: tuple[str, ...],
-    toxicity: float | None,
+    **common: Any,
 ) -> None:  # fmt: skip
     """Change attributes of a toxic, on live connections too.
 
@@ -132,7 +172,8 @@ def update(
       seism toxic update db latency_downstream latency=50
       seism toxic update db deadlock exchange.table=orders exchange.every=3
     """
-    if not attributes and toxicity is None:
+    common = {key: value for key, value in common.items() if value is not None}
+    if not attributes and not common:
         raise click.UsageError("Missing argument 'KEY=VALUE'.")
     handle = client.proxy(proxy).named(toxic)
     there = handle.get()
@@ -140,12 +181,10 @@ def update(
     where = f"toxic {toxic}: attributes"
     own, others = _split(attributes, declared)
     fields = read(own, ToxicSpec, f"toxic {toxic}")
-    for key in fields.keys() - {"exchange"}:
-        raise ConfigurationError(f"toxic {toxic}: {key} can't be changed, add the toxic anew")
     values = read(others, declared, where)
     if declared is not None:
         build(declared, {**there["attributes"], **values}, where)
-    _show(handle.update(toxicity, exchange=fields.get("exchange"), **values), as_json)
+    _show(handle.update(attributes=values, **common, **fields), as_json)
 
 
 @toxic.command()
@@ -201,8 +240,7 @@ def types(type: str | None, as_json: bool) -> None:
 def _split(given: tuple[str, ...], declared: type[Any] | None) -> tuple[list[str], list[str]]:
     """What belongs to any toxic, such as whom it is for, and what to its type."""
     of_type = {key.name for key in describe(declared)} if declared else set()
-    options = {"type", "name", "stream", "toxicity", "attributes"}
-    of_any = {key.name for key in describe(ToxicSpec)} - of_type - options
+    of_any = {key.name for key in describe(ToxicSpec) if key.option.addition} - of_type
     own = [each for each in given if each.partition("=")[0].partition(".")[0] in of_any]
     return own, [each for each in given if each not in own]
 

@@ -274,8 +274,10 @@ def toxic_name(toxic: ToxicSpec) -> str:
     return toxic.name or f"{toxic.type}_{toxic.stream}"
 
 
-def load(path: Path, environ: Mapping[str, str] = os.environ) -> Experiment:
+def load(path: Path, environ: Mapping[str, str] | None = None) -> Experiment:
     """Read and check a file. Raises ConfigurationError with the file and the key.
+
+    ``environ`` is the process's own unless another is given.
 
     A JSON array is Toxiproxy's configuration: proxies, and nothing else.
     """
@@ -287,7 +289,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Experiment:
     if toxiproxy.recognised(path, text):
         experiment = _from_toxiproxy(text, path)
     else:
-        experiment = _from_toml(text, path, environ)
+        experiment = _from_toml(text, path, os.environ if environ is None else environ)
     backends = tuple(backend.within(path.parent.absolute()) for backend in experiment.backend)
     return replace(experiment, backend=backends)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from seism.errors import ConfigurationError
-from seism.model import DOWN, TURN_HELP, Match, ToxicSpec, address
-from seism.options import option
+from seism.model import DOWN, STREAMS, ToxicSpec, address
+from seism.options import names, option, part
 
 REQUESTS = "requests"
 SECONDS = "seconds"
@@ -15,30 +15,28 @@ UNITS = (REQUESTS, SECONDS)
 UNIT_HELP = "what the numbers count: requests of each worker, which a seed repeats, or seconds"
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """``[[perturbation]]``: one thing that is done to a backend, and undone."""
+@dataclass(frozen=True)
+class _Placed:
+    """What comes first in a table of what is done to one backend."""
+
+    __slots__ = ()
 
     name: str = option(help="unique name, shown in reports")
     backend: str = option(help="name of the backend")
     type: str = option(help="a toxic's type, or down")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned(ToxicSpec, _Placed):
+    """``[[perturbation]]``: one thing that is done to a backend, and undone."""
+
+    name: str = option(help="unique name, shown in reports")
+    type: str = option(help="a toxic's type, or down")
     stream: str = option(
         "upstream",
         help="which direction; only upstream can always be attributed exactly",
-        choices=("upstream", "downstream"),
+        choices=STREAMS,
     )
-    toxicity: float = option(
-        1.0, help="the chance that a connection, or an exchange, is affected", minimum=0,
-        maximum=1,
-    )  # fmt: skip
-    attributes: dict[str, Any] = option({}, help="the attributes of the toxic's type")
-    match: Match | None = option(None, help="only clients that match; default: all")
-    connections: int = option(
-        0, help="only the first so many connections that it would affect, 0: all", minimum=0,
-        maximum=1_000_000,
-    )  # fmt: skip
-    exchange: dict[str, Any] = option({}, help="only exchanges that match, where it is a fault")
-    turn: int = option(0, help=TURN_HELP, minimum=0, maximum=1_000_000)
     route: str = option(
         "", help="only requests of this [[load.route]] are sent, one after the other: 'GET /path'"
     )
@@ -84,26 +82,36 @@ class Planned:
         return bool(self.route)
 
 
+@dataclass(frozen=True)
+class _Named:
+    """What comes first in a table of what is done to each backend."""
+
+    __slots__ = ()
+
+    name: str = option(help="unique name, shown in reports")
+    type: str = option(help="a toxic's type, or down")
+
+
 @dataclass(frozen=True, slots=True)
-class SweptToxic:
+class SweptToxic(ToxicSpec, _Named):
     """``[[sweep.toxic]]``: what is tried on each exchange of each route."""
 
     name: str = option(help="unique name, shown in reports")
     type: str = option(help="a toxic's type, or down")
     stream: str = option(
-        "upstream",
-        help="upstream: the request; downstream: its reply",
-        choices=("upstream", "downstream"),
+        "upstream", help="upstream: the request; downstream: its reply", choices=STREAMS
     )
-    attributes: dict[str, Any] = option({}, help="the attributes of the toxic's type")
-    exchange: dict[str, Any] = option(
-        {}, help="only exchanges that match, where it is a fault; nth is the sweep's"
-    )
+
+    def __post_init__(self) -> None:
+        if self.toxicity < 1 or self.connections or self.turn:
+            raise ConfigurationError(
+                f"toxic {self.name!r}: a sweep decides by itself what is affected:"
+                " toxicity, connections and turn are not allowed"
+            )
 
     def toxic(self) -> ToxicSpec:
         """As it would be added to a proxy."""
-        attributes, exchange = dict(self.attributes), dict(self.exchange)
-        return ToxicSpec(self.type, "t", self.stream, 1.0, attributes, exchange=exchange)
+        return part(ToxicSpec, self, name="t")
 
 
 SWEPT = (
@@ -111,7 +119,7 @@ SWEPT = (
     SweptToxic("reset", "reset_peer"),
     SweptToxic("reply lost", "reset_peer", "downstream"),
     SweptToxic("silent", "timeout", "downstream"),
-    SweptToxic("cut reply", "limit_data", "downstream", {"bytes": 1}),
+    SweptToxic("cut reply", "limit_data", "downstream", attributes={"bytes": 1}),
     SweptToxic("down", DOWN),
 )
 """What a sweep tries where the file says nothing."""
@@ -142,27 +150,17 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True)
-class Mixed:
+class Mixed(ToxicSpec, _Placed):
     """``[[chaos.mix]]``: something that standing chaos may do."""
 
     name: str = option(help="unique name, shown in verdicts")
-    backend: str = option(help="name of the backend")
     type: str = option(help="a toxic's type, or down")
-    stream: str = option("upstream", help="which direction", choices=("upstream", "downstream"))
-    toxicity: float = option(
-        1.0, help="the chance that a connection is affected", minimum=0, maximum=1
-    )
-    attributes: dict[str, Any] = option({}, help="the attributes of the toxic's type")
-    match: Match | None = option(None, help="only clients that match; default: all")
-    exchange: dict[str, Any] = option({}, help="only exchanges that match, where it is a fault")
+    stream: str = option("upstream", help="which direction", choices=STREAMS)
     weight: int = option(1, help="how often, beside the others", minimum=1, maximum=1000)
 
     def planned(self) -> Planned:
         """What is done."""
-        return Planned(
-            self.name, self.backend, self.type, self.stream, self.toxicity,
-            dict(self.attributes), self.match, exchange=dict(self.exchange),
-        )  # fmt: skip
+        return planned_of(self, self.backend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,19 +266,15 @@ def clash(one: Planned, other: Planned) -> bool:
     return one.type == other.type == DOWN and one.backend == other.backend
 
 
+def planned_of(toxic: ToxicSpec, backend: str, **own: Any) -> Planned:
+    """``toxic`` on a backend, with what is ``own`` to the perturbation or differs."""
+    common = {name: getattr(toxic, name) for name in names(ToxicSpec)}
+    return Planned(backend=backend, **{**common, **own})
+
+
 def toxic_of(planned: Planned) -> ToxicSpec:
     """The toxic that a planned perturbation adds."""
-    return ToxicSpec(
-        planned.type,
-        planned.toxic,
-        planned.stream,
-        planned.toxicity,
-        dict(planned.attributes),
-        planned.match,
-        planned.connections,
-        dict(planned.exchange),
-        planned.turn,
-    )
+    return part(ToxicSpec, planned, name=planned.toxic)
 
 
 def unique(what: str, names: list[str]) -> None:

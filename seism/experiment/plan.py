@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from seism.experiment.config import REQUESTS, Experiment, Load, Planned, Random, clash, overlap
-from seism.model import DOWN, FRONT
+from seism.model import DOWN, FRONT, PlannedPartner, PlannedStep, ToxicSpec
+from seism.options import part
 from seism.rng import Seed
 
 EXACT_AFTER = 8
@@ -37,39 +38,29 @@ class Step:
         """The toxic's name on the proxy, as perturbation records carry it."""
         return self.planned.toxic
 
+    def recorded(self) -> PlannedStep:
+        """As the journal has it."""
+        planned, partner = self.planned, self.partner
+        spec = part(ToxicSpec, planned)
+        step = PlannedStep(
+            dataclasses.replace(spec, stream="") if planned.type == DOWN else spec,
+            planned.backend,
+            self.toxic,
+            self.during,
+            self.after,
+            self.front,
+            PlannedPartner(partner.backend, partner.type, partner.toxic) if partner else None,
+            planned.route,
+            planned.occurrence if planned.route else 0,
+            probe=self.probe,
+        )
+        if planned.at is None:
+            return step
+        return dataclasses.replace(step, at=planned.at, lasting=planned.lasting, unit=planned.unit)
+
     def to_dict(self) -> dict[str, Any]:
-        planned = self.planned
-        values: dict[str, Any] = {
-            "name": planned.name,
-            "backend": planned.backend,
-            "type": planned.type,
-            "toxic": self.toxic,
-            "stream": "" if planned.type == DOWN else planned.stream,
-            "toxicity": planned.toxicity,
-            "attributes": planned.attributes,
-            "during": self.during,
-            "after": self.after,
-        }
-        if self.front:
-            values["front"] = True
-        if self.probe:
-            values["probe"] = True
-        if self.partner is not None:
-            values["partner"] = {
-                "backend": self.partner.backend,
-                "type": self.partner.type,
-                "toxic": self.partner.toxic,
-            }
-        if planned.match is not None:
-            values["match"] = dataclasses.asdict(planned.match)
-        for key in ("connections", "exchange", "turn", "route"):
-            if getattr(planned, key):
-                values[key] = getattr(planned, key)
-        if planned.route:
-            values["occurrence"] = planned.occurrence
-        if planned.at is not None:
-            values |= {"at": planned.at, "lasting": planned.lasting, "unit": planned.unit}
-        return values
+        """The same, for JSON."""
+        return self.recorded().to_dict()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from seism.errors import NotReady
 from seism.experiment.config import Planned, SweptToxic
+from seism.experiment.perturbation import planned_of
 from seism.model import DOWN
 from seism.verdict.client_view import observations
 from seism.verdict.timeline import Timeline, route_of
@@ -56,11 +57,14 @@ class Point:
         exchange = dict(self.toxic.exchange)
         if self.fault:
             exchange["nth"] = self.turn
-        return Planned(
-            f"{self.column}: {self.learnt.sent}", self.backend, self.toxic.type, self.toxic.stream,
-            attributes=dict(self.toxic.attributes), turn=0 if self.fault else self.turn,
-            route=self.learnt.sent, exchange=exchange,
-        )  # fmt: skip
+        return planned_of(
+            self.toxic,
+            self.backend,
+            name=f"{self.column}: {self.learnt.sent}",
+            exchange=exchange,
+            turn=0 if self.fault else self.turn,
+            route=self.learnt.sent,
+        )
 
 
 def learnt_of(timeline: Timeline, sent: Sequence[str], each: int) -> list[Learnt]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
-from typing import Any
 
 from seism.errors import ConfigurationError
 from seism.experiment.config import Load, Planned
 from seism.journal import Entry
+from seism.model import PlannedStep
 from seism.options import build
 from seism.verdict.timeline import Timeline, load_route, route_of
 from seism.verdict.timeline import build as timeline_of
@@ -28,12 +28,12 @@ def seed_and_plan(entries: Iterable[Entry], load: Load) -> tuple[int, list[Plann
     that ``load`` does not have.
     """
     timeline = timeline_of(entries)
-    plan = timeline.manifest.plan
+    plan = timeline.plan
     if not plan:
         raise ConfigurationError("the journal has no plan: only an experiment can be replayed")
     planned: list[Planned] = []
     for index, step in enumerate(plan):
-        if step.get("partner"):
+        if step.partner is not None:
             continue  # a sweep's pair, which no [[perturbation]] can say
         one = _planned(step)
         planned += _exact(timeline, index, one, load) if _by_chance(one) else [one]
@@ -52,9 +52,9 @@ def only(planned: Sequence[Planned], names: Sequence[str]) -> list[Planned]:
     return [one for one in planned if one.name in names] if names else list(planned)
 
 
-def _planned(step: dict[str, Any]) -> Planned:
-    values = {key: value for key, value in step.items() if key in _KEYS and value != ""}
-    return build(Planned, values, f"plan: {step.get('name', '?')}")
+def _planned(step: PlannedStep) -> Planned:
+    values = {key: value for key, value in step.to_dict().items() if key in _KEYS and value != ""}
+    return build(Planned, values, f"plan: {step.name}")
 
 
 def _by_chance(planned: Planned) -> bool:

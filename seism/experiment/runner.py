@@ -17,7 +17,6 @@ from seism.experiment.config import SECONDS, Experiment, Planned
 from seism.experiment.limit import LimitReached
 from seism.experiment.plan import Step, in_order, make, stretches
 from seism.experiment.session import Session, Watcher
-from seism.journal import read
 from seism.verdict.judgement import judge
 from seism.verdict.pool import Pools
 from seism.verdict.result import RED, Judgement
@@ -63,7 +62,7 @@ class Run:
             except Unavailable as error:
                 session.explain(error)
             session.finish()
-            return judge(read(session.journal))
+            return judge(session.entries())
 
     def _experiment(self, session: Session) -> None:
         """Raises LimitReached; nothing is perturbed any more then."""
@@ -79,7 +78,7 @@ class Run:
         control.census()
         session.send("warmup", WARM_UP)
         self._segment(session, "steady", None, "", amounts.steady)
-        if not judge(read(session.journal)).steady.met:
+        if not judge(session.entries()).steady.met:
             return
         for step in steps:
             if step.planned.at is None:
@@ -142,7 +141,7 @@ class Run:
 
     def _count_red(self, session: Session) -> None:
         if session.guarded.counts_red:
-            cells = judge(read(session.journal)).cells
+            cells = judge(session.entries()).cells
             session.guarded.red({cell.perturbation for cell in cells if cell.colour == RED})
 
     def _await_pools(self, session: Session, step: Step) -> None:
@@ -154,7 +153,7 @@ class Run:
 
     @staticmethod
     def _pool_waits(session: Session, step: Step) -> bool:
-        window = StepWindow.of(build(read(session.journal)), step.index)
+        window = StepWindow.of(build(session.entries()), step.index)
         return bool(Pools(window).missing())
 
     def _segment(

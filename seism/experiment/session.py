@@ -30,6 +30,7 @@ from seism.experiment.locust import FILE_VARIABLE, STOP_SECONDS, LocustDriver, c
 from seism.experiment.locust import command as locust_command
 from seism.experiment.plan import Step
 from seism.experiment.supervisor import Supervisor
+from seism.journal import Entry, Follower
 from seism.model import DOWN, FRONT, address, show_address, unix_path
 from seism_middleware.contract import REDIRECT_VARIABLE, SIDECAR_VARIABLE, TOKEN_VARIABLE
 
@@ -98,6 +99,7 @@ class Session:
         self._token = secrets.token_urlsafe(24)
         self._app, self.load = _parts(experiment, file, command)
         self._redirect = redirect or self._app.redirect
+        self._follower = Follower(self.journal)
         self._children = Supervisor()
         self._private: Path | None = None
         self._driver: LoadDriver | LocustDriver | None = None
@@ -111,6 +113,10 @@ class Session:
     @property
     def journal(self) -> Path:
         return self._directory / "journal.jsonl"
+
+    def entries(self) -> Sequence[Entry]:
+        """What the journal has so far; each line is parsed once."""
+        return self._follower.entries()
 
     def __enter__(self) -> Session:
         try:

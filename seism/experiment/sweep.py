@@ -22,7 +22,6 @@ from seism.experiment.pairs import Chosen, Pair, choose
 from seism.experiment.plan import Step
 from seism.experiment.point import UNFIT, Learnt, Point, learnt_of, points
 from seism.experiment.session import Session
-from seism.journal import read
 from seism.model import DOWN
 from seism.protocols.fault import Fault
 from seism.registry import load
@@ -122,7 +121,7 @@ def run(session: Session, without: Sequence[str] = ()) -> Swept:
     except Unavailable as error:
         session.explain(error)
     session.finish()
-    return _result(judge(read(session.journal)), points, [*tried, *chosen.pairs], chosen)
+    return _result(judge(session.entries()), points, [*tried, *chosen.pairs], chosen)
 
 
 def _learn(session: Session) -> list[Learnt]:
@@ -136,11 +135,11 @@ def _learn(session: Session) -> list[Learnt]:
     # Afterwards, as asking how often actions were done is a request of the app, too.
     session.settle(driven[-1])
     control.census()
-    judgement = judge(read(session.journal))
+    judgement = judge(session.entries())
     if not judgement.steady.met:
         raise NotReady(judgement.steady.reason)
     sent = [f"{route.method} {route.path}" for route in routes]
-    return learnt_of(timeline_of(read(session.journal)), sent, options.learn)
+    return learnt_of(timeline_of(session.entries()), sent, options.learn)
 
 
 def _points(session: Session, learnt: list[Learnt], without: Sequence[str]) -> Iterator[Point]:
@@ -172,7 +171,7 @@ def _pairs(session: Session, tried: Sequence[Point]) -> Chosen:
     options = session.experiment.sweep
     if not options.pairs:
         return NO_PAIRS
-    entries = list(read(session.journal))
+    entries = session.entries()
     return choose(timeline_of(entries), judge(entries), tried, options.pairs, options.exchanges)
 
 
@@ -286,9 +285,10 @@ def swept(
                 if case.perturbation in names
             ),
             perturbations=tuple(dict.fromkeys(point.column for point in both)),
-            plan=[
-                {**step, "name": names.get(step["name"], step["name"])} for step in judgement.plan
-            ],
+            plan=tuple(
+                replace(step, spec=replace(step.spec, name=names.get(step.name, step.name)))
+                for step in judgement.plan
+            ),
             colour=max(colours, key=SEVERITY.__getitem__),
         ),
         grid=len(points),

@@ -19,8 +19,9 @@ from typing import ClassVar
 from seism.errors import ProtocolError
 from seism.protocols.base import SUMMARY_LIMIT, Exchange, Piece
 from seism.protocols.http_faults import FAULTS
-from seism.protocols.stream import Parser, Stream, StreamCodec, trace_of
+from seism.protocols.stream import Parser, Stream, StreamCodec
 from seism.toxics.base import Toxic
+from seism_middleware.contract import trace_of
 
 EOL = b"\r\n"
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"

@@ -14,8 +14,9 @@ from typing import ClassVar
 from seism.errors import ProtocolError
 from seism.protocols.base import AUTH, COMMAND, HELD_LIMIT, SUMMARY_LIMIT, Exchange
 from seism.protocols.ldap_faults import FAULTS, granted
-from seism.protocols.stream import Parser, Stream, StreamCodec, Wait, trace_of
+from seism.protocols.stream import Parser, Stream, StreamCodec, Wait
 from seism.toxics.base import Toxic
+from seism_middleware.contract import trace_of
 
 OPERATIONS = {
     0x60: "bind", 0x42: "unbind", 0x63: "search", 0x66: "modify", 0x68: "add",

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from seism.protocols.base import SUMMARY_LIMIT, Exchange
+from seism_middleware.contract import TRACEPARENT as TRACEPARENT_VALUE
 
 __all__ = ["REGEX_HELP", "SHAPE_LIMIT", "SQL_LIMIT", "VERBS", "Statement", "shape", "statement"]
 
@@ -71,7 +72,7 @@ MYSQL = re.compile(
     ),
     re.VERBOSE | re.DOTALL,
 )
-TRACEPARENT = re.compile(r"traceparent\s*=\s*['\"]?00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+TRACEPARENT = re.compile(rf"traceparent\s*=\s*['\"]?{TRACEPARENT_VALUE}")
 
 
 @dataclass(frozen=True, slots=True)

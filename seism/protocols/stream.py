@@ -12,7 +12,6 @@ bytes. What it has not cut yet is held in its stream's buffer.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Generator, Iterator
 from typing import TypeVar
@@ -172,14 +171,3 @@ def forget(waiting: deque[T], one: T) -> None:
         waiting.pop()
     elif one in waiting:
         waiting.remove(one)
-
-
-_TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
-)
-
-
-def trace_of(traceparent: str) -> str:
-    """The trace id of a ``traceparent`` (W3C Trace Context, 3.2), empty where it is none."""
-    found = _TRACEPARENT.fullmatch(traceparent.strip())
-    return found[1] if found else ""

@@ -105,7 +105,7 @@ class Chain:
             slot.close(outcome)
         self._slots.clear()
         self._paused = self._chunk = None
-        # What refers to nothing that refers to it is no work for the collector.
+        # Without circular references, the garbage collector has nothing to do.
         del self._link, self._pump, self._client
 
     # What control does, at any time.
@@ -207,7 +207,7 @@ class Chain:
         slot.reached = item.end if self._upstream else self._client.received
         self._execute(slot, slot.stage.data(item, now), now)
         if not self._upstream and self._link.replies_intact:
-            # What has been said by now answers nothing that the client says later.
+            # Replies so far answer nothing that the client sends later.
             slot.note_order(self._client.received, item.end)
 
     def _leave(self, item: Chunk | Eof) -> None:
@@ -323,7 +323,7 @@ class Slot:
             self._order[asked] = answers
 
     def forget_order(self) -> None:
-        """What was noted means nothing."""
+        """Forget the pairs: they no longer hold."""
         self._order = {}
 
     def wake(self, timers: Timers, when: float, due: Callable[[Slot], None]) -> None:

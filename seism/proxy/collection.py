@@ -13,7 +13,7 @@ import gevent
 from seism.clock import Clock
 from seism.errors import ConfigurationError, Conflict, NotFound, Unavailable
 from seism.journal import ToxicChanged
-from seism.model import ClientTls, Match, ProxySpec, ServerTls, ToxicSpec, unix_path
+from seism.model import ClientTls, ProxySpec, ServerTls, ToxicSpec, unix_path
 from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.perturbation import Account, Emit, Holds
 from seism.proxy.proxy import Proxy, ResolvedSpec
@@ -274,22 +274,19 @@ class Collection:
         name: str,
         *,
         attributes: Mapping[str, Any] | None = None,
-        toxicity: float | None = None,
-        match: Match | None = None,
-        connections: int | None = None,
         exchange: Mapping[str, Any] | None = None,
+        **keys: Any,
     ) -> InstalledToxic:
-        """Change some attributes, and what else is given. Raises NotFound, ConfigurationError."""
+        """Change some attributes, and what else of ``ToxicSpec`` is given.
+
+        Raises NotFound, ConfigurationError.
+        """
         owner = self.get(proxy)
         was = owner.toxic(name)
-        spec = replace(
-            was.spec,
-            attributes={**was.spec.attributes, **(attributes or {})},
-            toxicity=was.spec.toxicity if toxicity is None else toxicity,
-            match=was.spec.match if match is None else match,
-            connections=was.spec.connections if connections is None else connections,
-            exchange=was.spec.exchange if exchange is None else dict(exchange),
-        )
+        if exchange is not None:
+            keys["exchange"] = dict(exchange)
+        merged = {**was.spec.attributes, **(attributes or {})}
+        spec = replace(was.spec, attributes=merged, **keys)
         installed = was.changed(spec, f"toxic {name}", owner.protocol)
         owner.replace(installed)
         self._note(owner, "changed", installed)

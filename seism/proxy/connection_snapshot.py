@@ -22,7 +22,7 @@ class Traffic:
     """Bytes of one direction.
 
     ``received`` were read from its sender, ``sent`` were handed to the kernel for its
-    receiver. What is between the two is held by a toxic, waits for the receiver, or is lost.
+    receiver. The difference is held by a toxic, waits for the receiver, or is lost.
     """
 
     received: int = 0

@@ -103,17 +103,15 @@ def exchange_conditions(
     which = build(Which, common, where)
     for key, value in (*own.items(), ("kind", which.kind)):
         if not isinstance(value, str):
-            raise ConfigurationError(
-                f"{where}.{key}: {value!r} is not allowed, it must be a string"
-            )
+            raise ConfigurationError(f"{where}.{key}: expected a string, got {value!r}")
         if len(value) > PATTERN_LIMIT:
             raise ConfigurationError(
-                f"{where}.{key}: {len(value)} characters are too many, {PATTERN_LIMIT} are allowed"
+                f"{where}.{key}: too long: {len(value)} characters (maximum {PATTERN_LIMIT})"
             )
     phases = toxic.phases or tuple(protocol.phases)
     if which.phase and which.phase not in phases:
         raise ConfigurationError(
-            f"{where}.phase: {which.phase!r} is not allowed, {toxic.type} is for"
-            f" {', '.join(phases)}"
+            f"{where}.phase: expected one of {', '.join(phases)} for"
+            f" {toxic.type}, got {which.phase!r}"
         )
     return ExchangeConditions(which, own, protocol, where)

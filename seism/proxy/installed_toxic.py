@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from seism.errors import ConfigurationError
 from seism.model import Match, ToxicSpec
-from seism.options import build, describe
+from seism.options import as_json, build, describe
 from seism.protocols.base import Codec, Exchange
 from seism.protocols.fault import Fault
 from seism.proxy.exchange_conditions import ExchangeConditions, exchange_conditions
@@ -32,7 +31,7 @@ class ExchangeCounts:
 
 @dataclass(slots=True)
 class ToxicHistory:
-    """What has happened by one toxic on all connections of its proxy."""
+    """Counts and shared state of one toxic, over all connections of its proxy."""
 
     common: Any = None
     """What the toxic's stages share."""
@@ -81,8 +80,8 @@ class InstalledToxic:
     ) -> InstalledToxic:
         """The same with what can be changed of ``spec``: all but name, type, stream and turn.
 
-        Conditions of exchanges that differ count anew. Raises ConfigurationError; ``where``
-        opens its message.
+        Conditions of exchanges that differ start counting from 0. Raises ConfigurationError;
+        ``where`` opens its message.
         """
         toxic = build(type(self.toxic), spec.attributes, f"{where}: attributes")
         matcher = _matcher(toxic, spec.match, where)
@@ -113,31 +112,11 @@ class InstalledToxic:
     @property
     def shown(self) -> dict[str, Any]:
         """The attributes as Toxiproxy's clients expect them; additions only where they are used."""
-        values = dict(self.spec.attributes)
-        for key in describe(type(self.toxic)):
-            if key.option.addition and values[key.name] == key.default:
-                del values[key.name]
-        return values
+        return as_json(self.toxic)
 
     def values(self) -> dict[str, Any]:
         """The JSON object of a toxic; what Toxiproxy does not know only where it is used."""
-        spec = self.spec
-        values: dict[str, Any] = {
-            "attributes": self.shown,
-            "name": spec.name,
-            "type": spec.type,
-            "stream": spec.stream,
-            "toxicity": spec.toxicity,
-        }
-        if spec.match is not None:
-            values["match"] = dataclasses.asdict(spec.match)
-        if spec.connections:
-            values["connections"] = spec.connections
-        if spec.exchange:
-            values["exchange"] = dict(spec.exchange)
-        if spec.turn:
-            values["turn"] = spec.turn
-        return values
+        return {**as_json(self.spec), "attributes": self.shown}
 
     # Which connections, and which exchanges.
 

@@ -60,6 +60,11 @@ class Listener:
         self.address = address(show_name(self._endpoint.sockaddr), where)
         self.listen()
 
+    @property
+    def has_port(self) -> bool:
+        """Whether the address is a host and a port, not a path."""
+        return not isinstance(self._endpoint.sockaddr, str)
+
     def close(self) -> None:
         if self._sock.fileno() < 0:
             return
@@ -181,7 +186,7 @@ class Listener:
 
 
 MODE = 0o600
-"""Who may connect: connecting needs the right to write (unix(7))."""
+"""Only the owner may connect: connecting needs the right to write (unix(7))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +201,7 @@ class SocketFile:
     def bind(cls, sock: _socket.socket, path: str) -> SocketFile:
         """Bind ``sock``, and take over a file that a dead server has left behind.
 
-        Raises OSError, EADDRINUSE for a file that is no socket or has somebody listening.
+        Raises OSError, EADDRINUSE for a file that is not a socket or has somebody listening.
         """
         # Linux makes the file with the mode of the unbound socket: it is never open to others.
         os.fchmod(sock.fileno(), MODE)

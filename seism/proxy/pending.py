@@ -48,7 +48,7 @@ class HeldBytes:
 
 @dataclass(slots=True)
 class AppliedFault:
-    """What is done to one exchange."""
+    """A fault that acts on one exchange, with its state."""
 
     reaction: Reaction
     installed: InstalledToxic | None = None
@@ -210,7 +210,7 @@ class PendingExchanges:
             pending._held.count(stream, size)
 
     def take_out(self, pending: PendingExchange) -> list[Item]:
-        """What was queued; it is not any more."""
+        """Empty the queue, and return its items."""
         out, held = pending.out or [], pending._held
         if held is not None:
             self.held.upstream -= held.upstream

@@ -15,7 +15,12 @@ from dataclasses import dataclass
 
 from seism.clock import Clock
 from seism.proxy.timers import Timer, Timers
-from seism_middleware.contract import PerturbationBegan, PerturbationEnded, PerturbedExchange
+from seism_middleware.contract import (
+    TRACEPARENT,
+    PerturbationBegan,
+    PerturbationEnded,
+    PerturbedExchange,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -231,13 +236,10 @@ class _Waiting:
     release: Callable[[float], None]
 
 
-_TRACEPARENT = re.compile(
-    rb"traceparent['\"]?\s*[:=]\s*['\"]?[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}",
-    re.IGNORECASE,
-)
+_TRACEPARENT = re.compile(rf"(?i:traceparent)['\"]?\s*[:=]\s*['\"]?{TRACEPARENT}".encode())
 
 
 def trace_of(data: bytes) -> str:
     """The id of the one trace that ``data`` names; empty if it names none, or several."""
-    found = {match[1].lower() for match in _TRACEPARENT.finditer(data)}
+    found = {match[1] for match in _TRACEPARENT.finditer(data)}
     return found.pop().decode() if len(found) == 1 else ""

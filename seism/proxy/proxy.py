@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import contextlib
 import dataclasses
 import logging
 from collections import Counter
@@ -12,7 +13,7 @@ from typing import Any
 
 import gevent
 
-from seism.errors import ConfigurationError, Conflict, NotFound, SeismError
+from seism.errors import ConfigurationError, Conflict, NotFound, SeismError, Unavailable
 from seism.model import DOWN, ProxySpec, address, show_address, unix_path
 from seism.protocols.base import Codec
 from seism.proxy.connection import AcceptedClient, Connection
@@ -85,6 +86,8 @@ class Proxy:
         self._route = route
         self._toxics: list[InstalledToxic] = list(toxics)
         self._listener: Listener | None = None
+        self._reserved: Listener | None = None
+        """While the proxy is down: its port, bound, so that the kernel gives it to nobody else."""
         self._address: tuple[str, int] | None = None
         self._connections: set[Connection] = set()
         self._accepted_count = 0
@@ -211,20 +214,26 @@ class Proxy:
         """Listen. Raises Unavailable, and is as before then."""
         if self._listener is not None:
             return
-        entrances = self._route.entrances
-        if self._address is not None:
-            entrances = tuple(each.at_port(self._address[1]) for each in entrances)
-        self._listener = Listener(self._relay, entrances, self._accept, f"proxy {self.name}")
+        if self._reserved is not None:
+            listener, self._reserved = self._reserved, None
+            listener.listen()
+        else:
+            entrances = self._route.entrances
+            if self._address is not None:
+                entrances = tuple(each.at_port(self._address[1]) for each in entrances)
+            listener = Listener(self._relay, entrances, self._accept, f"proxy {self.name}")
+        self._listener = listener
         self._address = self._listener.address
         if self._outage is not None:
             self._outage.end(_ENABLED)
             self._outage = None
 
     def disable(self) -> None:
-        """Be down, as a perturbation: no listener, connections cut."""
+        """Be down, as a perturbation: clients are refused, connections cut."""
         if self._outage is None:
             self._outage = self._relay.account.begin(self.name, DOWN, DOWN)
-        self.stop()
+        self._reserve()
+        self._cut()
 
     def stop(self) -> None:
         """Close the listener and cut the connections."""
@@ -265,13 +274,28 @@ class Proxy:
             self._outage.end(REMOVED)
             self._outage = None
 
+    def _reserve(self) -> None:
+        """Stop listening, and keep the port: connections of other processes take free ones."""
+        listener = self._listener
+        if listener is None or not listener.has_port:
+            self._close_listener()
+            return
+        self._end_refusal()
+        self._listener, self._reserved = None, listener
+        with contextlib.suppress(Unavailable):  # listening again says so
+            listener.refuse()
+
     def _close_listener(self) -> None:
+        self._end_refusal()
+        for listener in (self._listener, self._reserved):
+            if listener is not None:
+                listener.close()
+        self._listener = self._reserved = None
+
+    def _end_refusal(self) -> None:
         if self._refusal is not None:
             self._refusal.close()
             self._refusal = None
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
 
     # Connections
 

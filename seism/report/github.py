@@ -6,9 +6,11 @@ Source of the format: GitHub's documentation, "Workflow commands for GitHub Acti
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from seism.report import markdown
+from seism.report.notice import ERROR, NOTE, WARNING, notices
 from seism.report.summary import cause, place, reason, story, worst_cells
 from seism.report.text import clean
 from seism.verdict.result import AMBER, RED, Judgement
@@ -19,11 +21,16 @@ MOST = 10
 
 def commands(judgement: Judgement, strict: bool = False) -> Iterator[str]:
     """One workflow command a line; with ``strict`` amber is an error, too."""
-    told: dict[str, int] = {"error": 0, "warning": 0}
-    for kind, where, title, text in _told(judgement, strict):
-        told[kind] += 1
-        if told[kind] <= MOST:
-            yield f"::{kind} {where}title={_property(title)}::{_data(text)}"
+    found: dict[str, list[str]] = {}
+    for each in (*_of_the_run(judgement, strict), *_of_cells(judgement, strict)):
+        found.setdefault(each.kind, []).append(each.command())
+    for kind, lines in found.items():
+        if len(lines) > MOST:
+            more = Annotation(
+                kind, "and more", f"{len(lines) - MOST + 1} more in the job's summary"
+            )
+            lines[MOST - 1 :] = [more.command()]
+        yield from lines
 
 
 def tell(judgement: Judgement, strict: bool, environ: Mapping[str, str]) -> Iterator[str]:
@@ -39,25 +46,44 @@ def tell(judgement: Judgement, strict: bool, environ: Mapping[str, str]) -> Iter
             file.write(markdown.render(judgement, strict))
 
 
-def _told(judgement: Judgement, strict: bool) -> Iterator[tuple[str, str, str, str]]:
-    """(kind, where, title, text) of each annotation, the worst first."""
-    if not judgement.steady.met:
-        yield "error", "", "no steady state", judgement.steady.reason
-    for finding in judgement.findings:
-        yield "error", "", "worker", finding
-    for name in judgement.never_fired:
-        yield "error", "", "never fired", name
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One workflow command."""
+
+    kind: str
+    """``error``, ``warning`` or ``notice``."""
+    title: str
+    text: str
+    where: str = ""
+    """``file=...,line=...,`` or empty."""
+
+    def command(self) -> str:
+        """The line to print."""
+        return f"::{self.kind} {self.where}title={_property(self.title)}::{_data(self.text)}"
+
+
+KINDS = {ERROR: "error", WARNING: "warning", NOTE: "notice"}
+"""Level of a notice -> kind of annotation."""
+
+
+def _of_the_run(judgement: Judgement, strict: bool) -> Iterator[Annotation]:
+    for notice in notices(judgement, strict):
+        yield Annotation(KINDS[notice.level], notice.title, notice.text)
+
+
+def _of_cells(judgement: Judgement, strict: bool) -> Iterator[Annotation]:
     for cell in worst_cells(judgement):
         wrong = cell.colour == RED or (strict and cell.colour == AMBER)
         text = reason(cell)
         if cell.worst is not None:
             text += f"\n{cause(cell.worst)}"
             text += "".join(f"\n{line}" for line in story(cell.worst))
-        title = f"{cell.colour}: {cell.route} under {cell.perturbation}"
-        where = _place(cell.worst.frames) if cell.worst is not None else ""
-        yield "error" if wrong else "warning", where, title, text
-    for warning in judgement.warnings:
-        yield "warning", "", "seism", warning
+        yield Annotation(
+            "error" if wrong else "warning",
+            f"{cell.colour}: {cell.route} under {cell.perturbation}",
+            text,
+            _place(cell.worst.frames) if cell.worst is not None else "",
+        )
 
 
 def _place(frames: tuple[str, ...]) -> str:
@@ -67,7 +93,7 @@ def _place(frames: tuple[str, ...]) -> str:
 
 
 def _data(text: str) -> str:
-    lines = [clean(line) for line in text.split("\n")]
+    lines = [clean(line, 600) for line in text.split("\n")]
     return "%0A".join(line.replace("%", "%25").replace("\r", "%0D") for line in lines)
 
 

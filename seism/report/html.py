@@ -18,7 +18,21 @@ import jinja2
 from markupsafe import Markup
 
 import seism
+from seism.model import PlannedStep
 from seism.report import summary
+from seism.report.notice import (
+    COVERED,
+    DROPPED,
+    ERROR,
+    FINDING,
+    FIRED,
+    HARM,
+    REMARK,
+    STEADY,
+    UNPLACED,
+    grouped,
+    notices,
+)
 from seism.report.text import clean, count, seconds
 from seism.verdict.result import AMBER, RED, Case, Cell, Judgement
 
@@ -41,6 +55,43 @@ class Story:
     cases: tuple[Case, ...]
     more: int
     """Cases that are left out here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What there is to say of one kind."""
+
+    title: str
+    colour: str
+    """``red``, ``unproven`` or empty."""
+    why: str
+    """What it means, empty where the title says it."""
+    lines: tuple[str, ...]
+
+
+SECTIONS = {
+    STEADY: (
+        "Steady state not met",
+        "red",
+        "Nothing was perturbed: a broken app cannot show what a broken backend does to it.",
+    ),
+    FINDING: ("About the run or a whole worker", "red", ""),
+    HARM: ("Harm beyond the requests that were hit", "red", ""),
+    FIRED: (
+        "Never fired",
+        "unproven",
+        "Configured, and without any effect: nothing is known of how the app takes it.",
+    ),
+    DROPPED: (
+        "Observations dropped",
+        "unproven",
+        "The app's observer could not deliver them, so a wrong answer may be missing here.",
+    ),
+    UNPLACED: ("Errors of Seism: in no cell", "unproven", ""),
+    COVERED: ("Nothing covered", "unproven", ""),
+    REMARK: ("Warnings", "", ""),
+}
+"""Title, colour and meaning of each kind of notice."""
 
 
 def render(judgement: Judgement, strict: bool = False) -> str:
@@ -75,11 +126,22 @@ def render(judgement: Judgement, strict: bool = False) -> str:
             stories=stories,
             hidden_stories=len(wrong) - len(stories),
             plan=[_entry(item) for item in judgement.plan],
+            sections=_sections(judgement, strict),
             css=css,
             policy=POLICY.format(_hash(css)),
             version=seism.__version__,
         )
     )
+
+
+def _sections(judgement: Judgement, strict: bool) -> list[Section]:
+    sections = []
+    for (kind, level), found in grouped(notices(judgement, strict)).items():
+        title, colour, why = SECTIONS[kind]
+        if kind == HARM and level != ERROR:
+            colour = ""
+        sections.append(Section(title, colour, why, tuple(notice.text for notice in found)))
+    return sections
 
 
 def _stories(judgement: Judgement, cells: list[Cell]) -> list[Story]:
@@ -97,16 +159,14 @@ def _stories(judgement: Judgement, cells: list[Cell]) -> list[Story]:
     return stories
 
 
-def _entry(item: dict[str, Any]) -> tuple[str, str, str, list[tuple[str, str]]]:
+def _entry(step: PlannedStep) -> tuple[str, str, str, list[tuple[str, str]]]:
     """(name, backend, type, the other keys) of one planned perturbation."""
-    rest = [(key, value) for key, value in item.items() if value not in (None, "", {}, [])]
-    named = ("name", "backend", "proxy", "type")
-    return (
-        item.get("name", ""),
-        item.get("backend") or item.get("proxy") or "",
-        item.get("type", ""),
-        [(key, _value(value)) for key, value in rest if key not in named],
-    )
+    rest = [
+        (key, _value(value))
+        for key, value in step.to_dict().items()
+        if key not in ("name", "backend", "type") and value not in (None, "", {}, [])
+    ]
+    return step.name, step.backend, step.type, rest
 
 
 def _value(value: Any) -> str:
@@ -136,7 +196,6 @@ def _environment() -> jinja2.Environment:
         hit=summary.hit,
         reason=summary.reason,
         recovered=summary.recovered,
-        told=summary.told,
     )
     return environment
 

@@ -10,6 +10,7 @@ import json
 import math
 from typing import Any
 
+from seism.report.notice import notices
 from seism.report.summary import headline, outcome
 from seism.verdict.result import Judgement
 
@@ -27,7 +28,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
         "strict": strict,
         "seed": judgement.seed,
         "colour": judgement.colour,
-        "plan": judgement.plan,
+        "plan": [step.to_dict() for step in judgement.plan],
         "matrix": judgement.matrix,
         "steady": dataclasses.asdict(judgement.steady),
         "routes": judgement.routes,
@@ -42,6 +43,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
         "unplaced": judgement.unplaced,
         "warnings": judgement.warnings,
         "flaky": judgement.flaky,
+        "notices": [dataclasses.asdict(notice) for notice in notices(judgement, strict)],
     }
     return json.dumps(_finite(document), indent=2, allow_nan=False) + "\n"
 

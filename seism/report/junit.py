@@ -9,25 +9,61 @@ other servers read as well.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
 
-from seism.report.summary import answer, backend, cause, reason, recovered, story, told
+from seism.report.notice import (
+    COVERED,
+    DROPPED,
+    ERROR,
+    FINDING,
+    FIRED,
+    REMARK,
+    STEADY,
+    UNPLACED,
+    Notice,
+    notices,
+)
+from seism.report.summary import answer, backend, cause, reason, recovered, story
 from seism.report.text import clean, count, seconds
-from seism.verdict.result import AMBER, NOT_COVERED, RED, Cell, HarmFinding, Judgement
+from seism.verdict.result import AMBER, NOT_COVERED, RED, Cell, Judgement
+
+CASES = {
+    STEADY: "steady state",
+    FINDING: "workers",
+    FIRED: "fired",
+    DROPPED: "no observation dropped",
+    UNPLACED: "everything in a cell",
+    COVERED: "something judged",
+    REMARK: "warnings",
+}
+"""Kind of a notice -> its test case; each kind of harm is one of its own."""
+ALWAYS = tuple(CASES[kind] for kind in (STEADY, DROPPED, COVERED, UNPLACED, FINDING))
+"""Test cases of every run."""
+UNJUDGED = (STEADY, FIRED, DROPPED, COVERED, UNPLACED)
+"""Titles reported as an error, not a failure: these leave the app unjudged."""
+LINES = (STEADY, FIRED, DROPPED, UNPLACED)
+"""Notices shown with their title, which the test case does not have."""
 
 
 def render(judgement: Judgement, strict: bool = False) -> str:
     """The document; ``strict`` makes amber a failure."""
     root = ET.Element("testsuites", name="seism")
-    _run(ET.SubElement(root, "testsuite", name="run"), judgement)
+    found = notices(judgement, strict)
+    run = ET.SubElement(root, "testsuite", name="run")
+    properties = ET.SubElement(run, "properties")
+    ET.SubElement(properties, "property", name="seed", value=str(judgement.seed))
+    of_run = [each for each in found if each.perturbation not in judgement.perturbations]
+    _notices(run, "seism.run", of_run, ALWAYS)
     for name in judgement.perturbations:
         suite = ET.SubElement(root, "testsuite", name=clean(name))
         group = f"seism.{_class(backend(judgement, name))}.{_class(name)}"
         for cell in judgement.cells:
             if cell.perturbation == name:
                 _cell(_case(suite, group, cell.route), cell, strict)
-        _harms(suite, group, judgement, name, strict)
-        if name in judgement.never_fired:
-            _wrong(_case(suite, group, "fired"), "error", "never fired: it had no effect at all")
+        _notices(suite, group, [each for each in found if each.perturbation == name])
+        pools = [recovered(pool) for pool in judgement.pools if pool.perturbation == name]
+        if pools:
+            _say(_case(suite, group, "pools"), pools)
     for suite in root:
         _count(suite)
     for key in ("tests", "failures", "errors"):
@@ -37,50 +73,21 @@ def render(judgement: Judgement, strict: bool = False) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{document}\n'
 
 
-def _run(suite: ET.Element, judgement: Judgement) -> None:
-    """What concerns the run as a whole."""
-    properties = ET.SubElement(suite, "properties")
-    ET.SubElement(properties, "property", name="seed", value=str(judgement.seed))
-    steady = _case(suite, "seism.run", "steady state")
-    if not judgement.steady.met:
-        _wrong(steady, "error", f"steady state not met: {clean(judgement.steady.reason)}")
-    for name in judgement.never_fired:
-        if name not in judgement.perturbations:
-            _wrong(_case(suite, "seism.run", f"{name} fired"), "error", "never fired")
-    dropped = _case(suite, "seism.run", "no observation dropped")
-    if judgement.dropped:
-        _wrong(dropped, "error", f"{count(judgement.dropped, 'observation')} dropped")
-    judged = _case(suite, "seism.run", "something judged")
-    if judgement.steady.met and judgement.colour == NOT_COVERED:
-        _wrong(judged, "error", "no perturbation touched any route")
-    placed = _case(suite, "seism.run", "everything in a cell")
-    for line in judgement.unplaced[:1]:
-        _wrong(placed, "error", f"an error of Seism: {clean(line)}")
-    workers = _case(suite, "seism.run", "workers")
-    if judgement.findings:
-        lines = [clean(finding) for finding in judgement.findings]
-        _wrong(workers, "failure", lines[0], lines)
-    if judgement.warnings:
-        lines = [f"warning: {clean(warning)}" for warning in judgement.warnings]
-        ET.SubElement(steady, "system-out").text = "\n".join(lines)
-
-
-def _harms(suite: ET.Element, group: str, judgement: Judgement, name: str, strict: bool) -> None:
-    """One test case per kind of harm, and one for the pools."""
-    found: dict[str, list[HarmFinding]] = {}
-    for harm in judgement.harms:
-        if harm.perturbation == name:
-            found.setdefault(harm.kind, []).append(harm)
-    for kind, harms in found.items():
-        case = _case(suite, group, kind)
-        lines = [told(harm) for harm in harms]
-        if any(harm.colour == RED or (strict and harm.colour == AMBER) for harm in harms):
-            _wrong(case, "failure", lines[0], lines)
-        else:
-            ET.SubElement(case, "system-out").text = "\n".join(lines)
-    pools = [recovered(pool) for pool in judgement.pools if pool.perturbation == name]
-    if pools:
-        ET.SubElement(_case(suite, group, "pools"), "system-out").text = "\n".join(pools)
+def _notices(
+    suite: ET.Element, group: str, found: Iterable[Notice], always: Iterable[str] = ()
+) -> None:
+    """One test case for each title, and one for each of ``always``, which may pass."""
+    cases: dict[str, list[Notice]] = {name: [] for name in always}
+    for notice in found:
+        cases.setdefault(CASES.get(notice.kind, notice.title), []).append(notice)
+    for name, those in cases.items():
+        case = _case(suite, group, name)
+        lines = [notice.line if notice.kind in LINES else notice.text for notice in those]
+        if any(notice.level == ERROR for notice in those):
+            tag = "error" if those[0].kind in UNJUDGED else "failure"
+            _wrong(case, tag, lines[0], lines)
+        elif lines:
+            _say(case, lines)
 
 
 def _cell(case: ET.Element, cell: Cell, strict: bool) -> None:
@@ -89,7 +96,7 @@ def _cell(case: ET.Element, cell: Cell, strict: bool) -> None:
     elif cell.colour == RED or (strict and cell.colour == AMBER):
         _wrong(case, "failure", f"{cell.colour}: {reason(cell)}", _story(cell))
     elif cell.colour == AMBER:
-        ET.SubElement(case, "system-out").text = "\n".join(["amber", *_story(cell)])
+        _say(case, ["amber", *_story(cell)])
 
 
 def _story(cell: Cell) -> list[str]:
@@ -117,6 +124,10 @@ def _case(suite: ET.Element, classname: str, name: str) -> ET.Element:
 def _wrong(case: ET.Element, tag: str, message: str, lines: list[str] | None = None) -> None:
     element = ET.SubElement(case, tag, message=message, type="seism")
     element.text = "\n".join(lines or [message])
+
+
+def _say(case: ET.Element, lines: Iterable[str]) -> None:
+    ET.SubElement(case, "system-out").text = "\n".join(lines)
 
 
 def _class(name: str) -> str:

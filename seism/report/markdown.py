@@ -6,8 +6,9 @@ the app is shown as code, so that it is never markup.
 
 from __future__ import annotations
 
+from seism.report.notice import notices
 from seism.report.summary import answer, cause, headline, reason, story, tally, worst_cells
-from seism.report.text import clean, count, seconds
+from seism.report.text import LIMIT, clean, count, seconds
 from seism.verdict.result import AMBER, GREEN, NOT_COVERED, RED, Judgement
 
 SYMBOLS = {RED: "🔴 red", AMBER: "🟠 amber", GREEN: "🟢 green", NOT_COVERED: "·"}
@@ -16,7 +17,7 @@ MOST = 10
 
 
 def render(judgement: Judgement, strict: bool = False) -> str:
-    """The whole page; ``strict`` is of no matter here."""
+    """The whole page; with ``strict`` an amber harm is an error, too."""
     lines = [f"## Seism: {headline(judgement)}", ""]
     if judgement.cells:
         lines += [*_table(judgement), ""]
@@ -31,11 +32,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
             lines += [*(f"- {code(text)}" for text in told), ""]
     if len(cells) > MOST:
         lines += [f"And {count(len(cells) - MOST, 'more cell')} in the reports.", ""]
-    said = [f"no steady state: {judgement.steady.reason}"] if not judgement.steady.met else []
-    said += judgement.findings
-    said += [f"never fired: {name}" for name in judgement.never_fired]
-    said += [f"{count(judgement.dropped, 'observation')} dropped"] if judgement.dropped else []
-    lines += [f"- {code(text)}" for text in (*said, *judgement.warnings)]
+    lines += [f"- {code(notice.line, 700)}" for notice in notices(judgement, strict)]
     figures = ", ".join(f"{number} {colour}" for colour, number in tally(judgement))
     lines += ["", f"{figures or 'no cells'}, seed {judgement.seed}", ""]
     return "\n".join(lines)
@@ -54,9 +51,9 @@ def _table(judgement: Judgement) -> list[str]:
     return lines
 
 
-def code(text: object) -> str:
-    """``text`` as a code span, in a table too (GFM 4.10, 6.3)."""
-    shown = clean(text).replace("|", "\\|").replace("\n", " ").strip()
+def code(text: object, limit: int = LIMIT) -> str:
+    """At most ``limit`` characters of ``text`` as a code span, in a table too (GFM 4.10, 6.3)."""
+    shown = clean(text, limit).replace("|", "\\|").replace("\n", " ").strip()
     if not shown:
         return ""
     longest = run = 0

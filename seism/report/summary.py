@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from seism.report.text import clean, count, seconds
 from seism.verdict.result import (
@@ -58,6 +57,8 @@ def headline(judgement: Judgement) -> str:
         )
     if result == AMBER:
         bent = {cell.route for cell in judgement.cells if cell.colour == AMBER}
+        if not bent:
+            return f"Amber: no route degrades, but {_beside(judgement)}."
         verb = "degrades" if len(bent) == 1 else "degrade"
         return f"Amber: nothing breaks, but {len(bent)} of {routes} {verb}."
     if result == GREEN:
@@ -71,14 +72,14 @@ def headline(judgement: Judgement) -> str:
 
 def _beside(judgement: Judgement) -> str:
     found = count(len(judgement.findings), "worker finding")
-    harms = sum(harm.colour == RED for harm in judgement.harms)
+    harms = sum(harm.colour == judgement.colour for harm in judgement.harms)
     if not harms:
         return found
     more = f" and {found}" if judgement.findings else ""
     return f"{count(harms, 'harm')} stay{'s' if harms == 1 else ''} behind{more}"
 
 
-def told(harm: HarmFinding) -> str:
+def harm_line(harm: HarmFinding) -> str:
     """``lost under db down: ...``; what is only possible never reads as certain."""
     sure = "exact" if harm.exact else "possible"
     under = f" under {harm.perturbation}" if harm.perturbation else ""
@@ -174,10 +175,7 @@ def backend(judgement: Judgement, perturbation: str) -> str:
 
     As it is in the plan: not cleaned.
     """
-    item = planned(judgement).get(perturbation, {})
-    return str(item.get("backend") or item.get("proxy") or perturbation)
-
-
-def planned(judgement: Judgement) -> dict[str, dict[str, Any]]:
-    """Name -> entry of the plan."""
-    return {str(item.get("name", "")): item for item in judgement.plan}
+    for step in judgement.plan:
+        if step.name == perturbation:
+            return step.backend or perturbation
+    return perturbation

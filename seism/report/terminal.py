@@ -17,6 +17,21 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from seism.report.notice import (
+    COVERED,
+    DROPPED,
+    ERROR,
+    FINDING,
+    FIRED,
+    HARM,
+    NOTE,
+    REMARK,
+    STEADY,
+    UNPLACED,
+    WARNING,
+    grouped,
+    notices,
+)
 from seism.report.summary import (
     UNPROVEN,
     answer,
@@ -26,7 +41,6 @@ from seism.report.summary import (
     reason,
     recovered,
     tally,
-    told,
     worst_cells,
 )
 from seism.report.text import clean, count, seconds
@@ -39,7 +53,21 @@ STYLES = {RED: "bold red", AMBER: "yellow", GREEN: "green", NOT_COVERED: "dim", 
 SYMBOLS = {RED: "✗", AMBER: "▲", GREEN: "✓", NOT_COVERED: "·", UNPROVEN: "?"}
 ASCII = {RED: "X", AMBER: "!", GREEN: "+", NOT_COVERED: "-", UNPROVEN: "?"}
 
-_HARMS = {RED: "Harmed", AMBER: "Harmed, a little", GREEN: "Seen, without proof of harm"}
+_HARMS = {
+    ERROR: ("Harmed", STYLES[RED]),
+    WARNING: ("Harmed, a little", STYLES[AMBER]),
+    NOTE: ("Seen, without proof of harm", STYLES[GREEN]),
+}
+_TITLES = {
+    STEADY: ("Steady state not met", STYLES[RED]),
+    FINDING: ("Findings about the run or a worker", STYLES[RED]),
+    FIRED: ("Never fired", STYLES[UNPROVEN]),
+    DROPPED: ("Dropped", STYLES[UNPROVEN]),
+    UNPLACED: ("Errors of Seism: in no cell", STYLES[UNPROVEN]),
+    COVERED: ("Not covered", STYLES[UNPROVEN]),
+    REMARK: ("Warnings", "bold"),
+}
+"""Title and style of each kind of notice."""
 _ROUTE = 20
 """Columns that a route needs at least to be readable when it is folded."""
 _SHORT = {NOT_COVERED: "none"}
@@ -56,20 +84,11 @@ def show(
     if judgement.cells:
         _table(judgement, console)
     _worst(judgement, console)
-    for colour in (RED, AMBER, GREEN):
-        found = [told(harm) for harm in judgement.harms if harm.colour == colour]
-        _list(console, _HARMS[colour], found, STYLES[colour])
     gone = [recovered(pool) for pool in judgement.pools if pool.seconds is None]
     _list(console, "Pools that have not recovered", gone, "default")
-    _list(console, "Findings about a worker", judgement.findings, STYLES[RED])
-    _list(console, "Never fired", judgement.never_fired, STYLES[UNPROVEN])
-    if judgement.dropped:
-        line = f"Dropped: {count(judgement.dropped, 'observation')} did not arrive"
-        _print(console, Text(line, STYLES[UNPROVEN]))
-        _print(console, Text())
-    _list(console, "Warnings", judgement.warnings, "bold")
-    if not judgement.steady.met:
-        _list(console, "Steady state not met", [judgement.steady.reason], STYLES[RED])
+    for (kind, level), found in grouped(notices(judgement, strict)).items():
+        title, style = _HARMS[level] if kind == HARM else _TITLES[kind]
+        _list(console, title, [notice.text for notice in found], style)
     _paths(console, paths)
     _verdict(judgement, console, strict)
 
@@ -151,7 +170,7 @@ def _story(cell: Cell) -> Iterable[Text]:
 
 
 def _list(console: Console, title: str, lines: Iterable[str], style: str) -> None:
-    shown = [clean(line) for line in lines]
+    shown = [clean(line, 600) for line in lines]
     if not shown:
         return
     _print(console, Text(title, style))

@@ -304,7 +304,9 @@ class StepVerdict:
         for census in step.after.censuses.values():
             for connection in census.connections:
                 request = step.timeline.requests.get(connection.user or "")
-                if request is None or connection.in_use or self._control.is_usual(request):
+                if request is None or connection.in_use or connection.unsure:
+                    continue
+                if self._control.is_usual(request):
                     continue
                 if connection.local in perturbed and step.attributions(request.request):
                     left = LeftConnection(request, connection)

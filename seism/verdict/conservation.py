@@ -7,8 +7,7 @@ aftershock it ran, or in a control run. One that is in neither is an error of Se
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from seism.model import DOWN
 from seism.verdict.client_view import ClientAnswer
@@ -31,7 +30,7 @@ def unplaced(timeline: Timeline, cells: Iterable[Cell]) -> list[str]:
     mixed: dict[str, list[str]] = defaultdict(list)
     for (_, index), merged in timeline.mixed.items():
         for request in merged.requests:
-            mixed[request.request].append(timeline.manifest.plan[index]["name"])
+            mixed[request.request].append(timeline.plan[index].name)
     for segment, request in _in_phases(timeline):
         if segment is not None:
             names = mixed.get(request.request) or _steps(timeline, segment)
@@ -57,9 +56,9 @@ def _count(number: int, noun: str) -> str:
 
 def why_never_fired(timeline: Timeline, index: int) -> str:
     """Why the planned perturbation at ``index`` had no effect, as far as it is known."""
-    planned = timeline.manifest.plan[index]
-    backend, during = planned["backend"], timeline.find("during", index)
-    if planned["type"] == DOWN:
+    planned = timeline.plan[index]
+    backend, during = planned.backend, timeline.find("during", index)
+    if planned.type == DOWN:
         return f"no request is known to have tried to connect to {backend} while it lasted"
     if during is None or not during.requests:
         return "no request ran while it lasted"
@@ -81,17 +80,17 @@ def _steps(timeline: Timeline, segment: Segment) -> list[str]:
     """The planned perturbations in whose cells the requests of ``segment`` belong; none: a control
     run.
     """
-    plan: Sequence[Mapping[str, Any]] = timeline.manifest.plan
+    plan = timeline.plan
     phase = segment.phase
     if phase.phase in OF_A_STEP and phase.step is not None:
-        return [plan[phase.step]["name"]]
-    return [plan[step]["name"] for step in phase.active]
+        return [plan[phase.step].name]
+    return [plan[step].name for step in phase.active]
 
 
 def _strays(timeline: Timeline) -> Iterator[str]:
     """Perturbations of planned toxics that began outside of their time."""
-    plan = timeline.manifest.plan
-    targets = [_targets(step) for step in plan]
+    plan = timeline.plan
+    targets = [set(step.targets) for step in plan]
     everything = {target for each in targets for target in each}
     for segment in timeline.segments:
         phase = segment.phase
@@ -105,8 +104,3 @@ def _strays(timeline: Timeline) -> Iterator[str]:
             target = record.proxy, record.toxic
             if target in everything and target not in mine:
                 yield f"{record.toxic} on {record.proxy} in the phase {phase.phase}"
-
-
-def _targets(step: Mapping[str, Any]) -> set[tuple[str, str]]:
-    parts = [part for part in (step, step.get("partner")) if part]
-    return {(part["backend"], part["toxic"]) for part in parts}

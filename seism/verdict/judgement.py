@@ -47,6 +47,7 @@ from seism.verdict.step import StepWindow
 from seism.verdict.timeline import Timeline, build
 from seism.verdict.whole_run import (
     attribution_warnings,
+    census_warnings,
     end_findings,
     load_findings,
     unjudged_warnings,
@@ -83,14 +84,13 @@ def judge(entries: Iterable[Entry]) -> Judgement:
         )
         findings += load_findings(timeline)
     findings += end_findings(timeline)
-    plan = [dict(step) for step in timeline.manifest.plan]
     return Judgement(
         seed=timeline.manifest.seed,
-        plan=plan,
+        plan=timeline.plan,
         colour=worst_colour(cells, findings, harms),
         steady=steady,
         routes=tuple(control.routes),
-        perturbations=tuple(step["name"] for step in plan),
+        perturbations=tuple(step.name for step in timeline.plan),
         cells=tuple(cells),
         cases=tuple(cases),
         findings=tuple(findings),
@@ -103,6 +103,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
             *lost,
             *map(str, flaky.values()),
             *attribution_warnings(timeline),
+            *dict.fromkeys(census_warnings(timeline)),
             *unjudged_warnings(timeline),
             *steps.why_never_fired,
             *steps.log_misses,
@@ -139,7 +140,7 @@ class _Steps:
 def _judge_steps(timeline: Timeline, control: ControlRun, rules: Rules) -> _Steps:
     found = _Steps()
     storms = Storms(timeline, rules)
-    for index in range(len(timeline.manifest.plan)):
+    for index in range(len(timeline.plan)):
         step = StepWindow.of(timeline, index)
         if not step.ran:
             continue

@@ -138,7 +138,7 @@ class Pools:
 
     def _grown(self, worker: str, census: Census, limits: PoolLimits) -> Iterator[HarmFinding]:
         """Pigeonhole: a pool has no use for more connections than requests ever ran at once."""
-        opened = [row for row in self._rows(census) if row.opener is not None]
+        opened = [row for row in self._rows(census) if row.opener is not None and not row.unsure]
         earlier = self._before.censuses.get(worker)
         most = _at_once(self._timeline, worker, census.at) * _each(self._timeline, worker)
         grew = earlier is not None and len(opened) > len(self._rows(earlier))
@@ -271,13 +271,14 @@ class Pools:
         requests: Sequence[str] = (),
     ) -> HarmFinding:
         """From a census; ``row`` is the connection that it is about, left by who was hit."""
+        sure = row is None or not row.unsure
         return HarmFinding(
             kind=kind,
             perturbation=self._step.name,
-            colour=colour,
+            colour=colour if sure else AMBER,
             what=what,
             evidence="census",
-            exact=exact,
+            exact=exact and sure,
             backend=self._backend,
             worker=worker,
             connection=row.local if row else "",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+from seism.model import PlannedStep
 
 GREEN = "green"
 AMBER = "amber"
@@ -165,7 +166,7 @@ class Judgement:
     """Everything that was decided about one run."""
 
     seed: int
-    plan: list[dict[str, Any]]
+    plan: tuple[PlannedStep, ...]
     """The planned perturbations in order; ``name`` is what cells refer to."""
     colour: str
     steady: Steady

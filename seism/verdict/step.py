@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from seism.model import DOWN
+from seism.model import DOWN, PlannedStep
 from seism.verdict.timeline import Segment, Timeline
 from seism_middleware.contract import Attribution, PerturbationBegan, RequestEnded
 
@@ -17,7 +16,7 @@ class StepWindow:
 
     timeline: Timeline
     index: int
-    planned: Mapping[str, Any]
+    planned: PlannedStep
     ran: bool
     """Whether it came to its turn; if not, all segments are empty."""
     before: Segment
@@ -31,9 +30,9 @@ class StepWindow:
     @classmethod
     def of(cls, timeline: Timeline, index: int) -> StepWindow:
         """The window of the planned perturbation at ``index``."""
-        planned = timeline.manifest.plan[index]
+        planned = timeline.plan[index]
         during, after = timeline.find("during", index), timeline.find("after", index)
-        targets = _targets(planned)
+        targets = planned.targets
         return cls(
             timeline,
             index,
@@ -54,12 +53,12 @@ class StepWindow:
     @property
     def name(self) -> str:
         """As reports show it."""
-        return str(self.planned["name"])
+        return self.planned.name
 
     @property
     def targets(self) -> list[tuple[str, str]]:
         """(Proxy, toxic) of what is done."""
-        return _targets(self.planned)
+        return self.planned.targets
 
     @property
     def backends(self) -> list[str]:
@@ -75,18 +74,17 @@ class StepWindow:
     @property
     def is_front(self) -> bool:
         """Whether it is the clients' side of the app that is perturbed."""
-        return bool(self.planned.get("front"))
+        return self.planned.front
 
     @property
     def is_probe(self) -> bool:
         """Whether it is one of a sweep, which may find nothing to perturb."""
-        return bool(self.planned.get("probe"))
+        return self.planned.probe
 
     @property
     def is_down(self) -> bool:
         """Whether all that is done is that backends are away."""
-        parts = [part for part in (self.planned, self.planned.get("partner")) if part]
-        return all(part["type"] == DOWN for part in parts)
+        return all(type_ == DOWN for type_ in self.planned.types)
 
     @property
     def requests(self) -> list[RequestEnded]:
@@ -122,8 +120,3 @@ class StepWindow:
     def is_hit(self, request: RequestEnded) -> bool:
         """Whether a perturbation of this step has hit it for certain."""
         return any(attribution.exact for attribution in self.attributions(request.request))
-
-
-def _targets(planned: Mapping[str, Any]) -> list[tuple[str, str]]:
-    parts = [part for part in (planned, planned.get("partner")) if part]
-    return [(part["backend"], part["toxic"]) for part in parts]

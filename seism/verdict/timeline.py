@@ -22,7 +22,7 @@ from seism.journal import (
     Stopped,
     WorkerLeft,
 )
-from seism.model import FRONT
+from seism.model import FRONT, PlannedStep
 from seism.verdict.client_view import joined
 from seism_middleware.contract import (
     BODY_NONE,
@@ -67,6 +67,8 @@ class Timeline:
     """The whole run."""
 
     manifest: Manifest
+    plan: tuple[PlannedStep, ...] = ()
+    """The planned steps in order."""
     segments: list[Segment] = field(default_factory=list)
     attributions: dict[str, list[Attribution]] = field(default_factory=lambda: defaultdict(list))
     """Request id -> attributions of perturbation records to it."""
@@ -158,7 +160,7 @@ def build(entries: Iterable[Entry]) -> Timeline:
         if timeline is None:
             if not isinstance(record, Manifest):
                 raise ConfigurationError("a journal begins with its manifest")
-            timeline = Timeline(record)
+            timeline = Timeline(record, _planned(record.plan))
         elif isinstance(record, RequestBegun):
             guesses[record.request] = record.route
         elif isinstance(record, RequestEnded):
@@ -172,6 +174,10 @@ def build(entries: Iterable[Entry]) -> Timeline:
     _distribute(timeline)
     timeline.mixed = _unmixed(timeline)
     return timeline
+
+
+def _planned(steps: Iterable[Any]) -> tuple[PlannedStep, ...]:
+    return tuple(map(PlannedStep.from_dict, steps))
 
 
 def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
@@ -200,7 +206,7 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
     elif isinstance(record, Reached) and timeline.segments:
         timeline.segments[-1].reached.append(record)
     elif isinstance(record, Plan):
-        timeline.manifest = replace(timeline.manifest, plan=record.steps)
+        timeline.plan = _planned(record.steps)
     elif isinstance(record, Hello):
         timeline.workers.append(record)
     elif isinstance(record, Harm):
@@ -232,7 +238,7 @@ def _with_patterns(
 def _join(timeline: Timeline) -> None:
     """Have the requests of the load as their clients saw them."""
     starts = [segment.phase.at for segment in timeline.segments]
-    plan = timeline.manifest.plan
+    plan = timeline.plan
 
     def phase_at(at: float) -> Phase | None:
         index = bisect.bisect_right(starts, at) - 1
@@ -248,7 +254,7 @@ def _join(timeline: Timeline) -> None:
             return False
         active = phase.active if phase.phase == "mixed" else (phase.step,)
         lasts = phase.phase in ("during", "mixed")
-        return lasts and any(step is not None and plan[step].get("front") for step in active)
+        return lasts and any(step is not None and plan[step].front for step in active)
 
     found = joined(timeline.requests, timeline.clients, steady, front)
     timeline.requests, timeline.outside = found.requests, found.outside
@@ -297,8 +303,8 @@ def _unmixed(timeline: Timeline) -> dict[tuple[str, int], Segment]:
     """
     stretches = [each for each in timeline.segments if each.phase.phase == "mixed"]
     steps = sorted({step for each in stretches for step in each.phase.active})
-    plan = timeline.manifest.plan
-    keys = {(plan[step]["backend"], plan[step]["toxic"]): step for step in steps}
+    plan = timeline.plan
+    keys = {(plan[step].backend, plan[step].toxic): step for step in steps}
     windows: list[tuple[str, int, Segment, list[Segment]]] = []
     covering: dict[int, set[int]] = defaultdict(set)
     for step in steps:

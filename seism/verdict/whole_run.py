@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from seism.model import DOWN
 from seism.verdict.accounting import action_lines, unseen, unseen_of_all
@@ -13,16 +12,16 @@ from seism_middleware.contract import PerturbationBegan
 
 def load_findings(timeline: Timeline) -> Iterator[str]:
     """What concerns the mixed load, or a load that did not count by phase."""
-    plan: Sequence[Mapping[str, Any]] = timeline.manifest.plan
+    plan = timeline.plan
     for segment in timeline.segments:
         if segment.phase.phase == "mixed":
             active = [plan[index] for index in segment.phase.active]
-            when = f"mixed load: during {' and '.join(e['name'] for e in active) or 'nothing'}"
+            when = f"mixed load: during {' and '.join(each.name for each in active) or 'nothing'}"
             yield from action_lines(segment, when)
-            missed = 0 if any(each.get("front") for each in active) else unseen(segment)
+            missed = 0 if any(each.front for each in active) else unseen(segment)
             if missed:
                 yield f"{when} {missed} requests got no response, and no worker ever saw them"
-    if not any(step.get("front") for step in plan) and (missed := unseen_of_all(timeline)):
+    if not any(step.front for step in plan) and (missed := unseen_of_all(timeline)):
         yield f"{missed} requests got no response, and no worker ever saw them"
 
 
@@ -48,13 +47,27 @@ def attribution_warnings(timeline: Timeline) -> Iterator[str]:
         yield f"{len(alone)} of {len(timeline.perturbations)} perturbations hit no known request"
 
 
+def census_warnings(timeline: Timeline) -> Iterator[str]:
+    """What the censuses of this run could not tell."""
+    for worker in sorted(
+        worker
+        for segment in timeline.segments
+        for worker, census in segment.censuses.items()
+        if any(row.unsure for row in census.connections)
+    ):
+        yield (
+            f"worker {worker} was busy at a census: whether a connection that stays open is a "
+            f"leak is unsure"
+        )
+
+
 def unjudged_warnings(timeline: Timeline) -> Iterator[str]:
     """Perturbations of the mixed load that had no aftershock of their own."""
-    for index, step in enumerate(timeline.manifest.plan):
+    for index, step in enumerate(timeline.plan):
         after = timeline.mixed.get(("after", index))
         if after is not None and not after.requests:
             yield (
-                f"{step['name']}: another one began with its end, so that nothing is known "
+                f"{step.name}: another one began with its end, so that nothing is known "
                 "of its aftershock"
             )
 

@@ -4,36 +4,44 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
-from seism_middleware.drivers import (
-    mysql_connector,
-    mysqlclient,
-    psycopg,
-    psycopg2,
-    pylibmc,
-    python_ldap,
-    uvloop,
-)
-from seism_middleware.drivers.span import Patch, Spans
+from seism_middleware import plugins
 
-DRIVERS: dict[str, Callable[[Spans], Iterator[Patch]]] = {
-    "psycopg2": psycopg2.patches,
-    "psycopg": psycopg.patches,
-    "MySQLdb.connections": mysqlclient.patches,
-    "mysql.connector.connection_cext": mysql_connector.patches,
-    "pylibmc.client": pylibmc.patches,
-    "ldap.ldapobject": python_ldap.patches,
-    "uvloop": uvloop.patches,
+OWN = {
+    "psycopg2": "seism_middleware.drivers.psycopg2:patches",
+    "psycopg": "seism_middleware.drivers.psycopg:patches",
+    "MySQLdb.connections": "seism_middleware.drivers.mysqlclient:patches",
+    "mysql.connector.connection_cext": "seism_middleware.drivers.mysql_connector:patches",
+    "pylibmc.client": "seism_middleware.drivers.pylibmc:patches",
+    "ldap.ldapobject": "seism_middleware.drivers.python_ldap:patches",
+    "uvloop": "seism_middleware.drivers.uvloop:patches",
 }
-"""The module that must have been imported -> what is patched then."""
+"""The module that must have been imported -> what is patched then, called with the ``Spans``."""
+
+Patches = Callable[..., Any]
 
 
-def found(module: str, spans: Spans, executed: bool = False) -> list[Patch] | None:
-    """What there is to patch of ``module``; None as long as it has not been ``executed`` whole."""
+def registered() -> dict[str, Patches]:
+    """Ours and those of other packages, whose entry points are named after the module, too."""
+    return plugins.plugins(plugins.DRIVERS, OWN)
+
+
+def found(
+    drivers: dict[str, Patches], module: str, spans: Any, executed: bool = False
+) -> list[Any] | None:
+    """What there is to patch of ``module``; None as long as it has not been ``executed`` whole.
+
+    Each is (class or module, the name in it, original -> what is put there).
+    """
     there = sys.modules.get(module)
     if there is None or (getattr(there.__spec__, "_initializing", False) and not executed):
         return None
+    patches: Iterator[Any] | None = drivers[module](spans)
     try:
-        return list(DRIVERS[module](spans))
+        return list(patches or ())
     except (AttributeError, KeyError):
         return None
+    except Exception:
+        plugins.complain(module)
+        return []

@@ -34,7 +34,7 @@ def patches(spans: Spans) -> Iterator[Patch]:
     def wrap(original: Any) -> Any:
         def method(self: Any, *args: Any, **kwargs: Any) -> Any:
             track = track_of(self)
-            if track.running:  # also while it connects
+            if track is None or track.running:  # also while it connects
                 return original(self, *args, **kwargs)
             return spans.call(track, lambda: _fileno(self), lambda: original(self, *args, **kwargs))
 

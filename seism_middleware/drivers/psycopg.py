@@ -7,6 +7,8 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 from seism_middleware.drivers.span import Patch, Spans, Track, track_of
+from seism_middleware.guard import shielded
+from seism_middleware.shown import shows
 
 
 def patches(spans: Spans) -> Iterator[Patch]:
@@ -24,6 +26,7 @@ def patches(spans: Spans) -> Iterator[Patch]:
         return wait
 
     def wait_async(original: Any) -> Any:
+        @shows("span")
         async def wait(self: Any, *args: Any, **kwargs: Any) -> Any:
             span = spans.enter(track_of(self), _socket(self.pgconn))
             try:
@@ -49,6 +52,13 @@ def _socket(pgconn: Any) -> int | None:
         return None  # closed
 
 
+@shielded
+def _keep(made: Any, track: Track) -> int | None:
+    """The descriptor of the connection ``made``, which has the track from now on."""
+    made.__dict__["_seism"] = track
+    return _socket(made.pgconn)
+
+
 def _connecting(spans: Spans, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """``steps``, which yield the descriptor that they wait for; it may be another in the end."""
     track = Track()
@@ -69,8 +79,7 @@ def _connecting(spans: Spans, steps: Generator[Any, Any, Any]) -> Generator[Any,
                     wanted = steps.send(ready)
         except StopIteration as stop:
             made = stop.value
-            made.__dict__["_seism"] = track
-            fd = _socket(made.pgconn)
+            fd = _keep(made, track)
             return made
     finally:
         if span is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from seism_middleware.drivers.span import Patch, Spans, Track
+from seism_middleware.guard import shielded
 
 CONNECTION = (
     "close", "commit", "poll", "reset", "rollback", "set_client_encoding", "set_isolation_level",
@@ -42,18 +43,22 @@ def patches(spans: Spans) -> Iterator[Patch]:
         def _connect(*args: Any, connection_factory: Any = None, **kwargs: Any) -> Any:
             factory = connection_factory or base
             if isinstance(factory, type):
-                factory = subclass(factory, CONNECTION)
+                factory = shielded(subclass)(factory, CONNECTION) or factory
             track = Track()
             made: list[Any] = []
 
             def connect() -> Any:
                 made.append(original(*args, connection_factory=factory, **kwargs))
-                made[0].__dict__["_seism"] = track
+                keep(made[0], track)
                 return made[0]
 
             return spans.call(track, lambda: _fileno(made[0]) if made else None, connect)
 
         return _connect
+
+    @shielded
+    def keep(connection: Any, track: Track) -> None:
+        connection.__dict__["_seism"] = track
 
     yield module, "_connect", wrap
 
@@ -93,7 +98,7 @@ def _cursor(original: Any, default: type[Any] | None, subclass: Callable[..., ty
         made = cursor_factory or self.cursor_factory or default or type(original(self))
         if isinstance(made, type):
             methods = CURSOR if name is None else CURSOR + NAMED
-            made = subclass(made, methods, name is not None)
+            made = shielded(subclass)(made, methods, name is not None) or made
         if name is not None:
             kwargs["name"] = name
         return original(self, cursor_factory=made, **kwargs)

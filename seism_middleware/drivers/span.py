@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 from weakref import WeakSet
@@ -24,8 +25,10 @@ from weakref import WeakSet
 from seism_middleware import native
 from seism_middleware.blocked import frame_of, readable, system_call, threads, waited_for
 from seism_middleware.contract import DRIVER
+from seism_middleware.guard import shielded
 from seism_middleware.handle import Handle
 from seism_middleware.ledger import Ledger
+from seism_middleware.shown import shows, values
 from seism_middleware.tcp import received, written
 from seism_middleware.traffic import Claim, Connection, Request, current
 
@@ -101,6 +104,9 @@ class Spans:
         """The calls that run now of drivers whose sockets are not known."""
         self._looked = 0.0
 
+    # Drivers' calls pass here: what is wrong with us must not reach them (``guard``).
+
+    @shows("span")
     def call(
         self, track: Track, fileno: Callable[[], int | None], function: Callable[[], Any]
     ) -> Any:
@@ -116,65 +122,109 @@ class Spans:
         finally:
             self.leave(span, fileno(), done)
 
+    @shows("span")
     def call_blind(
-        self, track: Track, function: Callable[[], Any], fresh: bool = False, silent: bool = False,
+        self,
+        track: Track,
+        function: Callable[[], Any],
+        fresh: bool = False,
+        silent: bool = False,
         connects: bool = False,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """The same for a driver that never tells its descriptor.
 
         ``fresh``: the call makes a new connection; ``connects``: it may, if it finds that the
         driver has none; ``silent``: it may send nothing.
         """
-        if fresh:
-            track.connection = track.handle = track.candidates = None
-            track.spans.clear()
-        connection = track.connection
-        if connection is not None:
-            if track.handle is not None and track.handle.fileno() == connection.fd:
-                return self.call(track, lambda: connection.fd, function)
-            self.ledger.closed(connection.fd, connection)
-            track.connection = track.handle = track.candidates = None
-        span = self._begin(track)
+        fd = self._descriptor(track, fresh)
+        if fd is not None:
+            return self.call(track, lambda: fd, function)
+        span = self._enter_blind(track)
         if span is None:
             return function()
-        span.before = self._unowned()
         done = False
-        self._unknown.add(span)
         try:
             result = function()
             done = True
             return result
         finally:
-            self._unknown.discard(span)
+            self._leave_blind(span, done, silent, fresh or connects)
+
+    @shielded
+    def _descriptor(self, track: Track, fresh: bool) -> int | None:
+        """The descriptor that was found for the driver's object, if it is still its own."""
+        if fresh:
+            track.connection = track.handle = track.candidates = None
+            track.spans.clear()
+        connection = track.connection
+        if connection is None:
+            return None
+        if track.handle is not None and track.handle.fileno() == connection.fd:
+            return connection.fd
+        self.ledger.closed(connection.fd, connection)
+        track.connection = track.handle = track.candidates = None
+        return None
+
+    @shielded
+    def _enter_blind(self, track: Track) -> Span | None:
+        span = self._begin(track)
+        if span is not None:
+            with self._undone(span):
+                span.before = self._unowned()
+                self._unknown.add(span)
+        return span
+
+    @shielded
+    def _leave_blind(self, span: Span, done: bool, silent: bool, connects: bool) -> None:
+        self._unknown.discard(span)
+        try:
             if span.claim is None:
                 if not done:
-                    track.candidates = None  # whatever it had may be gone
-                self._exclude(span, done and not silent, fresh or connects)
+                    span.track.candidates = None  # whatever it had may be gone
+                self._exclude(span, done and not silent, connects)
+        finally:
             self._end(span)
 
+    @shielded
     def enter(self, track: Track, fd: int | None) -> Span | None:
         """A call begins; None if it is a part of one that is running."""
         span = self._begin(track)
         if span is not None and fd is not None and fd >= 0:
-            connection = self._known(track, fd, None)
-            if connection is not None:
-                self._claim(span, connection)
+            with self._undone(span):
+                connection = self._known(track, fd, None)
+                if connection is not None:
+                    self._claim(span, connection)
         return span
 
+    @shielded
     def leave(self, span: Span, fd: int | None, done: bool = True) -> None:
         """The call has ended, or the descriptor is known only now."""
         track = span.track
-        if fd is not None and fd >= 0:
-            if track.connection is not None and track.connection.fd != fd:
-                self._close(span)  # the driver has connected anew
-                span.claim = None
-            self.tell(span, fd)
-        self._end(span)
+        try:
+            if fd is not None and fd >= 0:
+                if track.connection is not None and track.connection.fd != fd:
+                    self._close(span)  # the driver has connected anew
+                    span.claim = None
+                if span.claim is None:
+                    self._known(track, fd, span)
+        finally:
+            self._end(span)
 
+    @shielded
     def tell(self, span: Span, fd: int) -> None:
         """The descriptor of the connection that ``span`` is making is known."""
         if span.claim is None and fd >= 0:
             self._known(span.track, fd, span)
+
+    @contextmanager
+    def _undone(self, span: Span) -> Iterator[None]:
+        """A call that could not be entered does not run."""
+        try:
+            yield
+        except Exception:
+            span.track.running.remove(span)
+            self._unknown.discard(span)
+            raise
 
     # One call of a driver's object at a time; what is known of more is only possible.
 
@@ -390,13 +440,7 @@ class Spans:
 
 def _innermost(frame: FrameType | None) -> Span | None:
     """The call of a driver that the frame is in; of nested ones the inner one."""
-    while frame is not None:
-        if frame.f_globals.get("__name__") == __name__:
-            span = frame.f_locals.get("span")
-            if isinstance(span, Span):
-                return span
-        frame = frame.f_back
-    return None
+    return next((shown for shown in values(frame) if isinstance(shown, Span)), None)
 
 
 def _replay(connection: Connection, span: Span, start: int, end: int) -> Claim | None:
@@ -418,6 +462,7 @@ def _replay(connection: Connection, span: Span, start: int, end: int) -> Claim |
     return claim
 
 
+@shielded
 def track_of(owner: Any) -> Track:
     """The track of a driver's object, which has one from now on."""
     track: Track | None = owner.__dict__.get("_seism")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from seism_middleware.drivers.span import Patch, Spans
+from seism_middleware.guard import shielded
 from seism_middleware.handle import Handle
 from seism_middleware.ledger import Ledger
 from seism_middleware.traffic import Connection, Request, current
@@ -37,12 +38,12 @@ class Transport:
         return getattr(self._transport, name)
 
     def write(self, data: Any) -> None:
-        self._claim(len(data) if type(data) is bytes else memoryview(data).nbytes)
+        self._claim((data,))
         self._transport.write(data)
 
     def writelines(self, lines: Any) -> None:
         lines = list(lines)
-        self._claim(sum(memoryview(line).nbytes for line in lines))
+        self._claim(lines)
         self._transport.writelines(lines)
 
     def _is(self, connection: Connection | None) -> None:
@@ -54,6 +55,7 @@ class Transport:
             connection.transport = weakref.ref(self)
             connection.transported = True
 
+    @shielded
     def lost(self) -> None:
         """The socket is closed, or will be in a moment."""
         connection = self._connection
@@ -62,11 +64,13 @@ class Transport:
                 connection.verify(self._sock)  # for questions that come after its death
             self._ledger.closed(connection.fd, connection)
 
-    def _claim(self, size: int) -> None:
+    @shielded
+    def _claim(self, parts: Any) -> None:
         if self._connection is None and self._changes != self._ledger.changes:
             self._changes = self._ledger.changes
             self._is(self._ledger.adopt(self._sock))
         if self._connection is not None and not self._transport.is_closing():
+            size = sum(memoryview(part).nbytes for part in parts)
             self._ledger.claim(self._connection, size, self._sock)
 
 
@@ -88,7 +92,8 @@ def patches(spans: Spans) -> Iterator[Patch]:
                 def wrapped(transport: Any) -> None:
                     del protocol.connection_made
                     secret = bool(kwargs.get("ssl"))
-                    made.append(_wrap(transport, ledger, born, opener, secret))
+                    wrapping = _wrap(transport, ledger, born, opener, secret)
+                    made.append(transport if wrapping is None else wrapping)
                     if isinstance(made[0], Transport):
                         _follow(protocol, made[0])
                     connection_made(made[0])
@@ -119,6 +124,7 @@ def patches(spans: Spans) -> Iterator[Patch]:
     yield loop, "start_tls", start_tls
 
 
+@shielded
 def _wrap(transport: Any, ledger: Ledger, born: float, opener: Request | None, secret: bool) -> Any:
     """``transport`` as the app gets it: itself, unless it leads to a proxy."""
     try:
@@ -136,6 +142,7 @@ def _wrap(transport: Any, ledger: Ledger, born: float, opener: Request | None, s
     return wrapped
 
 
+@shielded
 def _follow(protocol: Any, transport: Transport) -> None:
     connection_lost = protocol.connection_lost
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from seism_middleware.contract import PerturbationBegan, PerturbationEnded
+from seism_middleware.ledger import Ledger
 from seism_middleware.traffic import Claim, Connection, Request
 
 
@@ -56,6 +57,19 @@ class Finding:
     @property
     def requests(self) -> set[Request | None]:
         return {each.request for each in self.found}
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a kind of evidence is made of: its factory is called with this."""
+
+    ledger: Ledger
+    running: Callable[[], Iterable[Request]]
+    """The requests in flight."""
+    blind: Callable[[], bool]
+    """Whether the process may have connections that the ledger does not see."""
+    hold: Callable[[list[str]], None]
+    """Have the proxy hold what it perturbs on these local addresses."""
 
 
 class Evidence(Protocol):

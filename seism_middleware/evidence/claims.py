@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
-from seism_middleware.contract import DRIVER, UPSTREAM
-from seism_middleware.evidence.base import Case, Finding, Found
+from seism_middleware.contract import DRIVER, LEDGER, UPSTREAM
+from seism_middleware.evidence.base import Case, Finding, Found, Sources
 from seism_middleware.traffic import Claim, Connection, Request
 
 CUTS = ("down", "timeout", "reset_peer")
@@ -124,3 +124,13 @@ def _others(claims: Sequence[Claim], at: float, known: set[Request | None]) -> b
     return any(
         c.request is not None and c.request not in known and c.request.in_flight(at) for c in claims
     )
+
+
+def ledger(sources: Sources) -> ClaimsEvidence:
+    """The kind ``ledger``."""
+    return ClaimsEvidence(LEDGER)
+
+
+def driver(sources: Sources) -> ClaimsEvidence:
+    """The kind ``driver``."""
+    return ClaimsEvidence(DRIVER)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seism_middleware.contract import CONNECT
-from seism_middleware.evidence.base import Case, Finding, Found
+from seism_middleware.evidence.base import Case, Finding, Found, Sources
 from seism_middleware.ledger import Ledger
 
 
@@ -41,3 +41,8 @@ class ConnectEvidence:
             if backend == began.proxy and began.at <= at <= until
         }
         return Finding(CONNECT, tuple(Found(request, True) for request in found))
+
+
+def evidence(sources: Sources) -> ConnectEvidence:
+    """The kind ``connect``."""
+    return ConnectEvidence(sources.ledger)

@@ -1,7 +1,7 @@
 """Evidence of the kernel: which thread is blocked on a socket while the proxy holds its bytes.
 
 For sockets of C libraries that no driver's patch follows (``seism_middleware.blocked``). The
-thread's request is found in its frames, where the middleware's own are.
+thread's request is found in its frames, by those of ours that show it (``shown``).
 
 A look is exact only within the time for which the proxy keeps the bytes back: later, the
 request may have its reply and another one may be in its place.
@@ -10,38 +10,23 @@ request may have its reply and another one may be in its place.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from types import FrameType
-from typing import Any
+from collections.abc import Callable
 
 from seism_middleware.blocked import blocked_on, frame_of, readable
 from seism_middleware.contract import KERNEL
-from seism_middleware.evidence.base import Case, Finding, Found
+from seism_middleware.evidence.base import Case, Finding, Found, Sources
 from seism_middleware.ledger import Ledger
+from seism_middleware.shown import values
 from seism_middleware.traffic import Request
 
 
 def request_of(thread: int) -> Request | None:
     """The request that the kernel's thread works for, None if that is not known."""
-    return _in_frames(frame_of(thread))
-
-
-def _in_frames(frame: FrameType | None) -> Request | None:
-    """What the innermost frame of the middleware in the stack works for."""
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").startswith("seism_middleware."):
-            for found in _candidates(frame):
-                if isinstance(found, Request) and found.over is None:
-                    return found
-        frame = frame.f_back
+    for shown in values(frame_of(thread)):
+        found = shown if isinstance(shown, Request) else getattr(shown, "request", None)
+        if isinstance(found, Request) and found.over is None:
+            return found
     return None
-
-
-def _candidates(frame: FrameType) -> Iterator[Any]:
-    here = frame.f_locals
-    yield here.get("request")
-    for name in ("self", "span"):
-        yield getattr(here.get(name), "request", None)
 
 
 class KernelEvidence:
@@ -83,3 +68,8 @@ class KernelEvidence:
         unknown = [local for _, local, _ in self._ledger.unowned()]
         if unknown and readable():
             self._ask(unknown)
+
+
+def evidence(sources: Sources) -> KernelEvidence:
+    """The kind ``kernel``."""
+    return KernelEvidence(sources.ledger, sources.blind, sources.hold)

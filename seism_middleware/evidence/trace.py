@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from seism_middleware.contract import TRACE
-from seism_middleware.evidence.base import Case, Finding, Found
+from seism_middleware.evidence.base import Case, Finding, Found, Sources
 from seism_middleware.traffic import Request
 
 
@@ -27,3 +27,8 @@ class TraceEvidence:
 
     def further(self, case: Case) -> Finding | None:
         return None
+
+
+def evidence(sources: Sources) -> TraceEvidence:
+    """The kind ``trace``."""
+    return TraceEvidence(sources.running)

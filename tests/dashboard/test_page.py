@@ -249,7 +249,7 @@ def test_a_report_opens_from_a_file_without_network(
     wanted = stage.journalled(stage.seen)
     until(lambda: stage.journal.read_text().count('"kind":"attribution"') >= 1)
     steady = Steady(True, "", 0)
-    judgement = Judgement(1, [], "red", steady, (), (), cells=(), cases=())
+    judgement = Judgement(1, (), "red", steady, (), (), cells=(), cases=())
     report = tmp_path / "timeline.html"
     report.write_text(render(read(stage.journal), judgement))
     asked: list[str] = []
@@ -285,7 +285,7 @@ def test_nothing_that_an_app_says_becomes_a_tag(
     copy = tmp_path / "hostile.jsonl"
     manifest = stage.journal.read_bytes().splitlines(keepends=True)[0]
     copy.write_bytes(manifest + json.dumps(record).encode() + b"\n")
-    judgement = Judgement(1, [], "red", Steady(True, "", 0), (), (), cells=(), cases=())
+    judgement = Judgement(1, (), "red", Steady(True, "", 0), (), (), cells=(), cases=())
     report = tmp_path / "hostile.html"
     report.write_text(render(read(copy), judgement))
     with page(chromium, report.as_uri()) as opened:

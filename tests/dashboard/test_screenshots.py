@@ -58,7 +58,7 @@ def test_screenshots(stage: Stage, chromium: Browser, tmp_path: Path) -> None:
     finally:
         over.set()
         loading.join()
-    judgement = Judgement(1, [], "red", Steady(True, "", 0), (), (), cells=(), cases=())
+    judgement = Judgement(1, (), "red", Steady(True, "", 0), (), (), cells=(), cases=())
     report = tmp_path / "timeline.html"
     report.write_text(render(read(stage.journal), judgement))
     with page(chromium, report.as_uri()) as opened:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from seism.errors import ConfigurationError
 from seism.experiment.config import Backend, Experiment, Planned, fill, load, toxic_of
 from seism.experiment.plan import Step, make
-from seism.model import Match
+from seism.model import Match, PlannedStep
 from seism.options import build
 
 WHOLE = """
@@ -199,3 +200,15 @@ def test_a_perturbation_can_be_for_some_connections_only() -> None:
     assert step["connections"] == 3
     plain = Step(0, Planned("a", "b", "noop"), 1, 1).to_dict()
     assert not {"match", "connections"} & set(plain)
+
+
+def test_a_planned_step_is_the_same_after_json() -> None:
+    partner = Planned("b", "cache", "latency")
+    planned = Planned("a", "db", "down", at=0, lasting=5, exchange={"nth": 2}, turn=3)
+    for step in (Step(0, planned, 1, 2, True, partner), Step(0, partner, 1, 1)):
+        recorded = step.recorded()
+        assert PlannedStep.from_dict(json.loads(json.dumps(step.to_dict()))) == recorded
+    assert PlannedStep.from_dict({"name": "a", "backend": "b", "type": "c", "new": 1}).name == "a"
+    for wrong in ({"name": "a"}, {**step.to_dict(), "partner": {"backend": "b"}}):
+        with pytest.raises(ConfigurationError, match="not a planned perturbation"):
+            PlannedStep.from_dict(wrong)

@@ -15,6 +15,7 @@ import pytest
 
 from seism.errors import ConfigurationError
 from seism.experiment.supervisor import Supervisor, find_command
+from tests.processes import heed_interrupts
 
 WAIT_S = 20.0
 
@@ -192,7 +193,7 @@ def test_nothing_is_left_when_the_runner_is_killed(tmp_path: Path, source: str) 
 def test_an_interrupt_of_the_runner_is_orderly(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", RUNNER, str(tmp_path / "log")]
     argv += ["-c", DAEMON.format(then="time.sleep(600)"), str(tmp_path / "pid")]
-    with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as runner:
+    with subprocess.Popen(argv, stderr=subprocess.DEVNULL, preexec_fn=heed_interrupts) as runner:
         written(tmp_path / "pid")
         below = psutil.Process(runner.pid).children(recursive=True)
         runner.send_signal(signal.SIGINT)

@@ -56,6 +56,29 @@ def test_the_port_is_kept_across_down(proxies: Proxies) -> None:
     assert proxies.update("a", enabled=True).listen == listen
 
 
+def test_nobody_gets_the_port_by_chance_while_it_is_down(proxies: Proxies) -> None:
+    """A bound port is none that the kernel picks for a connection of another process."""
+    made = proxies.create(ProxySpec("a", NOWHERE))
+    proxies.update("a", enabled=False)
+    assert made.address is not None
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(made.address)
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(made.address)
+    proxies.update("a", enabled=True)
+    socket.create_connection(made.address).close()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_proxy_that_is_removed_frees_its_port(proxies: Proxies, enabled: bool) -> None:
+    made = proxies.create(ProxySpec("a", NOWHERE))
+    proxies.update("a", enabled=enabled)
+    assert made.address is not None
+    proxies.delete("a")
+    with socket.create_server(made.address):
+        pass
+
+
 def test_a_port_that_was_taken_meanwhile_keeps_it_down(proxies: Proxies) -> None:
     made = proxies.create(ProxySpec("a", NOWHERE))
     proxies.update("a", enabled=False)

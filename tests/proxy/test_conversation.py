@@ -6,6 +6,7 @@ import contextlib
 import random
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -306,7 +307,9 @@ def test_unanswered_exchanges_stop_the_reading(behind: Speaking, armed: bool) ->
     sending = threading.Thread(target=client.sendall, args=(PING * count,))
     sending.start()
     received = answered = 0
+    deadline = time.monotonic() + 6 * PATIENCE
     while answered < count:
+        assert time.monotonic() < deadline
         server.settimeout(20)
         received += len(server.recv(1 << 20))
         server.settimeout(0.3)
@@ -314,7 +317,7 @@ def test_unanswered_exchanges_stop_the_reading(behind: Speaking, armed: bool) ->
             while True:
                 received += len(server.recv(1 << 20))
         unanswered = received // len(PING) - answered
-        assert 0 < unanswered <= at_once
+        assert unanswered <= at_once
         server.settimeout(20)
         server.sendall(PONG * unanswered)
         assert read_exactly(client, len(PONG) * unanswered) == PONG * unanswered
@@ -442,10 +445,10 @@ def test_a_fault_needs_the_protocol(behind: Speaking) -> None:
     assert "unknown key 'kex'; did you mean 'key'?; redis has every, first, key, kind" in refused(
         ToxicSpec("redis_busy", exchange={"kex": "x"})
     )
-    assert "exchange.phase: 'auth' is not allowed, redis_busy is for command, queued, exec" in (
+    assert "exchange.phase: expected one of command, queued, exec for redis_busy, got 'auth'" in (
         refused(ToxicSpec("redis_busy", exchange={"phase": "auth"}))
     )
-    assert "exchange.key: 5 is not allowed, it must be a string" in refused(
+    assert "exchange.key: expected a string, got 5" in refused(
         ToxicSpec("redis_busy", exchange={"key": 5})
     )
     assert "exchange.nth: -1 is not allowed" in refused(

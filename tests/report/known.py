@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
+from seism.model import PlannedStep, ToxicSpec
 from seism.verdict.result import (
     AMBER,
     GREEN,
@@ -48,19 +48,21 @@ HOSTILE = (
 )
 
 
-def plan() -> list[dict[str, Any]]:
+def plan() -> tuple[PlannedStep, ...]:
     """Six planned perturbations of two backends."""
-    return [
-        {
-            "name": name,
-            "backend": name.partition("-")[0],
-            "type": {"slow": "latency", "reset": "reset_peer"}.get(name.partition("-")[2], "down"),
-            "stream": "downstream",
-            "attributes": {"latency": 900} if name.endswith("slow") else {},
-            "requests": 120,
-        }
+    return tuple(
+        PlannedStep(
+            ToxicSpec(
+                {"slow": "latency", "reset": "reset_peer"}.get(name.partition("-")[2], "down"),
+                name,
+                attributes={"latency": 900} if name.endswith("slow") else {},
+            ),
+            name.partition("-")[0],
+            name,
+            during=120,
+        )
         for name in PERTURBATIONS
-    ]
+    )
 
 
 def green() -> Judgement:
@@ -201,6 +203,59 @@ def gappy() -> Judgement:
     return replace(green(), cells=cells, never_fired=("database-reset",), dropped=3)
 
 
+def only_harmed() -> Judgement:
+    """Red by one harm and nothing else."""
+    return replace(harmed(), pools=(), harms=harmed().harms[:1])
+
+
+def slightly_harmed() -> Judgement:
+    """Every route holds, and one connection too many stays open."""
+    leaked = HarmFinding(
+        "leaked", "cache-down", AMBER, "connection 127.0.0.1:9 to cache stays open", "census", True
+    )
+    return replace(green(), colour=AMBER, harms=(leaked,))
+
+
+def dropping() -> Judgement:
+    """Green, and observations are missing."""
+    return replace(green(), dropped=17)
+
+
+def never_fired() -> Judgement:
+    """Green, and two perturbations had no effect."""
+    return replace(green(), never_fired=("cache-down", "cache-slow"))
+
+
+def bent() -> Judgement:
+    """One route degrades under one perturbation."""
+    cell = next(cell for cell in mixed().cells if cell.colour == AMBER)
+    cells = tuple(
+        cell if (each.route, each.perturbation) == (cell.route, cell.perturbation) else each
+        for each in green().cells
+    )
+    return replace(green(), colour=AMBER, cells=cells)
+
+
+def stopped() -> Judgement:
+    """A run that a limit ended, with one finding more than a list shows."""
+    findings = tuple(f"cache-down: during it {n} requests got no response" for n in range(12))
+    return replace(green(), colour=RED, findings=(*findings, "the run was stopped: its maximum"))
+
+
+def untouched() -> Judgement:
+    """No perturbation touched any route."""
+    cells = tuple(
+        replace(cell, colour=NOT_COVERED, reasons=("the perturbation did not touch it",))
+        for cell in green().cells
+    )
+    return replace(green(), colour=NOT_COVERED, cells=cells)
+
+
+def unplaced() -> Judgement:
+    """Green, if it were not for an error of Seism."""
+    return replace(green(), unplaced=("3 requests are in no cell: GET / under cache-slow",))
+
+
 def hostile(text: str) -> Judgement:
     """``text`` wherever text can be."""
     case = Case(
@@ -210,7 +265,7 @@ def hostile(text: str) -> Judgement:
     other = text + "2"
     return Judgement(
         seed=7,
-        plan=[{"name": text, "backend": text, "type": text, text: {text: [text]}}],
+        plan=(PlannedStep(ToxicSpec(text, text, attributes={text: {text: [text]}}), text, text),),
         colour=RED,
         steady=Steady(True, text, 1, {text: 0.1}, {text: 1.0}),
         routes=(text, other),
@@ -236,5 +291,13 @@ ALL = {
     "harmed": harmed(),
     "unsteady": unsteady(),
     "gappy": gappy(),
+    "only harmed": only_harmed(),
+    "slightly harmed": slightly_harmed(),
+    "dropping": dropping(),
+    "never fired": never_fired(),
+    "bent": bent(),
+    "stopped": stopped(),
+    "untouched": untouched(),
+    "unplaced": unplaced(),
     **{f"hostile {number}": hostile(text) for number, text in enumerate(HOSTILE)},
 }

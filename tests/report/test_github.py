@@ -18,11 +18,11 @@ from tests.report.test_text import ANYTHING
 def test_each_line_is_one_command(judgement: Judgement) -> None:
     lines = list(commands(judgement))
     for line in lines:
-        assert re.match("::(error|warning) (file=[^,:]+,line=[0-9]+,)?title=", line)
+        assert re.match("::(error|warning|notice) (file=[^,:]+,line=[0-9]+,)?title=", line)
         assert "\n" not in line and "\r" not in line
         title = line.partition("title=")[2].partition("::")[0]
         assert ":" not in title and "," not in title
-    for kind in ("error", "warning"):
+    for kind in ("error", "warning", "notice"):
         assert sum(line.startswith(f"::{kind}") for line in lines) <= MOST
 
 

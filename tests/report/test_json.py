@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from seism.model import PlannedStep
 from seism.report.json import SCHEMA, render
 from seism.verdict.result import Case, Cell, HarmFinding, Judgement, Pool, Steady
 from tests.report import known
@@ -23,7 +24,7 @@ def again(document: dict[str, Any]) -> Judgement:
         cells.append(replace(cell, worst=case(worst) if worst else None))
     return Judgement(
         seed=document["seed"],
-        plan=document["plan"],
+        plan=tuple(map(PlannedStep.from_dict, document["plan"])),
         colour=document["colour"],
         steady=Steady(**document["steady"]),
         routes=tuple(document["routes"]),
@@ -70,7 +71,7 @@ def test_every_field_of_a_judgement_is_a_key() -> None:
 
 def test_plan_and_matrix_are_as_programs_expect_them() -> None:
     document = json.loads(render(known.mixed()))
-    assert document["plan"] == known.plan()
+    assert document["plan"] == [step.to_dict() for step in known.plan()]
     assert document["matrix"]["POST /cart"]["cache-reset"] == "red"
     assert list(document["matrix"]) == list(known.ROUTES)
     assert list(document["matrix"]["POST /cart"]) == list(known.PERTURBATIONS)

@@ -115,7 +115,7 @@ def test_a_finding_about_a_worker_fails() -> None:
 
 def test_a_dot_in_a_name_makes_no_package() -> None:
     cell = replace(known.green().cells[0], perturbation="a.b", colour=GREEN)
-    judgement = replace(known.green(), perturbations=("a.b",), cells=(cell,), plan=[])
+    judgement = replace(known.green(), perturbations=("a.b",), cells=(cell,), plan=())
     assert ("seism.a_b.a_b", cell.route) in results(judgement)
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from seism.model import PlannedStep, ToxicSpec
 from seism.report import summary
 from seism.verdict.result import AMBER, EARLIER, GREEN, NOT_COVERED, RED, Case
 from tests.report import known
@@ -27,6 +28,11 @@ def test_one_sentence_says_it(name: str, outcome: str, sentence: str) -> None:
     judgement = known.ALL[name]
     assert summary.outcome(judgement) == outcome
     assert summary.headline(judgement) == sentence
+
+
+def test_an_amber_harm_alone_degrades_no_route() -> None:
+    said = summary.headline(known.slightly_harmed())
+    assert said == "Amber: no route degrades, but 1 harm stays behind."
 
 
 def test_amber_alone_breaks_nothing() -> None:
@@ -74,7 +80,13 @@ def test_a_possible_cause_never_reads_as_a_certain_one() -> None:
 
 
 def test_the_backend_comes_from_the_plan_or_is_the_perturbation_itself() -> None:
-    judgement = replace(known.green(), plan=[{"name": "a", "proxy": "cache"}, {"name": "b"}])
+    judgement = replace(
+        known.green(),
+        plan=(
+            PlannedStep(ToxicSpec("down", "a"), "cache"),
+            PlannedStep(ToxicSpec("down", "b"), ""),
+        ),
+    )
     assert summary.backend(judgement, "a") == "cache"
     assert summary.backend(judgement, "b") == "b"
     assert summary.backend(judgement, "not planned") == "not planned"

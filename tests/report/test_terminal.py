@@ -84,7 +84,7 @@ def test_the_last_line_is_the_verdict() -> None:
 
 def test_gaps_and_findings_are_named() -> None:
     assert "Never fired database-reset" in words(shown(known.gappy()))
-    assert "Dropped: 3 observations" in shown(known.gappy())
+    assert "Dropped 3 observations" in words(shown(known.gappy()))
     assert "open connections to database grow" in words(shown(known.leaking()))
     unsteady = words(shown(known.unsteady()))
     assert "Steady state not met GET /session answers 500 to 31 of 96 requests" in unsteady

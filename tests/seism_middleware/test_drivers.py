@@ -18,7 +18,7 @@ import pytest
 from seism_middleware.blocked import blocked_on, readable
 from seism_middleware.contract import DRIVER, UPSTREAM, PerturbationBegan, Proxied
 from seism_middleware.correlate import Correlator
-from seism_middleware.drivers import DRIVERS
+from seism_middleware.drivers import OWN, registered
 from seism_middleware.drivers.span import ENDLESS, Spans, Track
 from seism_middleware.handle import Handle
 from seism_middleware.ledger import Ledger
@@ -43,7 +43,7 @@ PATCHED = {
 
 
 def test_every_driver_is_looked_at_here() -> None:
-    assert PATCHED.keys() == DRIVERS.keys()
+    assert PATCHED.keys() == OWN.keys() == registered().keys()
 
 
 @pytest.mark.parametrize("module", PATCHED)

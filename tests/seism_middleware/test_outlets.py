@@ -132,7 +132,7 @@ def test_a_header_of_an_asgi_app(peer: Peer, scene: Scene) -> None:
 
 def test_paste_switches_the_header() -> None:
     def shows(**options: str) -> bool:
-        return filter_app_factory(sized(b"x"), {}, **options)._settings.perturbation_header
+        return filter_app_factory(sized(b"x"), {}, **options)._lazy.settings.perturbation_header
 
     assert shows(perturbation_header="true") is True
     assert shows(perturbation_header=" Off ") is False

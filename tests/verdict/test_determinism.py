@@ -19,10 +19,10 @@ from tests.story import Story
 JUDGE = """
 import pathlib, sys
 from seism.journal import read
-from seism.report.writer import REPORTS
+from seism.registry import load_reports
 from seism.verdict.judgement import judge
 judgement = judge(read(pathlib.Path(sys.argv[1])))
-for render in REPORTS.values():
+for render in load_reports().reports.values():
     print(render(judgement, False))
 """
 BACKENDS = ("db", "cache", "search", "queue")

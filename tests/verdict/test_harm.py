@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from seism.journal import BROKEN, DIED, OUT_OF_MEMORY, WorkerLeft
@@ -143,6 +145,26 @@ def test_more_connections_than_requests_ever_ran(held: int, found: bool) -> None
     story.requests(10)
     census(story, *(row(100 + n, user, user) for n, user in enumerate(users)))
     assert (("leaked", RED) in kinds(judge(story.end()))) == found
+
+
+@pytest.mark.parametrize("unsure", [False, True])
+def test_what_only_a_collector_could_tell_is_not_red(unsure: bool) -> None:
+    """A worker that was busy at the census has not collected its garbage."""
+    story = begun()
+    story.phase("steady")
+    first = story.request()
+    story.requests(9)
+    census(story, row(1, first, first))
+    story.phase("during", 0)
+    users = [story.request(status=503) for _ in range(9)]
+    story.perturb(0, *users)
+    story.phase("after", 0)
+    story.requests(10)
+    left = [replace(row(100 + n, user, user), unsure=unsure) for n, user in enumerate(users)]
+    census(story, *left)
+    judgement = judge(story.end())
+    assert (("leaked", RED) in kinds(judgement)) != unsure
+    assert any("was busy at a census" in text for text in judgement.warnings) == unsure
 
 
 @pytest.mark.parametrize(("opened_by", "found"), [("GET /", True), ("GET /other", False)])

@@ -16,7 +16,7 @@ from webob import Request, Response
 
 from seism.errors import ConfigurationError
 from seism.model import ClientTls, ProxySpec, ServerTls, ToxicSpec
-from seism.options import build, describe, nearest, option
+from seism.options import build, describe, names, nearest, option
 from seism.proxy.collection import Collection, Interrupted
 from seism.proxy.proxy import Proxy
 from seism.registry import Registry
@@ -31,17 +31,7 @@ COMPATIBLE_VERSION = "2.12.0"
 _PROXY_KEYS = ("name", "listen", "upstream", "enabled", "toxics", "tls", "upstream_tls", "refused",
                "protocol")  # fmt: skip
 _TLS_KEYS = {"tls": ServerTls, "upstream_tls": ClientTls}
-_TOXIC_KEYS = (
-    "name",
-    "type",
-    "stream",
-    "toxicity",
-    "attributes",
-    "match",
-    "connections",
-    "exchange",
-    "turn",
-)
+_TOXIC_KEYS = names(ToxicSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,24 +213,18 @@ class _Api:
         installed = self._collection.get(proxy).toxic(toxic)
         warnings: list[str] = []
         given = _fields(read_json(request), _TOXIC_KEYS, warnings)
-        for key, now in (
-            ("name", installed.name),
-            ("type", installed.type),
-            ("stream", installed.stream),
-            ("turn", str(installed.spec.turn)),
-        ):
-            if str(given.pop(key, now)).lower() not in ("", now.lower()):
-                warnings.append(f"field {key!r} cannot be changed and is ignored")
+        there = installed.values()
+        for key in describe(ToxicSpec):
+            now = str(there.get(key.name, key.default))
+            if key.option.fixed and str(given.pop(key.name, now)).lower() not in ("", now.lower()):
+                warnings.append(f"field {key.name!r} cannot be changed and is ignored")
         # The type is only there to make a whole spec of what is given.
         spec = build(ToxicSpec, {**given, "type": installed.type}, f"toxic {toxic}", lenient=True)
         updated = self._collection.update_toxic(
             proxy,
             toxic,
+            **{key: getattr(spec, key) for key in given if key != "attributes"},
             attributes=_attributes(spec.attributes, type(installed.toxic), warnings),
-            toxicity=spec.toxicity if "toxicity" in given else None,
-            match=spec.match,
-            connections=spec.connections if "connections" in given else None,
-            exchange=spec.exchange if "exchange" in given else None,
         )
         return answer(updated.values(), warnings=warnings)
 

@@ -1,0 +1,88 @@
+"""What concerns the run beyond single cells, as one list that every report shows.
+
+Whatever makes the exit code non-zero is a red or amber cell, or is in this list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from seism.report.summary import harm_line
+from seism.report.text import clean, count
+from seism.verdict.result import AMBER, NOT_COVERED, RED, HarmFinding, Judgement
+
+ERROR, WARNING, NOTE = "error", "warning", "note"
+"""Levels: it fails the run, it weakens the result, or it is good to know."""
+
+STEADY, FINDING, HARM, FIRED, DROPPED, UNPLACED, COVERED, REMARK = (
+    "steady", "finding", "harm", "fired", "dropped", "unplaced", "covered", "remark",
+)  # fmt: skip
+"""Kinds, in the order in which they are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One line of a report."""
+
+    level: str
+    kind: str
+    title: str
+    """Two or three words; of a harm, its kind."""
+    text: str
+    """One line, fit to be shown."""
+    perturbation: str = ""
+    """Name of the planned perturbation that it is about, if it is about one."""
+
+    @property
+    def line(self) -> str:
+        """Title and text."""
+        return clean(f"{self.title}: {self.text}", 700)
+
+
+def notices(judgement: Judgement, strict: bool = False) -> tuple[Notice, ...]:
+    """All of a judgement, by kind; with ``strict`` an amber harm is an error."""
+    return tuple(_all(judgement, strict))
+
+
+def grouped(found: Iterable[Notice]) -> dict[tuple[str, str], list[Notice]]:
+    """(Kind, level) -> notices, in order."""
+    groups: dict[tuple[str, str], list[Notice]] = {}
+    for notice in found:
+        groups.setdefault((notice.kind, notice.level), []).append(notice)
+    return groups
+
+
+def _all(judgement: Judgement, strict: bool) -> Iterator[Notice]:
+    if not judgement.steady.met:
+        reason = judgement.steady.reason or "no reason was given"
+        yield _notice(ERROR, STEADY, "no steady state", reason)
+    for finding in judgement.findings:
+        yield _notice(ERROR, FINDING, "finding", finding)
+    for level in (ERROR, WARNING, NOTE):
+        for harm in judgement.harms:
+            if _level(harm, strict) == level:
+                yield _notice(level, HARM, harm.kind, harm_line(harm), harm.perturbation)
+    for name in judgement.never_fired:
+        yield _notice(ERROR, FIRED, "never fired", f"{clean(name)}: it had no effect at all", name)
+    if judgement.dropped:
+        missing = count(judgement.dropped, "observation")
+        yield _notice(
+            ERROR, DROPPED, "dropped", f"{missing} did not arrive: a wrong answer may be missing"
+        )
+    for line in judgement.unplaced:
+        yield _notice(ERROR, UNPLACED, "error of Seism", line)
+    if judgement.steady.met and judgement.colour == NOT_COVERED:
+        yield _notice(ERROR, COVERED, "not covered", "no perturbation touched any route")
+    for warning in judgement.warnings:
+        yield _notice(WARNING, REMARK, "warning", warning)
+
+
+def _level(harm: HarmFinding, strict: bool) -> str:
+    if harm.colour == RED or (strict and harm.colour == AMBER):
+        return ERROR
+    return WARNING if harm.colour == AMBER else NOTE
+
+
+def _notice(level: str, kind: str, title: str, text: str, perturbation: str = "") -> Notice:
+    return Notice(level, kind, clean(title), clean(text, 600), perturbation)
