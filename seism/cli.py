@@ -3,8 +3,8 @@
 The commands that drive a sidecar that runs are in ``seism.commands``.
 
 Exit codes: 0 green, 1 red (or amber with --strict), 2 bad input, 3 no steady state
-before the start, 4 a perturbation never fired or observations are missing, 130
-interrupted.
+before the start, 4 a perturbation never fired, nothing was judged or observations are
+missing, 130 interrupted.
 """
 
 from __future__ import annotations

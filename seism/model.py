@@ -270,6 +270,8 @@ class PlannedStep:
     at: float | None = None
     lasting: float = 0
     unit: str = ""
+    probe: bool = False
+    """It is one of a sweep, and may find nothing to perturb."""
 
     @property
     def name(self) -> str:
@@ -320,6 +322,8 @@ class PlannedStep:
         }
         if self.front:
             values["front"] = True
+        if self.probe:
+            values["probe"] = True
         if self.partner is not None:
             values["partner"] = dataclasses.asdict(self.partner)
         if self.route:

@@ -193,11 +193,12 @@ class _Response:
             return str(named)
         route = scope.get("route")
         pattern = getattr(route, "path_format", None) or getattr(route, "path", None)
-        if isinstance(pattern, str):
+        # A mount with routes of its own has not got any further.
+        if isinstance(pattern, str) and not getattr(route, "routes", None):
             return str(scope.get("root_path", "")) + pattern
+        if went_wrong(self._request) and (found := find(self._finders, scope)):
+            return found
         path = str(scope.get("path", ""))
         if scope.get("endpoint") is not None:
             return fill(path, scope.get("path_params") or {})
-        if went_wrong(self._request) and (found := find(self._finders, scope)):
-            return found
         return self._observer.routes.name(path)

@@ -1,7 +1,7 @@
 """The pattern that a framework would have matched, for a request that failed before it did.
 
 A middleware that asks for a session, a converter that looks up an item, a subscriber: where they
-fail, the framework has matched nothing yet, and a path alone is no route. At the end of such a
+fail, the framework has matched nothing yet, and only the path is known. At the end of such a
 request the framework's own table of routes is looked up. No code of the app runs for that: no
 converter, no predicate. Only frameworks that the app has imported are looked at.
 """
@@ -42,7 +42,8 @@ def find(known: Iterable[Finder], scope: Mapping[str, Any]) -> str:
     no framework knows one.
     """
     method = scope.get("REQUEST_METHOD") or scope.get("method", "")
-    mount = scope.get("SCRIPT_NAME") or scope.get("root_path", "")
+    # Starlette changes the root path below a mount, and keeps the app's own.
+    mount = scope.get("SCRIPT_NAME") or scope.get("app_root_path", scope.get("root_path", ""))
     path = scope.get("PATH_INFO")
     if path is None:
         path = str(scope.get("path", "")).removeprefix(mount)
@@ -134,22 +135,22 @@ def _flask_regex(rule: Any) -> re.Pattern[str]:
 
 def _of_scope(scope: Mapping[str, Any]) -> Iterator[Finder]:
     """Those of frameworks that say in the scope who they are."""
-    bottle = scope.get("bottle.app")
-    if bottle is not None:
-        yield functools.partial(_bottle, bottle)
     routes = getattr(scope.get("app"), "routes", None)
     if routes:
         yield functools.partial(_starlette, routes)
 
 
-def _bottle(app: Any, method: str, path: str) -> str:
-    for verb in (method, "ANY"):
-        if path in app.router.static.get(verb, {}):
-            return path
-        for rule, regex, *_ in app.router.dyna_routes.get(verb, ()):
-            if re.fullmatch(regex, path):
-                return _of_bottle(rule)
-    return ""
+def _bottle(app: Any) -> Finder:
+    def pattern(method: str, path: str) -> str:
+        for verb in (method, "ANY"):
+            if path in app.router.static.get(verb, {}):
+                return path
+            for rule, regex, *_ in app.router.dyna_routes.get(verb, ()):
+                if re.fullmatch(regex, path):
+                    return _of_bottle(rule)
+        return ""
+
+    return pattern
 
 
 def _of_bottle(rule: str) -> str:
@@ -178,4 +179,5 @@ _FRAMEWORKS: tuple[tuple[str, str, Callable[[Any], Finder]], ...] = (
     ("pyramid.router", "Router", pyramid_finder),
     ("django.core.handlers.base", "BaseHandler", django_finder),
     ("flask", "Flask", _flask),
+    ("bottle", "Bottle", _bottle),
 )

@@ -16,7 +16,8 @@ import pytest
 
 from seism.demo.backends import Backends
 from seism.demo.planted import Weakness, load
-from seism.experiment.point import NEVER, NO_USE
+from seism.experiment.point import NO_USE
+from seism.verdict.result import NEVER
 from tests.demo import repaired
 from tests.processes import ROOT
 from tests.test_cli import Seism, cache, seism

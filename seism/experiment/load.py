@@ -71,7 +71,7 @@ ASKED_AT_MOST = 5
 OPEN_AT_MOST = 1000
 """Requests that an open loop has under way; what comes beside them is sent late, and counted so."""
 CLOSE_S = 0.05
-"""So long after a 5xx a kept connection is watched before it is used again: servers close after a
+"""So long after a 500 a kept connection is watched before it is used again: servers close after a
 failed app, some without a word and a moment later (uvicorn does). What is sent into that close
 never reaches the app."""
 IDLE_S = 1.0
@@ -276,7 +276,7 @@ class Client:
         self._prefix = parts.path.rstrip("/")
         self._used = 0.0
         self._doubtful = False
-        """The last response was a 5xx: servers may close after it (see ``CLOSE_S``)."""
+        """The last response was a 500: servers may close after it (see ``CLOSE_S``)."""
 
     def request(
         self, route: Route, headers: dict[str, str] | None = None, due: float | None = None
@@ -303,7 +303,7 @@ class Client:
             response = self._connection.getresponse()
             status = response.status
             body = response.read()[:64]
-            self._doubtful = status >= 500
+            self._doubtful = status == 500
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             ended = _ending(error, connected, status)

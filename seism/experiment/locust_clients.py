@@ -13,7 +13,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from locust import events
 from locust.clients import HttpSession
@@ -121,11 +121,13 @@ def _quit(**_: Any) -> None:
 def install(**_: Any) -> None:
     """Locust has parsed its command line: from now on its sessions are ours."""
     for session in (HttpSession, FastHttpSession):
-        session.request = _identified(session.request)
-    events.request.add_listener(_ended)
-    events.report_to_master.add_listener(_report)
-    events.worker_report.add_listener(_reported)
-    events.quitting.add_listener(_quit)
+        setattr(session, "request", _identified(session.request))  # noqa: B010
+    # Its hooks have no types.
+    hooks: Any = events
+    hooks.request.add_listener(_ended)
+    hooks.report_to_master.add_listener(_report)
+    hooks.worker_report.add_listener(_reported)
+    hooks.quitting.add_listener(_quit)
 
 
-events.init.add_listener(install)
+cast(Any, events).init.add_listener(install)

@@ -30,6 +30,8 @@ class Step:
     """It is done to the clients' side of the app, not to a backend."""
     partner: Planned | None = None
     """What is perturbed at the same time."""
+    probe: bool = False
+    """It is one of a sweep, and may find nothing to perturb."""
 
     @property
     def toxic(self) -> str:
@@ -50,6 +52,7 @@ class Step:
             PlannedPartner(partner.backend, partner.type, partner.toxic) if partner else None,
             planned.route,
             planned.occurrence if planned.route else 0,
+            probe=self.probe,
         )
         if planned.at is None:
             return step

@@ -19,7 +19,6 @@ UNFIT = "not of this backend's protocol"
 OFF = "switched off"
 TWIN = "the same as {}: the same route and exchanges"
 MANY = "beyond the first {} exchanges"
-NEVER = "unreachable: that exchange never came, or nothing of it could be perturbed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,13 @@ from typing import Any
 from seism.errors import NotReady, Unavailable
 from seism.experiment.pairs import Chosen, Pair, choose
 from seism.experiment.plan import Step
-from seism.experiment.point import NEVER, UNFIT, Learnt, Point, learnt_of, points
+from seism.experiment.point import UNFIT, Learnt, Point, learnt_of, points
 from seism.experiment.session import Session
 from seism.model import DOWN
 from seism.protocols.fault import Fault
 from seism.registry import load
 from seism.verdict.judgement import judge
-from seism.verdict.result import AMBER, GREEN, NOT_COVERED, RED, SEVERITY, Cell, Judgement
+from seism.verdict.result import GREEN, NEVER, NOT_COVERED, RED, SEVERITY, Cell, Judgement
 from seism.verdict.timeline import build as timeline_of
 
 WARM_UP = 2
@@ -163,7 +163,7 @@ def _points(session: Session, learnt: list[Learnt], without: Sequence[str]) -> I
 def _step(session: Session, index: int, point: Point | Pair) -> Step:
     options = session.experiment.sweep
     partner = point.partner() if isinstance(point, Pair) else None
-    return Step(index, point.planned(), options.repeat, options.after, partner=partner)
+    return Step(index, point.planned(), options.repeat, options.after, partner=partner, probe=True)
 
 
 def _pairs(session: Session, tried: Sequence[Point]) -> Chosen:
@@ -263,9 +263,8 @@ def swept(
         if cell is None:
             why = point.skipped or NEVER
             cell = Cell(point.learnt.route, point.column, NOT_COVERED, (why,), 0, 0, 0)
-        elif cell.perturbation in judgement.never_fired and SEVERITY[cell.colour] < SEVERITY[AMBER]:
+        elif cell.colour == NOT_COVERED and cell.reasons == (NEVER,):
             unreachable += isinstance(point, Point)
-            cell = replace(cell, colour=NOT_COVERED, reasons=(NEVER,), worst=None)
         names[cell.perturbation] = point.column
         cell = replace(cell, perturbation=point.column)
         key = cell.route, cell.perturbation
@@ -289,12 +288,6 @@ def swept(
             plan=tuple(
                 replace(step, spec=replace(step.spec, name=names.get(step.name, step.name)))
                 for step in judgement.plan
-            ),
-            never_fired=(),
-            warnings=tuple(
-                line
-                for line in judgement.warnings
-                if not any(line.startswith(f"{name} never") for name in judgement.never_fired)
             ),
             colour=max(colours, key=SEVERITY.__getitem__),
         ),

@@ -52,7 +52,7 @@ def joined(
     front: When,
 ) -> Joined:
     """``steady`` is true in the control run, ``front`` while the clients' own line is perturbed:
-    what they saw then is no answer of the app.
+    what they saw then is not an answer of the app.
     """
     clients = list(clients)
     observed = _by_client(requests.values())
@@ -90,7 +90,7 @@ def took(request: RequestEnded) -> float:
 
 
 def gave_up(request: RequestEnded) -> ClientRequest | None:
-    """What was sent, if its client gave up before it had the response."""
+    """The request as it was sent, if its client gave up before it had the response."""
     sent = request.sent if isinstance(request, ClientAnswer) else None
     return sent if sent is not None and sent.outcome == TIMED_OUT else None
 

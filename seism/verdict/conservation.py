@@ -1,7 +1,7 @@
 """Nothing is lost: each request of the load, and each perturbation, is in a cell.
 
 A request of the load is in the cell of its route under each planned perturbation in whose time or
-aftershock it ran, or in a control run. What is in neither is an error of Seism.
+aftershock it ran, or in a control run. One that is in neither is an error of Seism.
 """
 
 from __future__ import annotations
@@ -19,32 +19,41 @@ OF_A_STEP = ("during", "after")
 
 
 def unplaced(timeline: Timeline, cells: Iterable[Cell]) -> list[str]:
-    """What is in no cell and should be, one line for each kind; to be said once all steps that
-    have begun are judged.
+    """One line for each kind of request, or perturbation, that should be in a cell and is not.
+
+    To be asked once every step that has begun is judged.
     """
     known = {(cell.route, cell.perturbation): cell.requests for cell in cells}
     placed: Counter[tuple[str, str]] = Counter()
     lines = []
     outside = 0
+    # Locust sends before the first phase: its users warm up.
+    flowing = any(segment.phase.flowing for segment in timeline.segments[:1])
     mixed: dict[str, list[str]] = defaultdict(list)
-    for (_, step), merged in timeline.mixed.items():
+    for (_, index), merged in timeline.mixed.items():
         for request in merged.requests:
-            mixed[request.request].append(timeline.plan[step].name)
+            mixed[request.request].append(timeline.plan[index].name)
     for segment, request in _in_phases(timeline):
         if segment is not None:
             names = mixed.get(request.request) or _steps(timeline, segment)
             placed.update((route_of(request), name) for name in names)
-        elif isinstance(request, ClientAnswer):
+        elif isinstance(request, ClientAnswer) and not flowing:
             outside += 1
     if outside:
-        lines.append(f"{outside} requests of the load are in no phase")
-    for (route, name), count in placed.items():
-        missing = count - known.get((route, name), 0)
+        lines.append(f"{_count(outside, 'request')} of the load in no phase")
+    for (route, step), count in placed.items():
+        missing = count - known.get((route, step), 0)
         if missing > 0:
-            lines.append(f"{missing} requests are in no cell: {route} under {name}")
+            lines.append(f"{_count(missing, 'request')} in no cell: {route} under {step}")
     strays = Counter(_strays(timeline))
-    lines += [f"{count} perturbations are in no cell: {what}" for what, count in strays.items()]
+    lines += [
+        f"{_count(count, 'perturbation')} in no cell: {what}" for what, count in strays.items()
+    ]
     return lines
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def why_never_fired(timeline: Timeline, index: int) -> str:

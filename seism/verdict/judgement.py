@@ -30,6 +30,7 @@ from seism.verdict.conservation import unplaced, why_never_fired
 from seism.verdict.result import (
     AMBER,
     GREEN,
+    NEVER,
     NOT_COVERED,
     RED,
     SEVERITY,
@@ -147,19 +148,29 @@ def _judge_steps(timeline: Timeline, control: ControlRun, rules: Rules) -> _Step
         if timeline.find("warmup", index):
             found.broken = {}  # the app was started anew
         cells = verdict.cells(found.broken)
-        found.cells += cells
         found.cases += [case for case in verdict.cases() if case.route not in found.broken]
         found.findings += verdict.findings()
         found.log_misses += verdict.log_misses()
         found.harms += verdict.harms()
         found.pools += verdict.pools.summary()
         # Nobody may have seen the connects that failed: it is down all the same.
-        if not step.fired and not (step.is_down and any(cell.possible for cell in cells)):
+        fired = step.fired or (step.is_down and any(cell.possible for cell in cells))
+        if not fired and step.is_probe:
+            cells = [_unreached(cell) for cell in cells]
+        elif not fired:
             found.never_fired.append(step.name)
             why = why_never_fired(timeline, index)
             found.why_never_fired.append(f"{step.name} never fired: {why}")
+        found.cells += cells
         found.broken = verdict.still_broken(found.broken)
     return found
+
+
+def _unreached(cell: Cell) -> Cell:
+    """What a probe says that had nothing to perturb, unless something went wrong all the same."""
+    if SEVERITY[cell.colour] >= SEVERITY[AMBER]:
+        return cell
+    return replace(cell, colour=NOT_COVERED, reasons=(NEVER,), worst=None)
 
 
 def _not_blamed(cell: Cell, flaky: Flaky | None) -> Cell:

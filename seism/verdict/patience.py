@@ -1,7 +1,7 @@
 """How long an answer was waited for, and because of whom.
 
-A request that hangs until the perturbation is undone has not survived it. But a client whose
-patience is shorter than the delays that Seism adds up is no fault of the app.
+A request that hangs until the perturbation is undone has not survived it. But the app is not to
+blame where the client's patience is shorter than the delays that Seism adds up.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ UNDONE = ("removed", "enabled")
 def late_verdict(
     request: RequestEnded, attributions: Iterable[Attribution], timeline: Timeline, deadline: float
 ) -> Verdict | None:
-    """What is to be said of a request that took longer than its ``deadline`` (seconds) because of
+    """The verdict on a request that took longer than its ``deadline`` (seconds) because of
     perturbations; None where there is nothing to add.
     """
     if took(request) <= deadline:

@@ -13,6 +13,9 @@ RED = "red"
 NOT_COVERED = "not covered"
 """The perturbation did not touch the route, or the route was broken before it came."""
 
+NEVER = "unreachable: that exchange never came, or nothing of it could be perturbed"
+"""Why the cell of a sweep's probe is not covered that found nothing to perturb."""
+
 EARLIER = "earlier"
 """A case's role: nothing hit the request itself, but its route was hit before by this."""
 

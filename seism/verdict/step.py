@@ -77,6 +77,11 @@ class StepWindow:
         return self.planned.front
 
     @property
+    def is_probe(self) -> bool:
+        """Whether it is one of a sweep, which may find nothing to perturb."""
+        return self.planned.probe
+
+    @property
     def is_down(self) -> bool:
         """Whether all that is done is that backends are away."""
         return all(type_ == DOWN for type_ in self.planned.types)

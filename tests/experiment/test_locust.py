@@ -59,8 +59,8 @@ def judged(folder: Path) -> dict[str, Any]:
     return found
 
 
-def check_totals(folder: Path) -> None:
-    """Locust's own count is what the app saw."""
+def check_totals(folder: Path, *, ids: bool = True) -> None:
+    """Locust's own count is what the app saw; with ``ids``, its clients tell of each request."""
     (load,) = [each for each in records(folder) if each["kind"] == "load"]
     assert load["whole"]
     assert set(load["routes"]) == {"GET /", "GET /weak"}
@@ -69,6 +69,12 @@ def check_totals(folder: Path) -> None:
     assert load["routes"]["GET /weak"]["statuses"]["failed"] > 0
     assert all(figures["no_response"] == 0 for figures in load["routes"].values())
     assert judged(folder)["dropped"] == 0
+    clients = [each for each in records(folder) if each["kind"] == "client"]
+    assert len(clients) == (load["requests"] if ids else 0)
+    seen = {each.get("client") for each in records(folder) if each["kind"] == "request.ended"}
+    assert {each["request"] for each in clients} <= seen
+    assert {each["outcome"] for each in clients} <= {"complete"}
+    assert {each["route"] for each in clients} <= {"GET /", "GET /weak"}
 
 
 def test_it_drives_phases_and_a_mixed_load(seism: Seism, tmp_path: Path) -> None:
@@ -100,7 +106,7 @@ def test_a_worker_from_elsewhere(seism: Seism, tmp_path: Path) -> None:
             assert done.code == 1, done.err + done.out
             worker.wait(30)  # the master has told it to go
     assert judged(tmp_path)["matrix"]["GET /weak"] == {"cache reset": "red"}
-    check_totals(tmp_path)
+    check_totals(tmp_path, ids=False)
 
 
 def test_nothing_is_left_when_the_runner_is_killed(seism: Seism, tmp_path: Path) -> None:

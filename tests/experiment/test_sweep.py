@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from seism.errors import ConfigurationError, NotReady
 from seism.experiment.config import SWEPT, Experiment, SweptToxic
-from seism.experiment.point import NEVER, NO_USE, OFF, UNFIT, Learnt, learnt_of, points
+from seism.experiment.point import NO_USE, OFF, UNFIT, Learnt, learnt_of, points
 from seism.experiment.sweep import swept
 from seism.options import build
 from seism.protocols.fault import Fault
 from seism.registry import load
 from seism.verdict.judgement import judge
-from seism.verdict.result import GREEN, NOT_COVERED, RED, Cell
+from seism.verdict.result import GREEN, NEVER, NOT_COVERED, RED, Cell
 from seism.verdict.timeline import build as timeline_of
 from seism_middleware.contract import SendCount
 from tests.story import Story
@@ -73,9 +71,9 @@ def test_the_result_covers_what_was_tried_and_nothing_else() -> None:
     cells = {
         first: Cell("GET /", first, GREEN, (), 3, 3, 0),
         second: Cell("GET /", second, RED, ("500",), 3, 3, 0),
-        third: Cell("GET /items/{id}", third, NOT_COVERED, ("x",), 3, 0, 0),
+        third: Cell("GET /items/{id}", third, NOT_COVERED, (NEVER,), 3, 0, 0),
     }
-    result = swept(replace(judgement, never_fired=(third,)), found, cells)
+    result = swept(judgement, found, cells)
     assert (result.grid, result.tried, result.unreachable) == (5, 3, 1)
     assert result.saved == {OFF: 2}
     matrix = {(c.route, c.perturbation): (c.colour, c.reasons) for c in result.judgement.cells}

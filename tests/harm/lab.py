@@ -12,6 +12,7 @@ from pathlib import Path
 from seism.experiment.config import load
 from seism.experiment.runner import Run
 from seism.verdict.result import HarmFinding, Judgement
+from tests.conservation import nothing_is_lost
 from tests.debian import unable
 from tests.processes import ROOT
 
@@ -65,7 +66,9 @@ class Lab:
             "TRUTH": str(folder / "truth"),
             **self.env,
         }
-        return Run(load(file), file, 7, folder / "run", Quiet(), environ).judge()
+        judgement = Run(load(file), file, 7, folder / "run", Quiet(), environ).judge()
+        nothing_is_lost(folder / "run" / "journal.jsonl")
+        return judgement
 
     def _config(self) -> str:
         command = [sys.executable, *self.server, f"{self.module}:app"]

@@ -97,7 +97,7 @@ def test_what_is_in_no_cell_is_an_error_of_ours() -> None:
     story.phase("during", 0)  # again: the verdict looks at the first
     story.sent("/", seen={})
     judgement = judge(story.end())
-    lines = ("1 requests are in no cell: GET / under db slow",)
+    lines = ("1 request in no cell: GET / under db slow",)
     assert judgement.unplaced == lines
     assert lines[0] in judgement.warnings
     lost = replace(judgement, colour="green", never_fired=())
@@ -110,9 +110,7 @@ def test_a_perturbation_that_begins_outside_of_its_time_is_in_no_cell() -> None:
     story.phase("control")
     story.perturb(0)
     judgement = judge(story.end())
-    assert judgement.unplaced == (
-        "1 perturbations are in no cell: db slow on db in the phase control",
-    )
+    assert judgement.unplaced == ("1 perturbation in no cell: db slow on db in the phase control",)
 
 
 def test_nothing_judged_is_no_success() -> None:

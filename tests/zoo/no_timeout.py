@@ -1,4 +1,4 @@
-"""A client without a time-out: a silent backend is waited for, for ever."""
+"""A client without a time-out: a silent backend is waited for without end."""
 
 import os
 

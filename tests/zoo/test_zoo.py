@@ -14,12 +14,8 @@ from typing import Any
 import pytest
 
 from seism.demo.backends import Backends
-from seism.journal import read
-from seism.verdict.client_view import ClientAnswer
-from seism.verdict.conservation import unplaced
-from seism.verdict.judgement import judge
 from seism.verdict.result import NOT_COVERED
-from seism.verdict.timeline import build
+from tests.conservation import nothing_is_lost
 from tests.processes import ROOT
 
 pytestmark = pytest.mark.timeout(300)
@@ -50,7 +46,7 @@ def seism(folder: Path, *words: str, env: dict[str, str]) -> subprocess.Complete
 
 
 def matrix(report: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """What is said of each route, without what was not tried."""
+    """The colours of each route, without the probes that were not made."""
     found: dict[str, dict[str, str]] = {}
     for cell in report["cells"]:
         if cell["colour"] != NOT_COVERED:
@@ -80,12 +76,3 @@ def test_the_verdict_is_the_right_one(
     said_again = json.loads((tmp_path / "again" / "report.json").read_text())
     colours = sorted(colour for row in matrix(said_again).values() for colour in row.values())
     assert colours == sorted(colour for row in matrix(report).values() for colour in row.values())
-
-
-def nothing_is_lost(journal: Path) -> None:
-    """Each request of the load is observed as itself, and in one cell or in a control run."""
-    timeline = build(read(journal))
-    assert timeline.clients
-    mine = [each for each in timeline.requests.values() if isinstance(each, ClientAnswer)]
-    assert len(mine) + len(timeline.outside) == len(timeline.clients)
-    assert unplaced(timeline, judge(read(journal)).cells) == []
