@@ -360,7 +360,7 @@ class Journal:
         """Raises Incomplete if the disk has refused, or records are missing."""
         if self.failure is not None or self.lost:
             why = "the disk is too slow" if self.failure is None else self.failure.strerror
-            raise Incomplete(f"journal {self.path}: {why}; {self.lost} records are missing")
+            raise Incomplete(f"journal {self.path}: {why}; records lost: {self.lost}")
 
     def _run(self) -> None:
         open_ = True
@@ -489,7 +489,7 @@ class _Reader:
         self._unreadable = 0
 
     def take(self, line: bytes) -> Iterator[Entry]:
-        """What the next line says. Raises ConfigurationError if it is no journal's first."""
+        """What the next line says. Raises ConfigurationError if it cannot be a journal's first."""
         self._lines += 1
         try:
             seq, self._at, entry = _entry(line)

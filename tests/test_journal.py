@@ -106,7 +106,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_not_silent() -> None:
     """/dev/full takes the open and refuses every write."""
-    with pytest.raises(Incomplete, match="/dev/full: No space left on device; 1 records"):
+    with pytest.raises(Incomplete, match="/dev/full: No space left on device; records lost: 1"):
         Journal(Path("/dev/full"), MANIFEST, time.monotonic)
 
 
@@ -151,7 +151,7 @@ except Incomplete as error:
 """)  # fmt: skip
     logged, lost, error = out.splitlines()
     assert "records are lost" in logged
-    assert f"{lost} records are missing" in error
+    assert f"records lost: {lost}" in error
     lines = path.read_bytes().splitlines(keepends=True)
     assert all(json.loads(line) and line.endswith(b"\n") for line in lines)
     records = [entry.record for entry in read(path)]
@@ -232,7 +232,7 @@ def test_a_schema_that_is_not_known() -> None:
 
 
 def test_a_process_killed_at_any_moment_leaves_a_readable_journal(tmp_path: Path) -> None:
-    """What is there begins with the first record and has no gap."""
+    """The journal begins with the first record and has no gap."""
     path = tmp_path / "journal.jsonl"
     code = (
         "import pathlib, sys, time\nfrom seism.journal import *\n"

@@ -24,7 +24,7 @@ def populate(control: Control, seconds: float) -> None:
 
 
 def files(control: Control, seconds: float) -> None:
-    """Files that can be read for ever."""
+    """Files whose reading never ends."""
     with tempfile.TemporaryDirectory() as folder:
         pipe = Path(folder) / "pipe"
         os.mkfifo(pipe)

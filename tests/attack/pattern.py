@@ -1,4 +1,4 @@
-"""Regular expressions that take a backtracking engine for ever."""
+"""Regular expressions that a backtracking engine never finishes."""
 
 from __future__ import annotations
 

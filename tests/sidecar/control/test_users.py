@@ -1,4 +1,4 @@
-"""Who may call a real ``seism serve`` without a token: its own user and root, nobody else.
+"""Without a token only its own user and root may call a real ``seism serve``.
 
 Other users are played by processes that give root up; elsewhere the same process plays the
 sidecar's own user, and the guard is asked about the others directly.
@@ -66,7 +66,7 @@ def test_other_users_need_the_token_or_the_option(tmp_path: Path) -> None:
         status, text = ask(control, "GET", "/proxies")
         assert status == OTHERS
         assert not ROOT or ("SEISM_TOKEN" in text and "--any-user" in text)
-        # A stream of a worker, which is an upgrade, is no way around.
+        # A stream of a worker, which is an upgrade, needs it as well.
         assert ask(control, "GET", "/seism/stream")[0] == (401 if ROOT else 426)
     with sidecar(tmp_path / "journal.jsonl", SEISM_TOKEN="secret") as control:
         assert ask(control, "GET", "/proxies", token="secret")[0] == 200
