@@ -107,6 +107,8 @@ class Welcome:
     """What the file holds if it is the right one; empty without one."""
     sidecar: str = ""
     """Whose ids the perturbations have: another sidecar begins to count anew."""
+    more: bool = False
+    """The list of proxies continues in the ``Proxies`` that follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ class Proxies:
 
     kind: ClassVar[str] = "proxies"
     proxies: tuple[Proxied, ...] = ()
+    more: bool = False
+    """The list continues in the next ``Proxies``: it does not fit one line."""
 
 
 @dataclass(frozen=True, slots=True)

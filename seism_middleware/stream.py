@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import _socket
 import atexit
+import dataclasses
 import logging
 import os
 import select
@@ -30,6 +31,8 @@ from seism_middleware.contract import (
     TOKEN_VARIABLE,
     Dropped,
     Goodbye,
+    Proxied,
+    Proxies,
     RequestBegun,
     RequestEnded,
     Welcome,
@@ -49,6 +52,9 @@ LINGER = 0.01
 """Seconds for which records of requests may gather in the ring before they are sent."""
 PATIENCE = 0.5
 """Seconds that the end of the process waits for the last records to be written."""
+
+MAX_PROXIES = 16 * 1024
+"""Proxies of a sidecar: a longer list ends the stream."""
 
 # What the background thread does: a wake-up is a system call that is worth avoiding.
 _ASLEEP, _LINGERING, _BUSY = range(3)
@@ -114,6 +120,9 @@ class Stream:
         self._number = 0
         self._warned = ""
         self._pipe: tuple[int, int] | None = None
+        self._first: Welcome | Proxies | None = None
+        self._proxies: list[Proxied] = []
+        """The part that has come of a list of proxies, and the record that began it."""
 
     @property
     def connected(self) -> bool:
@@ -289,6 +298,7 @@ class Stream:
         self._rest = self._partial = b""
         self._ring = None
         self._sock = None
+        self._first, self._proxies = None, []
         self._state = _BUSY
 
     def _wake(self) -> None:
@@ -489,6 +499,10 @@ class Stream:
             if type(record) is Welcome and record.ring:
                 with self._lock:
                     self._ring = open_ring(record.ring, record.ring_key)
+            if isinstance(record, Welcome | Proxies):
+                record = self._whole(record)
+                if record is None:
+                    continue
             try:
                 self._receive(record)
             except Exception:
@@ -496,6 +510,19 @@ class Stream:
         if len(rest) > MAX_LINE:
             raise ContractError("a line of the sidecar is too long")
         return rest
+
+    def _whole(self, record: Welcome | Proxies) -> Welcome | Proxies | None:
+        """The record with its whole list of proxies, or None while parts are missing."""
+        self._proxies += record.proxies
+        if len(self._proxies) > MAX_PROXIES:
+            raise ContractError(f"more than {MAX_PROXIES} proxies")
+        first = self._first or record
+        if record.more:
+            self._first = first
+            return None
+        whole = dataclasses.replace(first, proxies=tuple(self._proxies), more=False)
+        self._first, self._proxies = None, []
+        return whole
 
 
 def _after_fork() -> None:

@@ -63,6 +63,8 @@ MAX_NAME = 200
 """Characters of a worker's name."""
 MAX_NAMES = 4096
 """Names of workers whose numbers are kept for a reconnect."""
+LIST_ROOM = wire.MAX_LINE - 1024
+"""Bytes of a line for a list of proxies; a ``Welcome`` has more to say than that."""
 MAX_OUTBOX = 4 * 1024 * 1024
 """Bytes of records a worker may leave unread before its stream is cut."""
 MAX_IN_FLIGHT, MAX_ALL_IN_FLIGHT = 8 * 1024 * 1024, 48 * 1024 * 1024
@@ -120,6 +122,8 @@ class Hub:
         self._streams = 0
         self.rings = 0
         """Workers that have one."""
+        self._listed: tuple[tuple[Proxied, ...], list[tuple[Proxied, ...]]] = ((), [()])
+        """The proxies, and the same in parts that each fit a line."""
         self.turns = Turns()
         """Of the workers, for what they send."""
         self.in_flight = 0
@@ -167,7 +171,15 @@ class Hub:
 
     def proxies_changed(self) -> None:
         """Tell every worker which proxies there are now."""
-        self.publish(Proxies(self.proxied()))
+        for worker in self.workers:
+            worker.tell_proxies()
+
+    def proxies_in_parts(self) -> list[tuple[Proxied, ...]]:
+        """All proxies that a worker must know, in parts that each fit a line; one at least."""
+        proxies = self.proxied()
+        if proxies != self._listed[0]:
+            self._listed = proxies, list(_parts(proxies))
+        return self._listed[1]
 
     def take_census(self, timeout: float) -> int:
         """Ask every worker for its open connections; the number that answered in time."""
@@ -240,6 +252,8 @@ class Worker:
         self._outbox: SimpleQueue = SimpleQueue()
         self._unread = 0
         """Bytes in it."""
+        self._telling = False
+        """The proxies are to be told, where the outbox has a None."""
         self._censuses: dict[str, Event] = {}
         self._ring: Ring | None = None
         self._hurried = False
@@ -276,6 +290,15 @@ class Worker:
         self._unread += len(line)
         self._outbox.put(line)
 
+    def tell_proxies(self) -> None:
+        """Queue the list of proxies, as it will be when the worker has read what is before it.
+
+        It is queued once, however often it changes.
+        """
+        if not self._telling:
+            self._telling = True
+            self._outbox.put(None)
+
     def expect(self, census: str) -> Event:
         """An event that is set when the worker has answered ``census``, or has left."""
         return self._censuses.setdefault(census, Event())
@@ -307,14 +330,20 @@ class Worker:
         if self.hub.rings < MAX_RINGS:
             self._ring = _ring()
             self.hub.rings += self._ring is not None
+        parts = self.hub.proxies_in_parts()
+        later = len(parts) > 1
         welcome = Welcome(
             contract.Clock(clock.domain, clock.now()),
-            self.hub.proxied(),
+            () if later else parts[0],
             self._ring.path if self._ring else "",
             self._ring.key if self._ring else "",
             self.hub.name,
+            more=later,
         )
-        for each in (welcome, *self.hub.recent()):
+        self.send(wire.encode(welcome))
+        if later:
+            self.tell_proxies()
+        for each in self.hub.recent():
             self.send(wire.encode(each))
 
     def _recover(self) -> None:
@@ -492,12 +521,37 @@ class Worker:
                 lines = [self._outbox.get()]
                 while not self._outbox.empty():
                     lines.append(self._outbox.get())
-                data = b"".join(lines)
-                self.socket.sendall(data)
-                self._unread -= len(data)
+                self._unread -= sum(len(line) for line in lines if line is not None)
+                self.socket.sendall(b"".join(map(self._line, lines)))
                 rest()
         except OSError:
             return
+
+    def _line(self, line: bytes | None) -> bytes:
+        if line is not None:
+            return line
+        self._telling = False
+        return b"".join(map(wire.encode, _listing(self.hub.proxies_in_parts())))
+
+
+def _parts(proxies: tuple[Proxied, ...]) -> Iterator[tuple[Proxied, ...]]:
+    """All of them, in parts that each fit a line."""
+    part: list[Proxied] = []
+    size = 0
+    for proxied in proxies:
+        own = len(wire.encode(Proxies((proxied,))))
+        if part and size + own > LIST_ROOM:
+            yield tuple(part)
+            part, size = [], 0
+        part.append(proxied)
+        size += own
+    yield tuple(part)
+
+
+def _listing(parts: list[tuple[Proxied, ...]]) -> Iterator[Proxies]:
+    """One record for each part of the list; all but the last say that more follow."""
+    for number, part in enumerate(parts, 1):
+        yield Proxies(part, more=number < len(parts))
 
 
 def _ring() -> Ring | None:

@@ -10,8 +10,17 @@ from typing import Any
 
 import pytest
 
-from seism_middleware.contract import Clock, Dropped, Goodbye, Hello, RequestBegun, Welcome
-from seism_middleware.stream import Stream
+from seism_middleware.contract import (
+    Clock,
+    Dropped,
+    Goodbye,
+    Hello,
+    Proxied,
+    Proxies,
+    RequestBegun,
+    Welcome,
+)
+from seism_middleware.stream import MAX_PROXIES, Stream
 from seism_middleware.wire import encode
 from tests.seism_middleware.peer import Peer, eventually
 
@@ -274,3 +283,22 @@ def test_nothing_said_is_lost_to_sigkill(peer: Peer) -> None:
     assert {r.request for r in peer.records(RequestBegun)} - ended == {
         peer.records(RequestBegun)[-1].request
     }
+
+
+def test_a_list_of_proxies_in_parts_is_one_record(peer: Peer, closing: Closing) -> None:
+    got: list[Any] = []
+    started(peer, closing, receive=got.append)
+    many = tuple(Proxied(f"p{n}", "127.0.0.1", n) for n in range(1, 31))
+    for n in range(3):
+        peer.tell(Proxies(many[10 * n : 10 * n + 10], more=n < 2))
+    eventually(lambda: len(got) > 1, "the proxies")
+    assert got[1:] == [Proxies(many)]
+
+
+def test_a_list_of_proxies_without_an_end_ends_the_stream(peer: Peer, closing: Closing) -> None:
+    stream = started(peer, closing)
+    endless = Proxies(tuple(Proxied(f"p{n}", "127.0.0.1", n) for n in range(500)), more=True)
+    for _ in range(MAX_PROXIES // 500 + 1):
+        peer.tell(endless)
+    peer.wait(Hello, 2)
+    assert not stream._proxies

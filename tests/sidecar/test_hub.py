@@ -103,6 +103,39 @@ def test_a_stream_begins_with_hello_and_welcome(hub: Hub) -> None:
     assert hub.workers == []
 
 
+@pytest.mark.parametrize("name", ["p{}", "\N{GRINNING FACE}" * 200 + "{}"])
+def test_a_list_of_proxies_of_any_length_is_told_in_lines_that_fit(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    many = tuple(Proxied(name.format(n), "2001:db8::ffff", n) for n in range(1, 4097))
+    monkeypatch.setattr(hub, "proxied", lambda: many)
+    worker = FakeWorker(hub)
+    record: Any = worker.hello()
+    for _ in range(2):
+        proxies = record.proxies
+        while record.more:
+            line = worker.file.readline()
+            assert len(line) <= wire.MAX_LINE
+            record, _ = wire.decode(line)
+            proxies += record.proxies
+        assert proxies == many
+        hub.proxies_changed()
+        record = worker.hear()
+    worker.leave()
+
+
+def test_a_list_that_changes_often_waits_once(hub: Hub) -> None:
+    """A worker that does not read for a while is not cut because of it."""
+    worker = FakeWorker(hub)
+    worker.hello()
+    for _ in range(100_000):
+        hub.proxies_changed()
+    hub.publish(CensusAsked("c1"))
+    assert worker.hear() == Proxies((PROXY,))
+    assert worker.hear() == CensusAsked("c1")
+    worker.leave()
+
+
 def test_records_reach_the_journal_with_worker_and_number(hub: Hub, path: Path) -> None:
     worker = FakeWorker(hub)
     worker.hello()
@@ -233,7 +266,7 @@ def test_a_worker_that_never_reads_is_cut_off(hub: Hub, monkeypatch: pytest.Monk
     worker = FakeWorker(hub)
     worker.hello()
     for _ in range(100):  # no greenlet switch: nothing is written meanwhile
-        hub.proxies_changed()
+        hub.publish(CensusAsked("c1"))
     worker.serving.join(10)
     assert hub.workers == []
     worker.leave()
