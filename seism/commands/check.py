@@ -50,6 +50,7 @@ def check(file: Path, as_json: bool, schema: bool) -> None:
         {**dataclasses.asdict(spec), "toxics": [dataclasses.asdict(toxic) for toxic in toxics]}
         for spec, toxics in experiment.proxies()
     ]
+    _warn_of_names(proxies)
     if experiment.front is not None:
         front = {**dataclasses.asdict(experiment.front), "name": FRONT, "enabled": True}
         front["toxics"] = front.pop("toxic")
@@ -70,6 +71,23 @@ def check(file: Path, as_json: bool, schema: bool) -> None:
         _say(f"  {number}. {step['name']}: {_step(step)}")
     if not proxies:
         click.echo("no proxies")
+
+
+def _warn_of_names(proxies: list[dict[str, Any]]) -> None:
+    """Say which backends have names that do not resolve here and now."""
+    from seism.errors import ConfigurationError
+    from seism.proxy.endpoint import resolve, resolve_numeric
+
+    for proxy in proxies:
+        where = f"proxy {proxy['name']}: upstream"
+        if resolve_numeric(proxy["upstream"], where):
+            continue
+        try:
+            resolve(proxy["upstream"], where)
+        except ConfigurationError as error:
+            click.echo(
+                clean(f"seism: warning: {error}; clients are refused until it does"), err=True
+            )
 
 
 def _runs(experiment: Experiment) -> bool:

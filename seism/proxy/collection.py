@@ -131,8 +131,9 @@ class Collection:
     def create(self, spec: ProxySpec, toxics: Sequence[ToxicSpec] = ()) -> Proxy:
         """A new proxy, started unless ``spec`` says that it is down.
 
-        Raises Conflict for a name that is taken, ConfigurationError for an address that
-        does not resolve or a toxic that cannot be, Unavailable if it cannot listen.
+        Its backend may have a name that does not resolve yet. Raises Conflict for a name that
+        is taken, ConfigurationError for an address that cannot be, or a toxic, Unavailable
+        if it cannot listen.
         """
         self._refuse_taken(spec.name)
         self._check_room(1)

@@ -14,10 +14,11 @@ from typing import Any, NoReturn
 
 from seism.model import DOWN
 from seism.protocols.base import Codec, Exchange
+from seism.proxy.backend import Backend
 from seism.proxy.connection_snapshot import ConnectionSnapshot
 from seism.proxy.conversation import Conversation
 from seism.proxy.dial import Dial
-from seism.proxy.endpoint import Endpoint, show_name
+from seism.proxy.endpoint import show_name
 from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.link import Link
 from seism.proxy.match import PREFIX
@@ -119,7 +120,7 @@ class Connection:
         self.conversation = self.up.conversation = self.down.conversation = conversation
 
     def start(
-        self, toxics: Sequence[InstalledToxic], backend: Sequence[Endpoint], refused: str = "reset"
+        self, toxics: Sequence[InstalledToxic], backend: Backend, refused: str = "reset"
     ) -> None:
         """Arm the links, then connect to the backend: a stage may act before that.
 

@@ -6,9 +6,10 @@ import _socket
 import errno
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
+from seism.proxy.backend import Backend
 from seism.proxy.endpoint import Endpoint
 from seism.proxy.relay import Relay
 from seism.proxy.timers import Timer
@@ -35,6 +36,7 @@ class Dial:
     """One attempt to reach a backend; calls ``done`` once, unless it is cancelled."""
 
     __slots__ = (
+        "_backend",
         "_deadline",
         "_done",
         "_endpoints",
@@ -46,9 +48,10 @@ class Dial:
         "was_reset",
     )
 
-    def __init__(self, relay: Relay, endpoints: Sequence[Endpoint], done: Done) -> None:
+    def __init__(self, relay: Relay, backend: Backend, done: Done) -> None:
         self._relay = relay
-        self._endpoints = endpoints
+        self._backend = backend
+        self._endpoints: tuple[Endpoint, ...] = ()
         self._next = 0
         self._done = done
         self._sock: _socket.socket | None = None
@@ -59,7 +62,17 @@ class Dial:
         """The backend accepted, and has reset since; what it said before can be read."""
 
     def start(self) -> None:
-        """Try the next address; ``done`` may be called before this returns."""
+        """Connect; ``done`` may be called before this returns."""
+        if self._backend.endpoints:
+            self._dial()
+        else:
+            self._backend.look_up(self._dial)
+
+    def _dial(self) -> None:
+        self._endpoints = self._backend.endpoints
+        self._try_next()
+
+    def _try_next(self) -> None:
         while self._next < len(self._endpoints):
             endpoint = self._endpoints[self._next]
             self._next += 1
@@ -78,11 +91,15 @@ class Dial:
                 # Refusals are the backend's affair; no descriptors is ours.
                 level = logging.ERROR if error.errno in EXHAUSTED else logging.DEBUG
                 logger.log(level, "cannot connect to %s: %s", endpoint, error)
-            self.cancel()
+            self._let_go()
         self._done(None)
 
     def cancel(self) -> None:
         """Give up without calling ``done``."""
+        self._backend.forget(self._dial)
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._disarm()
         if self._sock is not None:
             self._sock.close()
@@ -130,7 +147,7 @@ class Dial:
                 self._give_up()
         except Exception:
             logger.exception("connecting to the backend")
-            self.cancel()
+            self._let_go()
             self._done(None)
 
     def _settled(self, sock: _socket.socket, code: int) -> bool:
@@ -146,8 +163,8 @@ class Dial:
         return True
 
     def _give_up(self) -> None:
-        self.cancel()
-        self.start()
+        self._let_go()
+        self._try_next()
 
     def _disarm(self) -> None:
         if self._watcher is not None:

@@ -53,12 +53,29 @@ def resolve(text: str, where: str) -> tuple[Endpoint, ...]:
     Raises ConfigurationError for what is no address and for a name that does not resolve.
     """
     host, port = address(text, where)
+    return resolve_numeric(text, where) or _endpoints(_look_up(host, port, where))
+
+
+def resolve_numeric(text: str, where: str) -> tuple[Endpoint, ...] | None:
+    """The same without a look-up; None for a name.
+
+    Raises ConfigurationError for what can be neither an address nor a name.
+    """
+    host, port = address(text, where)
     if unix_path(host):
         return (Endpoint(int(socket.AF_UNIX), unix_path(host)),)
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        return _endpoints(
+            socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        )
     except socket.gaierror:
-        found = _look_up(host, port, where)
+        return None
+    except UnicodeError as error:
+        raise ConfigurationError(f"{where}: {host!r} is not a host name: {error}") from None
+
+
+def _endpoints(found: Any) -> tuple[Endpoint, ...]:
+    """IPv4 first, each once."""
     endpoints = {Endpoint(int(family), sockaddr): None for family, _, _, _, sockaddr in found}
     return tuple(sorted(endpoints, key=lambda endpoint: endpoint.family != socket.AF_INET))
 

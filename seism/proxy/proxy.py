@@ -11,11 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gevent
-
 from seism.errors import ConfigurationError, Conflict, NotFound, SeismError, Unavailable
 from seism.model import DOWN, ProxySpec, address, show_address, unix_path
 from seism.protocols.base import Codec
+from seism.proxy.backend import Backend
 from seism.proxy.connection import AcceptedClient, Connection
 from seism.proxy.connection_snapshot import ConnectionSnapshot, Traffic, TrafficTotal
 from seism.proxy.endpoint import Endpoint, resolve, show_name
@@ -37,19 +36,19 @@ _ENABLED = "enabled"
 
 @dataclass(frozen=True, slots=True)
 class ResolvedSpec:
-    """From where to where a proxy goes: its addresses, with their names resolved, and its TLS."""
+    """From where to where a proxy goes: what it listens on, its backend, and its TLS."""
 
     listen: str
     upstream: str
     entrances: tuple[Endpoint, ...]
-    backend: tuple[Endpoint, ...]
+    backend: Backend
     spec: ProxySpec
     """As it was asked for."""
     tls: Tls | None = None
 
     @classmethod
     def of(cls, spec: ProxySpec, protocol: type[Codec] | None = None) -> ResolvedSpec:
-        """Resolves both addresses, which takes a greenlet's time.
+        """Resolves the address to listen on, which takes a greenlet's time.
 
         Raises ConfigurationError for an address that cannot be, or TLS that ``protocol``
         can't begin.
@@ -64,7 +63,7 @@ class ResolvedSpec:
             listen,
             spec.upstream,
             resolve(listen, f"{where}: listen"),
-            resolve(spec.upstream, f"{where}: upstream"),
+            Backend(spec.upstream, f"{where}: upstream"),
             spec,
             Tls.of(spec, where),
         )
@@ -92,7 +91,6 @@ class Proxy:
         self._connections: set[Connection] = set()
         self._accepted_count = 0
         self._outage: Perturbation | None = None
-        self._refreshing = False
         self._past_up, self._past_down = TrafficTotal(), TrafficTotal()
         self._refusal: Refusal | None = None
         self.refused = route.spec.refused
@@ -355,18 +353,5 @@ class Proxy:
                     self._relay, self._listener, lambda: self._route.backend, f"proxy {self.name}"
                 )
             self._refusal.begin()
-        if connection.unreachable and not self._refreshing:
-            self._refreshing = True
-            gevent.spawn(self._refresh)
-
-    def _refresh(self) -> None:
-        """The backend may have moved: look its name up again."""
-        route = self._route
-        try:
-            backend = resolve(route.upstream, f"proxy {self.name}: upstream")
-            if self._route is route:
-                self._route = dataclasses.replace(route, backend=backend)
-        except ConfigurationError as error:
-            logger.warning("%s", error)
-        finally:
-            self._refreshing = False
+        if connection.unreachable:
+            self._route.backend.refresh()

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import _socket
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from seism.errors import Unavailable
+from seism.proxy.backend import Backend
 from seism.proxy.dial import Dial
-from seism.proxy.endpoint import Endpoint
 from seism.proxy.listener import Listener
 from seism.proxy.relay import Relay
 from seism.proxy.timers import Timer
@@ -31,7 +31,7 @@ class Refusal:
         self,
         relay: Relay,
         listener: Listener,
-        backend: Callable[[], Sequence[Endpoint]],
+        backend: Callable[[], Backend],
         where: str,
     ) -> None:
         self._relay = relay

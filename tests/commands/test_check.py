@@ -191,6 +191,19 @@ def test_what_is_ignored_is_said(seism: Run, tmp_path: Path) -> None:
     assert "proxy 1: unknown key 'colour' is ignored" in done.err
 
 
+def test_a_name_that_does_not_resolve_yet_is_a_warning(seism: Run, tmp_path: Path) -> None:
+    file = tmp_path / "toxiproxy.json"
+    entry = {"name": "db", "listen": "127.0.0.1:0", "upstream": "db.not-there.invalid:5432"}
+    file.write_text(json.dumps([entry]))
+    done = seism("check", str(file))
+    assert done.code == 0
+    assert "warning: proxy db: upstream: 'db.not-there.invalid' does not resolve" in done.err
+    command = [sys.executable, "-m", "seism", "serve", "--port", "0", str(file)]
+    with process(*command, stdout=subprocess.PIPE, cwd=tmp_path) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().startswith(b"http://")
+
+
 def test_an_empty_list(seism: Run, tmp_path: Path) -> None:
     file = tmp_path / "any"
     file.write_text(" [ ] ")
