@@ -1,6 +1,7 @@
 """HTTP/1.1 and 1.0: where heads and bodies end, as RFC 9112 has it.
 
-A head is held until it is whole, 64 KiB at most; a body is passed on as it comes, by its
+A head is held until it is whole, 64 KiB at most, or until it cannot become one: what is not
+HTTP is not waited for. A body is passed on as it comes, by its
 length, its chunks, or until the server closes. What two readers could cut differently is
 refused, so that a rule never hits another request than the server sees: bare CR or LF,
 folded fields, Content-Length twice or beside Transfer-Encoding, and whatever chunk sizes
@@ -13,13 +14,13 @@ opaque.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 from seism.errors import ProtocolError
-from seism.protocols.base import SUMMARY_LIMIT, Exchange, Piece
+from seism.protocols.base import HELD_LIMIT, SUMMARY_LIMIT, Exchange, Piece
 from seism.protocols.http_faults import FAULTS
-from seism.protocols.stream import Parser, Stream, StreamCodec
+from seism.protocols.stream import Parser, Stream, StreamCodec, Wait
 from seism.toxics.base import Toxic
 from seism_middleware.contract import trace_of
 
@@ -27,6 +28,11 @@ EOL = b"\r\n"
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])")
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
+_REQUEST_BEGINS = re.compile(_TOKEN + rb"(?: [\x21-\x7e\x80-\xff]*(?: [HTP/1.0]*)?)?\r?")
+_STATUS_BEGINS = re.compile(rb"HTTP/1\.[\t\x20-\x7e\x80-\xff]*\r?")
+_OPENING = 200
+"""Bytes in which a line that has no end yet is looked at."""
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 _FIELD = re.compile(rb"(" + _TOKEN + rb"):([\t\x20-\x7e\x80-\xff]*)")
 """The blanks around the value are part of it: a pattern that could give them to either of two
 groups would try every way of dividing them."""
@@ -67,7 +73,7 @@ class Http(StreamCodec):
                     raise ProtocolError("a bare CR")
                 yield stream.piece(2, None)
                 continue
-            size = yield from stream.until(EOL + EOL)
+            size = yield from _head_size(stream, _is_request)
             if stream.buffer.startswith(PREFACE):
                 self.opaque = "HTTP/2"
                 return
@@ -108,7 +114,7 @@ class Http(StreamCodec):
             first, status, chunks = True, 100, True
             fields: dict[bytes, bytes] = {}
             while status < 200:
-                size = yield from stream.until(EOL + EOL)
+                size = yield from _head_size(stream, _is_status)
                 start, fields = _head(bytes(stream.buffer[: size - 4]))
                 line = _STATUS.fullmatch(start)
                 if line is None:
@@ -133,6 +139,48 @@ class Http(StreamCodec):
         if stream == "downstream" and self._until_close and exchange is not None:
             exchange.answered = True
         yield from super().eof(stream)
+
+
+def _head_size(stream: Stream, starts: Callable[[bytes, bool], bool]) -> Wait[int]:
+    """The size of a head, once it is whole.
+
+    ``starts`` says of the first line, and whether that is whole, if it can be one. Raises
+    ProtocolError as soon as what is there cannot be a head.
+    """
+    looked, started = 0, False
+    while (at := stream.buffer.find(EOL + EOL, looked, HELD_LIMIT)) < 0:
+        if len(stream.buffer) >= HELD_LIMIT:
+            raise ProtocolError(f"a head of more than {HELD_LIMIT} bytes")
+        if _BARE_LF.search(stream.buffer, looked):
+            raise ProtocolError("a bare LF")
+        if not started:
+            end = stream.buffer.find(EOL)
+            started = end >= 0 or len(stream.buffer) > _OPENING
+            if not starts(bytes(stream.buffer[: end if end >= 0 else _OPENING]), end >= 0):
+                raise ProtocolError("no start of a head")
+        looked = max(0, len(stream.buffer) - 3)
+        yield
+    return at + 4
+
+
+def _is_request(line: bytes, whole: bool) -> bool:
+    if PREFACE.startswith(line):
+        return True
+    return bool((_REQUEST if whole else _REQUEST_BEGINS).fullmatch(line))
+
+
+def _is_status(line: bytes, whole: bool) -> bool:
+    if len(line) < 7 and not whole:
+        return b"HTTP/1.".startswith(line)
+    return bool((_STATUS if whole else _STATUS_BEGINS).fullmatch(line))
+
+
+def _line_size(stream: Stream) -> Wait[int]:
+    """The size of a line with its end. Raises ProtocolError for a bare LF."""
+    size = yield from stream.until(b"\n")
+    if stream.buffer[:size][-2:] != EOL:
+        raise ProtocolError("a bare LF")
+    return size
 
 
 def _head(head: bytes) -> tuple[bytes, dict[bytes, bytes]]:
@@ -179,7 +227,7 @@ def _body(stream: Stream, length: int, exchange: Exchange) -> Parser:
         return
     size = 1
     while size:
-        line = yield from stream.until(EOL)
+        line = yield from _line_size(stream)
         found = _CHUNK.fullmatch(bytes(stream.buffer[: line - 2]))
         if found is None:
             raise ProtocolError("no chunk size")
@@ -192,7 +240,7 @@ def _body(stream: Stream, length: int, exchange: Exchange) -> Parser:
                 raise ProtocolError("a chunk that is longer than its size")
             yield stream.piece(2, exchange)
     while True:  # the trailers, and the empty line after them
-        line = yield from stream.until(EOL)
+        line = yield from _line_size(stream)
         if line > 2 and not _FIELD.fullmatch(bytes(stream.buffer[: line - 2])):
             raise ProtocolError("a trailer that is no field")
         yield stream.piece(line, exchange, last=line == 2)

@@ -14,6 +14,7 @@ from seism_middleware.contract import RequestEnded
 from tests.front.conftest import PATIENCE, Front, front
 from tests.ports import free_port
 from tests.processes import until
+from tests.protocols.test_http import NOT_HTTP
 from tests.proxy.harness import read_all, read_exactly, reset
 
 
@@ -149,6 +150,31 @@ def test_what_is_not_http_goes_through_unobserved(wire: Front) -> None:
         client.sendall(b"this is\0no http\r\n\r\n")
         assert b"400 Bad Request" in read_all(client)
     wire.ended(0)
+
+
+@pytest.mark.parametrize("name", NOT_HTTP)
+def test_whatever_is_not_http_reaches_what_listens_there(tmp_path: Path, name: str) -> None:
+    """Its sender waits for an answer, so nothing of it may be held."""
+    data = NOT_HTTP[name]
+    with socket.create_server(("127.0.0.1", 0)) as app:
+        app.settimeout(PATIENCE)
+        url = "http://127.0.0.1:{}".format(app.getsockname()[1])
+        with front(tmp_path, url) as there, there.connect() as client:
+            client.sendall(data)
+            served, _ = app.accept()
+            with served:
+                served.settimeout(PATIENCE)
+                got = b""
+                while not traceless(got).endswith(data):
+                    got += served.recv(4096)
+                served.sendall(b"\0what it says")
+                assert read_exactly(client, 13) == b"\0what it says"
+        assert "passed on as it is" in (tmp_path / "front.log").read_text()
+
+
+def traceless(data: bytes) -> bytes:
+    """Without the header that the front adds to what began as HTTP."""
+    return re.sub(rb"traceparent: [-0-9a-f]+\r\n", b"", data)
 
 
 def test_the_trace_is_added_or_passed_on(wire: Front) -> None:

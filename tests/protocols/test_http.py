@@ -291,3 +291,36 @@ def test_a_reply_without_a_length_ends_with_the_connection() -> None:
     (one,) = listener.exchanges()
     assert one.answered
     assert one.reply_size == 38
+
+
+NOT_HTTP = {
+    "TLS": bytes.fromhex("16030100c8010000c40303"),
+    "bare LF": b"GET / HTTP/1.1\nHost: a\n\n",
+    "bare LF later": b"GET / HTTP/1.1\r\nHost: a\n\n",
+    "HTTP/0.9": b"GET /\r\n",
+    "SSH": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "SMTP": b"EHLO there\r\n",
+    "Redis": b"*1\r\n$4\r\nPING\r\n",
+    "an empty line by LF": b"\nGET / HTTP/1.1\r\n",
+    "PostgreSQL": bytes.fromhex("0000000804d2162f"),
+    "a chunk size": b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello\n0\n\n",
+}
+
+
+@pytest.mark.parametrize("name", NOT_HTTP)
+@pytest.mark.parametrize("step", [1, 10_000])
+def test_what_is_not_http_is_not_waited_for(name: str, step: int) -> None:
+    data = NOT_HTTP[name]
+    listener = heard(Http, [(UPSTREAM, data[at : at + step]) for at in range(0, len(data), step)])
+    assert listener.codec.opaque or listener.error
+
+
+@pytest.mark.parametrize(
+    "reply", [b"<html>hello", b"HTTP/1.1 200 OK\nContent-Length: 0\n\n", b"HTTP/2 200\r\n", b"\x15"]
+)
+def test_a_reply_that_is_not_http_is_not_waited_for(reply: bytes) -> None:
+    asked = (UPSTREAM, b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+    for step in (1, 10_000):
+        parts = [(DOWNSTREAM, reply[at : at + step]) for at in range(0, len(reply), step)]
+        listener = heard(Http, [asked, *parts])
+        assert listener.codec.opaque or listener.error
