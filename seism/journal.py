@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from seism.errors import ConfigurationError, Incomplete, Unavailable
+from seism.lock import Held, hold
 from seism_middleware import contract, wire
 
 SCHEMA = 2
@@ -196,6 +197,10 @@ class Reached:
     enabled only."""
 
 
+INTERRUPTED = "it was interrupted"
+"""Why a run stopped that somebody has ended: no limit, and nothing against the app."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChaosBegan:
     """A perturbation of standing chaos begins."""
@@ -304,11 +309,13 @@ class Journal:
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise Unavailable(f"journal {path}: {error.strerror}") from None
         # A pipe or a terminal may be a journal too; neither can be synced.
         self._durable = stat.S_ISREG(os.fstat(self._file).st_mode)
+        if self._durable:
+            self._empty()
         self._thread = threading.Thread(target=self._run, name="seism-journal", daemon=True)
         self._thread.start()
         self.write(manifest)
@@ -316,6 +323,20 @@ class Journal:
             raise Unavailable(f"journal {path}: not written within {OPEN_SECONDS:g} s")
         if self.failure is not None:
             self.close()
+
+    def _empty(self) -> None:
+        """Take the file for ourselves, then drop what an earlier process wrote."""
+        try:
+            hold(self._file)
+            os.ftruncate(self._file, 0)
+        except Held as holder:
+            os.close(self._file)
+            raise Unavailable(
+                f"journal {self.path}: {holder} writes it; choose another file"
+            ) from None
+        except OSError as error:
+            os.close(self._file)
+            raise Unavailable(f"journal {self.path}: {error.strerror}") from None
 
     @property
     def lost(self) -> int:

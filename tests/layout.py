@@ -21,6 +21,7 @@ LAYOUT = (
     "schema",
     "toxics",
     "protocols",
+    "lock",
     "journal",
     "verdict",
     "registry",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -81,7 +83,9 @@ class Seism:
             text = text.replace(old, new)
         (self.folder / "seism.toml").write_text(text, encoding="utf-8")
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, limit: int = 0) -> subprocess.Popen[str]:
+        """``limit``: bytes that a file may have, 0 for any number."""
+        limited = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
         return subprocess.Popen(
             [sys.executable, "-m", "seism", *arguments],
             cwd=self.folder,
@@ -89,6 +93,7 @@ class Seism:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=limited if limit else None,
         )
 
     def finish(self, process: subprocess.Popen[str]) -> Done:
@@ -358,7 +363,78 @@ def test_an_interrupted_run_leaves_nothing(seism: Seism, stop: signal.Signals) -
     process.send_signal(stop)
     done = seism.finish(process)
     assert done.code == 130
-    assert done.line() == "seism: interrupted"
+    assert done.line().startswith("seism: interrupted")
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_reports_what_there_was(
+    seism: Seism, tmp_path: Path, stop: signal.Signals
+) -> None:
+    seism.experiment("/", **{"during = 5": "during = 5000"})
+    process = seism.start("run")
+    folder = tmp_path / "seism-report"
+    journal = folder / "journal.jsonl"
+    until(lambda: journal.exists() and b'"perturbation.began"' in journal.read_bytes())
+    process.send_signal(stop)
+    done = seism.finish(process)
+    assert done.code == 130
+    assert done.line() == "seism: interrupted; seism-report has what there was until then"
+    for name in ("report.json", "junit.xml", "report.html"):
+        assert (folder / name).is_file()
+    told = json.loads((folder / "report.json").read_text())
+    assert told["incomplete"] == "the run was interrupted"
+    assert "Not proven: the run was interrupted" in done.out
+    assert (told["findings"], told["harms"]) == ([], [])
+
+
+def test_a_second_run_in_the_same_folder_is_refused(seism: Seism, tmp_path: Path) -> None:
+    seism.experiment("/", **{"during = 5": "during = 5000"})
+    first = seism.start("run")
+    journal = tmp_path / "seism-report" / "journal.jsonl"
+    until(lambda: journal.exists() and b'"perturbation.began"' in journal.read_bytes())
+    before = journal.read_bytes()
+    second = seism.start("run")
+    done = Done(second.wait(60), *second.communicate())
+    assert done.code == 2
+    assert f"seism-report: another run (process {first.pid}) writes there" in done.line()
+    assert journal.read_bytes().startswith(before)
+    assert (journal.parent / "sidecar.log").exists()
+    first.send_signal(signal.SIGINT)
+    assert seism.finish(first).code == 130
+
+
+def test_a_second_sidecar_with_the_same_journal_is_refused(seism: Seism, tmp_path: Path) -> None:
+    command = ("serve", "--port", "0", "--journal", str(tmp_path / "j.jsonl"))
+    first = seism.start(*command)
+    assert first.stdout is not None and first.stdout.readline()
+    before = (tmp_path / "j.jsonl").read_bytes()
+    second = seism.start(*command)
+    done = Done(second.wait(60), *second.communicate())
+    assert done.code == 2
+    assert f"j.jsonl: process {first.pid} writes it" in done.line()
+    assert (tmp_path / "j.jsonl").read_bytes() == before
+    first.send_signal(signal.SIGINT)
+    seism.finish(first)
+    third = seism.start(*command)  # the lock goes with its process
+    assert third.stdout is not None and third.stdout.readline()
+    third.send_signal(signal.SIGINT)
+    seism.finish(third)
+
+
+def test_a_disk_that_is_full_in_mid_run(seism: Seism, tmp_path: Path) -> None:
+    """Here the limit of a file's size is what the disk has room for."""
+    seism.experiment("/", **{"during = 5": "during = 500"})
+    done = seism.finish(seism.start("run", limit=60_000))
+    assert done.code == 4
+    journal = tmp_path / "seism-report" / "journal.jsonl"
+    assert "records lost" in done.line()
+    data = journal.read_bytes()
+    assert 30_000 < len(data) <= 60_000 and data.endswith(b"\n")
+    again = seism.run("report", str(journal), "--report-dir", "again")
+    assert again.code == 4
+    told = (tmp_path / "again" / "report.json").read_text()
+    assert "the journal ends before the plan does" in told
+    assert "the journal ends before the plan does and" in again.out
 
 
 def test_a_killed_run_leaves_nothing(seism: Seism) -> None:

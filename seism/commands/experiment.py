@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SEED_HELP = "The root of all chance.  [default: the file's, else 1]"
 JOURNAL = "journal.jsonl"
+INTERRUPTED = 130
+"""Exit code of a run that Ctrl-C or SIGTERM ended: its reports have what there was."""
 TIMELINE = "timeline.html"
 APP_COMMAND = "seism.app_command"
 EXISTING_FILE = click.Path(path_type=Path, dir_okay=False)
@@ -119,11 +121,21 @@ def run(
     experiment = load(file)
     seed = experiment.seed if seed is None else seed
     with interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
-        judgement = Run(
-            experiment, file.resolve(), seed, report_dir.resolve(), progress,
-            command=context.meta[APP_COMMAND], redirect=redirect,
-        ).judge()  # fmt: skip
-    return report(judgement, report_dir / JOURNAL, report_dir, strict)
+        this = Run(
+            experiment,
+            file.resolve(),
+            seed,
+            report_dir.resolve(),
+            progress,
+            command=context.meta[APP_COMMAND],
+            redirect=redirect,
+        )
+        judgement = this.judge()
+    code = report(judgement, report_dir / JOURNAL, report_dir, strict)
+    if this.interrupted:
+        click.echo(f"seism: interrupted; {report_dir} has what there was until then", err=True)
+        return INTERRUPTED
+    return code
 
 
 @click.command(cls=WithCommand)

@@ -17,6 +17,7 @@ from seism.experiment.config import SECONDS, Experiment, Planned
 from seism.experiment.limit import LimitReached
 from seism.experiment.plan import Step, in_order, make, stretches
 from seism.experiment.session import Session, Watcher
+from seism.journal import INTERRUPTED
 from seism.verdict.judgement import judge
 from seism.verdict.pool import Pools
 from seism.verdict.result import RED, Judgement
@@ -46,6 +47,8 @@ class Run:
     redirect: bool = False
     planned: Sequence[Planned] | None = None
     """What is perturbed, in this order; None: what the file and the seed say."""
+    interrupted: bool = False
+    """Whether Ctrl-C or SIGTERM ended it; what there was until then has been judged."""
 
     def judge(self) -> Judgement:
         """Run it all and judge it. Raises what ``Session`` raises."""
@@ -58,6 +61,8 @@ class Run:
                     self._experiment(session)
                 except LimitReached as reached:
                     session.control.stopped(str(reached))
+                except KeyboardInterrupt:
+                    self._interrupt(session)
                 self._end(session)
             except Unavailable as error:
                 session.explain(error)
@@ -87,6 +92,13 @@ class Run:
         if amounts.again:
             self.progress.phase("control run: once more, without perturbations")
             self._segment(session, "control", None, "", amounts.again)
+
+    def _interrupt(self, session: Session) -> None:
+        """Somebody wants it to end: nothing is perturbed any more, what there is is judged."""
+        self.interrupted = True
+        self.progress.phase("interrupted: what there is so far is judged")
+        session.control.stopped(INTERRUPTED)
+        session.end_load()
 
     @staticmethod
     def _end(session: Session) -> None:

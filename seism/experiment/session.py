@@ -31,6 +31,7 @@ from seism.experiment.locust import command as locust_command
 from seism.experiment.plan import Step
 from seism.experiment.supervisor import Supervisor
 from seism.journal import Entry, Follower
+from seism.lock import Held, hold
 from seism.model import DOWN, FRONT, address, show_address, unix_path
 from seism_middleware.contract import REDIRECT_VARIABLE, SIDECAR_VARIABLE, TOKEN_VARIABLE
 
@@ -102,6 +103,8 @@ class Session:
         self._follower = Follower(self.journal)
         self._children = Supervisor()
         self._private: Path | None = None
+        self._folder = -1
+        """The directory's descriptor, while no other run may write there."""
         self._driver: LoadDriver | LocustDriver | None = None
         self._clients: list[list[Any]] = []
         """What the load's clients saw, and is not journalled yet."""
@@ -144,6 +147,13 @@ class Session:
         self._children.close()
         if self._private is not None:
             shutil.rmtree(self._private, ignore_errors=True)
+        if self._folder >= 0:
+            os.close(self._folder)
+            self._folder = -1
+
+    def end_load(self) -> None:
+        """Send nothing more, not even what a segment has left."""
+        self._children.terminate("load")
 
     def finish(self) -> None:
         """End everything in order, so that the journal is complete."""
@@ -265,8 +275,15 @@ class Session:
         """Make the directory, without the logs of an earlier run: errors quote their last line."""
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
+            self._folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+            hold(self._folder)
             for log in LOGS:
                 (self._directory / log).unlink(missing_ok=True)
+        except Held as holder:
+            raise ConfigurationError(
+                f"{self._directory}: another run ({holder}) writes there; wait for its end, or "
+                "choose another --report-dir"
+            ) from None
         except OSError as error:
             raise ConfigurationError(f"{self._directory}: {error.strerror}") from None
 

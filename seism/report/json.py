@@ -40,6 +40,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
         "pools": [dataclasses.asdict(pool) for pool in judgement.pools],
         "never_fired": judgement.never_fired,
         "dropped": judgement.dropped,
+        "incomplete": judgement.incomplete,
         "unplaced": judgement.unplaced,
         "warnings": judgement.warnings,
         "flaky": judgement.flaky,

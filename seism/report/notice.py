@@ -65,6 +65,10 @@ def _all(judgement: Judgement, strict: bool) -> Iterator[Notice]:
                 yield _notice(level, HARM, harm.kind, harm_line(harm), harm.perturbation)
     for name in judgement.never_fired:
         yield _notice(ERROR, FIRED, "never fired", f"{clean(name)}: it had no effect at all", name)
+    if judgement.incomplete:
+        yield _notice(
+            ERROR, DROPPED, "incomplete", f"{judgement.incomplete}: what came later was not judged"
+        )
     if judgement.dropped:
         missing = count(judgement.dropped, "observation")
         yield _notice(

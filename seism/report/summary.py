@@ -31,7 +31,7 @@ def outcome(judgement: Judgement) -> str:
     """
     if not judgement.steady.met:
         return UNPROVEN
-    gaps = judgement.never_fired or judgement.dropped or judgement.unplaced
+    gaps = judgement.never_fired or judgement.dropped or judgement.incomplete or judgement.unplaced
     if judgement.colour != RED and gaps:
         return UNPROVEN
     return judgement.colour
@@ -107,6 +107,8 @@ def _gaps(judgement: Judgement) -> str:
     gaps = []
     if judgement.never_fired:
         gaps.append(f"{count(len(judgement.never_fired), 'perturbation')} never fired")
+    if judgement.incomplete:
+        gaps.append(judgement.incomplete)
     if judgement.dropped:
         gaps.append(f"{count(judgement.dropped, 'observation')} dropped")
     if judgement.unplaced:

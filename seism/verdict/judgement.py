@@ -49,6 +49,7 @@ from seism.verdict.whole_run import (
     attribution_warnings,
     census_warnings,
     end_findings,
+    incomplete,
     load_findings,
     unjudged_warnings,
 )
@@ -98,6 +99,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
         pools=tuple(steps.pools),
         never_fired=tuple(steps.never_fired),
         dropped=dropped(timeline),
+        incomplete=incomplete(timeline),
         unplaced=tuple(lost),
         warnings=(
             *lost,

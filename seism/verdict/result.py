@@ -185,6 +185,9 @@ class Judgement:
     """Planned perturbations that had no effect at all."""
     dropped: int = 0
     """Observations that are known to be missing."""
+    incomplete: str = ""
+    """Why the run did not come to its end, where that is nobody's fault: it was interrupted, or the
+    rest of its journal is missing."""
     unplaced: tuple[str, ...] = ()
     """Requests of the load, or perturbations, that are in no cell, one line for each kind: an
     error of Seism."""
@@ -207,14 +210,15 @@ class Judgement:
         return matrix
 
     def exit_code(self, strict: bool = False) -> int:
-        """0 green, 1 red, 3 no steady state, 4 never fired, dropped, unplaced or nothing judged at
-        all; amber is 0 unless strict.
+        """0 green, 1 red, 3 no steady state, 4 never fired, dropped, incomplete, unplaced or
+        nothing judged at all; amber is 0 unless strict.
         """
         if not self.steady.met:
             return 3
         if self.colour == RED or (strict and self.colour == AMBER):
             return 1
-        if self.never_fired or self.dropped or self.unplaced or self.colour == NOT_COVERED:
+        gaps = self.never_fired or self.dropped or self.incomplete or self.unplaced
+        if gaps or self.colour == NOT_COVERED:
             return 4
         return 0
 

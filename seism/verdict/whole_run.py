@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from seism.journal import INTERRUPTED
 from seism.model import DOWN
 from seism.verdict.accounting import action_lines, unseen, unseen_of_all
 from seism.verdict.timeline import Timeline
@@ -26,11 +27,16 @@ def load_findings(timeline: Timeline) -> Iterator[str]:
 
 
 def end_findings(timeline: Timeline) -> Iterator[str]:
-    """Why it did not come to its end."""
-    if timeline.stopped:
+    """Which limit stopped it."""
+    if timeline.stopped and timeline.stopped != INTERRUPTED:
         yield f"the run was stopped: {timeline.stopped}"
-    elif not timeline.complete:
-        yield "the run ended before its plan did"
+
+
+def incomplete(timeline: Timeline) -> str:
+    """Why the journal has no whole run, where no limit stopped it; empty if it has."""
+    if timeline.stopped:
+        return "the run was interrupted" if timeline.stopped == INTERRUPTED else ""
+    return "" if timeline.complete else "the journal ends before the plan does"
 
 
 def attribution_warnings(timeline: Timeline) -> Iterator[str]:
