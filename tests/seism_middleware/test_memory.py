@@ -58,7 +58,7 @@ def test_memory_is_flat(tmp_path: Path) -> None:
             assert ring is not None and ring.size <= 256 * 1024
             assert len(stream._backlog) <= BACKLOG + 1  # and the count of what was dropped
             assert found.in_flight == 0
-            assert len(found.routes._names) == MAX_ROUTES
+            assert len(found.routes._names) <= MAX_ROUTES
             (connection,) = ledger._open.values()
             assert len(connection.claims) == MAX_CLAIMS
             assert len(ledger._closed) <= MAX_HISTORY
