@@ -21,7 +21,6 @@ LAYOUT = (
     "schema",
     "toxics",
     "protocols",
-    "lock",
     "journal",
     "verdict",
     "registry",

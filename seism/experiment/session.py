@@ -30,8 +30,7 @@ from seism.experiment.locust import FILE_VARIABLE, STOP_SECONDS, LocustDriver, c
 from seism.experiment.locust import command as locust_command
 from seism.experiment.plan import Step
 from seism.experiment.supervisor import Supervisor
-from seism.journal import Entry, Follower
-from seism.lock import Held, hold
+from seism.journal import Entry, Follower, Held, hold
 from seism.model import DOWN, FRONT, address, show_address, unix_path
 from seism_middleware.contract import REDIRECT_VARIABLE, SIDECAR_VARIABLE, TOKEN_VARIABLE
 
