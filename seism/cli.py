@@ -43,6 +43,7 @@ from seism.commands.toxic import toxic
 from seism.commands.translate import import_
 from seism.commands.watch import watch
 from seism.errors import SeismError
+from seism.report.text import clean
 
 
 @click.group(
@@ -238,7 +239,16 @@ def completion(shell: str) -> None:
 
 
 def _log(verbose: bool) -> None:
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
+
+
+class _Formatter(logging.Formatter):
+    """One line for each message, which a terminal shows and does not obey."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return clean(super().formatMessage(record), 10_000)
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(clean(line, 1000) for line in super().formatException(ei).split("\n"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,12 +26,29 @@ _LONGEST_PATH = 107
 """Bytes: what fits into sockaddr_un beside the final zero (unix(7))."""
 
 
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+MAX_NAME = 200
+"""Characters of a name."""
+
+
+def check_name(name: str, where: str) -> None:
+    """Raises ConfigurationError for a name that no path of the control API can have."""
+    if len(name) > MAX_NAME:
+        raise ConfigurationError(f"{where}: too long: {len(name)} characters (maximum {MAX_NAME})")
+    if "/" in name or name in (".", "..") or _UNPRINTABLE.search(name):
+        raise ConfigurationError(
+            f"{where}: invalid name {name!r} (no slash, no control characters, not . or ..)"
+        )
+
+
 def address(text: str, where: str) -> tuple[str, int]:
     """``host:port``, ``[ipv6]:port`` or ``unix:/path`` taken apart; an empty host is loopback.
 
     A Unix socket is its own host, ``unix:`` included, at port 0.
     Raises ConfigurationError for anything else; ``where`` opens the message.
     """
+    if _UNPRINTABLE.search(text):
+        raise ConfigurationError(f"{where}: {text!r} is not an address: it has control characters")
     if text.startswith(UNIX):
         _check_path(text.removeprefix(UNIX), where)
         return text, 0

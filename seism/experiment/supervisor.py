@@ -51,6 +51,11 @@ class Child:
         return self.process.poll()
 
 
+def _private(path: str, flags: int) -> int:
+    """Opens a log, which may hold what the app says of its users, for its owner alone."""
+    return os.open(path, flags, 0o600)
+
+
 class Supervisor:
     """A context manager; on leaving it, nothing that it started runs any more.
 
@@ -101,7 +106,7 @@ class Supervisor:
         options = {"life": theirs, "stop": stop, "grace_s": grace_s, "user": user, "group": group}
         guarded = [sys.executable, "-I", "-S", guard.__file__, json.dumps(options), command]
         try:
-            with open(log, "ab") as output:
+            with open(log, "ab", opener=_private) as output:
                 process = subprocess.Popen(
                     [*guarded, *argv[1:]],
                     stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from seism.errors import ConfigurationError
-from seism.model import Match, ToxicSpec
+from seism.model import Match, ToxicSpec, check_name
 from seism.options import as_json, build, describe
 from seism.protocols.base import Codec, Exchange
 from seism.protocols.fault import Fault
@@ -63,6 +63,7 @@ class InstalledToxic:
 
         Raises ConfigurationError; ``where`` opens its message.
         """
+        check_name(spec.name, where)
         toxic = build(registry.toxic(spec.type), spec.attributes, f"{where}: attributes")
         conditions = exchange_conditions(toxic, spec.exchange, protocol, where)
         if spec.turn and toxic.connecting:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seism.errors import ConfigurationError, Conflict, NotFound, SeismError, Unavailable
-from seism.model import DOWN, ProxySpec, address, show_address, unix_path
+from seism.model import DOWN, ProxySpec, address, check_name, show_address, unix_path
 from seism.protocols.base import Codec
 from seism.proxy.backend import Backend
 from seism.proxy.connection import AcceptedClient, Connection
@@ -53,17 +53,24 @@ class ResolvedSpec:
         Raises ConfigurationError for an address that cannot be, or TLS that ``protocol``
         can't begin.
         """
+        check_name(spec.name, "proxy")
         where = f"proxy {spec.name}"
         check(spec, protocol, where)
         listen = spec.listen or "127.0.0.1:0"
         host, port = address(spec.upstream, f"{where}: upstream")
         if port == 0 and not unix_path(host):
             raise ConfigurationError(f"{where}: upstream: {spec.upstream!r} has no port")
+        entrances = resolve(listen, f"{where}: listen")
+        backend = Backend(spec.upstream, f"{where}: upstream")
+        if set(entrances) & set(backend.endpoints):
+            raise ConfigurationError(
+                f"{where}: upstream: {spec.upstream!r} is where the proxy itself listens"
+            )
         return cls(
             listen,
             spec.upstream,
-            resolve(listen, f"{where}: listen"),
-            Backend(spec.upstream, f"{where}: upstream"),
+            entrances,
+            backend,
             spec,
             Tls.of(spec, where),
         )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from seism.protocols.redis import Redis
+import pytest
+import redis
+
+from seism.protocols.redis import Redis, _name
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
 from tests.protocols.conformance import Conformance, Sample, heard
+from tests.servers import Valkey
 
 HELLO = b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n"
 WELCOME = (
@@ -118,3 +122,24 @@ def test_keys_and_phases() -> None:
         ("MULTI", "command", None), ("DEL", "queued", "user:4"), ("EXEC", "exec", None),
         ("DEL", "command", "user:5"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", ["hunter2", "s3cret.token", "PASSWORD", "AKIA-17", "x" * 600])
+def test_a_word_that_is_no_command_is_not_shown(word: str) -> None:
+    listener = heard(Redis, [(UPSTREAM, b"*1\r\n$%d\r\n%b\r\n" % (len(word), word.encode()))])
+    (piece,) = listener.pieces[UPSTREAM]
+    assert piece.exchange is not None
+    assert (piece.exchange.kind, piece.exchange.summary) == ("other", "other, 0 arguments")
+
+
+def test_commands_of_modules_are_shown() -> None:
+    listener = heard(Redis, [(UPSTREAM, b"*2\r\n$8\r\njson.get\r\n$1\r\nk\r\n")])
+    (piece,) = listener.pieces[UPSTREAM]
+    assert piece.exchange is not None and piece.exchange.kind == "JSON.GET"
+
+
+def test_every_command_of_a_server_is_known() -> None:
+    with Valkey() as server, redis.Redis(port=server.port) as client:
+        names = [name.upper().partition(b"|")[0] for name in client.execute_command("COMMAND LIST")]
+    assert len(names) > 200
+    assert [name for name in names if _name(name) == "other"] == []

@@ -25,8 +25,15 @@ from seism.sidecar.control.router import LEASE_HEADER, Route, answer, empty, rea
 
 logger = logging.getLogger(__name__)
 
+MAX_LEASES = 1024
 EXPIRED = "expired"
 RELEASED = "released"
+
+
+class Crowded(SeismError):
+    """There are ``MAX_LEASES`` leases already."""
+
+    status = 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,9 @@ class Leases:
         self._count = 0
 
     def grant(self, seconds: float) -> str:
-        """A new lease's name."""
+        """A new lease's name. Raises Crowded."""
+        if len(self._leases) >= MAX_LEASES:
+            raise Crowded(f"too many leases (maximum {MAX_LEASES}): give one back first")
         self._count += 1
         name = f"lease-{self._count}"
         self._leases[name] = _Lease(seconds, self._clock.now() + seconds)
@@ -130,7 +139,7 @@ class Leases:
         return [
             Route(
                 "POST", "/seism/leases", grant, "Grant a lease for what a runner perturbs",
-                takes=LeaseAsked, gives=LeaseShown, status=201,
+                takes=LeaseAsked, gives=LeaseShown, status=201, errors=(503,),
             ),
             Route("PUT", "/seism/leases/{lease}", renew, "Renew a lease", status=204),
             Route(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -86,7 +87,10 @@ def read_json(request: Request) -> Any:
 
     Raises ConfigurationError if it is not JSON (an empty body is not), TooLarge.
     """
-    body: bytes = request.environ["wsgi.input"].read(BODY_LIMIT + 1)
+    try:
+        body: bytes = request.environ["wsgi.input"].read(BODY_LIMIT + 1)
+    except OSError as error:  # a malformed chunk, or none in time
+        raise ConfigurationError(f"bad request body: {error}") from None
     if len(body) > BODY_LIMIT:
         raise TooLarge(f"the body is longer than {BODY_LIMIT} bytes")
     try:
@@ -101,7 +105,10 @@ def read_query(cls: type[T], request: Request) -> T:
 
     Raises ConfigurationError, which names the parameter and what is allowed.
     """
-    values: dict[str, Any] = dict(request.GET)
+    try:
+        values: dict[str, Any] = dict(request.GET)
+    except UnicodeDecodeError:
+        raise ConfigurationError("query: invalid UTF-8") from None
     for key in describe(cls):
         if key.type == "int" and key.name in values:
             try:
@@ -193,6 +200,7 @@ class Router:
             response = failure("internal error", 500)
         row = (route.method, route.path) if route else ("", "")
         self.served[(*row, response.status_int)] += 1
+        response.headers["X-Toxiproxy-Request-Id"] = os.urandom(10).hex()
         answered: Iterable[bytes] = response(environ, start_response)
         return answered
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import gevent
 from gevent import socket as gevent_socket
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
@@ -25,6 +26,11 @@ CALLER = "seism.caller"
 """WSGI environ key: what tells the user that the connection is from."""
 STOP_TIMEOUT = 0.1
 """Seconds that ``close`` gives running requests, which take milliseconds."""
+
+MAX_CONNECTIONS = 2048
+"""With workers' streams. Beyond it the connection goes that has been idle for longest."""
+IDLE_SECONDS = 120.0
+"""How long a connection may wait between requests, and take for a request's head, or a write."""
 
 _SWITCHING = (
     b"HTTP/1.1 101 Switching Protocols\r\n"
@@ -65,6 +71,9 @@ class ControlServer:
         self._app = app
         self.refused: Counter[int] = Counter()
         """Requests that the guard has refused, by status."""
+        self.connections = 0
+        self.idle: dict[Any, None] = {}
+        """Handlers that wait for a request, the one first that has waited longest."""
         self.upgrades = dict(upgrades or {})
         self._public = public
         listener = _bind(host, port)
@@ -87,6 +96,17 @@ class ControlServer:
         """Stop listening and end what still runs, streams included."""
         self._server.stop(timeout=STOP_TIMEOUT)
         self._server.close()
+
+    def has_room(self) -> bool:
+        """Whether a new connection can be served, after closing an idle one if need be."""
+        if self.connections <= MAX_CONNECTIONS:
+            return True
+        for handler in self.idle:
+            del self.idle[handler]
+            handler.socket.shutdown(gevent_socket.SHUT_RDWR)
+            return True
+        logger.warning("control: a connection is refused: %d are busy", MAX_CONNECTIONS)
+        return False
 
     def check(self, environ: dict[str, Any]) -> None:
         """Notes for the router whether the caller may name files. Raises Forbidden or
@@ -128,11 +148,31 @@ def _handler(control: ControlServer) -> type[Any]:
 
         def handle(self) -> None:
             rfile = self.rfile
+            control.connections += 1
             try:
-                super().handle()
+                if control.has_room():
+                    self.socket.settimeout(IDLE_SECONDS)
+                    super().handle()
+                else:
+                    self.socket.close()
+            except TimeoutError:
+                pass  # the client does not read
             finally:
+                control.connections -= 1
                 # Else a later garbage collection does it, in whatever thread that is.
                 rfile.close()
+
+        def read_requestline(self) -> Any:
+            control.idle[self] = None
+            try:
+                with gevent.Timeout(IDLE_SECONDS, OSError("no request in time")):
+                    return super().read_requestline()
+            finally:
+                control.idle.pop(self, None)
+
+        def read_request(self, raw_requestline: Any) -> Any:
+            with gevent.Timeout(IDLE_SECONDS, ValueError("no whole head in time")):
+                return super().read_request(raw_requestline)
 
         def handle_one_response(self) -> None:
             # Of the connection, so that it is asked for once.
