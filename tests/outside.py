@@ -32,7 +32,7 @@ def project(entry_points: str) -> str:
 def install(folder: Path, source: str, entry_points: str) -> None:
     """Two files, a module and a ``pyproject.toml``, made a wheel and installed in ``folder``.
 
-    The wheel is built by the setuptools that is there, so that no index is asked.
+    The installed setuptools builds the wheel, so that no index is asked.
     """
     with tempfile.TemporaryDirectory() as made:
         files = {f"{PACKAGE}.py": source, "pyproject.toml": project(entry_points)}
