@@ -135,7 +135,7 @@ def test_nor_does_one_of_requests_to_the_app(
     count = 2_000
     clock = MonotonicClock()
     journal = Journal(tmp_path / "journal", Manifest(SCHEMA, "0", 1, clock.domain, ""), clock.now)
-    hub = Hub(journal, clock, tuple, lambda record: None)
+    hub = Hub(journal, clock, tuple, lambda *record: None)
     proxies.follow(Front(hub, turns.codec(Http)).follow)
     server = listen("tcp4", tmp_path, tls)
     with server.sock:
