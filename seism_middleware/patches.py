@@ -20,6 +20,7 @@ from errno import EAGAIN, EALREADY, EINPROGRESS, EISCONN
 from typing import Any
 
 from seism_middleware import drivers, plugins, propagation
+from seism_middleware.connects import sock_connect
 from seism_middleware.drivers.imports import Imports
 from seism_middleware.drivers.span import Spans
 from seism_middleware.guard import fault, guarded, shielded
@@ -217,7 +218,7 @@ def _asyncio_methods() -> list[tuple[type[Any], str, Wrap]]:
     found: list[tuple[type[Any], str, Wrap]] = [(transport, "write", _transport_write)]
     if "writelines" in transport.__dict__:
         found.append((transport, "writelines", _transport_writelines))
-    found.append((module.BaseSelectorEventLoop, "sock_connect", _sock_connect))
+    found.append((module.BaseSelectorEventLoop, "sock_connect", sock_connect))
     return found
 
 
@@ -327,7 +328,7 @@ def _connect(original: Any, fileno: Any, ledger: Ledger) -> Any:
         if isinstance(error, BlockingIOError):
             ledger.opened(*state)
         elif isinstance(error, OSError):
-            ledger.refused(state[1])
+            ledger.refused(*state[1:])
 
     return guarded(original, before, lambda state, _: ledger.opened(*state), failed)
 
@@ -341,7 +342,7 @@ def _connect_ex(original: Any, fileno: Any, ledger: Ledger) -> Any:
         if result == 0 or result in _UNDER_WAY:
             ledger.opened(*state)
         elif result != EISCONN:
-            ledger.refused(state[1])
+            ledger.refused(*state[1:])
 
     return guarded(original, before, after)
 
@@ -466,23 +467,3 @@ def _through_transport(
         connection.transport = weakref.ref(transport)
     connection.transported = True
     return connection, ledger.claim(connection, size, transport._sock)
-
-
-def _sock_connect(original: Any, fileno: Any, ledger: Ledger) -> Any:
-    """asyncio learns of a refused connect in a callback: note it where it is raised."""
-
-    def refused(address: Any) -> None:
-        backend = ledger.backend_of(address)
-        if backend is not None:
-            ledger.refused(backend)
-
-    noted = shielded(refused)
-
-    async def sock_connect(self: Any, sock: Any, address: Any) -> Any:
-        try:
-            return await original(self, sock, address)
-        except OSError:
-            noted(address)
-            raise
-
-    return sock_connect

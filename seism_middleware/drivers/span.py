@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -43,6 +43,9 @@ MAX_SPANS = 64
 
 Patch = tuple[Any, str, Callable[[Any], Any]]
 """(class or module, the name in it, original -> what is put there)."""
+
+Peers = Callable[[Exception], Iterable[tuple[str, int]]]
+"""What a call raised -> the addresses (host, port) that it could not connect to."""
 
 Counts = dict[str, int]
 """Local address of a socket -> bytes written on it."""
@@ -108,19 +111,27 @@ class Spans:
 
     @shows("span")
     def call(
-        self, track: Track, fileno: Callable[[], int | None], function: Callable[[], Any]
+        self,
+        track: Track,
+        fileno: Callable[[], int | None],
+        function: Callable[[], Any],
+        peers: Peers | None = None,
     ) -> Any:
-        """What ``function()`` returns; ``fileno`` gives the descriptor, None if unknown yet."""
+        """What ``function()`` returns; ``fileno`` gives the descriptor, None if unknown yet.
+
+        ``peers`` is asked when it raised and no connection of its own has been seen.
+        """
         span = self.enter(track, fileno())
         if span is None:
             return function()
-        done = False
         try:
             result = function()
-            done = True
-            return result
-        finally:
-            self.leave(span, fileno(), done)
+        except BaseException as error:
+            self.leave(span, fileno(), False)
+            self.failed(span, error, peers)
+            raise
+        self.leave(span, fileno())
+        return result
 
     @shows("span")
     def call_blind(
@@ -130,6 +141,7 @@ class Spans:
         fresh: bool = False,
         silent: bool = False,
         connects: bool = False,
+        peers: Peers | None = None,
     ) -> Any:
         """The same for a driver that never tells its descriptor.
 
@@ -142,13 +154,14 @@ class Spans:
         span = self._enter_blind(track)
         if span is None:
             return function()
-        done = False
         try:
             result = function()
-            done = True
-            return result
-        finally:
-            self._leave_blind(span, done, silent, fresh or connects)
+        except BaseException as error:
+            self._leave_blind(span, False, silent, fresh or connects)
+            self.failed(span, error, peers)
+            raise
+        self._leave_blind(span, True, silent, fresh or connects)
+        return result
 
     @shielded
     def _descriptor(self, track: Track, fresh: bool) -> int | None:
@@ -209,6 +222,16 @@ class Spans:
                     self._known(track, fd, span)
         finally:
             self._end(span)
+
+    @shielded
+    def failed(self, span: Span, error: BaseException, peers: Peers | None) -> None:
+        """The call of ``span`` is over and raised ``error``: it may have had no connection."""
+        if peers is None or span.claim is not None or not isinstance(error, Exception):
+            return
+        found = [self.ledger.backend_at(host, port) for host, port in peers(error)]
+        for backend in dict.fromkeys(found):
+            if backend is not None:
+                self.ledger.refused(backend, span.at)
 
     @shielded
     def tell(self, span: Span, fd: int) -> None:

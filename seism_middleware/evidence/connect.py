@@ -5,6 +5,12 @@ from __future__ import annotations
 from seism_middleware.contract import CONNECT
 from seism_middleware.evidence.base import Case, Finding, Found, Sources
 from seism_middleware.ledger import Ledger
+from seism_middleware.snapshot import snapshot
+
+
+def ended_at(case: Case) -> float:
+    """When the perturbation ended, infinity if it has not."""
+    return case.ended.at if case.ended else float("inf")
 
 
 class ConnectEvidence:
@@ -33,12 +39,11 @@ class ConnectEvidence:
 
     def _failed(self, case: Case) -> Finding:
         """A proxy that is down: whose connects failed meanwhile, as far as they are over."""
-        began = case.began
-        until = case.ended.at if case.ended else float("inf")
+        began, until = case.began, ended_at(case)
         found = {
-            request: None
-            for at, backend, request in list(self._ledger.refusals)
-            if backend == began.proxy and began.at <= at <= until
+            failed.request: None
+            for failed in snapshot(self._ledger.refusals)
+            if failed.overlaps(began.proxy, began.at, until)
         }
         return Finding(CONNECT, tuple(Found(request, True) for request in found))
 
