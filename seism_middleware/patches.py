@@ -20,7 +20,7 @@ from errno import EAGAIN, EALREADY, EINPROGRESS, EISCONN
 from typing import Any
 
 from seism_middleware import drivers, plugins, propagation
-from seism_middleware.connects import sock_connect
+from seism_middleware.connects import destination, sock_connect
 from seism_middleware.drivers.imports import Imports
 from seism_middleware.drivers.span import Spans
 from seism_middleware.guard import fault, guarded, shielded
@@ -321,7 +321,7 @@ def _sendmsg(original: Any, fileno: Any, ledger: Ledger) -> Any:
 
 def _connect(original: Any, fileno: Any, ledger: Ledger) -> Any:
     def before(self: Any, address: Any) -> Any:
-        backend = ledger.backend_of(address)
+        backend = ledger.backend_of(destination(self, address))
         return None if backend is None else (self, backend, time.monotonic())
 
     def failed(state: Any, error: BaseException) -> None:
@@ -335,7 +335,7 @@ def _connect(original: Any, fileno: Any, ledger: Ledger) -> Any:
 
 def _connect_ex(original: Any, fileno: Any, ledger: Ledger) -> Any:
     def before(self: Any, address: Any) -> Any:
-        backend = ledger.backend_of(address)
+        backend = ledger.backend_of(destination(self, address))
         return None if backend is None else (self, backend, time.monotonic())
 
     def after(state: Any, result: Any) -> None:
