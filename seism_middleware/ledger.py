@@ -28,7 +28,7 @@ from seism_middleware.handle import Handle, connected
 from seism_middleware.propagation import doubtful, unsure
 from seism_middleware.snapshot import snapshot
 from seism_middleware.tcp import address_text, received, written
-from seism_middleware.traffic import Claim, Connection, Request, current
+from seism_middleware.traffic import Claim, Connection, Request, collection, current, running
 
 MAX_HISTORY = 4096
 """Closed connections kept."""
@@ -278,15 +278,18 @@ class Ledger:
 
     def claim(self, connection: Connection, length: int, sock: Any) -> Claim:
         """``length`` bytes are about to be written on ``connection`` by the running code."""
-        request = _current()
+        request, finalizer = _current(), False
         if request is not None and request.over is not None:
             request = None  # a task that outlived the request in whose context it was made
+        elif request is not None and collection.request is request:
+            finalizer = collection.interrupts(request)
+            request = None if finalizer else request
         claims = connection.claims
         arrived = received(sock)
         if arrived == connection.answered and claims and claims[-1].request is not request:
             connection.shared = True
         connection.answered = arrived
-        sure = not _doubtful() and (request is not None or not unsure())
+        sure = finalizer or (not _doubtful() and (request is not None or not unsure()))
         claim = Claim(connection.sent, length, request, _monotonic(), sure)
         claim.arrived = arrived
         if claims and claims[-1].request is not request:
@@ -331,8 +334,8 @@ class Ledger:
 
     def refused(self, backend: str, since: float) -> None:
         """Connecting to the proxy ``backend`` failed; it was tried since ``since``."""
-        request = current.get()
-        if request is None or request.over is not None or backend == UNNAMED:
+        request = running()
+        if request is None or backend == UNNAMED:
             return
         if request.refused is None:
             request.refused = {}

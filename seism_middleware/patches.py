@@ -9,6 +9,7 @@ first observed request.
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import sys
@@ -26,7 +27,7 @@ from seism_middleware.drivers.span import Spans
 from seism_middleware.guard import fault, guarded, shielded
 from seism_middleware.ledger import UNKNOWN, Ledger
 from seism_middleware.logs import call_handlers
-from seism_middleware.traffic import Claim, Connection
+from seism_middleware.traffic import Claim, Connection, collection
 
 ALL, SOCKETS, NONE = LEVELS = ("all", "sockets", "none")
 """How much is patched; ``sockets`` has the log as well, but no threads and greenlets."""
@@ -137,6 +138,8 @@ class Patches:
         imports = Imports(self._drivers, self._imported)
         imports.install()
         self._hooks.append(("sys.meta_path", imports.uninstall))
+        gc.callbacks.append(collection)
+        self._hooks.append(("gc.callbacks", lambda: gc.callbacks.remove(collection)))
 
     def uninstall(self) -> None:
         """Put back exactly what was there, unless someone has patched over it since."""

@@ -30,7 +30,7 @@ from seism_middleware.handle import Handle
 from seism_middleware.ledger import Ledger
 from seism_middleware.shown import shows, values
 from seism_middleware.tcp import received, written
-from seism_middleware.traffic import Claim, Connection, Request, current
+from seism_middleware.traffic import Claim, Connection, Request, running
 
 ENDLESS = 1 << 62
 """The length of a claim that goes on."""
@@ -252,9 +252,7 @@ class Spans:
     # One call of a driver's object at a time; what is known of more is only possible.
 
     def _begin(self, track: Track) -> Span | None:
-        request = current.get()
-        if request is not None and request.over is not None:
-            request = None
+        request = running()
         span = Span(track, request)
         for other in list(track.running):
             if other.thread == span.thread and other.request is request:
