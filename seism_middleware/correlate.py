@@ -25,7 +25,7 @@ from seism_middleware.contract import (
 )
 from seism_middleware.evidence import registered
 from seism_middleware.evidence.base import Case, Finding, Found, Sources
-from seism_middleware.evidence.connect import ended_at
+from seism_middleware.evidence.connect import belongs
 from seism_middleware.evidence.kernel import KernelEvidence
 from seism_middleware.evidence.overlap import OverlapEvidence
 from seism_middleware.ledger import FailedConnect, Ledger
@@ -285,15 +285,10 @@ class Correlator:
         return self._attributions(case, self._first(case))
 
     def _refused(self, failed: FailedConnect) -> None:
-        cases = [
-            case
-            for case in snapshot(self._down.values())
-            if failed.overlaps(case.began.proxy, case.began.at, ended_at(case))
-        ]
-        for case in cases:
-            found = Found(failed.request, len(cases) == 1)
-            for attribution in self._attribute(case, found, CONNECT):
-                self._emit(attribution)
+        for case in sorted(snapshot(self._down.values()), key=lambda case: case.began.at):
+            if belongs(failed, case):
+                for attribution in self._attribute(case, Found(failed.request, True), CONNECT):
+                    self._emit(attribution)
 
 
 def _send(case: Case, request: Request | None) -> int:

@@ -47,7 +47,7 @@ UNKNOWN: Any = object()
 _current, _doubtful, _monotonic = current.get, doubtful.get, time.monotonic
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FailedConnect:
     """A connect of ``request`` to the proxy ``backend`` that failed, from ``since`` to ``at``."""
 
@@ -55,10 +55,16 @@ class FailedConnect:
     at: float
     backend: str
     request: Request
+    outage: str = ""
+    """The perturbation that it is attributed to: the first that it overlaps, which no connect
+    survives. ``at`` is later than the failure, by as much as the thread waits to run again."""
 
-    def overlaps(self, backend: str, began: float, ended: float) -> bool:
-        """Whether a part of it falls into a time in which that proxy was down."""
-        return self.backend == backend and began <= self.at and self.since <= ended
+    def belongs(self, outage: str, backend: str, began: float, ended: float) -> bool:
+        """Whether it failed because that proxy was down then; from now on it did."""
+        overlaps = self.backend == backend and began <= self.at and self.since <= ended
+        if overlaps and not self.outage:
+            self.outage = outage
+        return overlaps and self.outage == outage
 
 
 class Ledger:

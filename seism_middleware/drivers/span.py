@@ -119,16 +119,18 @@ class Spans:
     ) -> Any:
         """What ``function()`` returns; ``fileno`` gives the descriptor, None if unknown yet.
 
-        ``peers`` is asked when it raised and no connection of its own has been seen.
+        ``peers`` is asked when it raised and had no connection when it began.
         """
         span = self.enter(track, fileno())
         if span is None:
             return function()
+        unconnected = span.claim is None
         try:
             result = function()
         except BaseException as error:
             self.leave(span, fileno(), False)
-            self.failed(span, error, peers)
+            if unconnected:
+                self.failed(span, error, peers)
             raise
         self.leave(span, fileno())
         return result
@@ -158,7 +160,8 @@ class Spans:
             result = function()
         except BaseException as error:
             self._leave_blind(span, False, silent, fresh or connects)
-            self.failed(span, error, peers)
+            if span.claim is None:
+                self.failed(span, error, peers)
             raise
         self._leave_blind(span, True, silent, fresh or connects)
         return result
@@ -225,8 +228,8 @@ class Spans:
 
     @shielded
     def failed(self, span: Span, error: BaseException, peers: Peers | None) -> None:
-        """The call of ``span`` is over and raised ``error``: it may have had no connection."""
-        if peers is None or span.claim is not None or not isinstance(error, Exception):
+        """The call of ``span``, which began without a connection, raised ``error``."""
+        if peers is None or not isinstance(error, Exception):
             return
         found = [self.ledger.backend_at(host, port) for host, port in peers(error)]
         for backend in dict.fromkeys(found):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from seism_middleware.contract import CONNECT
 from seism_middleware.evidence.base import Case, Finding, Found, Sources
-from seism_middleware.ledger import Ledger
+from seism_middleware.ledger import FailedConnect, Ledger
 from seism_middleware.snapshot import snapshot
 
 
-def ended_at(case: Case) -> float:
-    """When the perturbation ended, infinity if it has not."""
-    return case.ended.at if case.ended else float("inf")
+def belongs(failed: FailedConnect, case: Case) -> bool:
+    """Whether the connect failed because of the outage ``case``."""
+    began, until = case.began, case.ended.at if case.ended else float("inf")
+    return failed.belongs(began.perturbation, began.proxy, began.at, until)
 
 
 class ConnectEvidence:
@@ -39,12 +40,8 @@ class ConnectEvidence:
 
     def _failed(self, case: Case) -> Finding:
         """A proxy that is down: whose connects failed meanwhile, as far as they are over."""
-        began, until = case.began, ended_at(case)
-        found = {
-            failed.request: None
-            for failed in snapshot(self._ledger.refusals)
-            if failed.overlaps(began.proxy, began.at, until)
-        }
+        refusals = snapshot(self._ledger.refusals)
+        found = {failed.request: None for failed in refusals if belongs(failed, case)}
         return Finding(CONNECT, tuple(Found(request, True) for request in found))
 
 

@@ -255,7 +255,7 @@ def test_one_that_ends_after_the_outage_belongs_to_it(port: int) -> None:
         emitted.clear()
         current.set(Request("r2", "GET", 0.0))
         ledger.refused("db", since=1.5)
-        assert attributed() == [("p1", "r2", False), ("p2", "r2", False)]
+        assert attributed() == [("p1", "r2", True)]
     finally:
         current.reset(token)
         correlator.close()
