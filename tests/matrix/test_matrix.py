@@ -30,11 +30,7 @@ SHORT = (
     ("redis", "gunicorn gevent x4", "gunicorn"),
     ("redis", "granian WSGI x4", "granian"),
     ("psycopg2", "threads, a connection per request", "psycopg2"),
-    ("django", "gevent, a connection per request", "django"),
     ("mysqlclient", "threads, a connection per request", "MySQLdb"),
-    ("pylibmc", "threads, a connection per request", "pylibmc"),
-    ("python-ldap", "threads, a connection per request", "ldap"),
-    ("bonsai", "threads, a connection per request", "bonsai"),
     ("pycurl", "threads, a connection per request", "pycurl"),
     ("asyncpg", "uvloop, a connection per request", "uvloop"),
 )
