@@ -12,6 +12,7 @@ from seism.verdict.result import (
     NOT_COVERED,
     RED,
     SEVERITY,
+    UNSURE,
     Case,
     Cell,
     HarmFinding,
@@ -67,6 +68,8 @@ def headline(judgement: Judgement) -> str:
             f"Green: {count(len(held), 'route')} {'holds' if len(held) == 1 else 'hold'} under "
             f"{count(len(judgement.perturbations), 'perturbation')}."
         )
+    if result == UNSURE:
+        return "No verdict: no perturbation is known to have hit any route."
     return "No verdict: no perturbation touched any route."
 
 
@@ -117,7 +120,7 @@ def _gaps(judgement: Judgement) -> str:
 def tally(judgement: Judgement) -> list[tuple[str, int]]:
     """How many cells have each colour that occurs, the most severe first."""
     counts = Counter(cell.colour for cell in judgement.cells)
-    order = (RED, AMBER, GREEN, NOT_COVERED)
+    order = (RED, AMBER, GREEN, UNSURE, NOT_COVERED)
     return [(colour, counts[colour]) for colour in order if counts[colour]]
 
 

@@ -19,6 +19,7 @@ from seism.verdict.result import (
     LEAKED,
     NOT_COVERED,
     RED,
+    UNSURE,
     Case,
     Cell,
     HarmFinding,
@@ -205,8 +206,11 @@ class StepVerdict:
         attributions = [self.step.attributions(each.request.request) for each in mine]
         exact = sum(any(attribution.exact for attribution in found) for found in attributions)
         possible = sum(map(bool, attributions)) - exact
-        possible += sum(self._is_changed(each) for each in mine)
-        colour, reasons, worst = self._colour(route, mine, covered=bool(exact or possible))
+        changed = [each for each in mine if self._is_changed(each)]
+        possible += sum(not self.step.attributions(each.request.request) for each in changed)
+        colour, reasons, worst = self._colour(route, mine)
+        if worst is None and mine:
+            colour, reasons = _coverage(exact + len(changed), possible)
         if broken_since is not None:
             colour, worst = NOT_COVERED, None
             reasons = (f"still broken since {broken_since}",)
@@ -223,14 +227,13 @@ class StepVerdict:
         )
 
     def _is_changed(self, each: JudgedRequest) -> bool:
-        """Whether nothing is attributed to it, and it was answered as never in the control run
-        while a backend was down: a driver may fail to connect where nobody sees it.
+        """Whether it was answered as never in the control run, while something possibly hit it or a
+        backend was down: a driver may fail to connect where nobody sees it.
         """
         request = each.request
         return (
-            self.step.is_down
-            and each.phase == "during"
-            and not self.step.attributions(request.request)
+            each.phase == "during"
+            and (self.step.is_down or bool(self.step.attributions(request.request)))
             and not self._control.is_usual(request)
         )
 
@@ -245,9 +248,9 @@ class StepVerdict:
         )
 
     def _colour(
-        self, route: str, mine: Sequence[JudgedRequest], covered: bool
+        self, route: str, mine: Sequence[JudgedRequest]
     ) -> tuple[str, tuple[str, ...], Case | None]:
-        """Colour, reasons and worst case of a cell."""
+        """Colour, reasons and worst case of a cell; without a case, nothing went wrong."""
         if not mine:
             return NOT_COVERED, ("no request of it was observed",), None
         step = self.step
@@ -266,8 +269,6 @@ class StepVerdict:
             worst = JudgedRequest(hit or mine[0].request, "during", Verdict(RED, wrong[0]))
         if worst is not None:
             return worst.verdict.colour, tuple(reasons), self._case(worst)
-        if not covered:
-            return NOT_COVERED, ("the perturbation did not touch it",), None
         return GREEN, (), None
 
     def _left_behind(self) -> Iterator[HarmFinding]:
@@ -365,6 +366,18 @@ class StepVerdict:
         ]
         attribution = min(found, key=_preference, default=None)
         return attribution and replace(attribution, role=EARLIER)
+
+
+def _coverage(certain: int, possible: int) -> tuple[str, tuple[str, ...]]:
+    """Colour and reasons of a cell in which nothing went wrong, by how many of its requests were
+    hit for ``certain``, and how many only possibly.
+    """
+    if certain:
+        return GREEN, ()
+    if possible:
+        requests = f"{possible} request" if possible == 1 else f"{possible} requests"
+        return UNSURE, (f"{requests} possibly hit, none for certain",)
+    return NOT_COVERED, ("the perturbation did not touch it",)
 
 
 def _severity(verdict: Verdict) -> int:
