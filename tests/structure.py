@@ -33,6 +33,7 @@ JUDGING = (
     "verdict.pool",
     "verdict.death",
     "verdict.retry_storm",
+    "verdict.collateral",
     "verdict.accounting",
     "verdict.cell",
     "verdict.whole_run",

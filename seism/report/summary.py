@@ -7,6 +7,7 @@ from collections import Counter
 from seism.report.text import clean, count, seconds
 from seism.verdict.result import (
     AMBER,
+    COLLATERAL,
     EARLIER,
     GREEN,
     NOT_COVERED,
@@ -142,12 +143,16 @@ def cause(case: Case) -> str:
     if not case.hit_by:
         return "no perturbation is attributed to this request"
     sure = "exact" if case.exact else "not exact"
+    if case.role == COLLATERAL:
+        return clean(f"{hit(case)} (not exact: the control run does not fail like that)")
     return clean(f"{hit(case)} ({sure}, evidence: {case.evidence or 'none'})")
 
 
 def hit(case: Case) -> str:
     """``hit by p7: latency on db, ...``, or as much of that as is known."""
     what = f"{case.hit_by}: {case.what}" if case.what else case.hit_by
+    if case.role == COLLATERAL:
+        return f"nothing hit it; it fails since {what}"
     how = "its route was hit before" if case.role == EARLIER else case.role or "hit"
     return f"{how} by {what}" if case.exact else f"possibly {how} by {what}"
 

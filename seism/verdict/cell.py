@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from seism.verdict import log_quality
 from seism.verdict.accounting import action_lines, given_up, unseen, wrong_actions
 from seism.verdict.client_view import took
+from seism.verdict.collateral import collateral
 from seism.verdict.death import deaths
 from seism.verdict.patience import late_verdict
 from seism.verdict.pool import PoolLimits, Pools
 from seism.verdict.request import judge_request
 from seism.verdict.result import (
+    COLLATERAL,
     EARLIER,
     FINE,
     GREEN,
@@ -70,6 +72,7 @@ class StepVerdict:
         self._control = control
         self._storms = storms
         self._rules = rules
+        self._collateral = collateral(step, control)
         self._judged = list(self._judge_requests())
         self._left = self._find_left()
         self.pools = Pools(step)
@@ -154,7 +157,8 @@ class StepVerdict:
     def _judge_requests(self) -> Iterator[JudgedRequest]:
         for requests in self.step.during.by_route().values():
             for request in requests:
-                yield JudgedRequest(request, "during", self._during(request))
+                verdict = max(self._during(request), self._as_collateral(request), key=_severity)
+                yield JudgedRequest(request, "during", verdict)
         for requests in self.step.after.by_route().values():
             for place, request in enumerate(requests, 1):
                 yield JudgedRequest(request, "after", self._after(request, place))
@@ -183,6 +187,12 @@ class StepVerdict:
         if (request.status or 0) < 500 and not control.is_usual(request):
             return Verdict(RED, f"{request.status}, which the control run never gave")
         return verdict
+
+    def _as_collateral(self, request: RequestEnded) -> Verdict:
+        found = self._collateral.get(route_of(request))
+        if found is None or request.request not in found.requests:
+            return FINE
+        return found.verdict or FINE
 
     def _is_cut_off(self, request: RequestEnded) -> bool:
         """Whether it is its client's line that was perturbed, so that it had nobody to answer."""
@@ -245,6 +255,7 @@ class StepVerdict:
             (len(hit) >= CERTAIN and FINE not in hit)
             or (len(last) == CERTAIN and not any(map(self._control.is_as_steady, last)))
             or len(self._left.get(route, [])) > self._rules.connections_growth
+            or route in self._collateral
         )
 
     def _colour(
@@ -342,10 +353,19 @@ class StepVerdict:
         attribution = min(self.step.attributions(request.request), key=_preference, default=None)
         if attribution is None or replies.reason(request.request):
             attribution = replies.attribution(request.request, self.step.records) or attribution
-        attribution = attribution or self._overlap(request)
         if attribution is None and judged.phase == "after":
-            attribution = self._earlier(route_of(request))
-        return attribution
+            attribution = self._overlap(request) or self._earlier(route_of(request))
+        return attribution or self._collateral_of(request) or self._overlap(request)
+
+    def _collateral_of(self, request: RequestEnded) -> Attribution | None:
+        """The latest perturbation that began before the end of a request that is collateral."""
+        found = self._collateral.get(route_of(request))
+        if found is None or request.request not in found.requests:
+            return None
+        end = request.began + took(request)
+        began = [record for record in self.step.records.values() if record.at <= end]
+        latest = max(began, key=lambda record: record.at)
+        return Attribution(latest.perturbation, request.request, "control", False, COLLATERAL)
 
     def _overlap(self, request: RequestEnded) -> Attribution | None:
         """The weakest evidence: a perturbation that was there while the request ran."""

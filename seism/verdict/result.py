@@ -22,6 +22,9 @@ NEVER = "unreachable: that exchange never came, or nothing of it could be pertur
 EARLIER = "earlier"
 """A case's role: nothing hit the request itself, but its route was hit before by this."""
 
+COLLATERAL = "collateral"
+"""A case's role: nothing hit the request, and it failed as the control run does not."""
+
 SEVERITY = {NOT_COVERED: 0, UNSURE: 1, GREEN: 2, AMBER: 3, RED: 4}
 UNJUDGED = (NOT_COVERED, UNSURE)
 """The colours that say nothing of how a route survives."""
@@ -65,7 +68,7 @@ class Case:
     hit_by: str = ""
     """Id of the perturbation record that hit or harmed it, empty if none is known."""
     role: str = ""
-    """``hit``, ``harmed`` or ``earlier``."""
+    """``hit``, ``harmed``, ``earlier`` or ``collateral``."""
     evidence: str = ""
     exact: bool = False
     errors: tuple[str, ...] = ()
