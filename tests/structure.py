@@ -23,6 +23,7 @@ JUDGING = (
     "verdict.result",
     "verdict.rules",
     "verdict.client_view",
+    "verdict.alone",
     "verdict.timeline",
     "verdict.step",
     "verdict.log_quality",

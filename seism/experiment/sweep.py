@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from seism.experiment.session import Session
 from seism.model import DOWN
 from seism.protocols.fault import Fault
 from seism.registry import load
+from seism.verdict.alone import IDLE_SECONDS
 from seism.verdict.judgement import judge
 from seism.verdict.result import GREEN, NEVER, NOT_COVERED, RED, SEVERITY, Cell, Judgement
 from seism.verdict.timeline import build as timeline_of
@@ -131,7 +133,12 @@ def _learn(session: Session) -> list[Learnt]:
     control.phase("warmup")
     _warm_up(session)
     control.phase("steady")
-    driven = [session.drive("steady", options.learn, index) for index in range(len(routes))]
+    time.sleep(IDLE_SECONDS)
+    control.census()  # what a backend has got by now is nobody's request's
+    driven = []
+    for index in range(len(routes)):
+        driven.append(session.drive("steady", options.learn, index))
+        control.census()
     # Afterwards, as asking how often actions were done is a request of the app, too.
     session.settle(driven[-1])
     control.census()

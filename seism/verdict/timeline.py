@@ -22,7 +22,8 @@ from seism.journal import (
     Stopped,
     WorkerLeft,
 )
-from seism.model import FRONT, PlannedStep
+from seism.model import DOWN, FRONT, PlannedStep
+from seism.verdict import alone
 from seism.verdict.client_view import joined
 from seism_middleware.contract import (
     BODY_NONE,
@@ -172,6 +173,7 @@ def build(entries: Iterable[Entry]) -> Timeline:
     timeline.requests = _with_patterns(timeline.requests, guesses)
     _join(timeline)
     _distribute(timeline)
+    _attribute_alone(timeline)
     timeline.mixed = _unmixed(timeline)
     return timeline
 
@@ -288,6 +290,29 @@ def _distribute(timeline: Timeline) -> None:
         found = segment_at(perturbation.at)
         if found is not None:
             found.perturbations.append(perturbation)
+
+
+def _attribute_alone(timeline: Timeline) -> None:
+    """In a sweep's probes, whose requests come one at a time, what nobody else knows."""
+    steady = timeline.find("steady")
+    if steady is None or not any(step.probe for step in timeline.plan):
+        return
+    quiet = alone.quiet(steady.reached, steady.requests)
+    known = timeline.of_none | {
+        each.perturbation
+        for attributions in timeline.attributions.values()
+        for each in attributions
+        if each.exact
+    }
+    unknown = [
+        record
+        for segment in timeline.segments
+        if segment.phase.phase == "during"
+        for record in segment.perturbations
+        if record.perturbation not in known and record.type != DOWN
+    ]
+    for found in alone.attributions(unknown, timeline.requests.values(), quiet):
+        timeline.attributions[str(found.request)].append(found)
 
 
 def _perturbs(phase: Phase) -> bool:
