@@ -103,6 +103,8 @@ class StepVerdict:
 
     def log_misses(self) -> Iterator[str]:
         """What the log does not tell as it should of the requests that were hit, and failed."""
+        if not self.step.timeline.sees_logs:
+            return iter(())
         failed = [
             each.request
             for each in self._judged

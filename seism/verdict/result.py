@@ -121,7 +121,8 @@ class HarmFinding:
     what: str
     """One sentence: the connection or pool, the requests, the cause."""
     evidence: str
-    """``ledger``, ``census``, ``sentinel``, ``stream`` (how a worker's ended), or that of the
+    """``ledger``, ``census``, ``sentinel``, ``stream`` (how a worker's ended), ``process`` (how the
+    app's ended), or that of the
     attribution for what happened to the request that was hit."""
     exact: bool
     backend: str = ""

@@ -11,6 +11,7 @@ from typing import Any
 
 from seism.errors import ConfigurationError
 from seism.journal import (
+    AppEnded,
     ClientRequest,
     Entry,
     LoadDone,
@@ -87,6 +88,7 @@ class Timeline:
     harms: list[Harm] = field(default_factory=list)
     left: dict[str, WorkerLeft] = field(default_factory=dict)
     """Worker -> how its stream ended."""
+    app_ends: list[AppEnded] = field(default_factory=list)
     missing: int = 0
     complete: bool = False
     """Whether the run came to its planned end."""
@@ -203,6 +205,8 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
         timeline.load = record
     elif isinstance(record, LoadDone) and timeline.segments:
         timeline.segments[-1].load = record
+    elif isinstance(record, AppEnded):
+        timeline.app_ends.append(record)
     elif isinstance(record, Stopped):
         timeline.stopped = record.why
     elif isinstance(record, Reached) and timeline.segments:

@@ -77,6 +77,8 @@ def test_the_verdict_is_the_right_one(
     assert report["findings"] == []
     said = "\n".join(reason for cell in report["cells"] for reason in cell["reasons"])
     assert all(reason in said for reason in expected.get("reasons", ())), said
+    harms = "\n".join(harm["what"] for harm in report["harms"])
+    assert all(harm in harms for harm in expected.get("harms", ())), harms
     journal = tmp_path / "out" / "journal.jsonl"
     nothing_is_lost(journal)
     again = seism(tmp_path, "report", str(journal), "--report-dir", "again", env=backends)
