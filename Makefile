@@ -15,7 +15,7 @@ NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get
 PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123]\.'); do \
 	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
-.PHONY: help demo test docs soak fuzz proof proof-part structure lint tox bench bench-observer bench-away bench-codecs bench-compare bench-dashboard cpython matrix screenshots clean
+.PHONY: help demo test docs soak fuzz attack proof proof-part structure lint tox bench bench-observer bench-away bench-codecs bench-compare bench-dashboard cpython matrix screenshots clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -69,6 +69,9 @@ soak: $(VENV)/.test ## every toxic at random under load, 10 minutes (SEISM_SOAK_
 fuzz: $(VENV)/.test ## every codec under a coverage-guided fuzzer, 2 minutes each (ARGS="--seconds 600 http")
 	@$(PIP) install 'atheris>=2.3'
 	$(BIN)/python -m tests.protocols.fuzz $(ARGS)
+
+attack: $(VENV)/.test ## hostile peers against a real sidecar, and what bystanders notice, 2 min (ARGS="--only stream")
+	$(BIN)/python -m tests.attack.run $(ARGS)
 
 proof: $(VENV)/.test $(VENV)/.matrix ## all long proofs, resumable, written to docs/proof.md, about 75 minutes (ARGS=--again)
 	$(BIN)/python -m tests.proof.run all $(if $(SEED),--seed $(SEED)) $(ARGS)

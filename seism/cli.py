@@ -93,6 +93,10 @@ def _sidecar(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--seed", type=click.IntRange(0), help=SEED_HELP),
         click.option(
+            "--any-user", is_flag=True,
+            help="Without SEISM_TOKEN, let other local users call the API, too.",
+        ),
+        click.option(
             "--port", type=click.IntRange(0, 65535), default=8474, show_default=True,
             help="Its port; 0 picks a free one.",
         ),

@@ -7,6 +7,7 @@
     ├── NotFound              HTTP 404  exit 2  no such proxy, toxic, connection
     ├── Conflict              HTTP 409  exit 2  the name or the address is taken
     ├── Unavailable           HTTP 500  exit 2  the machine says no, or nobody answers
+    ├── Incomplete            HTTP 507  exit 4  records of what happened are missing
     ├── NotReady              HTTP 503  exit 3  no steady state before the start
     └── ProtocolError         HTTP 502  exit 4  a peer's bytes are not as they should be
 
@@ -50,6 +51,12 @@ class Unavailable(SeismError):
 
     status = 500
     exit_code = 2
+
+
+class Incomplete(SeismError):
+    """The journal lacks records: the disk is full, or too slow."""
+
+    status = 507
 
 
 class NotReady(SeismError):

@@ -7,13 +7,17 @@ record's own fields. Records of the wire are those of the contract; the others a
 
 Durability: a line reaches the kernel within one pass of the writing thread, so a killed
 sidecar loses nothing that was written; ``fsync`` follows the manifest, every phase and
-the close, so a lost machine loses one phase at most. A torn last line is left out when
-the journal is read.
+the close, so a lost machine loses one phase at most.
+
+What cannot be written is lost, counted and logged, and leaves a gap in ``seq``; a line that
+was written in part is cut off again. A reader leaves out a torn last line, and says of every
+other line that it cannot read, and of every gap, how many records are missing there.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 import stat
@@ -23,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from seism.errors import ConfigurationError, Unavailable
+from seism.errors import ConfigurationError, Incomplete, Unavailable
 from seism_middleware import contract, wire
 
 SCHEMA = 2
@@ -39,8 +43,18 @@ TOPICS: dict[str, frozenset[str]] = {
 """The kinds of records that each topic has."""
 DIED, OUT_OF_MEMORY, BROKEN = "died", "out of memory", "stream broken"
 """How a worker can leave without a goodbye."""
-MAX_QUEUED = 1_000_000
-"""Records waiting for the disk; beyond that they are counted as lost, never silently."""
+MAX_QUEUED = 32 * 1024 * 1024
+"""Bytes of records waiting for the disk; beyond that they are counted as lost, never silently."""
+BEHIND = MAX_QUEUED // 4
+"""Bytes of them from which on whoever can wait should."""
+COST = 500
+"""Bytes that a record takes beside those of a line that a worker has sent."""
+BATCH = 1024 * 1024
+"""Bytes that are encoded for one write."""
+OPEN_SECONDS = 10.0
+"""How long the disk may take for the manifest."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,10 +310,15 @@ class Journal:
     def __init__(self, path: Path, manifest: Manifest, now: Callable[[], float]) -> None:
         """Raises Unavailable if ``path`` cannot be written."""
         self.path = path
-        self.lost = 0
         self.failure: OSError | None = None
+        """The first one of the disk; the journal goes on where that has room again."""
         self._now = now
         self._seq = 0
+        self._end = 0
+        """Bytes of whole lines in the file."""
+        # Each is changed by one thread only.
+        self._refused = self._unwritten = 0
+        self._queued = self._dequeued = 0
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -311,15 +330,37 @@ class Journal:
         self._thread = threading.Thread(target=self._run, name="seism-journal", daemon=True)
         self._thread.start()
         self.write(manifest)
-        self.sync()
+        if not self.sync().wait(OPEN_SECONDS):
+            raise Unavailable(f"journal {path}: not written within {OPEN_SECONDS:g} s")
+        if self.failure is not None:
+            self.close()
 
-    def write(self, record: Any, worker: str = "", number: int | None = None) -> None:
-        """Append one record; ``worker`` and ``number`` are given for a worker's own."""
-        if self._queue.qsize() >= MAX_QUEUED:
-            self.lost += 1
-            return
+    @property
+    def lost(self) -> int:
+        """Records that were not written."""
+        return self._refused + self._unwritten
+
+    @property
+    def behind(self) -> bool:
+        """Whether more waits for the disk than it should."""
+        return self._queued - self._dequeued > BEHIND
+
+    def write(
+        self, record: Any, worker: str = "", number: int | None = None, size: int = 0
+    ) -> None:
+        """Append one record; ``worker`` and ``number`` are given for a worker's own.
+
+        ``size``: bytes of the line, or body, that it was made of.
+        """
         self._seq += 1
-        self._queue.put((self._seq, self._now(), worker, number, record))
+        cost = COST + size
+        if self._queued - self._dequeued + cost > MAX_QUEUED:
+            if not self._refused:
+                log.error("journal %s: the disk is too slow, records are lost", self.path)
+            self._refused += 1
+            return
+        self._queued += cost
+        self._queue.put(_Item(self._seq, self._now(), worker, number, record, cost))
 
     def sync(self) -> threading.Event:
         """Everything written so far is on the disk once the returned event is set."""
@@ -328,52 +369,90 @@ class Journal:
         return done
 
     def close(self) -> None:
-        """Write what is queued, fsync, close. Raises Unavailable if the disk refused."""
+        """Write what is queued, fsync, close. Raises Incomplete if records are missing."""
         self._queue.put(None)
         self._thread.join()
-        if self.failure is not None:
-            raise Unavailable(f"journal {self.path}: {self.failure.strerror}")
+        self.check()
+
+    def check(self) -> None:
+        """Raises Incomplete if the disk has refused, or records are missing."""
+        if self.failure is not None or self.lost:
+            why = "the disk is too slow" if self.failure is None else self.failure.strerror
+            raise Incomplete(f"journal {self.path}: {why}; records lost: {self.lost}")
 
     def _run(self) -> None:
         open_ = True
         while open_:
-            items = [self._queue.get()]
-            while not self._queue.empty() and len(items) < 1000:
-                items.append(self._queue.get())
+            items = self._batch()
             open_ = None not in items
-            lines = [_line(*item) for item in items if isinstance(item, tuple)]
+            records = [item for item in items if isinstance(item, _Item)]
             waiting = [item for item in items if isinstance(item, threading.Event)]
             try:
-                _write_all(self._file, b"".join(lines))
+                self._append([_line(item) for item in records])
                 if self._durable and (waiting or not open_):
                     os.fsync(self._file)
             except OSError as error:
-                self.failure = self.failure or error
+                if self.failure is None:
+                    self.failure = error
+                    log.error("journal %s: %s; records are lost", self.path, error.strerror)
+            self._dequeued += sum(item.cost for item in records)
             for event in waiting:
                 event.set()
         os.close(self._file)
 
+    def _batch(self) -> list[Any]:
+        items = [self._queue.get()]
+        cost = 0
+        while not self._queue.empty() and cost < BATCH:
+            items.append(self._queue.get())
+            cost += items[-1].cost if isinstance(items[-1], _Item) else 0
+        return items
 
-def _line(seq: int, at: float, worker: str, number: int | None, record: Any) -> bytes:
-    values: dict[str, Any] = {"seq": seq, "t": round(at, 6)}
-    if worker:
-        values["worker"] = worker
-    if number is not None:
-        values["n"] = number
-    values.update(wire.to_dict(record))
+    def _append(self, lines: list[bytes]) -> None:
+        """Write ``lines``; of what does not fit, no part stays."""
+        data = b"".join(lines)
+        written = 0
+        try:
+            while written < len(data):
+                written += os.write(self._file, memoryview(data)[written:])
+        except OSError:
+            whole = data.rfind(b"\n", 0, written) + 1
+            self._unwritten += len(lines) - data.count(b"\n", 0, whole)
+            self._end += whole
+            if self._durable:
+                os.ftruncate(self._file, self._end)
+                os.lseek(self._file, self._end, os.SEEK_SET)
+            raise
+        self._end += written
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One record that waits for the disk."""
+
+    seq: int
+    at: float
+    worker: str
+    number: int | None
+    record: Any
+    cost: int
+
+
+def _line(item: _Item) -> bytes:
+    values: dict[str, Any] = {"seq": item.seq, "t": round(item.at, 6)}
+    if item.worker:
+        values["worker"] = item.worker
+    if item.number is not None:
+        values["n"] = item.number
+    values.update(wire.to_dict(item.record))
     return json.dumps(values, separators=(",", ":"), default=str).encode() + b"\n"
-
-
-def _write_all(file: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(file, data) :]
 
 
 def read(path: Path) -> Iterator[Entry]:
     """The entries of a journal; unknown kinds are left out.
 
-    Raises ConfigurationError if the file is not a journal, or is damaged before its
-    last line.
+    Where records are missing, by a gap in ``seq`` or because a line cannot be read, is a
+    ``Missing`` without a worker. Raises ConfigurationError if the file is not a journal.
     """
     try:
         with path.open("rb") as file:
@@ -388,13 +467,13 @@ class Follower:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
-        self._lines = 0
+        self._reader = _Reader(str(path))
         self._entries: list[Entry] = []
 
     def entries(self) -> Sequence[Entry]:
         """All entries so far, without a line that is only half written.
 
-        Raises ConfigurationError as ``read`` does; a whole line that is damaged is damage.
+        Raises ConfigurationError as ``read`` does.
         """
         try:
             with self._path.open("rb") as file:
@@ -403,53 +482,76 @@ class Follower:
         except OSError as error:
             raise ConfigurationError(f"{self._path}: {error.strerror}") from None
         whole = data[: data.rfind(b"\n") + 1]
-        for line in whole.split(b"\n")[:-1]:
-            self._lines += 1
-            entry = _entry(line, f"{self._path}:{self._lines}")
-            _check_first(entry.record, self._lines, str(self._path))
-            if entry.record is not None:
-                self._entries.append(entry)
+        for line in whole.splitlines(keepends=True):
+            self._entries.extend(self._reader.take(line))
         self._offset += len(whole)
         return self._entries
 
 
 def parse(lines: Iterable[bytes], where: str = "journal") -> Iterator[Entry]:
     """The same, from lines; see ``read``."""
-    torn: str | None = None
-    for number, line in enumerate(lines, 1):
-        if torn is not None:
-            raise ConfigurationError(torn)
+    reader = _Reader(where)
+    for line in lines:
+        yield from reader.take(line)
+    yield from reader.end()
+
+
+class _Reader:
+    """Makes entries of lines, and says where records are missing."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._lines = 0
+        self._last = 0
+        self._at = 0.0
+        self._unreadable = 0
+
+    def take(self, line: bytes) -> Iterator[Entry]:
+        """What the next line says. Raises ConfigurationError if it cannot be a journal's first."""
+        self._lines += 1
         try:
-            entry = _entry(line, f"{where}:{number}")
-        except ConfigurationError as error:
-            # Only a last line may be torn: the one that a crash interrupted.
-            torn = str(error)
-            if number == 1:
-                raise
-            continue
-        _check_first(entry.record, number, where)
-        if entry.record is not None:
+            seq, self._at, entry = _entry(line)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            if self._lines == 1:
+                raise ConfigurationError(
+                    f"{self._where}:1: not a journal record: {error}"
+                ) from None
+            # One without an end was interrupted by a crash, and is the last one.
+            self._unreadable += line.endswith(b"\n")
+            return
+        if self._lines == 1:
+            _check_manifest(entry, self._where)
+        missing = max(seq - self._last - 1, self._unreadable)
+        if missing:
+            yield Entry(seq - 1, self._at, "", None, Missing(missing))
+        self._last, self._unreadable = max(self._last, seq), 0
+        if entry is not None:
             yield entry
 
-
-def _entry(line: bytes, where: str) -> Entry:
-    """One line; its record is None for an unknown kind."""
-    try:
-        values = json.loads(line)
-        record = wire.from_dict(values, KINDS)
-        return Entry(values["seq"], values["t"], values.get("worker", ""), values.get("n"), record)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{where}: not a journal record: {error}") from None
+    def end(self) -> Iterator[Entry]:
+        """No more will come."""
+        if self._unreadable:
+            seq = self._last + self._unreadable
+            yield Entry(seq, self._at, "", None, Missing(self._unreadable))
 
 
-def _check_first(record: Any, number: int, where: str) -> None:
-    """The first record says what the others are."""
-    if number > 1:
-        return
-    if not isinstance(record, Manifest):
+def _entry(line: bytes) -> tuple[int, float, Entry | None]:
+    """``seq``, ``t`` and the entry of one line, None for an unknown kind."""
+    values = json.loads(line)
+    record = wire.from_dict(values, KINDS)
+    seq, at, worker, number = values["seq"], values["t"], values.get("worker", ""), values.get("n")
+    if type(seq) is not int or type(at) not in (int, float) or not at - at == 0:
+        raise ValueError("seq and t must be numbers")
+    if type(worker) is not str or type(number) not in (int, type(None)):
+        raise ValueError("worker must be a string, n a whole number")
+    return seq, at, None if record is None else Entry(seq, at, worker, number, record)
+
+
+def _check_manifest(entry: Entry | None, where: str) -> None:
+    if entry is None or not isinstance(entry.record, Manifest):
         raise ConfigurationError(f"{where}: a journal begins with its manifest")
-    if record.schema != SCHEMA:
+    if entry.record.schema != SCHEMA:
         raise ConfigurationError(
-            f"{where}: unsupported journal format {record.schema} (supported: {SCHEMA}); "
-            f"Seism {record.version} wrote it"
+            f"{where}: unsupported journal format {entry.record.schema} (supported: {SCHEMA}); "
+            f"Seism {entry.record.version} wrote it"
         )

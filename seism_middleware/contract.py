@@ -78,6 +78,9 @@ class Hello:
     """Dotted names of everything patched in the app's process, possibly nothing."""
     blind: tuple[str, ...] = ()
     """What this worker cannot see into, for example ``uvloop``."""
+    key: str = ""
+    """Chosen by the worker at random: who has it goes on with its numbers after a reconnect,
+    and nobody else. It is never journalled or shown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,8 @@ class Observer:
         self._since = 0.0
         """When it began to be a worker."""
         self.worker = ""
+        self._key = ""
+        """Tells the sidecar after a reconnect that it is this worker."""
         self._running: dict[str, Request] = {}
         self._vitals = Vitals()
 
@@ -177,6 +179,7 @@ class Observer:
                 _hooked = True
                 os.register_at_fork(after_in_child=_after_fork)
             self.worker = os.urandom(4).hex()
+            self._key = os.urandom(8).hex()
             self._since = time.monotonic()
             self._numbers = itertools.count(1)
             self._domain = clock_domain()
@@ -326,6 +329,7 @@ class Observer:
             interface=self.interface,
             patched=self.patches.names,
             blind=self._blind(),
+            key=self._key,
         )
 
     def _blind(self) -> tuple[str, ...]:

@@ -12,32 +12,24 @@ Stdlib only: this module is imported by the app's process and by the sidecar.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import struct
+import types
+import typing
 from collections.abc import Callable
 from typing import Any
 
-from seism_middleware.contract import (
-    KINDS,
-    Census,
-    Clock,
-    Hello,
-    LoggedError,
-    OpenConnection,
-    PerturbationBegan,
-    PerturbedExchange,
-    Proxied,
-    Proxies,
-    Refused,
-    RequestEnded,
-    SendCount,
-    Welcome,
-)
+from seism_middleware.contract import KINDS
 
 PROTOCOL = "seism/1"
 STREAM_PATH = "/seism/stream"
 MAX_LINE = 64 * 1024
+MAX_NUMBER = 1e9
+"""Seconds, or any other float of a record: some 30 years."""
+MAX_WHOLE = (1 << 53) - 1
+"""The largest int of a record: every reader of JSON has it exactly."""
 RING_COUNT = struct.Struct("@Q")
 RING_HEAD = 64
 """Layout of ``Welcome.ring``: a count of bytes, the key, and from here on the lines. The
@@ -46,20 +38,6 @@ count is in the machine's own order, so that it is written as one word."""
 
 class ContractError(ValueError):
     """A line of the stream that is not what these modules describe."""
-
-
-# Fields that hold other records: (record, field) -> (class, is a tuple of them).
-_NESTED: dict[tuple[type[Any], str], tuple[type[Any], bool]] = {
-    (Hello, "clock"): (Clock, False),
-    (Welcome, "clock"): (Clock, False),
-    (Welcome, "proxies"): (Proxied, True),
-    (Proxies, "proxies"): (Proxied, True),
-    (PerturbationBegan, "exchange"): (PerturbedExchange, False),
-    (RequestEnded, "errors"): (LoggedError, True),
-    (RequestEnded, "sends"): (SendCount, True),
-    (RequestEnded, "refused"): (Refused, True),
-    (Census, "connections"): (OpenConnection, True),
-}
 
 
 def to_dict(record: Any) -> dict[str, Any]:
@@ -166,23 +144,95 @@ def _build(cls: type[Any], values: Any) -> Any:
     if not isinstance(values, dict):
         raise ContractError(f"{cls.__name__}: a JSON object was expected")
     arguments: dict[str, Any] = {}
-    for name, _ in _defaults(cls):
-        if name not in values:
-            continue
-        value = values[name]
-        nested = _NESTED.get((cls, name))
-        if nested is not None:
-            inner, many = nested
-            if many and not isinstance(value, list):
-                raise ContractError(f"{cls.__name__}.{name}: a list was expected")
-            value = tuple(_build(inner, v) for v in value) if many else _build(inner, value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        arguments[name] = value
+    for name, check in _CHECKS.get(cls) or _checks(cls):
+        if name in values:
+            try:
+                arguments[name] = check(values[name])
+            except _WrongType as error:
+                raise ContractError(f"{cls.__name__}.{name}: expected {error}") from None
     try:
         return cls(**arguments)
     except TypeError as error:
         raise ContractError(f"{cls.__name__}: {error}") from None
+
+
+class _WrongType(Exception):
+    """A value is not of the declared type; says what was expected."""
+
+
+_Check = Callable[[Any], Any]
+"""The value as the record holds it. Raises _WrongType."""
+_CHECKS: dict[type[Any], tuple[tuple[str, _Check], ...]] = {}
+
+
+def _checks(cls: type[Any]) -> tuple[tuple[str, _Check], ...]:
+    """What each field of ``cls`` takes, from its declared type."""
+    hints = typing.get_type_hints(cls)
+    found = tuple((field_.name, _check(hints[field_.name])) for field_ in dataclasses.fields(cls))
+    _CHECKS[cls] = found
+    return found
+
+
+def _check(hint: Any) -> _Check:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        inner = _check(next(each for each in arguments if each is not type(None)))
+        return lambda value: None if value is None else inner(value)
+    if origin is tuple:
+        return _many(_check(arguments[0]))
+    if origin is dict:
+        return _table(_check(arguments[1]))
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return functools.partial(_build, hint)
+    return _SCALARS.get(hint, lambda value: value)
+
+
+def _many(inner: _Check) -> _Check:
+    def check(value: Any) -> Any:
+        if not isinstance(value, list):
+            raise _WrongType("a list")
+        return tuple([inner(each) for each in value])
+
+    return check
+
+
+def _table(inner: _Check) -> _Check:
+    def check(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _WrongType("an object")
+        return {_text(key): inner(each) for key, each in value.items()}
+
+    return check
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise _WrongType("a string")
+    # A lone surrogate, as a path that is not UTF-8 has, can be written nowhere.
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
+
+
+def _number(value: Any) -> float:
+    # Neither NaN nor an infinity is in the range; JSON has neither.
+    if type(value) not in (int, float) or not -MAX_NUMBER <= value <= MAX_NUMBER:
+        raise _WrongType(f"a number from -{MAX_NUMBER:g} to {MAX_NUMBER:g}")
+    number: float = value
+    return number
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or not -MAX_WHOLE <= value <= MAX_WHOLE:
+        raise _WrongType("a whole number of at most 53 bits")
+    return value
+
+
+def _truth(value: Any) -> bool:
+    if type(value) is not bool:
+        raise _WrongType("true or false")
+    return value
+
+
+_SCALARS: dict[Any, _Check] = {str: _text, float: _number, int: _whole, bool: _truth}
 
 
 def decode(line: bytes) -> tuple[Any, int | None]:
@@ -196,7 +246,9 @@ def decode(line: bytes) -> tuple[Any, int | None]:
         raise ContractError(f"not JSON: {error}") from None
     record = from_dict(values)
     number = values.get("n")
-    return record, number if isinstance(number, int) else None
+    if number is not None and not (type(number) is int and 0 < number <= MAX_WHOLE):
+        raise ContractError(f"n: expected a whole number from 1, got {str(number)[:40]}")
+    return record, number
 
 
 def clock_domain() -> str:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seism import journal as journal_module
-from seism.errors import ConfigurationError, Unavailable
+from seism.errors import ConfigurationError, Incomplete, Unavailable
 from seism.journal import SCHEMA, Follower, Journal, Manifest, Missing, Phase, parse, read
 from seism_middleware.contract import Attribution, RequestBegun
 
@@ -80,8 +80,7 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
     torn = whole[: len(whole) - 5]
     assert [e.record for e in parse(torn.splitlines(keepends=True))] == [MANIFEST_READ]
     damaged = [*torn.splitlines(keepends=True), b'{"seq":9}\n']
-    with pytest.raises(ConfigurationError, match="journal:2"):
-        list(parse(damaged))
+    assert [e.record for e in parse(damaged)] == [MANIFEST_READ, Missing(1)]
 
 
 @given(st.binary(max_size=200))
@@ -107,10 +106,151 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_not_silent() -> None:
     """/dev/full takes the open and refuses every write."""
-    journal = Journal(Path("/dev/full"), MANIFEST, time.monotonic)
-    journal.sync().wait(10)
-    with pytest.raises(Unavailable, match="No space left"):
+    with pytest.raises(Incomplete, match="/dev/full: No space left on device; records lost: 1"):
+        Journal(Path("/dev/full"), MANIFEST, time.monotonic)
+
+
+def limited(path: Path, size: int, code: str) -> str:
+    """What a process prints whose files may have ``size`` bytes: a disk that is full."""
+    head = (
+        "import pathlib, resource, signal, sys, time, logging\n"
+        "from seism.errors import *\nfrom seism.journal import *\n"
+        "logging.basicConfig(format='%(message)s', stream=sys.stdout)\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "def room(size): resource.setrlimit(resource.RLIMIT_FSIZE, (size, -1))\n"
+        "manifest = Manifest(SCHEMA, '0', 1, 'c', 'd')\n"
+        "journal = Journal(pathlib.Path(sys.argv[1]), manifest, time.monotonic)\n"
+        f"room({size})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", head + code, str(path)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+FILL = """
+for n in range(200):
+    journal.write(Phase('steady', float(n)))
+journal.sync().wait()
+"""
+
+
+@pytest.mark.parametrize("size", range(3000, 3090, 7))
+def test_a_disk_that_fills_leaves_whole_lines_and_says_what_is_missing(
+    tmp_path: Path, size: int
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    out = limited(path, size, FILL + "print(journal.lost)\n" + """
+room(10**6)
+journal.write(Phase('end', 9.0))
+try:
+    journal.close()
+except Incomplete as error:
+    print(error)
+""")  # fmt: skip
+    logged, lost, error = out.splitlines()
+    assert "records are lost" in logged
+    assert f"records lost: {lost}" in error
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert all(json.loads(line) and line.endswith(b"\n") for line in lines)
+    records = [entry.record for entry in read(path)]
+    assert records[-2:] == [Missing(int(lost)), Phase("end", 9.0)]
+    assert len(records) == 1 + 200 - int(lost) + 2
+
+
+@pytest.mark.parametrize("size", [0, 64 * 1024])
+def test_what_waits_for_the_disk_is_bounded_by_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """With the smallest and the largest line that a worker can send."""
+    monkeypatch.setattr("seism.journal.MAX_QUEUED", 200_000)
+    monkeypatch.setattr("seism.journal.BEHIND", 100_000)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    journal = Journal(pipe, MANIFEST, time.monotonic)
+    written = 0
+    text = "x" * size
+    for number in range(2000):
+        before = journal.lost
+        journal.write(RequestBegun("w", "GET", 1.0, text), "w", number + 1, size)
+        written += journal.lost == before
+    assert journal.lost == 2000 - written > 0
+    assert journal.behind
+    os.set_blocking(reader, True)
+    seen: list[bytes] = []
+
+    def read_all() -> None:
+        with open(reader, "rb") as file:
+            seen.extend(file)
+
+    drain = threading.Thread(target=read_all)
+    drain.start()
+    with pytest.raises(Incomplete, match="the disk is too slow"):
         journal.close()
+    drain.join(30)
+    assert len(seen) == written + 1
+
+
+def entries(*lines: bytes) -> list[bytes]:
+    manifest = json.dumps({"seq": 1, "t": 0, "kind": "manifest", "schema": SCHEMA, "version": "",
+                           "seed": 1, "clock": "", "started": ""}).encode() + b"\n"  # fmt: skip
+    return [manifest, *lines]
+
+
+LINE = b'{"seq":%d,"t":1.0,"kind":"missing","count":0}\n'
+
+
+@pytest.mark.parametrize(
+    ("lines", "missing"),
+    [
+        ([LINE % 2, LINE % 3], 0),
+        ([LINE % 2, LINE % 7], 4),
+        ([b"\0" * 50 + b"\n", LINE % 3], 1),
+        ([os.urandom(20).replace(b"\n", b"x") + b"\n", LINE % 2], 1),
+        ([b"[" * 100_000 + b"\n", LINE % 3], 1),
+        ([b'{"a":' * 100_000 + b"\n"], 1),
+        ([LINE.replace(b"%d", b'"x"'), LINE % 3], 1),
+        ([LINE.replace(b"1.0", b"null") % 2, LINE % 3], 1),
+        ([LINE.replace(b"1.0", b"NaN") % 2, LINE % 3], 1),
+        ([b'{"seq":2,"t":1,"kind":"attribution","perturbation":{},"request":"r"}\n', LINE % 3], 1),
+        ([LINE % 2, b'{"seq":3,"t":1.0,"ki'], 0),
+        ([LINE % 2, b"\xff\n", b"\xff\n", b"\xff"], 2),
+    ],
+)
+def test_what_is_readable_is_read_and_the_rest_is_counted(lines: list[bytes], missing: int) -> None:
+    records = [entry.record for entry in parse(entries(*lines))]
+    assert sum(each.count for each in records if isinstance(each, Missing)) == missing
+
+
+def test_a_schema_that_is_not_known() -> None:
+    (manifest,) = entries()
+    other = manifest.replace(b'"schema": 2', b'"schema": 99')
+    with pytest.raises(ConfigurationError, match=r"unsupported journal format 99 \(supported: 2"):
+        list(parse([other]))
+
+
+def test_a_process_killed_at_any_moment_leaves_a_readable_journal(tmp_path: Path) -> None:
+    """The journal begins with the first record and has no gap."""
+    path = tmp_path / "journal.jsonl"
+    code = (
+        "import pathlib, sys, time\nfrom seism.journal import *\n"
+        "journal = Journal(pathlib.Path(sys.argv[1]), Manifest(SCHEMA, '0', 1, 'c', 'd'),"
+        " time.monotonic)\nprint('begun', flush=True)\n"
+        "while True:\n"
+        "    for n in range(50): journal.write(Phase('steady', float(n)))\n"
+        "    time.sleep(0)\n"
+    )
+    for moment in range(20):
+        child = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(moment * 0.003)
+        child.kill()
+        child.wait()
+        child.stdout.close()
+        assert not any(isinstance(entry.record, Missing) for entry in read(path))
 
 
 def test_writing_never_waits_for_the_disk(tmp_path: Path) -> None:

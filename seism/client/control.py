@@ -10,11 +10,23 @@ from typing import Any
 from urllib.parse import quote
 
 from seism.client.lease import HEADER, Lease
-from seism.errors import ConfigurationError, Conflict, NotFound, SeismError, Unavailable
+from seism.errors import (
+    ConfigurationError,
+    Conflict,
+    Incomplete,
+    NotFound,
+    SeismError,
+    Unavailable,
+)
 
 _BATCH = 1000
 """Requests in one call: less than the API's limit of a body."""
-_ERRORS: dict[int, type[SeismError]] = {400: ConfigurationError, 404: NotFound, 409: Conflict}
+_ERRORS: dict[int, type[SeismError]] = {
+    400: ConfigurationError,
+    404: NotFound,
+    409: Conflict,
+    507: Incomplete,
+}
 
 
 class Control:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,11 +14,12 @@ import gevent
 from seism.clock import Clock
 from seism.errors import ConfigurationError, Conflict, NotFound, Unavailable
 from seism.journal import ToxicChanged
-from seism.model import ClientTls, ProxySpec, ServerTls, ToxicSpec, unix_path
+from seism.model import ClientTls, ProxySpec, ServerTls, ToxicSpec
 from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.perturbation import Account, Emit, Holds
 from seism.proxy.proxy import Proxy, ResolvedSpec
 from seism.proxy.relay import Follow, Relay
+from seism.proxy.slices import in_slices
 from seism.proxy.upgrade import check
 from seism.registry import Registry, load
 from seism.rng import Seed
@@ -49,6 +51,12 @@ def who() -> str:
 
 Entry = tuple[ProxySpec, Sequence[ToxicSpec]]
 """A proxy with its toxics, as asked for."""
+
+
+MAX_PROXIES = 4096
+"""Whatever is told, shown or changed of all of them is in bounded time."""
+MAX_TOXICS = 256
+"""Per proxy: each connection looks at all of them."""
 
 
 class Interrupted(Unavailable):
@@ -117,13 +125,8 @@ class Collection:
         Those on Unix sockets are not told: clients have no addresses there by which a
         connection could be found.
         """
-        return tuple(
-            Proxied(proxy.name, *proxy.address, proxy.spec.tls is not None)
-            for proxy in self.list()
-            if proxy.address is not None
-            and proxy.spec.front is None
-            and not unix_path(proxy.address[0])
-        )
+        found = (proxy.proxied for proxy in self.list())
+        return tuple(proxied for proxied in found if proxied is not None)
 
     def create(self, spec: ProxySpec, toxics: Sequence[ToxicSpec] = ()) -> Proxy:
         """A new proxy, started unless ``spec`` says that it is down.
@@ -132,6 +135,7 @@ class Collection:
         does not resolve or a toxic that cannot be, Unavailable if it cannot listen.
         """
         self._refuse_taken(spec.name)
+        self._check_room(1)
         installed = self._install(spec, toxics)
         route = self._route(spec)
         self._refuse_taken(spec.name)
@@ -204,7 +208,9 @@ class Collection:
         Raises Unavailable if one could not start; all others have been reset by then.
         """
         failures: list[str] = []
-        for proxy in self.list():
+        for proxy in in_slices(self.list()):
+            if self._proxies.get(proxy.name) is not proxy:
+                continue  # deleted meanwhile
             for installed in proxy.toxics:
                 proxy.remove(installed.name)
                 self._note(proxy, "removed", installed)
@@ -222,18 +228,23 @@ class Collection:
     def populate(self, entries: Sequence[Entry]) -> tuple[Proxy, ...]:
         """Create or replace proxies. One that is there with the same addresses is untouched.
 
-        Everything is validated and resolved before anything changes. Raises
+        Everything is validated before anything changes; other calls may come between
+        two proxies of many. Raises
         ConfigurationError, Conflict for a name given twice, Interrupted if an address
         could not be bound midway.
         """
-        names = [spec.name for spec, _ in entries]
-        for name in names:
-            if names.count(name) > 1:
-                raise Conflict(f"proxy already exists: {name} is given {names.count(name)} times")
-        ready = [(spec, self._install(spec, toxics), self._route(spec)) for spec, toxics in entries]
+        for name, count in Counter(spec.name for spec, _ in entries).items():
+            if count > 1:
+                raise Conflict(f"proxy already exists: {name} is given {count} times")
+        self._check_room(sum(spec.name not in self._proxies for spec, _ in entries))
+        ready = [
+            (spec, self._install(spec, toxics), self._route(spec))
+            for spec, toxics in in_slices(entries)
+        ]
         done: list[Proxy] = []
         try:
-            for spec, toxics, route in ready:
+            # The kernel takes milliseconds to find a free port among thousands that are taken.
+            for spec, toxics, route in in_slices(ready, 5):
                 there = self._proxies.get(spec.name)
                 if there is not None and there.same_route(spec):
                     done.append(there)
@@ -263,6 +274,7 @@ class Collection:
         """
         owner = self.get(proxy)
         where = f"toxic {spec.name or spec.type}"
+        _check_toxics(len(owner.toxics) + 1, where)
         installed = InstalledToxic.of(spec, self.registry, where, owner.protocol)
         owner.add(installed)
         self._note(owner, "added", installed)
@@ -299,6 +311,12 @@ class Collection:
         owner.remove(name)
         self._note(owner, "removed", installed)
 
+    def _check_room(self, more: int) -> None:
+        if len(self._proxies) + more > MAX_PROXIES:
+            raise ConfigurationError(
+                f"too many proxies: {len(self._proxies)} and {more} more (maximum {MAX_PROXIES})"
+            )
+
     def _refuse_taken(self, name: str) -> None:
         if name in self._proxies:
             raise Conflict("proxy already exists")
@@ -312,6 +330,7 @@ class Collection:
             if installed.name in made:
                 raise ConfigurationError(f"{where}: there are two toxics of that name")
             made[installed.name] = installed
+            _check_toxics(len(made), where)
         return tuple(made.values())
 
     def _route(self, spec: ProxySpec) -> ResolvedSpec:
@@ -351,3 +370,9 @@ class Collection:
         if known != self._known:
             self._known = known
             self._changed()
+
+
+def _check_toxics(count: int, where: str) -> None:
+    """Raises ConfigurationError if a proxy cannot have ``count`` toxics."""
+    if count > MAX_TOXICS:
+        raise ConfigurationError(f"{where}: too many toxics on one proxy (maximum {MAX_TOXICS})")

@@ -28,7 +28,7 @@ from seism.proxy.relay import Relay
 from seism.proxy.tls import Tls, TlsConnection
 from seism.proxy.upgrade import UpgradingConnection, check
 from seism.toxics.base import REMOVED
-from seism_middleware.contract import DOWNSTREAM, UPSTREAM
+from seism_middleware.contract import DOWNSTREAM, UPSTREAM, Proxied
 
 logger = logging.getLogger(__name__)
 
@@ -142,6 +142,14 @@ class Proxy:
         )  # fmt: skip
 
     @property
+    def proxied(self) -> Proxied | None:
+        """What the app is told of it; None where clients have no address to be found by."""
+        route = self._route
+        if self._address is None or route.spec.front is not None or unix_path(self._address[0]):
+            return None
+        return Proxied(self.name, *self._address, route.spec.tls is not None)
+
+    @property
     def connections(self) -> int:
         """How many are open now."""
         return len(self._connections)
@@ -173,13 +181,13 @@ class Proxy:
 
     def same_route(self, spec: ProxySpec) -> bool:
         """Whether it does already what ``spec`` asks for; TLS that is not mentioned may stay."""
-        own = self.spec
+        own = self._route.spec
         return (
             spec.listen in ("", self.listen, self._route.listen)
             and spec.upstream == self.upstream
             and spec.tls in (None, own.tls)
             and spec.upstream_tls in (None, own.upstream_tls)
-            and spec.protocol in ("", own.protocol)
+            and spec.protocol in ("", self.spec.protocol)
         )
 
     # Toxics

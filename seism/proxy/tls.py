@@ -7,7 +7,9 @@ has TLS pay for it: they are of a class of their own, and so are their links.
 from __future__ import annotations
 
 import _socket
+import os
 import ssl
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -71,7 +73,27 @@ class Tls:
         return backend, name or None
 
 
+FILE_LIMIT = 4 * 1024 * 1024
+"""Bytes of a PEM file."""
+
+
+def _check_file(path: str, where: str) -> None:
+    """Raises ConfigurationError for what could be read for ever, a pipe or a device say."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError(f"{where}: {path}: {reason.lower()}") from None
+    if not stat.S_ISREG(status.st_mode) or status.st_size > FILE_LIMIT:
+        raise ConfigurationError(
+            f"{where}: {path}: expected a regular file of at most {FILE_LIMIT} bytes"
+        )
+
+
 def _server(options: ServerTls, where: str) -> ssl.SSLContext:
+    for path in (options.certificate, options.key):
+        if path:
+            _check_file(path, where)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.options |= ssl.OP_NO_RENEGOTIATION
     try:
@@ -84,6 +106,8 @@ def _server(options: ServerTls, where: str) -> ssl.SSLContext:
 
 
 def _client(options: ClientTls, where: str) -> ssl.SSLContext:
+    if options.ca:
+        _check_file(options.ca, f"{where}.ca")
     try:
         context = ssl.create_default_context(cafile=options.ca or None)
     except OSError as error:

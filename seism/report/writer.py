@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from seism.errors import ConfigurationError
 from seism.registry import load_reports
 from seism.verdict.result import Judgement
 
@@ -13,13 +14,17 @@ def write(judgement: Judgement, directory: Path | str, *, strict: bool = False) 
 
     A file appears whole or not at all, so that a CI server never picks up half of one. A report
     that fails keeps no other from being written; its exception is raised in the end.
-    Raises OSError if the directory cannot be written.
+    Raises OSError if the directory cannot be written, ConfigurationError if the installation is of
+    another version, which registered no reports.
     """
+    reports = load_reports().reports
+    if not reports:
+        raise ConfigurationError("reports: none is registered; install this version of Seism again")
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     paths = {}
     failures: list[Exception] = []
-    for name, render in load_reports().reports.items():
+    for name, render in reports.items():
         try:
             text = render(judgement, strict)
         except Exception as error:

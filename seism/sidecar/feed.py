@@ -20,15 +20,23 @@ from seism_middleware import wire
 
 SIZE = 4096
 """Records kept per topic."""
+BYTES = 4 * 1024 * 1024
+"""Bytes of JSON kept per topic, at most."""
+COST = 500
+"""Bytes that a record takes beside its line."""
+BATCH_BYTES = 256 * 1024
+"""Bytes of JSON in one batch, but for its first record."""
 
 
 class Kept:
     """A record, and its JSON once somebody has asked for it: many readers want the same."""
 
-    __slots__ = ("_json", "record")
+    __slots__ = ("_json", "record", "size")
 
-    def __init__(self, record: Any) -> None:
+    def __init__(self, record: Any, size: int) -> None:
         self.record = record
+        self.size = size
+        """About the bytes of its JSON."""
         self._json: str | None = None
 
     @property
@@ -75,13 +83,16 @@ class Feed:
         """How many there are now."""
         return len(self._wakes)
 
-    def publish(self, record: Any) -> None:
-        """Keep ``record`` if it has a topic, and wake the readers. Never waits."""
+    def publish(self, record: Any, size: int = 0) -> None:
+        """Keep ``record`` if it has a topic, and wake the readers. Never waits.
+
+        ``size``: bytes of the line that it was made of; 0 for one of our own.
+        """
         ring = self._ring_of.get(record.kind)
         if ring is None:
             return
         self.published += 1
-        ring.append(self.published, record)
+        ring.append(self.published, Kept(record, COST + size))
         for wake in self._wakes:
             wake.set()
 
@@ -129,8 +140,12 @@ class Feed:
             found += [(n, index, kept) for n, kept in ring.after(now[index], limit)]
         self.missed += sum(missed.values())
         begin = tuple(now)
-        records = []
+        records: list[tuple[Kept, Places]] = []
+        size = 0
         for _, index, kept in sorted(found, key=lambda each: each[0])[:limit]:
+            size += kept.size
+            if records and size > BATCH_BYTES:
+                break
             now[index] += 1
             records.append((kept, tuple(now)))
         return Batch(tuple(records), missed, begin)
@@ -156,16 +171,21 @@ class _Ring:
     def __init__(self, size: int) -> None:
         self.count = 0
         """How many there have been."""
-        self._kept: deque[tuple[int, Kept]] = deque(maxlen=size)
+        self._most = size
+        self._size = 0
+        self._kept: deque[tuple[int, Kept]] = deque()
 
     @property
     def first(self) -> int:
         """How many are gone."""
         return self.count - len(self._kept)
 
-    def append(self, number: int, record: Any) -> None:
-        self._kept.append((number, Kept(record)))
+    def append(self, number: int, kept: Kept) -> None:
+        self._kept.append((number, kept))
         self.count += 1
+        self._size += kept.size
+        while len(self._kept) > self._most or (self._size > BYTES and len(self._kept) > 1):
+            self._size -= self._kept.popleft()[1].size
 
     def after(self, place: int, limit: int) -> list[tuple[int, Kept]]:
         begin = place - self.first

@@ -22,7 +22,9 @@ from gevent.socket import socket as Socket
 
 from seism.clock import Clock
 from seism.journal import Journal, Missing, WorkerLeft
+from seism.model import FRONT
 from seism.proxy.perturbation import Holds
+from seism.proxy.slices import Turns, rest
 from seism.sidecar.death import Watch
 from seism.sidecar.ring import Ring
 from seism_middleware import contract, wire
@@ -48,8 +50,32 @@ from seism_middleware.wire import ContractError
 
 log = logging.getLogger(__name__)
 
-MAX_OUTBOX = 50_000
-"""Records a worker may leave unread before its stream is cut."""
+SLICE = 16 * 1024
+"""Bytes of a worker that are taken in before the event loop turns: some 10 ms of the shortest
+records."""
+MAX_WORKERS = 512
+"""Streams, whose half lines are kept."""
+MAX_RINGS = 256
+"""Workers that share memory with us, 256 KiB each; the others send each record."""
+HELLO_SECONDS = 10.0
+"""How long a stream may take to begin."""
+MAX_NAME = 200
+"""Characters of a worker's name."""
+MAX_NAMES = 4096
+"""Names of workers whose numbers are kept for a reconnect."""
+MAX_OUTBOX = 4 * 1024 * 1024
+"""Bytes of records a worker may leave unread before its stream is cut."""
+MAX_IN_FLIGHT, MAX_ALL_IN_FLIGHT = 8 * 1024 * 1024, 48 * 1024 * 1024
+"""Bytes of requests that have begun and not ended, of one worker and of all; the oldest is
+given up then, and counted as missing."""
+BEGUN_COST = 400
+"""Bytes that one of them takes beside its line."""
+FUTURE = 60.0
+"""Seconds by which a worker's times may be ahead of ours."""
+LEFT_SLICE = 50
+"""Records of a worker that has left that are settled before the event loop turns."""
+DISK_POLL = 0.01
+"""Seconds between two looks at a journal that is behind; its workers wait meanwhile."""
 MAX_RECENT = 4096
 """Records of perturbations kept for workers that are yet to join."""
 RECENT = 10.0
@@ -59,7 +85,8 @@ RECENT = 10.0
 class Hub:
     """All workers' streams.
 
-    ``published`` is called with each record after it is in the journal; ``proxied``
+    ``published`` is called with each record, and the size of its line, after it is in the
+    journal; ``proxied``
     gives the proxies that a worker must know.
     """
 
@@ -68,7 +95,7 @@ class Hub:
         journal: Journal,
         clock: Clock,
         proxied: Callable[[], tuple[Proxied, ...]],
-        published: Callable[[Any], None],
+        published: Callable[[Any, int], None],
     ) -> None:
         self.workers: list[Worker] = []
         self.dropped = 0
@@ -88,12 +115,28 @@ class Hub:
         """Those of whole proxies, a proxy that is down say, that have not ended."""
         self._census = itertools.count(1)
         self._numbers: dict[str, int] = {}
+        """The last one of each worker, by its name; the oldest first."""
+        self._keys: dict[str, str] = {FRONT: os.urandom(8).hex()}
+        self._streams = 0
+        self.rings = 0
+        """Workers that have one."""
+        self.turns = Turns()
+        """Of the workers, for what they send."""
+        self.in_flight = 0
+        """Bytes of all workers' requests that have begun and not ended."""
 
     def serve(self, socket: Socket, initial: bytes = b"") -> None:
         """Serve one worker until its stream ends; blocks this greenlet. Closes ``socket``."""
         worker = Worker(self, socket)
         try:
-            worker.run(initial)
+            if self._streams >= MAX_WORKERS:
+                log.warning("a worker is turned away: there are %d already", MAX_WORKERS)
+                return
+            self._streams += 1
+            try:
+                worker.run(initial)
+            finally:
+                self._streams -= 1
         finally:
             socket.close()
 
@@ -133,10 +176,12 @@ class Hub:
         self.publish(CensusAsked(asked))
         return len(gevent.wait(waiting, timeout=timeout))
 
-    def record(self, record: Any, worker: str = "", number: int | None = None) -> None:
-        """Journal one record and pass it on."""
-        self.journal.write(record, worker, number)
-        self.published(record)
+    def record(
+        self, record: Any, worker: str = "", number: int | None = None, size: int = 0
+    ) -> None:
+        """Journal one record, of a line of ``size`` bytes, and pass it on."""
+        self.journal.write(record, worker, number, size)
+        self.published(record, size)
 
     def missing(self, worker: str, count: int) -> None:
         self.dropped += count
@@ -149,6 +194,25 @@ class Hub:
         last = self._numbers.get(worker, 0)
         self._numbers[worker] = max(last, number)
         return max(0, number - last - 1)
+
+    def name_of(self, hello: Hello) -> str:
+        """What the worker that says ``hello`` is called here.
+
+        Its name, unless somebody with another key has it: whoever takes another worker's
+        name can neither go on with its numbers nor be taken for it.
+        """
+        here = {worker.name for worker in self.workers}
+        name, count = hello.worker, 1
+        while self._keys.get(name, hello.key) != hello.key or (not hello.key and name in here):
+            count += 1
+            name = f"{hello.worker}~{count}"
+        self._keys[name] = hello.key
+        self._numbers.setdefault(name, 0)
+        if len(self._numbers) > MAX_NAMES:
+            # The one that has been known longest, of those that are not here.
+            gone = next(each for each in self._numbers if each not in here and each != name)
+            del self._numbers[gone], self._keys[gone]
+        return name
 
     def known(self, worker: str, number: int | None) -> bool:
         """Whether the record of this number has arrived before."""
@@ -164,24 +228,34 @@ class Worker:
         self.name = ""
         self.pid = 0
         self.in_flight: dict[str, RequestBegun] = {}
+        self._sizes: dict[str, int] = {}
+        """Bytes of each of them, as they are counted."""
+        self._size = 0
+        self._given_up = 0
+        """Of those, how many since the last slice."""
         self.orderly = False
         self.watch: Watch | None = None
         """Of its process, where it is one of this host."""
         self._skew = 0.0
         self._outbox: SimpleQueue = SimpleQueue()
+        self._unread = 0
+        """Bytes in it."""
         self._censuses: dict[str, Event] = {}
-        self._ring = _ring()
+        self._ring: Ring | None = None
+        self._hurried = False
+        """The sidecar ends: what is left to say is said at once."""
 
     def run(self, initial: bytes) -> None:
         """Read until the end of the stream, then settle what was left open."""
+        self.socket.settimeout(HELLO_SECONDS)
         writer = gevent.spawn(self._write)
         try:
-            for line in self._lines(initial):
-                record, number = wire.decode(line)
-                if not self.name:
-                    self._join(record, number)
-                elif record is not None:
-                    self._receive(record, number)
+            for lines in self._slices(initial):
+                with self.hub.turns:
+                    self._take(lines)
+                    rest()
+                while self.hub.journal.behind:
+                    gevent.sleep(DISK_POLL)
         except ContractError as error:
             log.warning("worker %s: %s; its stream is closed", self.name or "?", error)
         finally:
@@ -191,13 +265,15 @@ class Worker:
                 self._leave()
             if self._ring is not None:
                 self._ring.close()
+                self.hub.rings -= 1
 
     def send(self, line: bytes) -> None:
         """Queue one line; a worker that does not read is cut off."""
-        if self._outbox.qsize() > MAX_OUTBOX:
+        if self._unread + len(line) > MAX_OUTBOX:
             log.warning("worker %s does not read its stream; it is closed", self.name)
             self.socket.close()
             return
+        self._unread += len(line)
         self._outbox.put(line)
 
     def expect(self, census: str) -> Event:
@@ -207,7 +283,12 @@ class Worker:
     def _join(self, record: Any, number: int | None) -> None:
         if not isinstance(record, Hello):
             raise ContractError("a stream begins with hello")
-        self.name, self.pid = record.worker, record.pid
+        if not 0 < len(record.worker) <= MAX_NAME:
+            raise ContractError(f"Hello.worker: expected 1 to {MAX_NAME} characters")
+        self.name, self.pid = self.hub.name_of(record), record.pid
+        if self.name != record.worker:
+            log.warning("another worker is called %s: this one is %s", record.worker, self.name)
+        record = dataclasses.replace(record, worker=self.name, key="")
         clock = self.hub.clock
         if record.clock.domain != clock.domain:
             # Another host or time namespace: as near as one message can tell.
@@ -222,6 +303,10 @@ class Worker:
             self.hub.missing(self.name, missing)
         self.hub.record(record, self.name, number)
         self.hub.workers.append(self)
+        self.socket.settimeout(None)
+        if self.hub.rings < MAX_RINGS:
+            self._ring = _ring()
+            self.hub.rings += self._ring is not None
         welcome = Welcome(
             contract.Clock(clock.domain, clock.now()),
             self.hub.proxied(),
@@ -237,14 +322,29 @@ class Worker:
         if self.orderly or self._ring is None:
             return
         try:
-            for line in self._ring.lines():
+            for count, line in enumerate(self._ring.lines(), 1):
+                if count % LEFT_SLICE == 0:
+                    self._breathe()
                 record, number = wire.decode(line)
                 if record is not None and number is not None:
-                    self._receive(record, number)
+                    self._receive(record, number, len(line))
         except (ContractError, OSError) as error:
             log.warning("worker %s: its last records cannot be read: %s", self.name, error)
 
-    def _receive(self, record: Any, number: int | None) -> None:
+    def _take(self, lines: list[bytes]) -> None:
+        """Each of the lines, in one piece."""
+        for line in lines:
+            record, number = wire.decode(line)
+            if not self.name:
+                self._join(record, number)
+            elif record is not None:
+                self._receive(record, number, len(line))
+        if self._given_up:
+            given_up, self._given_up = self._given_up, 0
+            log.warning("worker %s: too many requests that do not end", self.name)
+            self.hub.missing(self.name, given_up)
+
+    def _receive(self, record: Any, number: int | None, size: int) -> None:
         if self.hub.known(self.name, number):
             return  # it was taken from the ring when an earlier stream broke
         missing = self.hub.expected(self.name, number)
@@ -257,20 +357,49 @@ class Worker:
             self.orderly = True
             return
         record = self._on_our_clock(record)
+        self._check_times(record)
         if isinstance(record, RequestBegun):
-            self.in_flight[record.request] = record
+            self._begin(record, size + BEGUN_COST)
         elif isinstance(record, RequestEnded):
-            self.hub.observed += self.in_flight.pop(record.request, None) is not None
+            self.hub.observed += self._end(record.request) is not None
         elif isinstance(record, Hold | Looked):
             if self.hub.holds is not None:
                 self._holds(record, self.hub.holds)
             return
-        # A second hello: it patched more.
-        elif not isinstance(record, Attribution | Harm | Census | Hello):
+        elif isinstance(record, Hello):
+            # A second one: it patched more.
+            record = dataclasses.replace(record, worker=self.name, key="")
+        elif not isinstance(record, Attribution | Harm | Census):
             raise ContractError(f"{record.kind} is not for a worker to say")
-        self.hub.record(record, self.name, number)
+        self.hub.record(record, self.name, number, size)
         if isinstance(record, Census):
             self._censuses.pop(record.census, Event()).set()
+
+    def _begin(self, begun: RequestBegun, size: int) -> None:
+        self._end(begun.request)
+        self.in_flight[begun.request], self._sizes[begun.request] = begun, size
+        self._size += size
+        self.hub.in_flight += size
+        while self._size > MAX_IN_FLIGHT or (
+            self.in_flight and self.hub.in_flight > MAX_ALL_IN_FLIGHT
+        ):
+            self._end(next(iter(self.in_flight)))
+            self._given_up += 1
+
+    def _end(self, request: str) -> RequestBegun | None:
+        begun = self.in_flight.pop(request, None)
+        if begun is not None:
+            size = self._sizes.pop(request)
+            self._size -= size
+            self.hub.in_flight -= size
+        return begun
+
+    def _check_times(self, record: Any) -> None:
+        """Raises ContractError for a time that is not over yet."""
+        at = record.began + record.duration if isinstance(record, RequestEnded) else None
+        at = getattr(record, "at", 0.0) if at is None else at
+        if at > self.hub.clock.now() + FUTURE:
+            raise ContractError(f"{record.kind}: its time is {at:g}, which is yet to come")
 
     def _holds(self, record: Hold | Looked, holds: Holds) -> None:
         if isinstance(record, Hold):
@@ -285,7 +414,8 @@ class Worker:
         if self.hub.holds is not None:
             self.hub.holds.forget(self)
         now = self.hub.clock.now()
-        for begun in self.in_flight.values():
+        left = list(self.in_flight.values())
+        for count, begun in enumerate(left, 1):
             # The worker said that it began and can no longer say how it ended.
             self.hub.record(
                 RequestEnded(
@@ -300,15 +430,29 @@ class Worker:
                 ),
                 self.name,
             )
-        self.hub.record(WorkerLeft(now, self.orderly, len(self.in_flight), reason), self.name)
+            self._end(begun.request)
+            if count % LEFT_SLICE == 0:
+                self._breathe()
+        self.hub.record(WorkerLeft(now, self.orderly, len(left), reason), self.name)
         for event in self._censuses.values():
             event.set()
 
     def _reason(self) -> str:
+        if self.orderly or self.watch is None or self._hurried:
+            return ""
         try:
-            return "" if self.orderly or self.watch is None else self.watch.cause(gevent.sleep)
+            return self.watch.cause(gevent.sleep)
         except gevent.GreenletExit:
-            return ""  # the sidecar ends, too: what is left to say is said at once
+            self._hurried = True
+            return ""
+
+    def _breathe(self) -> None:
+        """Let the event loop turn, unless the sidecar ends."""
+        if not self._hurried:
+            try:
+                rest()
+            except gevent.GreenletExit:
+                self._hurried = True
 
     def _on_our_clock(self, record: Any) -> Any:
         if not self._skew:
@@ -318,15 +462,22 @@ class Worker:
             return record
         return dataclasses.replace(record, **{field: getattr(record, field) + self._skew})
 
-    def _lines(self, initial: bytes) -> Iterator[bytes]:
-        buffer = initial
+    def _slices(self, initial: bytes) -> Iterator[list[bytes]]:
+        """The whole lines of what has come, again and again."""
+        buffer = bytearray(initial)
+        begun = 0
+        """Bytes in it that have no line's end."""
         while True:
-            *lines, buffer = buffer.split(b"\n")
-            yield from lines
-            if len(buffer) > wire.MAX_LINE:
+            end = buffer.rfind(b"\n", begun) + 1
+            if end:
+                lines = bytes(buffer[: end - 1]).split(b"\n")
+                del buffer[:end]
+                yield lines
+            begun = len(buffer)
+            if begun > wire.MAX_LINE:
                 raise ContractError(f"a line of more than {wire.MAX_LINE} bytes")
             try:
-                data = self.socket.recv(65536)
+                data = self.socket.recv(SLICE)
             except OSError:
                 # A killed worker may leave a reset instead of an end of file; what it
                 # had sent before has been read by then.
@@ -341,7 +492,10 @@ class Worker:
                 lines = [self._outbox.get()]
                 while not self._outbox.empty():
                     lines.append(self._outbox.get())
-                self.socket.sendall(b"".join(lines))
+                data = b"".join(lines)
+                self.socket.sendall(data)
+                self._unread -= len(data)
+                rest()
         except OSError:
             return
 

@@ -73,9 +73,11 @@ class Sidecar:
         journal: Path,
         token: str,
         hold_ms: int = 20,
+        any_user: bool = False,
     ) -> None:
         """Raises ConfigurationError, Conflict or Unavailable; nothing is left open then.
 
+        ``any_user``: without a token, other local users may call as well.
         ``hold_ms`` is for how long a toxic waits at most for an observer that asked for it.
         """
         clock = MonotonicClock()
@@ -130,6 +132,7 @@ class Sidecar:
                 token=token,
                 upgrades={STREAM_PATH: self.hub.serve},
                 public=dashboard.public,
+                any_user=any_user,
             )
         except BaseException:
             self.proxies.close()
@@ -227,10 +230,10 @@ class Sidecar:
         self.metrics.count(record)
         self._published(record)
 
-    def _published(self, record: Any) -> None:
+    def _published(self, record: Any, size: int = 0) -> None:
         if self.chaos is not None:
             self.chaos.observe(record)
-        self.feed.publish(record)
+        self.feed.publish(record, size)
         for opinion in self._opinions.of(record):
             self.feed.publish(opinion)
         signals.send(self, record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import threading
@@ -15,6 +16,7 @@ import pytest
 from seism.errors import ConfigurationError
 from seism.model import ClientTls, ProxySpec, ServerTls, ToxicSpec
 from seism.protocols.redis_faults import RedisBusy
+from seism.proxy.tls import Tls as Contexts
 from tests.proxy.ends import End, Listening, PlainEnd, Tls, TlsEnd, connect, listen, pair, raw, spec
 from tests.proxy.harness import Proxies, eventually
 
@@ -313,3 +315,24 @@ def test_tls_can_be_added_and_other_changes_leave_it(
     with pair("tls", proxy.listen, server, tls) as (client, there):
         client.sendall(b"hello")
         assert read(there, 5) == b"hello"
+
+
+@pytest.mark.parametrize(
+    "what", ["a pipe", "/dev/zero", "/dev/urandom", "a folder", "a\0b", "large"]
+)
+@pytest.mark.parametrize("key", ["certificate", "key", "ca"])
+def test_what_could_be_read_for_ever_is_never_opened(tmp_path: Path, what: str, key: str) -> None:
+    path = tmp_path / "file"
+    if what == "a pipe":
+        os.mkfifo(path)
+    elif what == "a folder":
+        path.mkdir()
+    elif what == "large":
+        with path.open("wb") as file:
+            file.truncate(1 << 33)
+    given = what if what[0] == "/" or "\0" in what else str(path)
+    tls = None if key == "ca" else ServerTls(**{"certificate": given, key: given})
+    upstream_tls = ClientTls(ca=given) if key == "ca" else None
+    asked = ProxySpec("p", "127.0.0.1:1", tls=tls, upstream_tls=upstream_tls)
+    with pytest.raises(ConfigurationError, match=r"tls(\.ca)?: .*: (expected a regular|embedded)"):
+        Contexts.of(asked, "proxy p")

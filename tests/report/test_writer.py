@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from seism.registry import load_reports
+from seism.errors import ConfigurationError
+from seism.registry import Registry, load_reports
+from seism.report import writer
 from seism.report.writer import write
 from tests.report import known
 
@@ -40,3 +42,10 @@ def test_a_folder_that_cannot_be_made_is_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError):
         write(known.green(), tmp_path / "file" / "report")
+
+
+def test_a_stale_installation_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "load_reports", Registry)
+    with pytest.raises(ConfigurationError, match="install this version of Seism again"):
+        writer.write(known.green(), tmp_path)
+    assert not list(tmp_path.iterdir())

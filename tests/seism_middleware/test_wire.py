@@ -4,6 +4,8 @@ import dataclasses
 import json
 import subprocess
 import sys
+import types
+import typing
 from typing import Any
 
 import pytest
@@ -15,7 +17,8 @@ from seism_middleware.wire import ContractError, decode, encode, from_dict, to_d
 
 RECORDS = (*contract.WORKER_RECORDS, *contract.SIDECAR_RECORDS)
 
-st.register_type_strategy(float, st.floats(allow_nan=False, allow_infinity=False))
+st.register_type_strategy(float, st.floats(-wire.MAX_NUMBER, wire.MAX_NUMBER))
+st.register_type_strategy(int, st.integers(-wire.MAX_WHOLE, wire.MAX_WHOLE))
 ANY_RECORD = st.one_of([st.builds(record) for record in RECORDS])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
@@ -24,7 +27,7 @@ JSON = st.recursive(
 )
 
 
-@given(ANY_RECORD, st.none() | st.integers(0, 2**53))
+@given(ANY_RECORD, st.none() | st.integers(1, wire.MAX_WHOLE))
 def test_every_record_comes_back(record: Any, number: int | None) -> None:
     line = encode(record, number)
     assert line.endswith(b"\n") and line.count(b"\n") == 1
@@ -132,3 +135,69 @@ def test_the_exchange_of_a_perturbation_comes_back() -> None:
     values = to_dict(record)
     del values["exchange"]
     assert from_dict(values).exchange is None
+
+
+WRONG: tuple[Any, ...] = (
+    None, True, -1, 1.5, float("nan"), float("inf"), 1e300, 10**400, "x", [], [1], ["x"], [None],
+    {}, {"a": 1}, [{}], [[]],
+)  # fmt: skip
+TYPES = {str: str, float: (int, float), int: int, bool: bool}
+
+
+def holds(value: Any, hint: Any) -> bool:
+    """Whether ``value`` is what the field's declaration says, and can be written as JSON."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is types.UnionType:
+        return any(holds(value, each) for each in arguments)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(holds(each, arguments[0]) for each in value)
+    if dataclasses.is_dataclass(hint):
+        hints = typing.get_type_hints(hint)
+        return isinstance(value, hint) and all(
+            holds(getattr(value, field.name), hints[field.name])
+            for field in dataclasses.fields(hint)
+        )
+    if hint is type(None):
+        return value is None
+    if isinstance(value, bool) and hint is not bool:
+        return False
+    return isinstance(value, TYPES[hint]) and (
+        not isinstance(value, float) or abs(value) <= wire.MAX_NUMBER
+    )
+
+
+@pytest.mark.parametrize("cls", RECORDS, ids=lambda cls: cls.kind)
+def test_no_field_of_any_record_holds_another_type(cls: Any) -> None:
+    """Whatever is sent for it: the record is right, or the sender is to blame."""
+    good = dict.fromkeys(("worker", "interface", "request", "method", "route", "body"), "x")
+    good |= {"pid": 1, "clock": {"domain": "x", "now": 1.0}, "at": 1.0, "began": 1.0}
+    good |= {"duration": 0.1, "status": 200, "perturbation": "p", "evidence": "ledger"}
+    good |= {"exact": True, "what": "abandoned", "clients": [], "census": "c", "rss": 1}
+    good |= {"count": 1, "proxy": "p", "toxic": "t", "type": "latency", "outcome": "passed"}
+    values = {field.name: good[field.name] for field in dataclasses.fields(cls)
+              if field.name in good}  # fmt: skip
+    hints = typing.get_type_hints(cls)
+    whole = from_dict({"kind": cls.kind, **values})
+    assert isinstance(whole, cls)
+    refused = 0
+    for field in dataclasses.fields(cls):
+        for wrong in WRONG:
+            try:
+                record = from_dict({"kind": cls.kind, **values, field.name: wrong})
+            except ContractError as error:
+                refused += 1
+                assert "\n" not in str(error)
+                continue
+            assert holds(getattr(record, field.name), hints[field.name]), (field.name, wrong)
+    assert refused or not dataclasses.fields(cls)
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, True, "1", 10**400, [1]])
+def test_a_records_number_is_one(number: Any) -> None:
+    with pytest.raises(ContractError, match="n: expected a whole number"):
+        decode(json.dumps({"kind": "goodbye", "n": number}).encode())
+
+
+def test_a_lone_surrogate_does_not_get_in() -> None:
+    begun = from_dict({"kind": "request.begun", "request": "a\ud800", "method": "G", "at": 1})
+    assert begun.request == "a?"

@@ -14,7 +14,8 @@ from gevent.socket import socketpair
 
 from seism.clock import MonotonicClock
 from seism.journal import BROKEN, SCHEMA, Journal, Manifest, Missing, WorkerLeft, read
-from seism.sidecar.hub import RECENT, Hub
+from seism.proxy.slices import rest
+from seism.sidecar.hub import RECENT, SLICE, Hub
 from seism_middleware import contract, wire
 from seism_middleware.contract import (
     Attribution,
@@ -48,9 +49,9 @@ class FakeWorker:
         self.file = self.socket.makefile("rb")
         self.number = 0
 
-    def hello(self, domain: str = CLOCK.domain, now: float | None = None) -> Welcome:
+    def hello(self, domain: str = CLOCK.domain, now: float | None = None, key: str = "") -> Welcome:
         clock = contract.Clock(domain, CLOCK.now() if now is None else now)
-        self.say(Hello(self.name, 1, clock, "wsgi"))
+        self.say(Hello(self.name, 1, clock, "wsgi", key=key))
         welcome: Welcome = self.hear()
         return welcome
 
@@ -82,7 +83,7 @@ def published() -> list[Any]:
 @pytest.fixture
 def hub(path: Path, published: list[Any]) -> Iterator[Hub]:
     journal = Journal(path, Manifest(SCHEMA, "0", 1, CLOCK.domain, ""), time.monotonic)
-    yield Hub(journal, CLOCK, lambda: (PROXY,), published.append)
+    yield Hub(journal, CLOCK, lambda: (PROXY,), lambda record, _: published.append(record))
     journal.close()
 
 
@@ -228,11 +229,175 @@ def test_times_of_another_clock_are_moved(hub: Hub, path: Path) -> None:
 
 
 def test_a_worker_that_never_reads_is_cut_off(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seism.sidecar.hub.MAX_OUTBOX", 10)
+    monkeypatch.setattr("seism.sidecar.hub.MAX_OUTBOX", 1000)
     worker = FakeWorker(hub)
     worker.hello()
-    for _ in range(12):  # no greenlet switch: nothing is written meanwhile
+    for _ in range(100):  # no greenlet switch: nothing is written meanwhile
         hub.proxies_changed()
     worker.serving.join(10)
     assert hub.workers == []
+    worker.leave()
+
+
+@pytest.mark.parametrize("thief_key", ["", "another"])
+def test_who_takes_another_workers_name_silences_nobody(
+    hub: Hub, path: Path, thief_key: str
+) -> None:
+    real, thief = FakeWorker(hub), FakeWorker(hub)
+    real.hello(key="mine")
+    real.say(BEGUN)
+    thief.number = 10**9
+    thief.hello(key=thief_key)
+    real.say(ENDED)
+    real.leave()
+    # The real one again, whose numbers go on; nothing of it is taken for known or missing.
+    again = FakeWorker(hub)
+    again.number = real.number
+    again.hello(key="mine")
+    again.say(dataclasses.replace(ENDED, request="w-2"))
+    for worker in (thief, again):
+        worker.leave()
+    journalled(hub, path)
+    entries = [entry for entry in read(path) if entry.worker]
+    assert {entry.worker for entry in entries} == {"w", "w~2"}
+    ended = [e.record.request for e in entries if isinstance(e.record, RequestEnded)]
+    assert ended == ["w-1", "w-2"]
+    assert [e.worker for e in entries if isinstance(e.record, Missing)] == ["w~2"]
+
+
+def test_a_key_is_written_nowhere(hub: Hub, path: Path, published: list[Any]) -> None:
+    worker = FakeWorker(hub)
+    worker.hello(key="only-for-us")
+    worker.say(Hello("w", 1, contract.Clock("x", 1.0), "wsgi", key="only-for-us"))
+    worker.leave()
+    assert "only-for-us" not in path.read_text() + repr(journalled(hub, path)) + repr(published)
+
+
+@pytest.mark.parametrize("name", ["", "w" * 201])
+def test_names_that_cannot_be(hub: Hub, path: Path, name: str) -> None:
+    worker = FakeWorker(hub, name)
+    worker.say(Hello(name, 1, contract.Clock("x", 1.0), "wsgi"))
+    worker.serving.join(10)
+    assert worker.serving.ready()
+    worker.leave()
+    assert journalled(hub, path) == []
+
+
+def test_a_time_that_is_yet_to_come_ends_the_stream(hub: Hub, path: Path) -> None:
+    for name, record in (
+        ("a", RequestBegun("w-1", "GET", CLOCK.now() + 3600, "/")),
+        ("b", RequestEnded("w-1", "GET", "/", 5.0, CLOCK.now() + 3600, 200, "complete")),
+        ("c", Census("c1", CLOCK.now() + 3600, None)),
+    ):
+        worker = FakeWorker(hub, name)
+        worker.hello()
+        worker.say(record)
+        worker.serving.join(10)
+        assert worker.serving.ready()
+        worker.leave()
+    assert {type(each) for each in journalled(hub, path)} == {Hello, WorkerLeft}
+
+
+def flood(worker: FakeWorker, count: int, size: int) -> None:
+    for number in range(count):
+        worker.say(RequestBegun(f"w-{number}", "GET", 5.0, "/" + "x" * size))
+
+
+@pytest.mark.parametrize("size", [0, wire.MAX_LINE - 200])
+def test_requests_that_never_end_are_bounded_by_bytes(
+    hub: Hub, path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr("seism.sidecar.hub.MAX_IN_FLIGHT", 100_000)
+    worker = FakeWorker(hub)
+    worker.hello()
+    flood(worker, 400, size)
+    gevent.sleep(0.05)
+    (served,) = hub.workers
+    assert 0 < hub.in_flight <= 100_000
+    kept = len(served.in_flight)
+    worker.leave()
+    assert hub.dropped == 400 - kept
+    assert hub.in_flight == 0
+    ended = [each for each in journalled(hub, path) if isinstance(each, RequestEnded)]
+    assert len(ended) == kept
+
+
+def test_the_requests_of_all_workers_are_bounded_together(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seism.sidecar.hub.MAX_ALL_IN_FLIGHT", 20_000)
+    workers = [FakeWorker(hub, name) for name in ("a", "b", "c")]
+    for worker in workers:
+        worker.hello()
+        flood(worker, 50, 0)
+    gevent.sleep(0.05)
+    assert hub.in_flight <= 20_000
+    for worker in workers:
+        worker.leave()
+    assert hub.in_flight == 0
+
+
+def test_no_stream_that_stays_full_starves_the_others(hub: Hub) -> None:
+    """The event loop turns after each slice, however many workers have more to say."""
+    floods = [FakeWorker(hub, f"flood-{number}") for number in range(5)]
+    for worker in floods:
+        worker.hello()
+    worst = [0]
+    taken = hub.published
+
+    def count(record: Any, size: int) -> None:
+        worst[0] += size
+        taken(record, size)
+
+    hub.published = count
+    data = b"".join(wire.encode(BEGUN) for _ in range(200))
+
+    def pour(worker: FakeWorker) -> None:
+        while True:
+            worker.socket.sendall(data)
+
+    pouring = [gevent.spawn(pour, worker) for worker in floods]
+    most = 0
+    for _ in range(200):
+        worst[0] = 0
+        rest()
+        most = max(most, worst[0])
+    gevent.killall(pouring)
+    # One slice and what was left of a line before it, not one of each.
+    assert 0 < most <= 2 * SLICE
+    for worker in floods:
+        worker.leave()
+
+
+def test_a_line_that_drips_is_looked_at_once(hub: Hub, path: Path) -> None:
+    worker = FakeWorker(hub)
+    worker.hello()
+    line = wire.encode(dataclasses.replace(BEGUN, route="/" + "x" * 5000), 2)
+    for at in range(0, len(line), 7):
+        worker.socket.sendall(line[at : at + 7])
+        gevent.sleep(0)
+    worker.leave()
+    assert any(isinstance(each, RequestBegun) for each in journalled(hub, path))
+
+
+def test_streams_beyond_the_bound_are_turned_away(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seism.sidecar.hub.MAX_WORKERS", 2)
+    monkeypatch.setattr("seism.sidecar.hub.MAX_RINGS", 1)
+    workers = [FakeWorker(hub, name) for name in ("a", "b")]
+    assert [bool(worker.hello().ring) for worker in workers] == [True, False]
+    third = FakeWorker(hub, "c")
+    assert third.file.readline() == b""
+    workers[0].leave()
+    fourth = FakeWorker(hub, "d")
+    assert fourth.hello().ring
+    for worker in (workers[1], third, fourth):
+        worker.leave()
+
+
+def test_what_says_nothing_is_not_kept(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seism.sidecar.hub.HELLO_SECONDS", 0.05)
+    worker = FakeWorker(hub)
+    assert worker.file.readline() == b""
     worker.leave()

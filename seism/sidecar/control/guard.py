@@ -4,13 +4,17 @@ It can cut every connection of an application, and any page in a browser of the 
 machine can send requests to loopback. So the Host must be ours (a name that was made
 to point to loopback is not: DNS rebinding), a browser's request must come from our own
 pages, and whoever listens on more than loopback needs a token.
+
+Without a token only the sidecar's own user and root may call: other local users would
+read and write through its rights.
 """
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from seism.errors import ConfigurationError, SeismError
@@ -43,8 +47,8 @@ def is_loopback(host: str) -> bool:
 class Guard:
     """Checks a request by its headers alone."""
 
-    def __init__(self, host: str, token: str | None) -> None:
-        """``host`` is what the server listens on.
+    def __init__(self, host: str, token: str | None, *, any_user: bool = False) -> None:
+        """``host`` is what the server listens on; ``any_user``: every local user may call.
 
         Raises ConfigurationError if that is more than loopback and there is no token.
         """
@@ -55,11 +59,20 @@ class Guard:
         self._host = host.lower()
         self._any_host = _is_unspecified(host)
         self._token = token
+        self._any_user = any_user
+        self._users = {os.geteuid(), 0}
 
-    def check(self, headers: Mapping[str, str], public: bool = False) -> None:
-        """``headers`` by lower-case name; what is ``public`` needs no token.
+    def check(
+        self,
+        headers: Mapping[str, str],
+        public: bool = False,
+        user: Callable[[], int | None] = os.geteuid,
+    ) -> bool:
+        """Whether the caller may name files, too.
 
-        Raises Forbidden or Unauthorized.
+        ``headers`` by lower-case name; what is ``public`` needs neither token nor user;
+        ``user`` tells whose the connection is, None: nobody knows. Raises Forbidden or
+        Unauthorized.
         """
         host = headers.get("host", "")
         if not self._ours(host):
@@ -75,13 +88,23 @@ class Guard:
             own_page = origin is not None or headers.get("sec-fetch-site") is not None
             if headers.get("user-agent", "").startswith("Mozilla/") and not own_page:
                 raise Forbidden("User agent not allowed")
-        elif not public:
+            if public:
+                return False
+            trusted = user() in self._users
+            if not trusted and not self._any_user:
+                raise Unauthorized(
+                    "calls without a token are for the sidecar's own user: set SEISM_TOKEN for "
+                    "both, or start the sidecar with --any-user"
+                )
+            return trusted
+        if not public:
             scheme, _, given = headers.get("authorization", "").partition(" ")
             right = hmac.compare_digest(
                 given.strip().encode("latin-1", "replace"), self._token.encode()
             )
             if scheme.lower() != "bearer" or not right:
                 raise Unauthorized("a bearer token is needed")
+        return not public
 
     def _ours(self, host: str) -> bool:
         try:

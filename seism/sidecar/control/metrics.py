@@ -15,6 +15,7 @@ from webob import Request, Response
 
 from seism.journal import ChaosJudged, Journal
 from seism.proxy.collection import Collection
+from seism.proxy.slices import in_slices
 from seism.sidecar.control.router import Route, Router
 from seism.sidecar.feed import Feed
 from seism.sidecar.hub import Hub
@@ -77,12 +78,14 @@ class Metrics:
         proxies = self._collection.list()
         received: list[Sample] = []
         sent: list[Sample] = []
-        for proxy in proxies:
+        for proxy in in_slices(proxies):
             for direction, traffic in zip((UPSTREAM, DOWNSTREAM), proxy.traffic(), strict=True):
                 labels = {
-                    "direction": direction, "proxy": proxy.name,
-                    "listener": proxy.listen, "upstream": proxy.upstream,
-                }  # fmt: skip
+                    "direction": direction,
+                    "listener": proxy.listen,
+                    "proxy": proxy.name,
+                    "upstream": proxy.upstream,
+                }
                 received.append((labels, traffic.received))
                 sent.append((labels, traffic.sent))
         yield Metric(
@@ -172,7 +175,7 @@ def render(metrics: Iterable[Metric]) -> str:
     for metric in metrics:
         lines.append(f"# HELP {metric.name} {metric.help}")
         lines.append(f"# TYPE {metric.name} {metric.type}")
-        for labels, value in metric.samples:
+        for labels, value in in_slices(metric.samples, 1000):
             inner = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels.items())
             lines.append(f"{metric.name}{{{inner}}} {value}" if inner else f"{metric.name} {value}")
     return "\n".join(lines) + "\n"

@@ -27,7 +27,7 @@ from seism.journal import (
 )
 from seism.options import build, option
 from seism.proxy.collection import Collection
-from seism.sidecar.control.router import Route, answer, empty, failure, read_json
+from seism.sidecar.control.router import BODY_LIMIT, Route, answer, empty, failure, read_json
 from seism.sidecar.hub import Hub
 from seism_middleware.contract import client_id
 from seism_middleware.wire import PROTOCOL, STREAM_PATH
@@ -145,7 +145,8 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
         return synced(empty)
 
     def plan(request: Request) -> Response:
-        journal.write(Plan(build(PlanAsked, read_json(request), "body").steps))
+        steps = build(PlanAsked, read_json(request), "body").steps
+        journal.write(Plan(steps), size=BODY_LIMIT)
         return synced(empty)
 
     def load(request: Request) -> Response:
@@ -154,7 +155,8 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
             LoadDone(
                 reported.segment, reported.requests, reported.routes, reported.actions or None,
                 reported.whole,
-            )
+            ),
+            size=BODY_LIMIT,
         )  # fmt: skip
         return synced(empty)
 
@@ -193,7 +195,7 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
         if not gevent.get_hub().threadpool.apply(written.wait, (DISK_SECONDS,)):
             raise Unavailable(f"the journal was not written within {DISK_SECONDS:g} s")
         if journal.failure is not None:
-            raise Unavailable(f"journal {journal.path}: {journal.failure.strerror}")
+            journal.check()
         return respond()
 
     def stream(_: Request) -> Response:

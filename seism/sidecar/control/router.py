@@ -6,24 +6,30 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from webob import Request, Response
 
 from seism.errors import ConfigurationError, SeismError
-from seism.options import build, describe
+from seism.options import build, describe, nearest
 from seism.proxy.collection import API, acting
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
+TRUSTED = "seism.trusted"
+"""WSGI environ key: whether the caller has a token, or is the sidecar's own user or root."""
 LEASE_HEADER = "Seism-Lease"
 LEASE = re.compile(r"lease-[0-9]{1,18}")
 """What its value looks like."""
 
+WARNINGS = 20
+"""Headers ``Warning`` of one answer; one more counts the others."""
+KEY = 60
+"""Characters of an unknown key that are shown."""
 BODY_LIMIT = 1024 * 1024
 """Bytes of a request's body."""
 
@@ -103,6 +109,37 @@ def read_query(cls: type[T], request: Request) -> T:
             except ValueError:
                 pass  # build says what is wrong with it
     return build(cls, values, "query")
+
+
+class Warnings:
+    """What an answer says of its request, in ``Warning`` headers, a bounded number of them."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._more = 0
+
+    def add(self, text: str) -> None:
+        if len(self._texts) < WARNINGS:
+            self._texts.append(shortened(text))
+        else:
+            self._more += 1
+
+    def unknown(self, what: str, key: str, known: Iterable[str], of: str = "") -> None:
+        """``key`` is ignored; what was meant is looked for only where there is room to say it."""
+        hint = ""
+        if len(self._texts) < WARNINGS and len(key) <= KEY:
+            hint = nearest(key, known)
+        self.add(f"unknown {what} {shortened(key, KEY)!r}{of} is ignored{hint}")
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._texts
+        if self._more:
+            yield f"{self._more} more of these"
+
+
+def shortened(text: str, most: int = 300) -> str:
+    """At most ``most`` characters of ``text``, with what stands for the others."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def answer(values: Any, status: int = 200, warnings: Iterable[str] = ()) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -14,11 +15,14 @@ from gevent.pywsgi import WSGIHandler, WSGIServer
 from seism.errors import Unavailable
 from seism.model import show_address
 from seism.sidecar.control.guard import Forbidden, Guard, Unauthorized
-from seism.sidecar.control.router import WSGIApp, failure
+from seism.sidecar.control.peer import user_of
+from seism.sidecar.control.router import TRUSTED, WSGIApp, failure
 from seism_middleware.wire import PROTOCOL
 
 logger = logging.getLogger(__name__)
 
+CALLER = "seism.caller"
+"""WSGI environ key: what tells the user that the connection is from."""
 STOP_TIMEOUT = 0.1
 """Seconds that ``close`` gives running requests, which take milliseconds."""
 
@@ -47,15 +51,17 @@ class ControlServer:
         token: str | None = None,
         upgrades: Mapping[str, Upgrade] | None = None,
         public: Callable[[str, str], bool] = lambda method, path: False,
+        any_user: bool = False,
     ) -> None:
         """``upgrades`` maps paths to what runs a stream there; port 0 picks a free one.
 
-        ``public`` says of a method and a path whether no token is needed.
+        ``public`` says of a method and a path whether no token is needed; ``any_user``:
+        without a token, every local user may call, but may not name files.
 
         Raises ConfigurationError if ``host`` needs a token, Unavailable if the address
         cannot be bound.
         """
-        self._guard = Guard(host, token)
+        self._guard = Guard(host, token, any_user=any_user)
         self._app = app
         self.refused: Counter[int] = Counter()
         """Requests that the guard has refused, by status."""
@@ -82,15 +88,17 @@ class ControlServer:
         self._server.stop(timeout=STOP_TIMEOUT)
         self._server.close()
 
-    def check(self, environ: Mapping[str, Any]) -> None:
-        """Raises Forbidden or Unauthorized."""
+    def check(self, environ: dict[str, Any]) -> None:
+        """Notes for the router whether the caller may name files. Raises Forbidden or
+        Unauthorized."""
         headers = {
             key[5:].replace("_", "-").lower(): value
             for key, value in environ.items()
             if key.startswith("HTTP_")
         }
         public = self._public(environ["REQUEST_METHOD"], environ["PATH_INFO"])
-        self._guard.check(headers, public)
+        user = environ[CALLER]
+        environ[TRUSTED] = self._guard.check(headers, public, user)
 
     def _guarded(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -111,6 +119,13 @@ def _handler(control: ControlServer) -> type[Any]:
     class Handler(WSGIHandler):  # type: ignore[misc]
         """Serves requests; a granted upgrade takes the connection out of HTTP."""
 
+        @functools.cached_property
+        def _owner(self) -> int | None:
+            return user_of(self.client_address, self.socket.getsockname())
+
+        def _user(self) -> int | None:
+            return self._owner
+
         def handle(self) -> None:
             rfile = self.rfile
             try:
@@ -120,6 +135,8 @@ def _handler(control: ControlServer) -> type[Any]:
                 rfile.close()
 
         def handle_one_response(self) -> None:
+            # Of the connection, so that it is asked for once.
+            self.environ[CALLER] = self._user
             run = control.upgrades.get(self.environ["PATH_INFO"])
             if run is None or not _wants_upgrade(self.environ):
                 super().handle_one_response()

@@ -15,14 +15,25 @@ from typing import Annotated, Any
 from webob import Request, Response
 
 from seism.errors import ConfigurationError
-from seism.model import ClientTls, ProxySpec, ServerTls, ToxicSpec
-from seism.options import build, describe, names, nearest, option
-from seism.proxy.collection import Collection, Interrupted
+from seism.model import UNIX, ClientTls, ProxySpec, ServerTls, ToxicSpec
+from seism.options import build, describe, names, option
+from seism.proxy.collection import MAX_PROXIES, MAX_TOXICS, Collection, Interrupted
 from seism.proxy.proxy import Proxy
+from seism.proxy.slices import in_slices
 from seism.registry import Registry
 from seism.schema import PARTIAL, SHOWN
+from seism.sidecar.control.guard import Forbidden
 from seism.sidecar.control.lease import Leases
-from seism.sidecar.control.router import Handler, Route, answer, empty, failure, read_json
+from seism.sidecar.control.router import (
+    TRUSTED,
+    Handler,
+    Route,
+    Warnings,
+    answer,
+    empty,
+    failure,
+    read_json,
+)
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
 
 COMPATIBLE_VERSION = "2.12.0"
@@ -132,28 +143,35 @@ class _Api:
         given = read_json(request)
         if not isinstance(given, list):
             raise ConfigurationError("bad request body: a list of proxies is expected")
-        warnings: list[str] = []
+        if len(given) > MAX_PROXIES:
+            raise ConfigurationError(f"too many proxies: {len(given)} (maximum {MAX_PROXIES})")
+        warnings = Warnings()
         entries = [
             self._proxy_entry(values, warnings, f" at proxy {number}")
-            for number, values in enumerate(given, start=1)
+            for number, values in enumerate(in_slices(given), start=1)
         ]
+        for spec, _ in entries:
+            _check_files(request, spec)
         before = {proxy.name: proxy for proxy in self._collection.list()}
         try:
             done = self._collection.populate(entries)
         except Interrupted as error:
-            listed = [proxy_values(proxy) for proxy in error.done]
+            listed = [proxy_values(proxy) for proxy in in_slices(error.done)]
             return failure(str(error), error.status, proxies=listed)
         for proxy, (spec, toxics) in zip(done, entries, strict=True):
             if toxics and before.get(spec.name) is proxy:
-                warnings.append(f"proxy {spec.name} is untouched, and so are its toxics")
-        return answer({"proxies": [proxy_values(proxy) for proxy in done]}, 201, warnings)
+                warnings.add(f"proxy {spec.name} is untouched, and so are its toxics")
+        listed = [proxy_values(proxy) for proxy in in_slices(done)]
+        return answer({"proxies": listed}, 201, warnings)
 
     def proxies(self, request: Request) -> Response:
-        return answer({proxy.name: proxy_values(proxy) for proxy in self._collection.list()})
+        shown = in_slices(self._collection.list())
+        return answer({proxy.name: proxy_values(proxy) for proxy in shown})
 
     def create(self, request: Request) -> Response:
-        warnings: list[str] = []
+        warnings = Warnings()
         spec, toxics = self._proxy_entry(read_json(request), warnings)
+        _check_files(request, spec)
         return answer(proxy_values(self._collection.create(spec, toxics)), 201, warnings)
 
     def proxy(self, request: Request, proxy: str) -> Response:
@@ -162,13 +180,14 @@ class _Api:
     def update(self, request: Request, proxy: str) -> Response:
         self._check_lease(request)
         there = self._collection.get(proxy)
-        warnings: list[str] = []
+        warnings = Warnings()
         given = _proxy_fields(read_json(request), warnings)
         for key in ("name", "toxics"):
             if given.pop(key, there.name) not in (there.name, []):
-                warnings.append(f"field {key!r} cannot be changed here and is ignored")
+                warnings.add(f"field {key!r} cannot be changed here and is ignored")
         current = {"name": proxy, "upstream": there.upstream, "enabled": there.enabled}
         spec = build(ProxySpec, {**current, **given}, f"proxy {proxy}", lenient=True)
+        _check_files(request, spec)
         protocol = there.protocol
         updated = self._collection.update(
             proxy,
@@ -181,9 +200,7 @@ class _Api:
             protocol=spec.protocol if "protocol" in given else None,
         )
         if protocol != updated.protocol and updated.connections:
-            warnings.append(
-                f"the protocol counts for new connections; {updated.connections} are open"
-            )
+            warnings.add(f"the protocol counts for new connections; {updated.connections} are open")
         if self._leases is not None and "enabled" in given:
             self._leases.switched(request, proxy, updated.enabled)
         return answer(proxy_values(updated), warnings=warnings)
@@ -198,7 +215,7 @@ class _Api:
     def add_toxic(self, request: Request, proxy: str) -> Response:
         self._check_lease(request)
         self._collection.get(proxy)
-        warnings: list[str] = []
+        warnings = Warnings()
         given = _fields(read_json(request), _TOXIC_KEYS, warnings)
         spec = _toxic_spec(given, self._collection.registry, warnings)
         installed = self._collection.add_toxic(proxy, spec)
@@ -211,13 +228,13 @@ class _Api:
 
     def update_toxic(self, request: Request, proxy: str, toxic: str) -> Response:
         installed = self._collection.get(proxy).toxic(toxic)
-        warnings: list[str] = []
+        warnings = Warnings()
         given = _fields(read_json(request), _TOXIC_KEYS, warnings)
         there = installed.values()
         for key in describe(ToxicSpec):
             now = str(there.get(key.name, key.default))
             if key.option.fixed and str(given.pop(key.name, now)).lower() not in ("", now.lower()):
-                warnings.append(f"field {key.name!r} cannot be changed and is ignored")
+                warnings.add(f"field {key.name!r} cannot be changed and is ignored")
         # The type is only there to make a whole spec of what is given.
         spec = build(ToxicSpec, {**given, "type": installed.type}, f"toxic {toxic}", lenient=True)
         updated = self._collection.update_toxic(
@@ -238,7 +255,7 @@ class _Api:
             self._leases.check(request)
 
     def _proxy_entry(
-        self, values: Any, warnings: list[str], position: str = ""
+        self, values: Any, warnings: Warnings, position: str = ""
     ) -> tuple[ProxySpec, Sequence[ToxicSpec]]:
         """``position`` says which one of several it is."""
         given = _proxy_fields(values, warnings)
@@ -248,6 +265,10 @@ class _Api:
         toxics = given.pop("toxics", [])
         if not isinstance(toxics, list):
             raise ConfigurationError(f"toxics: a list is expected{position}")
+        if len(toxics) > MAX_TOXICS:
+            raise ConfigurationError(
+                f"toxics: too many on one proxy: {len(toxics)} (maximum {MAX_TOXICS}){position}"
+            )
         spec = build(ProxySpec, given, f"proxy {given['name']}", lenient=True)
         registry = self._collection.registry
         return spec, [
@@ -255,20 +276,31 @@ class _Api:
         ]
 
 
-def _fields(values: Any, known: Sequence[str], warnings: list[str]) -> dict[str, Any]:
+def _check_files(request: Request, spec: ProxySpec) -> None:
+    """Raises Forbidden if ``spec`` names a file, and the caller may not use our rights."""
+    files = (("tls", "certificate"), ("tls", "key"), ("upstream_tls", "ca"))
+    named = [f"{key}.{name}" for key, name in files if getattr(getattr(spec, key), name, "")]
+    named += [key for key in ("listen", "upstream") if getattr(spec, key).startswith(UNIX)]
+    if named and not request.environ.get(TRUSTED, False):
+        raise Forbidden(
+            f"proxy {spec.name}: {named[0]}: naming a file or a Unix socket needs a token"
+        )
+
+
+def _fields(values: Any, known: Sequence[str], warnings: Warnings) -> dict[str, Any]:
     """The known fields of a JSON object, by their own names; null is as if not given."""
     if not isinstance(values, Mapping):
         raise ConfigurationError("bad request body: an object is expected")
     fields: dict[str, Any] = {}
     for key, value in values.items():
         if key.lower() not in known:
-            warnings.append(f"unknown field {key!r} is ignored{nearest(key, known)}")
+            warnings.unknown("field", key, known)
         elif value is not None:
             fields[key.lower()] = value
     return fields
 
 
-def _proxy_fields(values: Any, warnings: list[str]) -> dict[str, Any]:
+def _proxy_fields(values: Any, warnings: Warnings) -> dict[str, Any]:
     given = _fields(values, _PROXY_KEYS, warnings)
     for key, cls in _TLS_KEYS.items():
         if isinstance(given.get(key), Mapping):
@@ -277,7 +309,7 @@ def _proxy_fields(values: Any, warnings: list[str]) -> dict[str, Any]:
     return given
 
 
-def _toxic_spec(given: dict[str, Any], registry: Registry, warnings: list[str]) -> ToxicSpec:
+def _toxic_spec(given: dict[str, Any], registry: Registry, warnings: Warnings) -> ToxicSpec:
     stream = given.get("stream", DOWNSTREAM)
     if str(stream).lower() not in (UPSTREAM, DOWNSTREAM):
         raise ConfigurationError("stream was invalid, can be either upstream or downstream")
@@ -293,14 +325,13 @@ def _toxic_spec(given: dict[str, Any], registry: Registry, warnings: list[str]) 
     return dataclasses.replace(spec, attributes=attributes)
 
 
-def _attributes(given: Mapping[str, Any], toxic: type[Any], warnings: list[str]) -> dict[str, Any]:
+def _attributes(given: Mapping[str, Any], toxic: type[Any], warnings: Warnings) -> dict[str, Any]:
     """Attributes under their declared names."""
     declared = {described.name.lower(): described.name for described in describe(toxic)}
     attributes = {}
     for key, value in given.items():
         if key.lower() not in declared:
-            hint = nearest(key, declared.values())
-            warnings.append(f"unknown attribute {key!r} of {toxic.type} is ignored{hint}")
+            warnings.unknown("attribute", key, declared.values(), f" of {toxic.type}")
         elif value is not None:
             attributes[declared[key.lower()]] = value
     return attributes

@@ -51,8 +51,8 @@ class Through:
     def bytes(self, what: str, direction: str) -> float:
         shown = self.shown
         labels = (
-            f'direction="{direction}",proxy="{self.name}",'
-            f'listener="{shown["listen"]}",upstream="{shown["upstream"]}"'
+            f'direction="{direction}",listener="{shown["listen"]}",'
+            f'proxy="{self.name}",upstream="{shown["upstream"]}"'
         )
         return samples(self.control)[f"toxiproxy_proxy_{what}_bytes_total{{{labels}}}"]
 

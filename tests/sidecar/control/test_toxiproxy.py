@@ -192,6 +192,15 @@ def test_what_is_ignored_is_said(api: Control) -> None:
     assert renamed.json["stream"] == "downstream"
 
 
+def test_what_is_said_of_many_keys_is_bounded(api: Control) -> None:
+    many = {f"k{number}": 1 for number in range(50_000)}
+    made = api("POST", "/proxies", {**many, "x" * 5000: 1, "name": "a", "upstream": "127.0.0.1:1"})
+    assert made.status == 201
+    warnings = made.headers.get_all("Warning") or []
+    assert len(warnings) == 21 and sum(map(len, warnings)) < 10_000
+    assert warnings[-1] == '299 seism "49981 more of these"'
+
+
 def test_toxics_come_with_their_proxy_or_not_at_all(api: Control) -> None:
     good = {"type": "latency", "attributes": {"latency": 5}}
     bad = {"type": "latency", "attributes": {"latency": -5}}
