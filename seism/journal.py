@@ -156,6 +156,23 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
+class AppEnded:
+    """The app ended by itself, or did not come back after a perturbation.
+
+    The runner starts it again.
+    """
+
+    kind: ClassVar[str] = "app.ended"
+    at: float
+    step: int
+    """The index of the planned perturbation in whose time or aftershock it happened."""
+    code: int | None = None
+    """Its exit code, or minus the signal that ended it; None: it runs, and answers nothing well."""
+    said: tuple[str, ...] = ()
+    """The last lines of its log."""
+
+
+@dataclass(frozen=True, slots=True)
 class ToxicChanged:
     """What perturbs a backend is another one from now on.
 
@@ -265,6 +282,7 @@ KINDS: dict[str, type[Any]] = contract.KINDS | {
         LoadDone,
         ClientRequest,
         Stopped,
+        AppEnded,
         Reached,
         ToxicChanged,
         LeaseEnded,

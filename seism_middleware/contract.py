@@ -42,6 +42,9 @@ EVIDENCE = TRACE, LEDGER, DRIVER, KERNEL, CONNECT, OVERLAP = (
     "trace", "ledger", "driver", "kernel", "connect", "overlap"
 )  # fmt: skip
 """How an attribution is known, strongest first; ``overlap`` is never exact."""
+ALONE = "alone"
+"""Known by the sidecar's proxies: it was the only request in flight, and nobody else talks to that
+backend."""
 
 BODY_COMPLETE = "complete"
 BODY_TRUNCATED = "truncated"

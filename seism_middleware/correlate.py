@@ -25,9 +25,10 @@ from seism_middleware.contract import (
 )
 from seism_middleware.evidence import registered
 from seism_middleware.evidence.base import Case, Finding, Found, Sources
+from seism_middleware.evidence.connect import belongs
 from seism_middleware.evidence.kernel import KernelEvidence
 from seism_middleware.evidence.overlap import OverlapEvidence
-from seism_middleware.ledger import Ledger
+from seism_middleware.ledger import FailedConnect, Ledger
 from seism_middleware.snapshot import snapshot
 from seism_middleware.traffic import Claim, Connection, Request
 
@@ -36,6 +37,8 @@ GRACE = 1.0
 driver may still be connecting."""
 MAX_CASES = 4096
 """Perturbations remembered."""
+MAX_OUTAGES = 64
+"""Outages of proxies remembered."""
 _INTACT = ("passed", "removed", "enabled")
 
 
@@ -79,7 +82,8 @@ class Correlator:
         self._cases: Bounded[str, Case] = Bounded(MAX_CASES, self._known)
         self._unknown: dict[str, list[Case]] = {}
         """By the client's address: whose connection has not been seen here."""
-        self._down: dict[str, Case] = {}
+        self._down: Bounded[str, Case] = Bounded(MAX_OUTAGES)
+        """Those that are over, too: a connect that failed meanwhile may be told of later."""
 
     def start_anew(self) -> None:
         """Another sidecar has taken over, and gives the same ids to other perturbations."""
@@ -277,16 +281,13 @@ class Correlator:
 
     def _connects(self, case: Case) -> list[Attribution]:
         """A proxy that is down has no connection: connects that fail are told one by one."""
-        if case.ended is None:
-            self._down[case.began.perturbation] = case
-        else:
-            self._down.pop(case.began.perturbation, None)
+        self._down[case.began.perturbation] = case
         return self._attributions(case, self._first(case))
 
-    def _refused(self, at: float, backend: str, request: Request) -> None:
-        for case in snapshot(self._down.values()):
-            if case.began.proxy == backend and case.began.at <= at:
-                for attribution in self._attribute(case, Found(request, True), CONNECT):
+    def _refused(self, failed: FailedConnect) -> None:
+        for case in sorted(snapshot(self._down.values()), key=lambda case: case.began.at):
+            if belongs(failed, case):
+                for attribution in self._attribute(case, Found(failed.request, True), CONNECT):
                     self._emit(attribution)
 
 

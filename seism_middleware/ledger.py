@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import gc
 import re
+import socket
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from seism_middleware import harm, native
@@ -26,7 +28,7 @@ from seism_middleware.handle import Handle, connected
 from seism_middleware.propagation import doubtful, unsure
 from seism_middleware.snapshot import snapshot
 from seism_middleware.tcp import address_text, received, written
-from seism_middleware.traffic import Claim, Connection, Request, current
+from seism_middleware.traffic import Claim, Connection, Request, collection, current, running
 
 MAX_HISTORY = 4096
 """Closed connections kept."""
@@ -45,15 +47,34 @@ UNKNOWN: Any = object()
 _current, _doubtful, _monotonic = current.get, doubtful.get, time.monotonic
 
 
+@dataclass(slots=True)
+class FailedConnect:
+    """A connect of ``request`` to the proxy ``backend`` that failed, from ``since`` to ``at``."""
+
+    since: float
+    at: float
+    backend: str
+    request: Request
+    outage: str = ""
+    """The perturbation that it is attributed to: the first that it overlaps, which no connect
+    survives. ``at`` is later than the failure, by as much as the thread waits to run again."""
+
+    def belongs(self, outage: str, backend: str, began: float, ended: float) -> bool:
+        """Whether it failed because that proxy was down then; from now on it did."""
+        overlaps = self.backend == backend and began <= self.at and self.since <= ended
+        if overlaps and not self.outage:
+            self.outage = outage
+        return overlaps and self.outage == outage
+
+
 class Ledger:
     """All connections of this process to proxied backends, open and closed."""
 
     def __init__(self) -> None:
         self.table: dict[int, Connection | None] = {}
         """Descriptor -> connection, None for one that leads elsewhere. Read by each send."""
-        self.refusals: deque[tuple[float, str, Request]] = deque(maxlen=MAX_REFUSALS)
-        """Failed connects to proxies: (time, proxy's name, request)."""
-        self.on_refusal: list[Callable[[float, str, Request], None]] = []
+        self.refusals: deque[FailedConnect] = deque(maxlen=MAX_REFUSALS)
+        self.on_refusal: list[Callable[[FailedConnect], None]] = []
         self.on_connection: list[Callable[[Connection], None]] = []
         """Told of each connection once it can be found."""
         self.changes = 0
@@ -134,6 +155,23 @@ class Ledger:
             if _same_host(proxy.host, address[0]):
                 return proxy.name
         return UNNAMED if self._until and _monotonic() < self._until else None
+
+    def backend_at(self, host: str, port: int) -> str | None:
+        """As ``backend_of``, for a name that a driver in C resolves by itself.
+
+        The name is resolved again, but only where a proxy has that port.
+        """
+        if port not in self._ports:
+            return None
+        found = self.backend_of((host, port))
+        if found is not None:
+            return found
+        try:
+            resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            return None
+        backends = (self.backend_of(address) for *_, address in resolved)
+        return next((backend for backend in backends if backend is not None), None)
 
     def named(self, text: str) -> tuple[str, ...]:
         """The proxies whose name, as a word, or address is in ``text``."""
@@ -246,15 +284,18 @@ class Ledger:
 
     def claim(self, connection: Connection, length: int, sock: Any) -> Claim:
         """``length`` bytes are about to be written on ``connection`` by the running code."""
-        request = _current()
+        request, finalizer = _current(), False
         if request is not None and request.over is not None:
             request = None  # a task that outlived the request in whose context it was made
+        elif request is not None and collection.request is request:
+            finalizer = collection.interrupts(request)
+            request = None if finalizer else request
         claims = connection.claims
         arrived = received(sock)
         if arrived == connection.answered and claims and claims[-1].request is not request:
             connection.shared = True
         connection.answered = arrived
-        sure = not _doubtful() and (request is not None or not unsure())
+        sure = finalizer or (not _doubtful() and (request is not None or not unsure()))
         claim = Claim(connection.sent, length, request, _monotonic(), sure)
         claim.arrived = arrived
         if claims and claims[-1].request is not request:
@@ -297,18 +338,18 @@ class Ledger:
         else:
             self.correct(connection, claim, min(max(count - claim.offset, 0), claim.length))
 
-    def refused(self, backend: str) -> None:
-        """Connecting to the proxy ``backend`` failed."""
-        request = current.get()
-        if request is None or request.over is not None or backend == UNNAMED:
+    def refused(self, backend: str, since: float) -> None:
+        """Connecting to the proxy ``backend`` failed; it was tried since ``since``."""
+        request = running()
+        if request is None or backend == UNNAMED:
             return
         if request.refused is None:
             request.refused = {}
         request.refused[backend] = request.refused.get(backend, 0) + 1
-        at = time.monotonic()
-        self.refusals.append((at, backend, request))
+        failed = FailedConnect(since, time.monotonic(), backend, request)
+        self.refusals.append(failed)
         for told in list(self.on_refusal):
-            told(at, backend, request)
+            told(failed)
 
     def find(self, client: str, listen: str, at: float) -> Connection | None:
         """The connection from ``client`` to ``listen`` (``host:port``) that lived at ``at``."""

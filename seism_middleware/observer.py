@@ -54,7 +54,7 @@ MAX_SEND_COUNTS = 100
 """Connections listed in one observation."""
 QUIET = 1.0
 """Seconds after which a request that still runs waits for something: a moment more is nothing."""
-BLIND = ("pycurl", "pymssql", "pyodbc", "cx_Oracle", "grpc", "zmq", "confluent_kafka")
+BLIND = ("pycurl", "bonsai", "pymssql", "pyodbc", "cx_Oracle", "grpc", "zmq", "confluent_kafka")
 """Modules that write to sockets from C, past every patch, and that no driver's patch covers."""
 
 LEDGER = Ledger()

@@ -9,6 +9,7 @@ first observed request.
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import sys
@@ -20,12 +21,13 @@ from errno import EAGAIN, EALREADY, EINPROGRESS, EISCONN
 from typing import Any
 
 from seism_middleware import drivers, plugins, propagation
+from seism_middleware.connects import destination, sock_connect
 from seism_middleware.drivers.imports import Imports
 from seism_middleware.drivers.span import Spans
 from seism_middleware.guard import fault, guarded, shielded
 from seism_middleware.ledger import UNKNOWN, Ledger
 from seism_middleware.logs import call_handlers
-from seism_middleware.traffic import Claim, Connection
+from seism_middleware.traffic import Claim, Connection, collection
 
 ALL, SOCKETS, NONE = LEVELS = ("all", "sockets", "none")
 """How much is patched; ``sockets`` has the log as well, but no threads and greenlets."""
@@ -136,6 +138,8 @@ class Patches:
         imports = Imports(self._drivers, self._imported)
         imports.install()
         self._hooks.append(("sys.meta_path", imports.uninstall))
+        gc.callbacks.append(collection)
+        self._hooks.append(("gc.callbacks", lambda: gc.callbacks.remove(collection)))
 
     def uninstall(self) -> None:
         """Put back exactly what was there, unless someone has patched over it since."""
@@ -217,7 +221,7 @@ def _asyncio_methods() -> list[tuple[type[Any], str, Wrap]]:
     found: list[tuple[type[Any], str, Wrap]] = [(transport, "write", _transport_write)]
     if "writelines" in transport.__dict__:
         found.append((transport, "writelines", _transport_writelines))
-    found.append((module.BaseSelectorEventLoop, "sock_connect", _sock_connect))
+    found.append((module.BaseSelectorEventLoop, "sock_connect", sock_connect))
     return found
 
 
@@ -320,28 +324,28 @@ def _sendmsg(original: Any, fileno: Any, ledger: Ledger) -> Any:
 
 def _connect(original: Any, fileno: Any, ledger: Ledger) -> Any:
     def before(self: Any, address: Any) -> Any:
-        backend = ledger.backend_of(address)
+        backend = ledger.backend_of(destination(self, address))
         return None if backend is None else (self, backend, time.monotonic())
 
     def failed(state: Any, error: BaseException) -> None:
         if isinstance(error, BlockingIOError):
             ledger.opened(*state)
         elif isinstance(error, OSError):
-            ledger.refused(state[1])
+            ledger.refused(*state[1:])
 
     return guarded(original, before, lambda state, _: ledger.opened(*state), failed)
 
 
 def _connect_ex(original: Any, fileno: Any, ledger: Ledger) -> Any:
     def before(self: Any, address: Any) -> Any:
-        backend = ledger.backend_of(address)
+        backend = ledger.backend_of(destination(self, address))
         return None if backend is None else (self, backend, time.monotonic())
 
     def after(state: Any, result: Any) -> None:
         if result == 0 or result in _UNDER_WAY:
             ledger.opened(*state)
         elif result != EISCONN:
-            ledger.refused(state[1])
+            ledger.refused(*state[1:])
 
     return guarded(original, before, after)
 
@@ -466,23 +470,3 @@ def _through_transport(
         connection.transport = weakref.ref(transport)
     connection.transported = True
     return connection, ledger.claim(connection, size, transport._sock)
-
-
-def _sock_connect(original: Any, fileno: Any, ledger: Ledger) -> Any:
-    """asyncio learns of a refused connect in a callback: note it where it is raised."""
-
-    def refused(address: Any) -> None:
-        backend = ledger.backend_of(address)
-        if backend is not None:
-            ledger.refused(backend)
-
-    noted = shielded(refused)
-
-    async def sock_connect(self: Any, sock: Any, address: Any) -> Any:
-        try:
-            return await original(self, sock, address)
-        except OSError:
-            noted(address)
-            raise
-
-    return sock_connect

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import cache
 from typing import Any
 
@@ -21,11 +21,16 @@ DRIVERS, EVIDENCE = "seism.drivers", "seism.evidence"
 _log = logging.getLogger(__name__)
 
 
-def plugins(group: str, own: Mapping[str, str]) -> dict[str, Callable[..., Any]]:
-    """Name -> what is called, of ``own`` (name -> ``module:attribute``) and of other packages."""
+def plugins(
+    group: str, own: Mapping[str, str], replaceable: Container[str] = ()
+) -> dict[str, Callable[..., Any]]:
+    """Name -> what is called, of ``own`` (name -> ``module:attribute``) and of other packages.
+
+    Of one name it is ours, unless that is ``replaceable``.
+    """
     found = {name: _later(f"{group}: {name}", value) for name, value in own.items()}
     for name, value in _outside().get(group, ()):
-        if name in found:
+        if name in found and name not in replaceable:
             _log.warning("%s: %s of another package is left out: the name is taken", group, name)
         else:
             found[name] = _later(f"{group}: {name}", value)

@@ -26,7 +26,7 @@ from typing import Any
 
 from seism_middleware.guard import fault, guarded, shielded
 from seism_middleware.shown import shows
-from seism_middleware.traffic import Request, current, leave
+from seism_middleware.traffic import Request, current, leave, running
 
 doubtful: ContextVar[bool | None] = ContextVar("seism_doubtful", default=None)
 """None where the request is the running code's own. In a thread that a request has started:
@@ -73,14 +73,9 @@ def hook_greenlets() -> tuple[str, Callable[[], None]] | None:
     )
 
 
-def _running() -> Request | None:
-    request = current.get()
-    return request if request is not None and request.over is None else None
-
-
 def _start(original: Any) -> Any:
     def before(self: Any) -> Any:
-        request = _running()
+        request = running()
         if request is None:
             return None
         own = self.__dict__.get("run")
@@ -102,7 +97,10 @@ def _carried(thread: Any, own: Any, request: Request, doubt: bool, run: Any) -> 
         fault()
     current.set(request)
     doubtful.set(doubt)
-    return run()
+    try:
+        return run()
+    finally:
+        current.set(None)  # what the thread's own variables do when they go is nobody's
 
 
 def _restore(thread: Any, carried: Any, own: Any) -> None:
@@ -117,10 +115,10 @@ def _restore(thread: Any, carried: Any, own: Any) -> None:
 def _submit(original: Any) -> Any:
     """``submit`` and ``spawn`` of a pool: a thread that is started here is everybody's."""
 
-    running = shielded(lambda: _running())
+    whose = shielded(running)
 
     def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-        request = running()
+        request = whose()
         if request is None:
             return original(self, fn, *args, **kwargs)
         work = partial(_work, request, doubtful.get(), fn)
@@ -158,7 +156,7 @@ def _get(original: Any) -> Any:
 
     def before(self: Any, *args: Any, **kwargs: Any) -> None:
         if not isinstance(self, stack):
-            if _running() is None:
+            if running() is None:
                 fed.set(True)
             elif doubtful.get() is False:
                 doubtful.set(True)
@@ -169,7 +167,7 @@ def _get(original: Any) -> Any:
 @shielded
 def _spawned(greenlet: Any) -> None:
     """Called by gevent where a greenlet is started, with the greenlet, which has not run."""
-    request = _running()
+    request = running()
     if request is None or greenlet.gr_context is not None:
         return
     context = Context()

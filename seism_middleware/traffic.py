@@ -7,6 +7,7 @@ threads, greenlets and tasks alike.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -127,6 +128,43 @@ class Request:
 
 current: ContextVar[Request | None] = ContextVar("seism_request", default=None)
 """The request that the running code works for, None outside of one."""
+
+
+class Collection:
+    """The collection of garbage that runs now, as ``gc.callbacks`` tells of it; one at a time.
+
+    It begins at any point of any request, and runs finalizers of what others have left behind.
+    A context variable cannot be set in it: up to Python 3.11 it may interrupt the setting of one.
+    """
+
+    __slots__ = ("request", "thread")
+
+    def __init__(self) -> None:
+        self.request: Request | None = None
+        """The request that it has interrupted."""
+        self.thread = 0
+
+    def __call__(self, phase: str, info: Any) -> None:
+        if phase == "start":
+            self.thread = threading.get_ident()
+            self.request = current.get()
+        else:
+            self.request = None
+
+    def interrupts(self, request: Request) -> bool:
+        """Whether the running code is a finalizer that runs in the midst of ``request``."""
+        return self.request is request and self.thread == threading.get_ident()
+
+
+collection = Collection()
+
+
+def running() -> Request | None:
+    """The request on whose behalf the running code sends, None if on nobody's."""
+    request = current.get()
+    if request is None or request.over is not None or collection.interrupts(request):
+        return None
+    return request
 
 
 def leave(token: Token[Request | None]) -> None:

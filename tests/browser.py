@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
-PACKAGE = "chromium"
-"""For the marker ``debian``."""
 
 # As root there is no sandbox; nothing is to be looked for in the network.
 FLAGS = (

@@ -59,14 +59,28 @@ def _installed(package: str) -> bool:
 
 
 def declared(source: str) -> set[str]:
-    """The packages that a test module's markers name."""
-    return {
-        argument.value
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.debian"
-        for argument in node.args
-        if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+    """The packages that a test module's markers name, as literals or by a constant of the module.
+
+    Raises ValueError for any other name: what it names could not be installed beforehand.
+    """
+    tree = ast.parse(source)
+    constants = {
+        ast.unparse(node.targets[0]): node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
     }
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.debian":
+            for argument in node.args:
+                inner = argument.value if isinstance(argument, ast.Starred) else argument
+                inner = constants.get(ast.unparse(inner), inner)
+                try:
+                    value = ast.literal_eval(inner)
+                except ValueError:
+                    raise ValueError(f"{ast.unparse(node)}: expected literal names") from None
+                found |= {value} if isinstance(value, str) else set(value)
+    return found
 
 
 def main(folder: Path) -> None:

@@ -1,8 +1,10 @@
-"""Somebody else's package, made of what a page shows, as an installer would leave it."""
+"""Somebody else's package, made of what a page shows, as pip installs it."""
 
 from __future__ import annotations
 
-import re
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 from tests.docs.pages import blocks
@@ -18,11 +20,33 @@ def code(page: str, marked: str) -> str:
     return found
 
 
+def project(entry_points: str) -> str:
+    """The whole ``pyproject.toml`` of the package."""
+    return (
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n\n'
+        f'[project]\nname = "{PACKAGE}"\nversion = "1.0"\n\n'
+        f'[tool.setuptools]\npy-modules = ["{PACKAGE}"]\n\n{entry_points}'
+    )
+
+
 def install(folder: Path, source: str, entry_points: str) -> None:
-    """``source`` in ``folder``, with the entry points of a ``pyproject.toml``."""
-    (folder / f"{PACKAGE}.py").write_text(source, encoding="utf-8")
-    metadata = folder / f"{PACKAGE}-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: 1.0\n")
-    points = re.sub(r'\[project\.entry-points\."(.*)"\]', r"[\1]", entry_points)
-    (metadata / "entry_points.txt").write_text(points.replace('"', ""), encoding="utf-8")
+    """Two files, a module and a ``pyproject.toml``, made a wheel and installed in ``folder``.
+
+    The installed setuptools builds the wheel, so that no index is asked.
+    """
+    with tempfile.TemporaryDirectory() as made:
+        files = {f"{PACKAGE}.py": source, "pyproject.toml": project(entry_points)}
+        for name, text in files.items():
+            (Path(made) / name).write_text(text, encoding="utf-8")
+        pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+        options = ("--no-deps", "--no-index", "--no-build-isolation", "--no-compile")
+        done = subprocess.run(
+            [*pip, "install", *options, "--target", str(folder), made],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (folder / f"{PACKAGE}.py").exists()

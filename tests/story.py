@@ -27,11 +27,14 @@ LOGGED = (LoggedError("app", "app:12", exception="app.BackendError"),)
 class Story:
     """Tells a run as its journal would. Time passes by 10 ms with each request."""
 
-    def __init__(self, *steps: tuple[str, str, str], rules: Rules | None = None) -> None:
+    def __init__(
+        self, *steps: tuple[str, str, str], rules: Rules | None = None, toxicity: float = 1.0
+    ) -> None:
         """``steps``: (name, backend, type) of each planned perturbation."""
         self.plan = tuple(
             {"name": name, "backend": backend, "type": type_, "toxic": _toxic(name, type_)}
             | ({"front": True} if backend == FRONT else {})
+            | ({"toxicity": toxicity} if toxicity < 1 else {})
             for name, backend, type_ in steps
         )
         self.now = 100.0

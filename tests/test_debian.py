@@ -52,6 +52,22 @@ def test_declarations_are_found_without_running_the_tests() -> None:
     source = '@pytest.mark.debian("slapd", "ldap-utils")\ndef test_it(): raise SystemExit\n'
     assert debian.declared(source) == {"slapd", "ldap-utils"}
     assert debian.declared("import pytest\npytest.mark.skip('x')") == set()
+    constant = "SERVERS = ('slapd',)\npytestmark = pytest.mark.debian(*SERVERS)"
+    assert debian.declared(constant) == {"slapd"}
+
+
+@pytest.mark.parametrize("argument", ["PACKAGE", "*PACKAGES"])
+def test_a_name_that_cannot_be_read_beforehand_is_refused(argument: str) -> None:
+    with pytest.raises(ValueError, match="expected literal names"):
+        debian.declared(f"pytestmark = pytest.mark.debian({argument})")
+
+
+def test_every_declaration_of_the_suite_can_be_read() -> None:
+    found = set()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        if path.name != "test_debian.py":
+            found |= debian.declared(path.read_text(encoding="utf-8"))
+    assert {"chromium", "slapd", "mariadb-server-core"} <= found
 
 
 def test_where_it_may_not_install_it_does_not(

@@ -146,6 +146,10 @@ class Control:
         values = {"phase": phase, "step": step, "name": name}
         self.call("POST", "/seism/phase", {**values, "active": [*active], "flowing": flowing})
 
+    def app_ended(self, step: int, code: int | None, said: Sequence[str]) -> None:
+        """Journal that the app has ended, or did not come back (``code`` is None)."""
+        self.call("POST", "/seism/app-ended", {"step": step, "code": code, "said": list(said)})
+
     def stopped(self, why: str) -> None:
         """Journal that the run stops before its plan is done."""
         self.call("POST", "/seism/stopped", {"why": why})

@@ -10,11 +10,13 @@ from seism.errors import NotReady
 from seism.experiment.config import Planned, SweptToxic
 from seism.experiment.perturbation import planned_of
 from seism.model import DOWN
+from seism.verdict import alone
 from seism.verdict.client_view import observations
 from seism.verdict.timeline import Timeline, route_of
 from seism_middleware.contract import RequestEnded
 
 NO_USE = "it sends nothing to this backend"
+UNKNOWN = "others talk to this backend all the time, and no driver shows who does"
 UNFIT = "not of this backend's protocol"
 OFF = "switched off"
 TWIN = "the same as {}: the same route and exchanges"
@@ -30,7 +32,9 @@ class Learnt:
     route: str
     """``METHOD /pattern``, as it is observed."""
     sends: dict[str, int]
-    """Backend -> the most sends of one request."""
+    """Backend -> the most sends of one request; 1 where only its proxy saw that it was used."""
+    unknown: frozenset[str] = frozenset()
+    """Backends of which nobody can say whether it uses them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +80,15 @@ def learnt_of(timeline: Timeline, sent: Sequence[str], each: int) -> list[Learnt
     requests = observations(segment.requests) if segment is not None else []
     if len(requests) < each * len(sent):
         raise NotReady(f"{each * len(sent)} requests were sent, {len(requests)} were observed")
-    return [
-        Learnt(route, route_of(requests[index * each]), sends_of(requests[index * each :][:each]))
-        for index, route in enumerate(sent)
-    ]
+    reached = segment.reached if segment is not None else []
+    quiet = alone.quiet(reached, requests)
+    restless = alone.restless(reached, requests).difference(sends_of(requests))
+    found = []
+    for index, route in enumerate(sent):
+        mine = requests[index * each :][:each]
+        by_proxy = dict.fromkeys(quiet & alone.used(reached, mine), 1)
+        found.append(Learnt(route, route_of(mine[0]), by_proxy | sends_of(mine), restless))
+    return found
 
 
 def sends_of(requests: Iterable[RequestEnded]) -> dict[str, int]:
@@ -116,6 +125,7 @@ def points(
                     skipped = (
                         UNFIT if not fits(toxic, backend)
                         else OFF if toxic.name in without
+                        else UNKNOWN if not sends and backend in one.unknown
                         else NO_USE if not sends
                         else TWIN.format(twin.sent) if twin is not one
                         else MANY.format(exchanges) if turn > exchanges

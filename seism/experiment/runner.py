@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from seism.errors import Unavailable
 from seism.experiment.config import SECONDS, Experiment, Planned
@@ -121,8 +122,13 @@ class Run:
             session.control.census()
         session.settle(driven)
         self.progress.step(step.index + 1, total, name, "aftershock")
-        self._segment(session, "after", step.index, name, after, route)
-        self._await_pools(session, step)
+        driven = self._segment(session, "after", step.index, name, after, route)
+        if session.app_is_gone(step.index, driven if route is None else None):
+            session.phase("warmup", step.index + 1)
+            session.start_app()
+            session.send("warmup", WARM_UP)
+        else:
+            self._await_pools(session, step)
         self._count_red(session)
 
     def _mixed(self, session: Session, steps: Sequence[Step], total: int) -> None:
@@ -171,7 +177,8 @@ class Run:
     def _segment(
         self, session: Session, phase: str, step: int | None, name: str, requests: float,
         route: int | None = None,
-    ) -> None:  # fmt: skip
+    ) -> dict[str, Any]:  # fmt: skip
         session.phase(phase, step, name)
-        session.send(f"{name}: {phase}" if name else phase, requests, route)
+        driven = session.send(f"{name}: {phase}" if name else phase, requests, route)
         session.control.census()
+        return driven

@@ -12,6 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -39,6 +40,10 @@ BLAME_SECONDS = 1.0
 """How long an end of the sidecar may take to be noticed."""
 LEASE_SECONDS = 10.0
 """What the runner has perturbed is undone this long after its last sign of life."""
+
+
+LAST_LINES, LINE_LIMIT = 3, 200
+"""Lines of the app's log that are kept where it ends, and characters of each."""
 
 
 class Watcher(Protocol):
@@ -226,6 +231,27 @@ class Session:
         if driven:
             self.control.load_done(**driven, actions=self._driver.check(driven["segment"]))
             self.guarded.add(driven)
+
+    def app_is_gone(self, step: int, driven: dict[str, Any] | None = None) -> bool:
+        """Whether the app has ended, or failed on all that was ``driven`` on all routes after
+        ``step``, and had the time to recover; it is journalled.
+        """
+        match self._children.exited():
+            case "app", code:
+                self.control.app_ended(step, code, self._last_lines("app"))
+                return True
+        within = self.experiment.rules.recover_within
+        if driven and all(
+            route["count"] > within and failures({"routes": {"": route}}).total() == route["count"]
+            for route in driven["routes"].values()
+        ):
+            self.control.app_ended(step, None, self._last_lines("app"))
+            return True
+        return False
+
+    def _last_lines(self, name: str) -> list[str]:
+        lines = [line for line in self._children.tail(name) if line.strip()]
+        return [line[:LINE_LIMIT] for line in lines[-LAST_LINES:]]
 
     def _journal_clients(self) -> None:
         if self._clients:
@@ -466,6 +492,17 @@ class Session:
         """The last thing that a child said."""
         lines = [line for line in self._children.tail(name) if line.strip()]
         return lines[-1] if lines else "it said nothing"
+
+
+def failures(driven: dict[str, Any]) -> Counter[str]:
+    """What went wrong of what was ``driven``: by status, or without a whole response."""
+    found: Counter[str] = Counter()
+    for route in driven["routes"].values():
+        found["no response"] += route["no_response"] + route["truncated"]
+        for status, count in route["statuses"].items():
+            if status.startswith("5"):
+                found[status] += count
+    return +found
 
 
 def _parts(experiment: Experiment, file: Path, command: tuple[str, ...]) -> tuple[App, Load]:

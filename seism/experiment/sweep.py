@@ -11,20 +11,21 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from seism.errors import NotReady, Unavailable
 from seism.experiment.pairs import Chosen, Pair, choose
 from seism.experiment.plan import Step
 from seism.experiment.point import UNFIT, Learnt, Point, learnt_of, points
-from seism.experiment.session import Session
+from seism.experiment.session import Session, failures
 from seism.model import DOWN
 from seism.protocols.fault import Fault
 from seism.registry import load
+from seism.verdict.alone import IDLE_SECONDS
 from seism.verdict.judgement import judge
 from seism.verdict.result import GREEN, NEVER, NOT_COVERED, RED, SEVERITY, Cell, Judgement
 from seism.verdict.timeline import build as timeline_of
@@ -131,7 +132,12 @@ def _learn(session: Session) -> list[Learnt]:
     control.phase("warmup")
     _warm_up(session)
     control.phase("steady")
-    driven = [session.drive("steady", options.learn, index) for index in range(len(routes))]
+    time.sleep(IDLE_SECONDS)
+    control.census()  # what a backend has got by now is nobody's request's
+    driven = []
+    for index in range(len(routes)):
+        driven.append(session.drive("steady", options.learn, index))
+        control.census()
     # Afterwards, as asking how often actions were done is a request of the app, too.
     session.settle(driven[-1])
     control.census()
@@ -186,7 +192,7 @@ def _probe(session: Session, step: Step, total: int) -> None:
     label, route = step.planned.name, session.route(step)
     # A probe of another route may have cut this one's pooled connections.
     session.control.phase("warmup")
-    if all(_failures(session.send(f"{label}: before", WARM_UP, route)) for _ in range(2)):
+    if all(failures(session.send(f"{label}: before", WARM_UP, route)) for _ in range(2)):
         _renew(session, step.index)
     session.progress.step(step.index + 1, total, label, "perturbed")
     session.control.phase("during", step.index, label)
@@ -199,7 +205,8 @@ def _probe(session: Session, step: Step, total: int) -> None:
     session.control.phase("after", step.index, label)
     after = session.send(f"{label}: after", step.after, route)
     session.control.census()
-    if _failures(after):
+    gone = session.app_is_gone(step.index)
+    if gone or failures(after):
         # Whatever it has not recovered from must not be the next probe's.
         _renew(session, step.index + 1)
 
@@ -214,16 +221,6 @@ def _renew(session: Session, step: int | None) -> None:
 def _warm_up(session: Session) -> None:
     for index in range(len(session.load.route)):
         session.send("warmup", WARM_UP, index)
-
-
-def _failures(driven: dict[str, Any]) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for route in driven["routes"].values():
-        found["no response"] += route["no_response"] + route["truncated"]
-        for status, count in route["statuses"].items():
-            if status.startswith("5"):
-                found[status] += count
-    return +found
 
 
 def _result(

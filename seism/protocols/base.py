@@ -152,6 +152,14 @@ class Codec:
         """The length of ``held``."""
         return len(self.held(stream))
 
+    def payload_left(self, stream: str) -> int:
+        """How many of the next bytes of ``stream`` are the rest of a payload, if any.
+
+        Given at once, they come out as one piece. So that much is read at once from a sender of
+        which otherwise little is, as any few bytes could be a message.
+        """
+        return 0
+
     def turn_to_tls(self) -> None:
         """For subclasses: what both sides say next is TLS."""
         if self.upgrades:

@@ -21,12 +21,13 @@ outcome is what ``outcome`` says by then.
 
 The ready-made reactions below are enough for most faults. A fault of a protocol is a few
 lines: a type that begins with the protocol's name and ``_``, what it means, and its reaction.
+Those that differ in data alone are the rows of a table: see ``FaultRow``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from seism.protocols.base import COMMAND, Exchange, Piece
@@ -131,6 +132,41 @@ class Fault(Toxic):
     def reaction(self, exchange: Exchange, rng: Rng) -> Reaction:
         """The state for one exchange. ``rng`` belongs to this fault on this exchange."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultRow:
+    """A fault that is data alone: what differs from others of its protocol is in a table.
+
+    A protocol's own table has a subclass, whose further fields its base class of faults reads.
+    """
+
+    type: str
+    help: str
+    """What has happened to the server, and in further paragraphs what to know of it."""
+    code: str
+    source: str = ""
+    """Empty: that of the base class."""
+    swept: str = ""
+    phases: tuple[str, ...] | None = None
+    """None: those of the base class."""
+
+
+def toxics(base: type[Fault], *rows: FaultRow) -> tuple[type[Fault], ...]:
+    """The toxic types of a table, in its order: subclasses of ``base``, which says what they do.
+
+    What a row gives is a class variable.
+    """
+    return tuple(_toxic(base, row) for row in rows)
+
+
+def _toxic(base: type[Fault], row: FaultRow) -> type[Fault]:
+    given = {field.name: getattr(row, field.name) for field in fields(row)}
+    body = {key: value for key, value in given.items() if value not in ("", None)}
+    body |= {"__doc__": body.pop("help"), "__module__": base.__module__, "__slots__": ()}
+    name = "".join(word.capitalize() for word in row.type.split("_"))
+    made: type[Fault] = type(name, (base,), body)
+    return dataclass(frozen=True)(made)
 
 
 class Answer(Reaction):

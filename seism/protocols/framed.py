@@ -93,6 +93,9 @@ class Framed(Codec, Generic[E]):
     def unanswered(self) -> int:
         return len(self._waiting)
 
+    def payload_left(self, stream: str) -> int:
+        return self._cutters[stream].left
+
     def skip(self, exchange: Exchange) -> None:
         forget(self._waiting, cast(E, exchange))
 
@@ -112,7 +115,8 @@ class _Cutter:
         """What must be in the buffer before ``_head`` is asked about its beginning."""
         self._searched = 0
         self._frame = Frame(0)
-        self._left = 0
+        self.left = 0
+        """Bytes of the present frame that have not come."""
         self._first = False
 
     def feed(self, data: bytes) -> Iterator[Piece]:
@@ -125,7 +129,7 @@ class _Cutter:
         begin = at = 0
         try:
             while at < len(data) and not (self._codec.opaque or self._codec.upgrading):
-                if not self._left:
+                if not self.left:
                     frame = self._head(data, at)
                     if not isinstance(frame, Frame):
                         self._need, self._searched = frame, 0
@@ -133,15 +137,15 @@ class _Cutter:
                     if at > begin and (frame.first or frame.exchange is not self._frame.exchange):
                         begin, run = at, data[begin:at]
                         yield self._piece(run)
-                    self._frame, self._left, self._first = (
+                    self._frame, self.left, self._first = (
                         frame,
                         frame.size,
                         (frame.first or (self._first and at > begin)),
                     )
-                size = min(self._left, len(data) - at)
-                self._left -= size
+                size = min(self.left, len(data) - at)
+                self.left -= size
                 at += size
-                if self._frame.last and not self._left:
+                if self._frame.last and not self.left:
                     begin, run = at, data[begin:at]
                     exchange = self._frame.exchange
                     yield self._piece(run, last=True)
@@ -176,7 +180,7 @@ class _Cutter:
                 exchange.answered = exchange.answered or last
             else:
                 exchange.request_size += len(data)
-        return Piece(data, exchange, first, last, cut=self._left > 0 or self._frame.cut)
+        return Piece(data, exchange, first, last, cut=self.left > 0 or self._frame.cut)
 
     def flush(self) -> Iterator[Piece]:
         held = bytes(self.buffer)

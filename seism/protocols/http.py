@@ -218,6 +218,7 @@ def _length(fields: dict[bytes, bytes], chunks: bool, without: int) -> int:
 def _body(stream: Stream, length: int, exchange: Exchange) -> Parser:
     """The pieces after a head."""
     if length == UNTIL_CLOSE:
+        stream.payload_left = 1 << 62
         while True:
             while not stream.buffer:
                 yield None

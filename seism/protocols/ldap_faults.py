@@ -19,8 +19,10 @@ from seism.protocols.fault import (
     Close,
     Commands,
     Fault,
+    FaultRow,
     Reaction,
     ToClient,
+    toxics,
 )
 from seism.toxics.base import CHANGED, CLOSED, LOST, Rng, Toxic
 
@@ -66,6 +68,14 @@ def _head(message: bytes) -> tuple[bytes, int]:
     return message[at:end], message[end]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LdapRow(FaultRow):
+    """A row of the tables below; ``LdapFault`` explains its fields."""
+
+    number: int
+    text: str = ""
+
+
 class LdapFault(Fault):
     """Base of the faults that answer with a result code."""
 
@@ -102,48 +112,6 @@ class _Refused(Answer):
 
 
 @dataclass(frozen=True, slots=True)
-class LdapBusy(LdapFault):
-    """The directory has too much to do."""
-
-    type: ClassVar[str] = "ldap_busy"
-    swept: ClassVar[str] = "busy"
-    code: ClassVar[str] = "51"
-    number: ClassVar[int] = 51
-    text: ClassVar[str] = "the server is busy"
-
-
-@dataclass(frozen=True, slots=True)
-class LdapUnavailable(LdapFault):
-    """The directory is shutting down, or a part of it is offline."""
-
-    type: ClassVar[str] = "ldap_unavailable"
-    swept: ClassVar[str] = "unavailable"
-    code: ClassVar[str] = "52"
-    number: ClassVar[int] = 52
-    text: ClassVar[str] = "the server is shutting down"
-
-
-@dataclass(frozen=True, slots=True)
-class LdapUnwilling(LdapFault):
-    """The directory refuses, as a read-only replica does with changes."""
-
-    type: ClassVar[str] = "ldap_unwilling"
-    code: ClassVar[str] = "53"
-    number: ClassVar[int] = 53
-    text: ClassVar[str] = "operation restricted"
-
-
-@dataclass(frozen=True, slots=True)
-class LdapOperationsError(LdapFault):
-    """An internal error, or an operation in an order that is not allowed."""
-
-    type: ClassVar[str] = "ldap_operations_error"
-    code: ClassVar[str] = "1"
-    number: ClassVar[int] = 1
-    text: ClassVar[str] = "internal error"
-
-
-@dataclass(frozen=True, slots=True)
 class LdapReferral(LdapFault):
     """Another directory holds this, as after a move, or for changes on a replica."""
 
@@ -160,16 +128,6 @@ class LdapReferral(LdapFault):
 
     def rest(self) -> bytes:
         return element(0xA3, element(0x04, self.url.encode()))
-
-
-@dataclass(frozen=True, slots=True)
-class LdapInvalidCredentials(LdapFault):
-    """The password is no longer right: a bind fails."""
-
-    type: ClassVar[str] = "ldap_invalid_credentials"
-    phases: ClassVar[tuple[str, ...]] = (AUTH,)
-    code: ClassVar[str] = "49"
-    number: ClassVar[int] = 49
 
 
 class LdapLimit(LdapFault):
@@ -308,7 +266,52 @@ class LdapDisconnect(Fault):
         return Answer(_result(element(0x02, b"\0"), 0x78, 52, text, name), Close())
 
 
+RESULTS = toxics(
+    LdapFault,
+    LdapRow(
+        type="ldap_busy",
+        help="The directory has too much to do.",
+        code="51",
+        swept="busy",
+        number=51,
+        text="the server is busy",
+    ),
+    LdapRow(
+        type="ldap_unavailable",
+        help="The directory is shutting down, or a part of it is offline.",
+        code="52",
+        swept="unavailable",
+        number=52,
+        text="the server is shutting down",
+    ),
+    LdapRow(
+        type="ldap_unwilling",
+        help="The directory refuses, as a read-only replica does with changes.",
+        code="53",
+        number=53,
+        text="operation restricted",
+    ),
+    LdapRow(
+        type="ldap_operations_error",
+        help="An internal error, or an operation in an order that is not allowed.",
+        code="1",
+        number=1,
+        text="internal error",
+    ),
+    LdapRow(
+        type="ldap_invalid_credentials",
+        help="The password is no longer right: a bind fails.",
+        code="49",
+        phases=(AUTH,),
+        number=49,
+    ),
+)
+
 FAULTS: tuple[type[Toxic], ...] = (
-    LdapBusy, LdapUnavailable, LdapUnwilling, LdapOperationsError, LdapReferral,
-    LdapInvalidCredentials, LdapTimeLimit, LdapSizeLimit, LdapPartial, LdapDisconnect,
-)  # fmt: skip
+    *RESULTS,
+    LdapReferral,
+    LdapTimeLimit,
+    LdapSizeLimit,
+    LdapPartial,
+    LdapDisconnect,
+)

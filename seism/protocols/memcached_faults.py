@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from seism.protocols.base import Exchange, Piece
-from seism.protocols.fault import Answer, Commands, Fault, Reaction
+from seism.protocols.fault import Answer, Commands, Fault, FaultRow, Reaction, toxics
 from seism.toxics.base import Rng, Toxic
 
 PROTOCOL = "https://docs.memcached.org/protocols/basic/"
@@ -26,6 +26,16 @@ QUIET = {
 _STORES = {"set", "add", "replace", "append", "prepend", "cas", "ms"}
 _COUNTS = {"incr", "decr", "ma"}
 _READS = {"get", "gets", "gat", "gats", "getk", "gatk", "mg"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemcachedRow(FaultRow):
+    """A row of the tables below; ``MemcachedFault`` explains its fields."""
+
+    line: str
+    status: tuple[int, str]
+    kinds: frozenset[str] | None = None
+    meta: str = ""
 
 
 class MemcachedFault(Fault):
@@ -81,19 +91,6 @@ class _InItsWords(Answer):
 
 
 @dataclass(frozen=True, slots=True)
-class MemcachedOutOfMemory(MemcachedFault):
-    """The server has no memory left for an item, and may not evict others."""
-
-    type: ClassVar[str] = "memcached_oom"
-    swept: ClassVar[str] = "out of memory"
-    kinds: ClassVar[frozenset[str]] = frozenset(_STORES | _COUNTS)
-    code: ClassVar[str] = "SERVER_ERROR"
-    source: ClassVar[str] = f"{PROTOCOL}#error-strings"
-    line: ClassVar[str] = "SERVER_ERROR out of memory storing object"
-    status: ClassVar[tuple[int, str]] = (0x82, "Out of memory")
-
-
-@dataclass(frozen=True, slots=True)
 class MemcachedMiss(MemcachedFault):
     """The key is not there, as after a restart or an eviction: a miss storm, if all are.
 
@@ -113,30 +110,36 @@ class MemcachedMiss(MemcachedFault):
         return exchange.kind in self.kinds
 
 
-@dataclass(frozen=True, slots=True)
-class MemcachedNotStored(MemcachedFault):
-    """A condition for storing was not met, without an error: the item is not there."""
+ERRORS = toxics(
+    MemcachedFault,
+    MemcachedRow(
+        type="memcached_oom",
+        help="The server has no memory left for an item, and may not evict others.",
+        code="SERVER_ERROR",
+        swept="out of memory",
+        kinds=frozenset(_STORES | _COUNTS),
+        line="SERVER_ERROR out of memory storing object",
+        status=(0x82, "Out of memory"),
+        source=f"{PROTOCOL}#error-strings",
+    ),
+    MemcachedRow(
+        type="memcached_not_stored",
+        help="A condition for storing was not met, without an error: the item is not there.",
+        code="NOT_STORED, NS",
+        kinds=frozenset(_STORES),
+        line="NOT_STORED",
+        meta="NS",
+        status=(0x05, "Not stored."),
+        source=f"{PROTOCOL}#storage-commands",
+    ),
+    MemcachedRow(
+        type="memcached_error",
+        help="The server does not know the command, as an older version or another product.",
+        code="ERROR",
+        line="ERROR",
+        status=(0x81, "Unknown command"),
+        source=f"{PROTOCOL}#error-strings",
+    ),
+)
 
-    type: ClassVar[str] = "memcached_not_stored"
-    kinds: ClassVar[frozenset[str]] = frozenset(_STORES)
-    code: ClassVar[str] = "NOT_STORED, NS"
-    source: ClassVar[str] = f"{PROTOCOL}#storage-commands"
-    line: ClassVar[str] = "NOT_STORED"
-    meta: ClassVar[str] = "NS"
-    status: ClassVar[tuple[int, str]] = (0x05, "Not stored.")
-
-
-@dataclass(frozen=True, slots=True)
-class MemcachedError(MemcachedFault):
-    """The server does not know the command, as an older version or another product."""
-
-    type: ClassVar[str] = "memcached_error"
-    code: ClassVar[str] = "ERROR"
-    source: ClassVar[str] = f"{PROTOCOL}#error-strings"
-    line: ClassVar[str] = "ERROR"
-    status: ClassVar[tuple[int, str]] = (0x81, "Unknown command")
-
-
-FAULTS: tuple[type[Toxic], ...] = (
-    MemcachedOutOfMemory, MemcachedMiss, MemcachedNotStored, MemcachedError,
-)  # fmt: skip
+FAULTS: tuple[type[Toxic], ...] = (*ERRORS, MemcachedMiss)

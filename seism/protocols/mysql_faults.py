@@ -21,9 +21,11 @@ from seism.protocols.fault import (
     Commands,
     Cut,
     Fault,
+    FaultRow,
     Reaction,
     Replace,
     Reset,
+    toxics,
 )
 from seism.toxics.base import Rng, Toxic
 
@@ -62,6 +64,15 @@ def error(code: str, state: str, text: str, sequence: int) -> bytes:
 
 
 ROLLBACK = packet(0, b"\3ROLLBACK")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MySQLRow(FaultRow):
+    """A row of the tables below; ``MySQLAnswer`` explains its fields."""
+
+    text: str
+    state: str = ""
+    kinds: tuple[str, ...] | None = None
 
 
 class MySQLAnswer(Fault):
@@ -129,23 +140,6 @@ class MySQLError(MySQLAnswer):
 
 
 @dataclass(frozen=True, slots=True)
-class MySQLLockWait(MySQLError):
-    """Another transaction holds a lock for longer than innodb_lock_wait_timeout.
-
-    Only the statement is rolled back, the transaction goes on.
-    """
-
-    type: ClassVar[str] = "mysql_lock_wait_timeout"
-    code: ClassVar[str] = "1205"
-    text: ClassVar[str] = "Lock wait timeout exceeded; try restarting transaction"
-    kinds: ClassVar[tuple[str, ...]] = LOCKS
-    source: ClassVar[str] = (
-        "https://dev.mysql.com/doc/refman/8.4/en/innodb-parameters.html"
-        "#sysvar_innodb_lock_wait_timeout"
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class MySQLDeadlock(MySQLError):
     """The transaction is the one that a deadlock is resolved with: all of it is rolled back."""
 
@@ -159,43 +153,6 @@ class MySQLDeadlock(MySQLError):
 
     def reaction(self, exchange: Exchange, rng: Rng) -> Reaction:
         return _RollBack(self)
-
-
-@dataclass(frozen=True, slots=True)
-class MySQLReadOnly(MySQLError):
-    """The server is a replica, as after a failover: statements that write are refused."""
-
-    type: ClassVar[str] = "mysql_read_only"
-    code: ClassVar[str] = "1290"
-    text: ClassVar[str] = (
-        "The MariaDB server is running with the --read-only option so it cannot execute this"
-        " statement"
-    )
-    kinds: ClassVar[tuple[str, ...]] = WRITES
-    source: ClassVar[str] = (
-        "https://dev.mysql.com/doc/refman/8.4/en/server-system-variables.html#sysvar_read_only"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class MySQLInterrupted(MySQLError):
-    """The statement is killed (KILL QUERY), the session goes on."""
-
-    type: ClassVar[str] = "mysql_query_interrupted"
-    code: ClassVar[str] = "1317"
-    state: ClassVar[str] = "70100"
-    text: ClassVar[str] = "Query execution was interrupted"
-    source: ClassVar[str] = "https://dev.mysql.com/doc/refman/8.4/en/kill.html"
-
-
-@dataclass(frozen=True, slots=True)
-class MySQLTableFull(MySQLError):
-    """There is no space left for a table, or for a temporary one."""
-
-    type: ClassVar[str] = "mysql_table_full"
-    code: ClassVar[str] = "1114"
-    text: ClassVar[str] = "The table is full"
-    source: ClassVar[str] = "https://dev.mysql.com/doc/refman/8.4/en/full-table.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,35 +215,6 @@ class MySQLEnd(MySQLAnswer):
 
 
 @dataclass(frozen=True, slots=True)
-class MySQLShutdown(MySQLEnd):
-    """The server shuts down.
-
-    A statement that is running mostly sees its connection end instead: mysql_lost_connection.
-    """
-
-    type: ClassVar[str] = "mysql_shutdown"
-    swept: ClassVar[str] = "1053"
-    code: ClassVar[str] = "1053"
-    state: ClassVar[str] = "08S01"
-    text: ClassVar[str] = "Server shutdown in progress"
-    source: ClassVar[str] = "https://dev.mysql.com/doc/refman/8.4/en/server-shutdown.html"
-
-
-@dataclass(frozen=True, slots=True)
-class MySQLKilled(MySQLEnd):
-    """An administrator kills the session (KILL), and the server can still say so.
-
-    MariaDB mostly can't, as it shuts the socket down first: that is mysql_lost_connection.
-    """
-
-    type: ClassVar[str] = "mysql_killed"
-    code: ClassVar[str] = "1927"
-    state: ClassVar[str] = "70100"
-    text: ClassVar[str] = "Connection was killed"
-    source: ClassVar[str] = "https://mariadb.com/kb/en/e1927/"
-
-
-@dataclass(frozen=True, slots=True)
 class MySQLGoneAway(Fault):
     """After its reply the server ends an idle session (wait_timeout): the next command fails."""
 
@@ -337,8 +265,76 @@ class MySQLCommitLost(Fault):
         return Replace(b"", Reset() if self.reset else Close())
 
 
+ERRORS = toxics(
+    MySQLError,
+    MySQLRow(
+        type="mysql_lock_wait_timeout",
+        help="Another transaction holds a lock for longer than innodb_lock_wait_timeout.\n\n"
+        "Only the statement is rolled back, the transaction goes on.",
+        code="1205",
+        text="Lock wait timeout exceeded; try restarting transaction",
+        kinds=LOCKS,
+        source="https://dev.mysql.com/doc/refman/8.4/en/innodb-parameters.html"
+        "#sysvar_innodb_lock_wait_timeout",
+    ),
+    MySQLRow(
+        type="mysql_read_only",
+        help="The server is a replica, as after a failover: statements that write are refused.",
+        code="1290",
+        text="The MariaDB server is running with the --read-only option so it cannot execute this"
+        " statement",
+        kinds=WRITES,
+        source="https://dev.mysql.com/doc/refman/8.4/en/server-system-variables.html#sysvar_read_only",
+    ),
+    MySQLRow(
+        type="mysql_query_interrupted",
+        help="The statement is killed (KILL QUERY), the session goes on.",
+        code="1317",
+        state="70100",
+        text="Query execution was interrupted",
+        source="https://dev.mysql.com/doc/refman/8.4/en/kill.html",
+    ),
+    MySQLRow(
+        type="mysql_table_full",
+        help="There is no space left for a table, or for a temporary one.",
+        code="1114",
+        text="The table is full",
+        source="https://dev.mysql.com/doc/refman/8.4/en/full-table.html",
+    ),
+)
+
+ENDS = toxics(
+    MySQLEnd,
+    MySQLRow(
+        type="mysql_shutdown",
+        help="The server shuts down.\n\n"
+        "A statement that is running mostly sees its connection end instead: "
+        "mysql_lost_connection.",
+        code="1053",
+        swept="1053",
+        state="08S01",
+        text="Server shutdown in progress",
+        source="https://dev.mysql.com/doc/refman/8.4/en/server-shutdown.html",
+    ),
+    MySQLRow(
+        type="mysql_killed",
+        help="An administrator kills the session (KILL), and the server can still say so.\n\n"
+        "MariaDB mostly can't, as it shuts the socket down first: that is "
+        "mysql_lost_connection.",
+        code="1927",
+        state="70100",
+        text="Connection was killed",
+        source="https://mariadb.com/kb/en/e1927/",
+    ),
+)
+
 FAULTS: tuple[type[Toxic], ...] = (
-    MySQLTooManyConnections, MySQLAccessDenied, MySQLLockWait, MySQLDeadlock, MySQLReadOnly,
-    MySQLInterrupted, MySQLTableFull, MySQLShutdown, MySQLKilled, MySQLGoneAway, MySQLLost,
+    MySQLTooManyConnections,
+    MySQLAccessDenied,
+    *ERRORS,
+    MySQLDeadlock,
+    *ENDS,
+    MySQLGoneAway,
+    MySQLLost,
     MySQLCommitLost,
-)  # fmt: skip
+)

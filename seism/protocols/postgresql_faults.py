@@ -25,11 +25,13 @@ from seism.protocols.fault import (
     Commands,
     Edit,
     Fault,
+    FaultRow,
     Reaction,
     Replace,
     Reset,
     ToClient,
     ToServer,
+    toxics,
 )
 from seism.toxics.base import CHANGED, PASSED, Rng, Toxic
 
@@ -126,6 +128,14 @@ class _Fail(Reaction):
         yield Answered()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgreSQLRow(FaultRow):
+    """A row of the tables below; ``PostgreSQLError`` explains its fields."""
+
+    text: str
+    kinds: tuple[str, ...] | None = None
+
+
 class PostgreSQLError(Fault):
     """Base of the faults that let one statement fail."""
 
@@ -152,64 +162,6 @@ class PostgreSQLError(Fault):
         return _Fail(self.code, error("ERROR", self.code, self.text), commit)
 
 
-@dataclass(frozen=True, slots=True)
-class PostgreSQLSerialization(PostgreSQLError):
-    """A serializable transaction meets another one's update, and must be tried again."""
-
-    type: ClassVar[str] = "postgresql_serialization_failure"
-    swept: ClassVar[str] = "40001"
-    code: ClassVar[str] = "40001"
-    text: ClassVar[str] = "could not serialize access due to concurrent update"
-    source: ClassVar[str] = (
-        "https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class PostgreSQLDeadlock(PostgreSQLError):
-    """The transaction is the one that a deadlock is resolved with."""
-
-    type: ClassVar[str] = "postgresql_deadlock"
-    code: ClassVar[str] = "40P01"
-    text: ClassVar[str] = "deadlock detected"
-    source: ClassVar[str] = (
-        "https://www.postgresql.org/docs/current/explicit-locking.html#LOCKING-DEADLOCKS"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class PostgreSQLCanceled(PostgreSQLError):
-    """The statement takes longer than statement_timeout."""
-
-    type: ClassVar[str] = "postgresql_query_canceled"
-    code: ClassVar[str] = "57014"
-    text: ClassVar[str] = "canceling statement due to statement timeout"
-    source: ClassVar[str] = (
-        "https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-STATEMENT-TIMEOUT"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class PostgreSQLReadOnly(PostgreSQLError):
-    """The server is a standby, as after a failover: statements that write are refused."""
-
-    type: ClassVar[str] = "postgresql_read_only"
-    code: ClassVar[str] = "25006"
-    text: ClassVar[str] = "cannot execute the statement in a read-only transaction"
-    kinds: ClassVar[tuple[str, ...]] = WRITES
-    source: ClassVar[str] = "https://www.postgresql.org/docs/current/hot-standby.html"
-
-
-@dataclass(frozen=True, slots=True)
-class PostgreSQLDiskFull(PostgreSQLError):
-    """The server has no space left for data, or for a sort's temporary file."""
-
-    type: ClassVar[str] = "postgresql_disk_full"
-    code: ClassVar[str] = "53100"
-    text: ClassVar[str] = "could not extend file: No space left on device"
-    source: ClassVar[str] = "https://www.postgresql.org/docs/current/disk-full.html"
-
-
 class PostgreSQLEnd(Fault):
     """Base of the faults that end the session, with an error that says so."""
 
@@ -225,51 +177,6 @@ class PostgreSQLEnd(Fault):
 
     def reaction(self, exchange: Exchange, rng: Rng) -> Reaction:
         return Answer(error("FATAL", self.code, self.text), Close())
-
-
-@dataclass(frozen=True, slots=True)
-class PostgreSQLShutdown(PostgreSQLEnd):
-    """An administrator shuts the server down, or terminates the session."""
-
-    type: ClassVar[str] = "postgresql_admin_shutdown"
-    swept: ClassVar[str] = "57P01"
-    code: ClassVar[str] = "57P01"
-    phases: ClassVar[tuple[str, ...]] = (COMMAND, PREPARE)
-    text: ClassVar[str] = "terminating connection due to administrator command"
-    source: ClassVar[str] = "https://www.postgresql.org/docs/current/server-shutdown.html"
-
-
-@dataclass(frozen=True, slots=True)
-class PostgreSQLConnectionFailure(PostgreSQLEnd):
-    """A pooler in between, or the server itself, has lost its own connection."""
-
-    type: ClassVar[str] = "postgresql_connection_failure"
-    code: ClassVar[str] = "08006"
-    phases: ClassVar[tuple[str, ...]] = (COMMAND, PREPARE)
-    text: ClassVar[str] = "server closed the connection unexpectedly"
-
-
-@dataclass(frozen=True, slots=True)
-class PostgreSQLStartingUp(PostgreSQLEnd):
-    """The server has been restarted, and takes no sessions yet."""
-
-    type: ClassVar[str] = "postgresql_starting_up"
-    code: ClassVar[str] = "57P03"
-    phases: ClassVar[tuple[str, ...]] = (CONNECT,)
-    text: ClassVar[str] = "the database system is starting up"
-
-
-@dataclass(frozen=True, slots=True)
-class PostgreSQLTooManyConnections(PostgreSQLEnd):
-    """All sessions that max_connections allows are taken."""
-
-    type: ClassVar[str] = "postgresql_too_many_connections"
-    code: ClassVar[str] = "53300"
-    phases: ClassVar[tuple[str, ...]] = (CONNECT,)
-    text: ClassVar[str] = "sorry, too many clients already"
-    source: ClassVar[str] = (
-        "https://www.postgresql.org/docs/current/runtime-config-connection.html#GUC-MAX-CONNECTIONS"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,8 +223,80 @@ class _Before(Edit):
         return self._data + piece.data if piece.first else piece.data
 
 
-FAULTS: tuple[type[Toxic], ...] = (
-    PostgreSQLSerialization, PostgreSQLDeadlock, PostgreSQLCanceled, PostgreSQLReadOnly,
-    PostgreSQLDiskFull, PostgreSQLShutdown, PostgreSQLConnectionFailure, PostgreSQLStartingUp,
-    PostgreSQLTooManyConnections, PostgreSQLCommitLost, PostgreSQLNotice,
-)  # fmt: skip
+ERRORS = toxics(
+    PostgreSQLError,
+    PostgreSQLRow(
+        type="postgresql_serialization_failure",
+        help="A serializable transaction meets another one's update, and must be tried again.",
+        code="40001",
+        swept="40001",
+        text="could not serialize access due to concurrent update",
+        source="https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html",
+    ),
+    PostgreSQLRow(
+        type="postgresql_deadlock",
+        help="The transaction is the one that a deadlock is resolved with.",
+        code="40P01",
+        text="deadlock detected",
+        source="https://www.postgresql.org/docs/current/explicit-locking.html#LOCKING-DEADLOCKS",
+    ),
+    PostgreSQLRow(
+        type="postgresql_query_canceled",
+        help="The statement takes longer than statement_timeout.",
+        code="57014",
+        text="canceling statement due to statement timeout",
+        source="https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-STATEMENT-TIMEOUT",
+    ),
+    PostgreSQLRow(
+        type="postgresql_read_only",
+        help="The server is a standby, as after a failover: statements that write are refused.",
+        code="25006",
+        text="cannot execute the statement in a read-only transaction",
+        kinds=WRITES,
+        source="https://www.postgresql.org/docs/current/hot-standby.html",
+    ),
+    PostgreSQLRow(
+        type="postgresql_disk_full",
+        help="The server has no space left for data, or for a sort's temporary file.",
+        code="53100",
+        text="could not extend file: No space left on device",
+        source="https://www.postgresql.org/docs/current/disk-full.html",
+    ),
+)
+
+ENDS = toxics(
+    PostgreSQLEnd,
+    PostgreSQLRow(
+        type="postgresql_admin_shutdown",
+        help="An administrator shuts the server down, or terminates the session.",
+        code="57P01",
+        swept="57P01",
+        phases=(COMMAND, PREPARE),
+        text="terminating connection due to administrator command",
+        source="https://www.postgresql.org/docs/current/server-shutdown.html",
+    ),
+    PostgreSQLRow(
+        type="postgresql_connection_failure",
+        help="A pooler in between, or the server itself, has lost its own connection.",
+        code="08006",
+        phases=(COMMAND, PREPARE),
+        text="server closed the connection unexpectedly",
+    ),
+    PostgreSQLRow(
+        type="postgresql_starting_up",
+        help="The server has been restarted, and takes no sessions yet.",
+        code="57P03",
+        phases=(CONNECT,),
+        text="the database system is starting up",
+    ),
+    PostgreSQLRow(
+        type="postgresql_too_many_connections",
+        help="All sessions that max_connections allows are taken.",
+        code="53300",
+        phases=(CONNECT,),
+        text="sorry, too many clients already",
+        source="https://www.postgresql.org/docs/current/runtime-config-connection.html#GUC-MAX-CONNECTIONS",
+    ),
+)
+
+FAULTS: tuple[type[Toxic], ...] = (*ERRORS, *ENDS, PostgreSQLCommitLost, PostgreSQLNotice)

@@ -16,7 +16,7 @@ from typing import ClassVar
 from seism.errors import ConfigurationError
 from seism.options import option
 from seism.protocols.base import AUTH, COMMAND, Exchange, Piece
-from seism.protocols.fault import Answer, Edit, Fault, Reaction, Replace
+from seism.protocols.fault import Answer, Edit, Fault, FaultRow, Reaction, Replace, toxics
 from seism.toxics.base import Rng, Toxic
 
 SESSION, QUEUED, EXEC = "session", "queued", "exec"
@@ -47,6 +47,14 @@ WRITES = words(
     " ZREM ZREMRANGEBYLEX ZREMRANGEBYRANK ZREMRANGEBYSCORE ZUNIONSTORE"
 )
 """Commands that the server itself flags as writes: only these meet a read-only replica."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisRow(FaultRow):
+    """A row of the tables below; ``RedisError`` explains its fields."""
+
+    text: str
+    writes: bool = False
 
 
 class RedisError(Fault):
@@ -85,83 +93,6 @@ class RedisError(Fault):
 
 
 @dataclass(frozen=True, slots=True)
-class RedisLoading(RedisError):
-    """The server has been restarted, and reads its dataset into memory."""
-
-    type: ClassVar[str] = "redis_loading"
-    swept: ClassVar[str] = "LOADING"
-    code: ClassVar[str] = "LOADING"
-    text: ClassVar[str] = "Redis is loading the dataset in memory"
-    source: ClassVar[str] = (
-        "https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class RedisReadOnly(RedisError):
-    """The server has become a replica, as after a failover: commands that write are refused."""
-
-    type: ClassVar[str] = "redis_readonly"
-    swept: ClassVar[str] = "READONLY"
-    code: ClassVar[str] = "READONLY"
-    text: ClassVar[str] = "You can't write against a read only replica."
-    writes: ClassVar[bool] = True
-    source: ClassVar[str] = (
-        "https://redis.io/docs/latest/operate/oss_and_stack/management/replication/"
-        "#read-only-replica"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class RedisOutOfMemory(RedisError):
-    """The server has reached maxmemory, and may not evict: commands that write are refused."""
-
-    type: ClassVar[str] = "redis_oom"
-    code: ClassVar[str] = "OOM"
-    text: ClassVar[str] = "command not allowed when used memory > 'maxmemory'."
-    writes: ClassVar[bool] = True
-    source: ClassVar[str] = "https://redis.io/docs/latest/develop/reference/eviction/"
-
-
-@dataclass(frozen=True, slots=True)
-class RedisBusy(RedisError):
-    """A script has been running for longer than busy-reply-threshold."""
-
-    type: ClassVar[str] = "redis_busy"
-    code: ClassVar[str] = "BUSY"
-    text: ClassVar[str] = (
-        "Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
-    )
-    source: ClassVar[str] = (
-        "https://redis.io/docs/latest/develop/programmability/#maximum-execution-time"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class RedisMasterDown(RedisError):
-    """A replica has lost its primary, and may not serve stale data."""
-
-    type: ClassVar[str] = "redis_masterdown"
-    code: ClassVar[str] = "MASTERDOWN"
-    text: ClassVar[str] = "Link with MASTER is down and replica-serve-stale-data is set to 'no'."
-    source: ClassVar[str] = (
-        "https://redis.io/docs/latest/operate/oss_and_stack/management/replication/"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class RedisClusterDown(RedisError):
-    """The cluster has lost slots, or its majority."""
-
-    type: ClassVar[str] = "redis_clusterdown"
-    code: ClassVar[str] = "CLUSTERDOWN"
-    text: ClassVar[str] = "The cluster is down"
-    source: ClassVar[str] = (
-        "https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/"
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class RedisMoved(RedisError):
     """The key's slot is served by another node of the cluster."""
 
@@ -181,30 +112,6 @@ class RedisMoved(RedisError):
 
     def error(self) -> str:
         return f"MOVED {self.slot} {self.node}"
-
-
-@dataclass(frozen=True, slots=True)
-class RedisNoAuth(RedisError):
-    """The server wants a password that the client has not given."""
-
-    type: ClassVar[str] = "redis_noauth"
-    phases: ClassVar[tuple[str, ...]] = (COMMAND, QUEUED, EXEC, SESSION)
-    code: ClassVar[str] = "NOAUTH"
-    text: ClassVar[str] = "Authentication required."
-    source: ClassVar[str] = (
-        "https://redis.io/docs/latest/operate/oss_and_stack/management/security/"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class RedisWrongPass(RedisError):
-    """The password is no longer right: AUTH, or HELLO with AUTH, fails."""
-
-    type: ClassVar[str] = "redis_wrongpass"
-    phases: ClassVar[tuple[str, ...]] = (AUTH,)
-    code: ClassVar[str] = "WRONGPASS"
-    text: ClassVar[str] = "invalid username-password pair or user is disabled."
-    source: ClassVar[str] = "https://redis.io/docs/latest/commands/auth/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +147,73 @@ class _Nil(Edit):
         return b"" if self._lost else piece.data
 
 
-FAULTS: tuple[type[Toxic], ...] = (
-    RedisLoading, RedisReadOnly, RedisOutOfMemory, RedisBusy, RedisMasterDown, RedisClusterDown,
-    RedisMoved, RedisNoAuth, RedisWrongPass, RedisNil,
-)  # fmt: skip
+ERRORS = toxics(
+    RedisError,
+    RedisRow(
+        type="redis_loading",
+        help="The server has been restarted, and reads its dataset into memory.",
+        code="LOADING",
+        swept="LOADING",
+        text="Redis is loading the dataset in memory",
+        source="https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/",
+    ),
+    RedisRow(
+        type="redis_readonly",
+        help="The server has become a replica, as after a failover: commands that write are "
+        "refused.",
+        code="READONLY",
+        swept="READONLY",
+        text="You can't write against a read only replica.",
+        writes=True,
+        source="https://redis.io/docs/latest/operate/oss_and_stack/management/replication/"
+        "#read-only-replica",
+    ),
+    RedisRow(
+        type="redis_oom",
+        help="The server has reached maxmemory, and may not evict: commands that write are "
+        "refused.",
+        code="OOM",
+        text="command not allowed when used memory > 'maxmemory'.",
+        writes=True,
+        source="https://redis.io/docs/latest/develop/reference/eviction/",
+    ),
+    RedisRow(
+        type="redis_busy",
+        help="A script has been running for longer than busy-reply-threshold.",
+        code="BUSY",
+        text="Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+        source="https://redis.io/docs/latest/develop/programmability/#maximum-execution-time",
+    ),
+    RedisRow(
+        type="redis_masterdown",
+        help="A replica has lost its primary, and may not serve stale data.",
+        code="MASTERDOWN",
+        text="Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        source="https://redis.io/docs/latest/operate/oss_and_stack/management/replication/",
+    ),
+    RedisRow(
+        type="redis_clusterdown",
+        help="The cluster has lost slots, or its majority.",
+        code="CLUSTERDOWN",
+        text="The cluster is down",
+        source="https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/",
+    ),
+    RedisRow(
+        type="redis_noauth",
+        help="The server wants a password that the client has not given.",
+        code="NOAUTH",
+        phases=(COMMAND, QUEUED, EXEC, SESSION),
+        text="Authentication required.",
+        source="https://redis.io/docs/latest/operate/oss_and_stack/management/security/",
+    ),
+    RedisRow(
+        type="redis_wrongpass",
+        help="The password is no longer right: AUTH, or HELLO with AUTH, fails.",
+        code="WRONGPASS",
+        phases=(AUTH,),
+        text="invalid username-password pair or user is disabled.",
+        source="https://redis.io/docs/latest/commands/auth/",
+    ),
+)
+
+FAULTS: tuple[type[Toxic], ...] = (*ERRORS, RedisMoved, RedisNil)

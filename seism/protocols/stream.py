@@ -30,6 +30,8 @@ class Stream:
 
     def __init__(self, reply: bool) -> None:
         self.buffer = bytearray()
+        self.payload_left = 0
+        """Bytes of the present payload that have not come."""
         self._reply = reply
 
     def until(self, mark: bytes) -> Wait[int]:
@@ -81,6 +83,7 @@ class Stream:
                 yield None
             size = min(length, len(self.buffer))
             length -= size
+            self.payload_left = length
             yield self.piece(
                 size, exchange, first=first, last=last and not length, cut=bool(length)
             )
@@ -134,6 +137,9 @@ class StreamCodec(Codec):
     @property
     def unanswered(self) -> int:
         return len(self.asked)
+
+    def payload_left(self, stream: str) -> int:
+        return self._stream(stream).payload_left
 
     def holds(self, stream: str) -> int:
         return len(self._stream(stream).buffer)

@@ -39,6 +39,7 @@ from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.outlet import ConnectionOver
 from seism.proxy.pending import ITEM_COST, AppliedFault, PendingExchange, PendingExchanges
 from seism.proxy.perturbation import Perturbation
+from seism.proxy.pump import SLICE, SMALL
 from seism.proxy.relay import Relay
 from seism.rng import Journalled
 from seism.toxics.base import LOST, PASSED, Chunk, Eof
@@ -257,6 +258,14 @@ class Conversation:
             return False
         unanswered = len(self._pending) + self._codec.unanswered
         return held.upstream >= HELD_LIMIT or unanswered * EXCHANGE_COST >= UNANSWERED_LIMIT
+
+    def read_size(self, stream: str) -> int:
+        """How many bytes of ``stream`` to read at once: a bounded number of messages, or as
+        much of one payload as there is room for.
+        """
+        if self.opaque:
+            return SMALL
+        return min(SMALL, SLICE[stream] + self._codec.payload_left(stream))
 
     def close(self) -> None:
         """The connection is gone."""

@@ -37,6 +37,10 @@ class FrontLink(Link):
         assert isinstance(connection, FrontConnection)
         return connection.follower
 
+    @property
+    def _read_size(self) -> int:
+        return min(super()._read_size, self._follower.read_size(self.stream))
+
     def _arrived(self, chunk: Chunk, now: float) -> None:
         follower = self._follower
         if self.stream == DOWNSTREAM:

@@ -21,7 +21,7 @@ from seism.proxy.conversation import Conversation
 from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.outlet import ConnectionOver, Outlet
 from seism.proxy.perturbation import Perturbation
-from seism.proxy.pump import Pump, Socket
+from seism.proxy.pump import SMALL, Pump, Socket
 from seism.proxy.relay import Relay
 from seism.rng import Journalled
 from seism.toxics.base import Chunk, Eof
@@ -203,7 +203,7 @@ class Link(Pump):
     def _read(self) -> None:
         try:
             buffer = self._relay.small
-            size = self._source.recv_into(buffer)
+            size = self._source.recv_into(buffer[: self._read_size])
             if not size:
                 self._read_end()
                 return
@@ -221,6 +221,11 @@ class Link(Pump):
             self.regulate()
         except Exception as error:
             self.failed(error)
+
+    @property
+    def _read_size(self) -> int:
+        """Bytes to read at once, so that what comes of them is a bounded amount of work."""
+        return SMALL if self.conversation is None else self.conversation.read_size(self.stream)
 
     def _arrived(self, chunk: Chunk, now: float) -> None:
         if self._chain:

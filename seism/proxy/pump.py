@@ -14,8 +14,14 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from seism_middleware.contract import DOWNSTREAM, UPSTREAM
+
 SMALL = 64 * 1024
 """Bytes read at once from a link."""
+SLICE = {UPSTREAM: 1024, DOWNSTREAM: 4 * 1024}
+"""Bytes read at once from a link whose messages are parsed: all that one read brings is done before
+any other link, timer or control call has its turn. A message can be as short as two bytes, and a
+request is more work than a reply."""
 LARGE = 256 * 1024
 """Bytes read at once from a link that fills its buffer and has been alone for a while: beside
 others, less at once leaves more room for those that have little to say, and for timers."""

@@ -22,6 +22,9 @@ class StreamFollower(Protocol):
     def upstream(self, data: bytes) -> bytes:
         """The client's next bytes on their way to the app; what to send of them now."""
 
+    def read_size(self, stream: str) -> int:
+        """How many bytes of ``stream`` may come at once."""
+
     def upstream_end(self) -> bytes:
         """The client has said all; what is still to be sent."""
 

@@ -169,7 +169,8 @@ class TlsLink(Link):
             return
         if self.reading and self._end.pending:
             self._scheduled = True
-            self._relay.loop.run_callback(self._read_pending)
+            # A callback of the loop's would run before any other socket is looked at.
+            self._relay.timers.at(self._relay.clock.now(), self._read_pending)
 
     def _read_pending(self) -> None:
         self._scheduled = False

@@ -5,8 +5,9 @@ them and the non-blocking socket. So plaintext comes out of ``recv_into`` and go
 ``send``, and whoever calls them need not know: what cannot go on raises BlockingIOError.
 
 Two things differ from a socket. What was read may be more than what was asked for, as
-when the end of the stream comes with its last bytes: ``pending`` says that there is
-more although the descriptor is not readable, and ``more`` is called then. And what
+when the end of the stream comes with its last bytes, or a record is longer than the buffer:
+``pending`` says that there is more although the descriptor is not readable, and ``more`` is
+called then. And what
 was sent may wait here for the kernel to take it, at most ``PIECE`` bytes and what TLS
 adds: this class sends it by itself, after ``close`` as well, for ``LINGER`` seconds.
 """
@@ -24,6 +25,8 @@ from seism.proxy.timers import Timer
 
 RECORD = 16384 + 256 + 5
 """Bytes of the longest TLS record (RFC 8446, 5.2; RFC 5246, 6.2.3 allows a little more)."""
+LEAST = 4096
+"""Bytes read from the kernel at once, however small the buffer is."""
 PIECE = 64 * 1024
 """Bytes encrypted at once."""
 LINGER = 60.0
@@ -147,16 +150,16 @@ class TlsEnd:
         return self._unread or self._over or self._failure is not None
 
     def recv_into(self, buffer: memoryview, /) -> int:
-        """Like a socket's. ``buffer`` must have room for more than two records."""
+        """Like a socket's."""
         if self._failure is not None:
             raise self._failure
         if self._over:
             return 0
         if not self._unread:
-            # OpenSSL may hold most of a record already: whatever is read now fits.
-            self._feed(self._sock.recv(len(buffer) - RECORD))
-        self._unread = False
+            # OpenSSL may hold most of a record already: in a large buffer, all fits even so.
+            self._feed(self._sock.recv(max(LEAST, len(buffer) - RECORD)))
         size = self._decrypt(buffer)
+        self._unread = size == len(buffer)
         if self._fin and not self._said:
             self._say_end()
         if self._outgoing.pending or (self._said and self._flushing is None):

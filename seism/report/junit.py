@@ -25,7 +25,7 @@ from seism.report.notice import (
 )
 from seism.report.summary import answer, backend, cause, reason, recovered, story
 from seism.report.text import clean, count, seconds
-from seism.verdict.result import AMBER, NOT_COVERED, RED, Cell, Judgement
+from seism.verdict.result import AMBER, RED, UNJUDGED, UNSURE, Cell, Judgement
 
 CASES = {
     STEADY: "steady state",
@@ -39,7 +39,7 @@ CASES = {
 """Kind of a notice -> its test case; each kind of harm is one of its own."""
 ALWAYS = tuple(CASES[kind] for kind in (STEADY, DROPPED, COVERED, UNPLACED, FINDING))
 """Test cases of every run."""
-UNJUDGED = (STEADY, FIRED, DROPPED, COVERED, UNPLACED)
+NO_VERDICT = (STEADY, FIRED, DROPPED, COVERED, UNPLACED)
 """Titles reported as an error, not a failure: these leave the app unjudged."""
 LINES = (STEADY, FIRED, DROPPED, UNPLACED)
 """Notices shown with their title, which the test case does not have."""
@@ -84,19 +84,24 @@ def _notices(
         case = _case(suite, group, name)
         lines = [notice.line if notice.kind in LINES else notice.text for notice in those]
         if any(notice.level == ERROR for notice in those):
-            tag = "error" if those[0].kind in UNJUDGED else "failure"
+            tag = "error" if those[0].kind in NO_VERDICT else "failure"
             _wrong(case, tag, lines[0], lines)
         elif lines:
             _say(case, lines)
 
 
 def _cell(case: ET.Element, cell: Cell, strict: bool) -> None:
-    if cell.colour == NOT_COVERED:
-        ET.SubElement(case, "skipped", message=reason(cell) or NOT_COVERED)
+    if cell.colour in UNJUDGED:
+        ET.SubElement(case, "skipped", message=_skipped(cell))
     elif cell.colour == RED or (strict and cell.colour == AMBER):
         _wrong(case, "failure", f"{cell.colour}: {reason(cell)}", _story(cell))
     elif cell.colour == AMBER:
         _say(case, ["amber", *_story(cell)])
+
+
+def _skipped(cell: Cell) -> str:
+    why = reason(cell)
+    return f"{UNSURE}: {why}" if cell.colour == UNSURE else why or cell.colour
 
 
 def _story(cell: Cell) -> list[str]:

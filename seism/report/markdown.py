@@ -9,9 +9,15 @@ from __future__ import annotations
 from seism.report.notice import notices
 from seism.report.summary import answer, cause, headline, reason, story, tally, worst_cells
 from seism.report.text import LIMIT, clean, count, seconds
-from seism.verdict.result import AMBER, GREEN, NOT_COVERED, RED, Judgement
+from seism.verdict.result import AMBER, GREEN, NOT_COVERED, RED, UNSURE, Judgement
 
-SYMBOLS = {RED: "🔴 red", AMBER: "🟠 amber", GREEN: "🟢 green", NOT_COVERED: "·"}
+SYMBOLS = {
+    RED: "🔴 red",
+    AMBER: "🟠 amber",
+    GREEN: "🟢 green",
+    UNSURE: "⚪ unsure",
+    NOT_COVERED: "·",
+}
 MOST = 10
 """Cells that are told in full."""
 

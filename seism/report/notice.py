@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from seism.report.summary import harm_line
 from seism.report.text import clean, count
-from seism.verdict.result import AMBER, NOT_COVERED, RED, HarmFinding, Judgement
+from seism.verdict.result import AMBER, NOT_COVERED, RED, UNSURE, HarmFinding, Judgement, listed
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 """Levels: it fails the run, it weakens the result, or it is good to know."""
@@ -78,6 +78,16 @@ def _all(judgement: Judgement, strict: bool) -> Iterator[Notice]:
         yield _notice(ERROR, UNPLACED, "error of Seism", line)
     if judgement.steady.met and judgement.colour == NOT_COVERED:
         yield _notice(ERROR, COVERED, "not covered", "no perturbation touched any route")
+    if judgement.steady.met and judgement.colour == UNSURE:
+        yield _notice(ERROR, COVERED, "unsure", "no perturbation is known to have hit any route")
+    unsure = [
+        f"{cell.route} under {cell.perturbation}"
+        for cell in judgement.cells
+        if cell.colour == UNSURE
+    ]
+    if unsure:
+        what = f"{count(len(unsure), 'cell')} possibly hit and not for certain: {listed(unsure)}"
+        yield _notice(WARNING, REMARK, "unsure", what)
     for warning in judgement.warnings:
         yield _notice(WARNING, REMARK, "warning", warning)
 

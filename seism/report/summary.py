@@ -7,11 +7,13 @@ from collections import Counter
 from seism.report.text import clean, count, seconds
 from seism.verdict.result import (
     AMBER,
+    COLLATERAL,
     EARLIER,
     GREEN,
     NOT_COVERED,
     RED,
     SEVERITY,
+    UNSURE,
     Case,
     Cell,
     HarmFinding,
@@ -67,6 +69,8 @@ def headline(judgement: Judgement) -> str:
             f"Green: {count(len(held), 'route')} {'holds' if len(held) == 1 else 'hold'} under "
             f"{count(len(judgement.perturbations), 'perturbation')}."
         )
+    if result == UNSURE:
+        return "No verdict: no perturbation is known to have hit any route."
     return "No verdict: no perturbation touched any route."
 
 
@@ -119,7 +123,7 @@ def _gaps(judgement: Judgement) -> str:
 def tally(judgement: Judgement) -> list[tuple[str, int]]:
     """How many cells have each colour that occurs, the most severe first."""
     counts = Counter(cell.colour for cell in judgement.cells)
-    order = (RED, AMBER, GREEN, NOT_COVERED)
+    order = (RED, AMBER, GREEN, UNSURE, NOT_COVERED)
     return [(colour, counts[colour]) for colour in order if counts[colour]]
 
 
@@ -141,12 +145,16 @@ def cause(case: Case) -> str:
     if not case.hit_by:
         return "no perturbation is attributed to this request"
     sure = "exact" if case.exact else "not exact"
+    if case.role == COLLATERAL:
+        return clean(f"{hit(case)} (not exact: the control run does not fail like that)")
     return clean(f"{hit(case)} ({sure}, evidence: {case.evidence or 'none'})")
 
 
 def hit(case: Case) -> str:
     """``hit by p7: latency on db, ...``, or as much of that as is known."""
     what = f"{case.hit_by}: {case.what}" if case.what else case.hit_by
+    if case.role == COLLATERAL:
+        return f"nothing hit it; it fails since {what}"
     how = "its route was hit before" if case.role == EARLIER else case.role or "hit"
     return f"{how} by {what}" if case.exact else f"possibly {how} by {what}"
 

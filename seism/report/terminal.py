@@ -44,14 +44,21 @@ from seism.report.summary import (
     worst_cells,
 )
 from seism.report.text import clean, count, seconds
-from seism.verdict.result import AMBER, GREEN, NOT_COVERED, RED, Cell, Judgement
+from seism.verdict.result import AMBER, GREEN, NOT_COVERED, RED, UNSURE, Cell, Judgement
 
 MOST = 6
 """Worst cells that are told in full, and lines of any other list."""
 
-STYLES = {RED: "bold red", AMBER: "yellow", GREEN: "green", NOT_COVERED: "dim", UNPROVEN: "magenta"}
-SYMBOLS = {RED: "✗", AMBER: "▲", GREEN: "✓", NOT_COVERED: "·", UNPROVEN: "?"}
-ASCII = {RED: "X", AMBER: "!", GREEN: "+", NOT_COVERED: "-", UNPROVEN: "?"}
+STYLES = {
+    RED: "bold red",
+    AMBER: "yellow",
+    GREEN: "green",
+    UNSURE: "cyan",
+    NOT_COVERED: "dim",
+    UNPROVEN: "magenta",
+}
+SYMBOLS = {RED: "✗", AMBER: "▲", GREEN: "✓", UNSURE: "≈", NOT_COVERED: "·", UNPROVEN: "?"}
+ASCII = {RED: "X", AMBER: "!", GREEN: "+", UNSURE: "~", NOT_COVERED: "-", UNPROVEN: "?"}
 
 _HARMS = {
     ERROR: ("Harmed", STYLES[RED]),

@@ -25,6 +25,7 @@ from seism.errors import ProtocolError
 from seism.journal import WorkerLeft
 from seism.model import FRONT
 from seism.protocols.base import Codec, Exchange, Piece
+from seism.proxy.pump import SLICE, SMALL
 from seism.sidecar.hub import Hub
 from seism_middleware.contract import (
     BODY_COMPLETE,
@@ -207,6 +208,9 @@ class Follower:
         """Requests without their whole response, by their exchange's number."""
         self._passing: list[Asked] = []
         """Those whose response is on its way through the toxics right now."""
+
+    def read_size(self, stream: str) -> int:
+        return SMALL if self._codec is None else SLICE[stream] + self._codec.payload_left(stream)
 
     def upstream(self, data: bytes) -> bytes:
         return b"".join(self._sent(piece) for piece in self._read(UPSTREAM, data))

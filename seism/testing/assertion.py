@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from seism.journal import Entry
 from seism.report.summary import answer, cause, headline
 from seism.report.text import clean, seconds
-from seism.verdict.result import AMBER, RED, Judgement
+from seism.verdict.result import AMBER, RED, UNJUDGED, Judgement
 from seism_middleware.contract import (
     Attribution,
     PerturbationBegan,
@@ -43,8 +43,8 @@ def assert_survives(judgement: Judgement, route: str = "", *, strict: bool = Fal
         lines.append(f"no steady state: {judgement.steady.reason}")
     elif not lines and judgement.never_fired:
         lines.append(f"never fired: {', '.join(judgement.never_fired)}")
-    elif not lines and not any(cell.exact or cell.possible for cell in cells):
-        lines.append(f"nothing was perturbed for {route or 'any route'}")
+    elif not lines and all(cell.colour in UNJUDGED for cell in cells):
+        lines.append(f"no perturbation is known to have hit {route or 'any route'}")
     if lines:
         raise AssertionError("\n".join(map(clean, [headline(judgement), *lines])))
 

@@ -8,17 +8,20 @@ from dataclasses import dataclass, replace
 from seism.verdict import log_quality
 from seism.verdict.accounting import action_lines, given_up, unseen, wrong_actions
 from seism.verdict.client_view import took
+from seism.verdict.collateral import collateral
 from seism.verdict.death import deaths
 from seism.verdict.patience import late_verdict
 from seism.verdict.pool import PoolLimits, Pools
 from seism.verdict.request import judge_request
 from seism.verdict.result import (
+    COLLATERAL,
     EARLIER,
     FINE,
     GREEN,
     LEAKED,
     NOT_COVERED,
     RED,
+    UNSURE,
     Case,
     Cell,
     HarmFinding,
@@ -69,6 +72,7 @@ class StepVerdict:
         self._control = control
         self._storms = storms
         self._rules = rules
+        self._collateral = collateral(step, control)
         self._judged = list(self._judge_requests())
         self._left = self._find_left()
         self.pools = Pools(step)
@@ -99,6 +103,8 @@ class StepVerdict:
 
     def log_misses(self) -> Iterator[str]:
         """What the log does not tell as it should of the requests that were hit, and failed."""
+        if not self.step.timeline.sees_logs:
+            return iter(())
         failed = [
             each.request
             for each in self._judged
@@ -153,7 +159,8 @@ class StepVerdict:
     def _judge_requests(self) -> Iterator[JudgedRequest]:
         for requests in self.step.during.by_route().values():
             for request in requests:
-                yield JudgedRequest(request, "during", self._during(request))
+                verdict = max(self._during(request), self._as_collateral(request), key=_severity)
+                yield JudgedRequest(request, "during", verdict)
         for requests in self.step.after.by_route().values():
             for place, request in enumerate(requests, 1):
                 yield JudgedRequest(request, "after", self._after(request, place))
@@ -183,6 +190,12 @@ class StepVerdict:
             return Verdict(RED, f"{request.status}, which the control run never gave")
         return verdict
 
+    def _as_collateral(self, request: RequestEnded) -> Verdict:
+        found = self._collateral.get(route_of(request))
+        if found is None or request.request not in found.requests:
+            return FINE
+        return found.verdict or FINE
+
     def _is_cut_off(self, request: RequestEnded) -> bool:
         """Whether it is its client's line that was perturbed, so that it had nobody to answer."""
         broken = request.body in (BODY_NONE, BODY_TRUNCATED)
@@ -205,8 +218,11 @@ class StepVerdict:
         attributions = [self.step.attributions(each.request.request) for each in mine]
         exact = sum(any(attribution.exact for attribution in found) for found in attributions)
         possible = sum(map(bool, attributions)) - exact
-        possible += sum(self._is_changed(each) for each in mine)
-        colour, reasons, worst = self._colour(route, mine, covered=bool(exact or possible))
+        changed = [each for each in mine if self._is_changed(each)]
+        possible += sum(not self.step.attributions(each.request.request) for each in changed)
+        colour, reasons, worst = self._colour(route, mine)
+        if worst is None and mine:
+            colour, reasons = _coverage(exact + len(changed), possible)
         if broken_since is not None:
             colour, worst = NOT_COVERED, None
             reasons = (f"still broken since {broken_since}",)
@@ -223,14 +239,13 @@ class StepVerdict:
         )
 
     def _is_changed(self, each: JudgedRequest) -> bool:
-        """Whether nothing is attributed to it, and it was answered as never in the control run
-        while a backend was down: a driver may fail to connect where nobody sees it.
+        """Whether it was answered as never in the control run, while something possibly hit it or a
+        backend was down: a driver may fail to connect where nobody sees it.
         """
         request = each.request
         return (
-            self.step.is_down
-            and each.phase == "during"
-            and not self.step.attributions(request.request)
+            each.phase == "during"
+            and (self.step.is_down or bool(self.step.attributions(request.request)))
             and not self._control.is_usual(request)
         )
 
@@ -242,12 +257,13 @@ class StepVerdict:
             (len(hit) >= CERTAIN and FINE not in hit)
             or (len(last) == CERTAIN and not any(map(self._control.is_as_steady, last)))
             or len(self._left.get(route, [])) > self._rules.connections_growth
+            or route in self._collateral
         )
 
     def _colour(
-        self, route: str, mine: Sequence[JudgedRequest], covered: bool
+        self, route: str, mine: Sequence[JudgedRequest]
     ) -> tuple[str, tuple[str, ...], Case | None]:
-        """Colour, reasons and worst case of a cell."""
+        """Colour, reasons and worst case of a cell; without a case, nothing went wrong."""
         if not mine:
             return NOT_COVERED, ("no request of it was observed",), None
         step = self.step
@@ -266,8 +282,6 @@ class StepVerdict:
             worst = JudgedRequest(hit or mine[0].request, "during", Verdict(RED, wrong[0]))
         if worst is not None:
             return worst.verdict.colour, tuple(reasons), self._case(worst)
-        if not covered:
-            return NOT_COVERED, ("the perturbation did not touch it",), None
         return GREEN, (), None
 
     def _left_behind(self) -> Iterator[HarmFinding]:
@@ -341,10 +355,19 @@ class StepVerdict:
         attribution = min(self.step.attributions(request.request), key=_preference, default=None)
         if attribution is None or replies.reason(request.request):
             attribution = replies.attribution(request.request, self.step.records) or attribution
-        attribution = attribution or self._overlap(request)
         if attribution is None and judged.phase == "after":
-            attribution = self._earlier(route_of(request))
-        return attribution
+            attribution = self._overlap(request) or self._earlier(route_of(request))
+        return attribution or self._collateral_of(request) or self._overlap(request)
+
+    def _collateral_of(self, request: RequestEnded) -> Attribution | None:
+        """The latest perturbation that began before the end of a request that is collateral."""
+        found = self._collateral.get(route_of(request))
+        if found is None or request.request not in found.requests:
+            return None
+        end = request.began + took(request)
+        began = [record for record in self.step.records.values() if record.at <= end]
+        latest = max(began, key=lambda record: record.at)
+        return Attribution(latest.perturbation, request.request, "control", False, COLLATERAL)
 
     def _overlap(self, request: RequestEnded) -> Attribution | None:
         """The weakest evidence: a perturbation that was there while the request ran."""
@@ -365,6 +388,18 @@ class StepVerdict:
         ]
         attribution = min(found, key=_preference, default=None)
         return attribution and replace(attribution, role=EARLIER)
+
+
+def _coverage(certain: int, possible: int) -> tuple[str, tuple[str, ...]]:
+    """Colour and reasons of a cell in which nothing went wrong, by how many of its requests were
+    hit for ``certain``, and how many only possibly.
+    """
+    if certain:
+        return GREEN, ()
+    if possible:
+        requests = f"{possible} request" if possible == 1 else f"{possible} requests"
+        return UNSURE, (f"{requests} possibly hit, none for certain",)
+    return NOT_COVERED, ("the perturbation did not touch it",)
 
 
 def _severity(verdict: Verdict) -> int:

@@ -1,4 +1,4 @@
-"""Workers that died: without a goodbye, or told to exit by their server while they worked."""
+"""The end of the app, or of its workers: without a goodbye, or told to exit while they worked."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from seism.journal import DIED as DIED_ALONE
-from seism.journal import OUT_OF_MEMORY
-from seism.verdict.result import DIED, MOST_NAMED, RED, HarmFinding, listed
+from seism.journal import OUT_OF_MEMORY, AppEnded
+from seism.verdict.result import DIED, HANG, MOST_NAMED, RED, HarmFinding, listed
 from seism.verdict.step import StepWindow
 from seism.verdict.timeline import worker_of
 from seism_middleware.contract import BODY_NONE, RequestEnded
 
 
 def deaths(step: StepWindow) -> Iterator[HarmFinding]:
-    """The workers that died in one step."""
+    """The workers that died in one step, and the whole app."""
     timeline = step.timeline
+    for ended in timeline.app_ends:
+        if ended.step == step.index:
+            yield _app_end(step, ended)
     last = timeline.segments[-1].phase
     end = next(
         (each.phase.at for each in timeline.segments if each.phase.at > step.after.phase.at),
@@ -37,6 +40,24 @@ def deaths(step: StepWindow) -> Iterator[HarmFinding]:
     for worker, victims in timed_out.items():
         how = "was told to exit by its server, as one is that has timed out,"
         yield _death(step, worker, how, victims)
+
+
+def _app_end(step: StepWindow, ended: AppEnded) -> HarmFinding:
+    if ended.code is None:
+        kind, what = HANG, f"the app runs, and did not come back after {step.name}"
+    elif ended.code < 0:
+        kind, what = DIED, f"the app was ended by signal {-ended.code}"
+    else:
+        kind, what = DIED, f"the app ended with exit code {ended.code}"
+    said = f"; its log ends with: {' / '.join(ended.said)}" if ended.said else ""
+    return HarmFinding(
+        kind=kind,
+        perturbation=step.name,
+        colour=RED,
+        what=f"{what}{said}",
+        evidence="process",
+        exact=True,
+    )
 
 
 def _death(step: StepWindow, worker: str, how: str, victims: Sequence[RequestEnded]) -> HarmFinding:

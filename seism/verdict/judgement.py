@@ -12,8 +12,9 @@ amber  503 without Retry-After, or with a log that does not tell of it as it sho
        is red (``retry_storm``)
 green  everything else
 
-A cell is not covered where no perturbation touched the route (a attribution says so), and
-where the route was still broken from an earlier perturbation.
+A cell is not covered where no perturbation touched the route (an attribution says so), and
+where the route was still broken from an earlier perturbation. It is unsure where nothing went
+wrong, and perturbations are attributed to its requests only as possible.
 """
 
 from __future__ import annotations

@@ -13,13 +13,21 @@ RED = "red"
 NOT_COVERED = "not covered"
 """The perturbation did not touch the route, or the route was broken before it came."""
 
+UNSURE = "unsure"
+"""Nothing went wrong, and the perturbation has hit the route possibly, but not for certain."""
+
 NEVER = "unreachable: that exchange never came, or nothing of it could be perturbed"
 """Why the cell of a sweep's probe is not covered that found nothing to perturb."""
 
 EARLIER = "earlier"
 """A case's role: nothing hit the request itself, but its route was hit before by this."""
 
-SEVERITY = {NOT_COVERED: 0, GREEN: 1, AMBER: 2, RED: 3}
+COLLATERAL = "collateral"
+"""A case's role: nothing hit the request, and it failed as the control run does not."""
+
+SEVERITY = {NOT_COVERED: 0, UNSURE: 1, GREEN: 2, AMBER: 3, RED: 4}
+UNJUDGED = (NOT_COVERED, UNSURE)
+"""The colours that say nothing of how a route survives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,7 @@ class Case:
     hit_by: str = ""
     """Id of the perturbation record that hit or harmed it, empty if none is known."""
     role: str = ""
-    """``hit``, ``harmed`` or ``earlier``."""
+    """``hit``, ``harmed``, ``earlier`` or ``collateral``."""
     evidence: str = ""
     exact: bool = False
     errors: tuple[str, ...] = ()
@@ -81,7 +89,8 @@ class Cell:
     perturbation: str
     colour: str
     reasons: tuple[str, ...]
-    """Why it is not green, most severe first; for ``not covered``, why not."""
+    """Why it is not green, most severe first; for ``not covered`` and ``unsure``, why
+    nothing is known."""
     requests: int
     exact: int
     """Requests to which one of its perturbation records is attributed exactly."""
@@ -112,7 +121,8 @@ class HarmFinding:
     what: str
     """One sentence: the connection or pool, the requests, the cause."""
     evidence: str
-    """``ledger``, ``census``, ``sentinel``, ``stream`` (how a worker's ended), or that of the
+    """``ledger``, ``census``, ``sentinel``, ``stream`` (how a worker's ended), ``process`` (how the
+    app's ended), or that of the
     attribution for what happened to the request that was hit."""
     exact: bool
     backend: str = ""
@@ -218,7 +228,7 @@ class Judgement:
         if self.colour == RED or (strict and self.colour == AMBER):
             return 1
         gaps = self.never_fired or self.dropped or self.incomplete or self.unplaced
-        if gaps or self.colour == NOT_COVERED:
+        if gaps or self.colour in UNJUDGED:
             return 4
         return 0
 

@@ -48,9 +48,14 @@ class ControlRun:
             route: max(self.rules[route].deadline, rules.deadline_factor * self.p99.get(route, 0.0))
             for route in self.routes
         }
+        self._requests = requests
         self._statuses = {
             route: {request.status for request in requests.get(route, ())} for route in self.routes
         }
+
+    def requests(self, route: str) -> Sequence[RequestEnded]:
+        """Those of ``route`` in the control run."""
+        return self._requests.get(route, ())
 
     def steady(self) -> Steady:
         """Whether the app was in a steady state."""

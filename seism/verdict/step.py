@@ -87,6 +87,13 @@ class StepWindow:
         return all(type_ == DOWN for type_ in self.planned.types)
 
     @property
+    def is_of_all(self) -> bool:
+        """Whether it is for whoever uses the backend, and not for a part of them."""
+        spec = self.planned.spec
+        partial = spec.match or spec.connections or spec.exchange or spec.turn
+        return spec.toxicity >= 1 and not partial
+
+    @property
     def requests(self) -> list[RequestEnded]:
         """Those of the perturbation and of its aftershock."""
         return [*self.during.requests, *self.after.requests]

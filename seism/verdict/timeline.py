@@ -11,6 +11,7 @@ from typing import Any
 
 from seism.errors import ConfigurationError
 from seism.journal import (
+    AppEnded,
     ClientRequest,
     Entry,
     LoadDone,
@@ -22,7 +23,8 @@ from seism.journal import (
     Stopped,
     WorkerLeft,
 )
-from seism.model import FRONT, PlannedStep
+from seism.model import DOWN, FRONT, PlannedStep
+from seism.verdict import alone
 from seism.verdict.client_view import joined
 from seism_middleware.contract import (
     BODY_NONE,
@@ -86,6 +88,7 @@ class Timeline:
     harms: list[Harm] = field(default_factory=list)
     left: dict[str, WorkerLeft] = field(default_factory=dict)
     """Worker -> how its stream ended."""
+    app_ends: list[AppEnded] = field(default_factory=list)
     missing: int = 0
     complete: bool = False
     """Whether the run came to its planned end."""
@@ -172,6 +175,7 @@ def build(entries: Iterable[Entry]) -> Timeline:
     timeline.requests = _with_patterns(timeline.requests, guesses)
     _join(timeline)
     _distribute(timeline)
+    _attribute_alone(timeline)
     timeline.mixed = _unmixed(timeline)
     return timeline
 
@@ -201,6 +205,8 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
         timeline.load = record
     elif isinstance(record, LoadDone) and timeline.segments:
         timeline.segments[-1].load = record
+    elif isinstance(record, AppEnded):
+        timeline.app_ends.append(record)
     elif isinstance(record, Stopped):
         timeline.stopped = record.why
     elif isinstance(record, Reached) and timeline.segments:
@@ -288,6 +294,29 @@ def _distribute(timeline: Timeline) -> None:
         found = segment_at(perturbation.at)
         if found is not None:
             found.perturbations.append(perturbation)
+
+
+def _attribute_alone(timeline: Timeline) -> None:
+    """In a sweep's probes, whose requests come one at a time, what nobody else knows."""
+    steady = timeline.find("steady")
+    if steady is None or not any(step.probe for step in timeline.plan):
+        return
+    quiet = alone.quiet(steady.reached, steady.requests)
+    known = timeline.of_none | {
+        each.perturbation
+        for attributions in timeline.attributions.values()
+        for each in attributions
+        if each.exact
+    }
+    unknown = [
+        record
+        for segment in timeline.segments
+        if segment.phase.phase == "during"
+        for record in segment.perturbations
+        if record.perturbation not in known and record.type != DOWN
+    ]
+    for found in alone.attributions(unknown, timeline.requests.values(), quiet):
+        timeline.attributions[str(found.request)].append(found)
 
 
 def _perturbs(phase: Phase) -> bool:

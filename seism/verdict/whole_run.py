@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from seism.journal import INTERRUPTED
 from seism.model import DOWN
 from seism.verdict.accounting import action_lines, unseen, unseen_of_all
+from seism.verdict.alone import restless
 from seism.verdict.timeline import Timeline
 from seism_middleware.contract import PerturbationBegan
 
@@ -43,6 +44,14 @@ def attribution_warnings(timeline: Timeline) -> Iterator[str]:
     """What makes the attributions of this run less than complete."""
     for blind in sorted({what for worker in timeline.workers for what in worker.blind}):
         yield f"the app has loaded {blind}: perturbations cannot be attributed through it"
+    steady = timeline.find("steady")
+    if steady is not None:
+        sent = {each.backend for request in steady.requests for each in request.sends}
+        for backend in sorted(restless(steady.reached, steady.requests) - sent):
+            yield (
+                f"{backend}: somebody talks to it while no request runs, and no request is seen to "
+                "do so: what is perturbed there cannot be attributed"
+            )
     attributed = timeline.attributed
     alone = [
         key

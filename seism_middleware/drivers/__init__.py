@@ -15,16 +15,21 @@ OWN = {
     "mysql.connector.connection_cext": "seism_middleware.drivers.mysql_connector:patches",
     "pylibmc.client": "seism_middleware.drivers.pylibmc:patches",
     "ldap.ldapobject": "seism_middleware.drivers.python_ldap:patches",
+    "pycurl": "seism_middleware.drivers.pycurl:patches",
+    "bonsai.ldapconnection": "seism_middleware.drivers.bonsai:patches",
     "uvloop": "seism_middleware.drivers.uvloop:patches",
 }
 """The module that must have been imported -> what is patched then, called with the ``Spans``."""
+
+CONNECTS_ONLY = ("pycurl", "bonsai.ldapconnection")
+"""Of these, only failed connects are reported; the driver of another package replaces ours."""
 
 Patches = Callable[..., Any]
 
 
 def registered() -> dict[str, Patches]:
     """Ours and those of other packages, whose entry points are named after the module, too."""
-    return plugins.plugins(plugins.DRIVERS, OWN)
+    return plugins.plugins(plugins.DRIVERS, OWN, CONNECTS_ONLY)
 
 
 def found(

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from seism_middleware.drivers.mysqlclient import client_error
 from seism_middleware.drivers.span import Patch, Spans, track_of
 
 METHODS = (
@@ -25,11 +26,19 @@ def patches(spans: Spans) -> Iterator[Patch]:
     """The methods that talk to the server."""
     cls = sys.modules["mysql.connector.connection_cext"].CMySQLConnection
 
+    def addresses(connection: Any, error: Exception) -> Iterator[tuple[str, int]]:
+        if client_error(getattr(error, "errno", None)) and not connection._unix_socket:
+            yield connection._host, int(connection._port)
+
     def wrap(fresh: bool, silent: bool) -> Any:
         def wrapped(original: Any) -> Any:
             def method(self: Any, *args: Any, **kwargs: Any) -> Any:
                 return spans.call_blind(
-                    track_of(self), lambda: original(self, *args, **kwargs), fresh, silent
+                    track_of(self),
+                    lambda: original(self, *args, **kwargs),
+                    fresh,
+                    silent,
+                    peers=(lambda error: addresses(self, error)) if fresh else None,
                 )
 
             return method

@@ -15,6 +15,10 @@ METHODS = (
 )  # fmt: skip
 
 
+POSITIONAL = ("host", "user", "password", "database", "port", "unix_socket")
+PORT = 3306
+
+
 def patches(spans: Spans) -> Iterator[Patch]:
     """The methods that talk to the server."""
     cls = sys.modules["MySQLdb.connections"].Connection
@@ -27,7 +31,12 @@ def patches(spans: Spans) -> Iterator[Patch]:
                 original(self, *args, **kwargs)
                 made.append(self)
 
-            spans.call(track_of(self), lambda: _fileno(self) if made else None, connect)
+            spans.call(
+                track_of(self),
+                lambda: _fileno(self) if made else None,
+                connect,
+                lambda error: _addresses(args, kwargs, error),
+            )
 
         return __init__
 
@@ -44,6 +53,23 @@ def patches(spans: Spans) -> Iterator[Patch]:
     for name in METHODS:
         if hasattr(cls, name):
             yield cls, name, wrap
+
+
+def _addresses(
+    args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception
+) -> Iterator[tuple[str, int]]:
+    """Where it could not connect to, unless that is a Unix socket, as ``localhost`` is."""
+    if not client_error(error.args[0] if error.args else None):
+        return
+    given = {**dict(zip(POSITIONAL, args, strict=False)), **kwargs}
+    host = given.get("host")
+    if host and host != "localhost" and not given.get("unix_socket"):
+        yield host, int(given.get("port") or PORT)
+
+
+def client_error(number: Any) -> bool:
+    """Whether it is one of the client's errors, which no server has sent (CR_MIN_ERROR)."""
+    return isinstance(number, int) and 2000 <= number < 3000
 
 
 def _fileno(connection: Any) -> int | None:

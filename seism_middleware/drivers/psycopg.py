@@ -6,6 +6,7 @@ import sys
 from collections.abc import Generator, Iterator
 from typing import Any
 
+from seism_middleware.drivers import libpq
 from seism_middleware.drivers.span import Patch, Spans, Track, track_of
 from seism_middleware.guard import shielded
 from seism_middleware.shown import shows
@@ -38,7 +39,11 @@ def patches(spans: Spans) -> Iterator[Patch]:
         return wait
 
     def connect(original: Any) -> Any:
-        return lambda cls, *args, **kwargs: _connecting(spans, original(cls, *args, **kwargs))
+        def _connect_gen(cls: Any, conninfo: str = "", *args: Any, **kwargs: Any) -> Any:
+            steps = original(cls, conninfo, *args, **kwargs)
+            return _connecting(spans, conninfo, steps)
+
+        return _connect_gen
 
     yield module.Connection, "wait", wait
     yield module.AsyncConnection, "wait", wait_async
@@ -59,7 +64,15 @@ def _keep(made: Any, track: Track) -> int | None:
     return _socket(made.pgconn)
 
 
-def _connecting(spans: Spans, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+def _addresses(conninfo: str, error: Exception) -> Iterator[tuple[str, int]]:
+    module = sys.modules["psycopg"]
+    if isinstance(error, module.OperationalError):
+        yield from libpq.addresses(module.conninfo.conninfo_to_dict(conninfo))
+
+
+def _connecting(
+    spans: Spans, conninfo: str, steps: Generator[Any, Any, Any]
+) -> Generator[Any, Any, Any]:
     """``steps``, which yield the descriptor that they wait for; it may be another in the end."""
     track = Track()
     span = spans.enter(track, None)
@@ -80,7 +93,11 @@ def _connecting(spans: Spans, steps: Generator[Any, Any, Any]) -> Generator[Any,
         except StopIteration as stop:
             made = stop.value
             fd = _keep(made, track)
+            if span is not None:
+                spans.leave(span, fd)
             return made
-    finally:
+    except BaseException as failure:
         if span is not None:
-            spans.leave(span, fd)
+            spans.leave(span, fd, False)
+            spans.failed(span, failure, lambda error: _addresses(conninfo, error))
+        raise

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from seism_middleware.drivers import libpq
 from seism_middleware.drivers.span import Patch, Spans, Track
 from seism_middleware.guard import shielded
 
@@ -52,7 +53,13 @@ def patches(spans: Spans) -> Iterator[Patch]:
                 keep(made[0], track)
                 return made[0]
 
-            return spans.call(track, lambda: _fileno(made[0]) if made else None, connect)
+            dsn = str(args[0] if args else kwargs.get("dsn"))
+            return spans.call(
+                track,
+                lambda: _fileno(made[0]) if made else None,
+                connect,
+                lambda error: _addresses(dsn, error),
+            )
 
         return _connect
 
@@ -61,6 +68,12 @@ def patches(spans: Spans) -> Iterator[Patch]:
         connection.__dict__["_seism"] = track
 
     yield module, "_connect", wrap
+
+
+def _addresses(dsn: str, error: Exception) -> Iterator[tuple[str, int]]:
+    module = sys.modules["psycopg2"]
+    if isinstance(error, module.OperationalError):
+        yield from libpq.addresses(module.extensions.parse_dsn(dsn))
 
 
 def _fileno(connection: Any) -> int | None:
@@ -77,7 +90,11 @@ def _method(original: Any, name: str, spans: Spans) -> Any:
         if track is None:
             return original(self, *args, **kwargs)
         return spans.call(
-            track, lambda: _fileno(connection), lambda: original(self, *args, **kwargs)
+            track,
+            lambda: _fileno(connection),
+            lambda: original(self, *args, **kwargs),
+            # Of an asynchronous connection, which connects while it is polled.
+            (lambda error: _addresses(connection.dsn, error)) if name == "poll" else None,
         )
 
     method.__name__ = name

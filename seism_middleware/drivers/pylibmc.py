@@ -15,6 +15,10 @@ METHODS = (
 )  # fmt: skip
 
 
+FAILED = ("ConnectionError", "HostLookupError", "ServerDead", "ServerDown")
+"""Errors without a connection; of the last two, the server is left alone for a while."""
+
+
 def patches(spans: Spans) -> Iterator[Patch]:
     """The methods that talk to the server."""
     cls = sys.modules["pylibmc.client"].Client
@@ -24,7 +28,10 @@ def patches(spans: Spans) -> Iterator[Patch]:
             if len(getattr(self, "addresses", ())) != 1:
                 return original(self, *args, **kwargs)
             return spans.call_blind(
-                track_of(self), lambda: original(self, *args, **kwargs), connects=True
+                track_of(self),
+                lambda: original(self, *args, **kwargs),
+                connects=True,
+                peers=lambda error: _addresses(self, error),
             )
 
         return method
@@ -32,3 +39,11 @@ def patches(spans: Spans) -> Iterator[Patch]:
     for name in METHODS:
         if hasattr(cls, name):
             yield cls, name, wrap
+
+
+def _addresses(client: Any, error: Exception) -> Iterator[tuple[str, int]]:
+    translate = sys.modules["pylibmc.client"].translate_server_spec
+    if type(error).__name__ in FAILED:
+        for address in client.addresses:
+            _, host, port, _ = translate(address)
+            yield host, port

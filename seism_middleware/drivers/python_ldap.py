@@ -10,29 +10,41 @@ import sys
 from collections.abc import Iterator
 from functools import wraps
 from typing import Any
+from urllib.parse import urlsplit
 
 from seism_middleware.drivers.span import Patch, Spans, track_of
+
+PORTS = {"ldap": 389, "ldaps": 636}
 
 
 def patches(spans: Spans) -> Iterator[Patch]:
     """``SimpleLDAPObject._ldap_call``."""
-    descriptor = sys.modules["ldap"].OPT_DESC
+    ldap = sys.modules["ldap"]
+    descriptor, failed = ldap.OPT_DESC, (ldap.SERVER_DOWN, ldap.CONNECT_ERROR, ldap.TIMEOUT)
 
-    def fileno(ldap: Any) -> int | None:
+    def fileno(handle: Any) -> int | None:
         try:
-            return int(ldap.get_option(descriptor))
+            return int(handle.get_option(descriptor))
         except Exception:
             return None  # not connected
+
+    def addresses(uris: str, error: Exception) -> Iterator[tuple[str, int]]:
+        if isinstance(error, failed):
+            for uri in uris.replace(",", " ").split():
+                parts = urlsplit(uri)
+                if parts.hostname and parts.scheme in PORTS:
+                    yield parts.hostname, parts.port or PORTS[parts.scheme]
 
     def wrap(original: Any) -> Any:
         def _ldap_call(self: Any, func: Any, *args: Any, **kwargs: Any) -> Any:
             @wraps(func)
             def locked(*args: Any, **kwargs: Any) -> Any:
-                ldap = getattr(self, "_l", None)
+                handle = getattr(self, "_l", None)
                 return spans.call(
                     track_of(self),
-                    lambda: None if ldap is None else fileno(ldap),
+                    lambda: None if handle is None else fileno(handle),
                     lambda: func(*args, **kwargs),
+                    lambda error: addresses(self._uri, error),
                 )
 
             return original(self, locked, *args, **kwargs)

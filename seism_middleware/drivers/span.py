@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -30,7 +30,7 @@ from seism_middleware.handle import Handle
 from seism_middleware.ledger import Ledger
 from seism_middleware.shown import shows, values
 from seism_middleware.tcp import received, written
-from seism_middleware.traffic import Claim, Connection, Request, current
+from seism_middleware.traffic import Claim, Connection, Request, running
 
 ENDLESS = 1 << 62
 """The length of a claim that goes on."""
@@ -43,6 +43,9 @@ MAX_SPANS = 64
 
 Patch = tuple[Any, str, Callable[[Any], Any]]
 """(class or module, the name in it, original -> what is put there)."""
+
+Peers = Callable[[Exception], Iterable[tuple[str, int]]]
+"""What a call raised -> the addresses (host, port) that it could not connect to."""
 
 Counts = dict[str, int]
 """Local address of a socket -> bytes written on it."""
@@ -108,19 +111,29 @@ class Spans:
 
     @shows("span")
     def call(
-        self, track: Track, fileno: Callable[[], int | None], function: Callable[[], Any]
+        self,
+        track: Track,
+        fileno: Callable[[], int | None],
+        function: Callable[[], Any],
+        peers: Peers | None = None,
     ) -> Any:
-        """What ``function()`` returns; ``fileno`` gives the descriptor, None if unknown yet."""
+        """What ``function()`` returns; ``fileno`` gives the descriptor, None if unknown yet.
+
+        ``peers`` is asked when it raised and had no connection when it began.
+        """
         span = self.enter(track, fileno())
         if span is None:
             return function()
-        done = False
+        unconnected = span.claim is None
         try:
             result = function()
-            done = True
-            return result
-        finally:
-            self.leave(span, fileno(), done)
+        except BaseException as error:
+            self.leave(span, fileno(), False)
+            if unconnected:
+                self.failed(span, error, peers)
+            raise
+        self.leave(span, fileno())
+        return result
 
     @shows("span")
     def call_blind(
@@ -130,6 +143,7 @@ class Spans:
         fresh: bool = False,
         silent: bool = False,
         connects: bool = False,
+        peers: Peers | None = None,
     ) -> Any:
         """The same for a driver that never tells its descriptor.
 
@@ -142,13 +156,15 @@ class Spans:
         span = self._enter_blind(track)
         if span is None:
             return function()
-        done = False
         try:
             result = function()
-            done = True
-            return result
-        finally:
-            self._leave_blind(span, done, silent, fresh or connects)
+        except BaseException as error:
+            self._leave_blind(span, False, silent, fresh or connects)
+            if span.claim is None:
+                self.failed(span, error, peers)
+            raise
+        self._leave_blind(span, True, silent, fresh or connects)
+        return result
 
     @shielded
     def _descriptor(self, track: Track, fresh: bool) -> int | None:
@@ -211,6 +227,16 @@ class Spans:
             self._end(span)
 
     @shielded
+    def failed(self, span: Span, error: BaseException, peers: Peers | None) -> None:
+        """The call of ``span``, which began without a connection, raised ``error``."""
+        if peers is None or not isinstance(error, Exception):
+            return
+        found = [self.ledger.backend_at(host, port) for host, port in peers(error)]
+        for backend in dict.fromkeys(found):
+            if backend is not None:
+                self.ledger.refused(backend, span.at)
+
+    @shielded
     def tell(self, span: Span, fd: int) -> None:
         """The descriptor of the connection that ``span`` is making is known."""
         if span.claim is None and fd >= 0:
@@ -229,9 +255,7 @@ class Spans:
     # One call of a driver's object at a time; what is known of more is only possible.
 
     def _begin(self, track: Track) -> Span | None:
-        request = current.get()
-        if request is not None and request.over is not None:
-            request = None
+        request = running()
         span = Span(track, request)
         for other in list(track.running):
             if other.thread == span.thread and other.request is request:

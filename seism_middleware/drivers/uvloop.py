@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from seism_middleware.connects import sock_connect
 from seism_middleware.drivers.span import Patch, Spans
 from seism_middleware.guard import shielded
 from seism_middleware.handle import Handle
@@ -75,9 +76,15 @@ class Transport:
 
 
 def patches(spans: Spans) -> Iterator[Patch]:
-    """``create_connection`` and ``start_tls`` of uvloop's loop, a Python class."""
+    """``create_connection``, ``start_tls``, ``sock_connect`` of uvloop's loop, a Python class."""
     loop = sys.modules["uvloop"].Loop
     ledger = spans.ledger
+
+    @shielded
+    def refused(since: float, host: Any = None, port: Any = None, **kwargs: Any) -> None:
+        backend = ledger.backend_at(host, int(port)) if host and port else None
+        if backend is not None:
+            ledger.refused(backend, since)
 
     def create_connection(original: Any) -> Any:
         async def create_connection(
@@ -104,7 +111,12 @@ def patches(spans: Spans) -> Iterator[Patch]:
                     pass  # no room in it: its connection stays unseen
                 return protocol
 
-            transport, protocol = await original(self, factory, *args, **kwargs)
+            try:
+                transport, protocol = await original(self, factory, *args, **kwargs)
+            except OSError:
+                if not made:
+                    refused(born, *args, **kwargs)
+                raise
             return (made[0] if made else transport), protocol
 
         return create_connection
@@ -122,6 +134,7 @@ def patches(spans: Spans) -> Iterator[Patch]:
 
     yield loop, "create_connection", create_connection
     yield loop, "start_tls", start_tls
+    yield loop, "sock_connect", lambda original: sock_connect(original, None, ledger)
 
 
 @shielded

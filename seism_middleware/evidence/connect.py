@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from seism_middleware.contract import CONNECT
 from seism_middleware.evidence.base import Case, Finding, Found, Sources
-from seism_middleware.ledger import Ledger
+from seism_middleware.ledger import FailedConnect, Ledger
+from seism_middleware.snapshot import snapshot
+
+
+def belongs(failed: FailedConnect, case: Case) -> bool:
+    """Whether the connect failed because of the outage ``case``."""
+    began, until = case.began, case.ended.at if case.ended else float("inf")
+    return failed.belongs(began.perturbation, began.proxy, began.at, until)
 
 
 class ConnectEvidence:
@@ -33,13 +40,8 @@ class ConnectEvidence:
 
     def _failed(self, case: Case) -> Finding:
         """A proxy that is down: whose connects failed meanwhile, as far as they are over."""
-        began = case.began
-        until = case.ended.at if case.ended else float("inf")
-        found = {
-            request: None
-            for at, backend, request in list(self._ledger.refusals)
-            if backend == began.proxy and began.at <= at <= until
-        }
+        refusals = snapshot(self._ledger.refusals)
+        found = {failed.request: None for failed in refusals if belongs(failed, case)}
         return Finding(CONNECT, tuple(Found(request, True) for request in found))
 
 

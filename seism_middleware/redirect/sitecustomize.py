@@ -21,6 +21,9 @@ VARIABLE = "SEISM_REDIRECT"
 
 _METHODS = ("connect", "connect_ex")
 _originals: dict[str, Any] = {}
+_class = socket.socket
+"""The one that is patched, whatever ``socket.socket`` becomes."""
+_where: dict[str, str] = {}
 
 
 def target(address: Any, family: int, where: Mapping[str, str]) -> Any:
@@ -43,10 +46,11 @@ def install(where: Mapping[str, str]) -> None:
     """Patch, once; ``where`` is as in the environment variable."""
     if _originals:
         return
+    _where.update(where)
     for name in _METHODS:
-        original = getattr(socket.socket, name)
+        original = getattr(_class, name)
         _originals[name] = original
-        setattr(socket.socket, name, _wrapped(original, where))
+        setattr(_class, name, _wrapped(original))
 
 
 def names() -> tuple[str, ...]:
@@ -58,13 +62,19 @@ def uninstall() -> None:
     """Put back what was there."""
     for name in list(_originals):
         # The class inherits both from the C class.
-        delattr(socket.socket, name)
+        delattr(_class, name)
         del _originals[name]
+    _where.clear()
 
 
-def _wrapped(original: Any, where: Mapping[str, str]) -> Any:
+def redirected(sock: Any, address: Any) -> Any:
+    """Where a connect of ``sock`` to ``address`` goes."""
+    return target(address, sock.family, _where) if isinstance(sock, _class) else address
+
+
+def _wrapped(original: Any) -> Any:
     def connect(self: socket.socket, address: Any) -> Any:
-        return original(self, target(address, self.family, where))
+        return original(self, redirected(self, address))
 
     connect.__name__ = original.__name__
     connect.__doc__ = original.__doc__

@@ -16,13 +16,13 @@ from playwright.sync_api import Browser, Page, expect
 
 from seism.client import Control
 from seism_middleware.contract import Attribution, Harm
-from tests.browser import PACKAGE, page
+from tests.browser import page
 from tests.ports import free_port
 from tests.processes import process, sidecar, until
 from tests.stage import CHAOS, Stage
 from tests.worker import worker
 
-pytestmark = pytest.mark.debian(PACKAGE)
+pytestmark = pytest.mark.debian("chromium")
 
 HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2<script>'
 

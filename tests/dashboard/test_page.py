@@ -15,13 +15,13 @@ from playwright.sync_api import Browser, Page, expect
 from seism.dashboard.standalone import render
 from seism.journal import read
 from seism.verdict.result import Judgement, Steady
-from tests.browser import NOTED, PACKAGE, page
+from tests.browser import NOTED, page
 from tests.ports import free_port
 from tests.processes import app, sidecar, until
 from tests.stage import Stage
 from tests.timing import within
 
-pytestmark = pytest.mark.debian(PACKAGE)
+pytestmark = pytest.mark.debian("chromium")
 
 SEEN = """() => {
   const { timeline, model } = Seism.page;

@@ -12,10 +12,10 @@ from playwright.sync_api import Browser, expect
 from seism.dashboard.standalone import render
 from seism.journal import read
 from seism.verdict.result import Judgement, Steady
-from tests.browser import PACKAGE, page
+from tests.browser import page
 from tests.stage import Stage
 
-pytestmark = pytest.mark.debian(PACKAGE)
+pytestmark = pytest.mark.debian("chromium")
 
 FOLDER = "SEISM_SCREENSHOTS"
 """Environment variable: where the pictures go."""

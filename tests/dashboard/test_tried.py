@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser import PACKAGE, page
+from tests.browser import page
 from tests.dashboard.test_page import serious
 from tests.dashboard.test_screenshots import folder
 from tests.test_cli import Seism, cache, seism
 
 __all__ = ["cache", "seism"]
 
-pytestmark = [pytest.mark.debian(PACKAGE), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.debian("chromium"), pytest.mark.timeout(300)]
 
 SWEEP = """\
 [sweep]

@@ -12,12 +12,17 @@ from typing import Any
 from seism_middleware.asgi import SeismASGI
 from seism_middleware.contract import ENVIRON_REQUEST
 from seism_middleware.wsgi import SeismWSGI
-from tests.matrix.clients import ASYNC, SYNC, in_thread
+from tests.matrix.clients import ASYNC, SYNC, failed_to_connect, in_thread
 
 HOST, _, PORT = os.environ["BACKEND"].rpartition(":")
 CLIENT = os.environ["CLIENT"]
 
 call: Any = (SYNC.get(CLIENT) or ASYNC[CLIENT])(HOST, int(PORT))
+
+
+def status_of(error: Exception) -> int:
+    """502 if it could not connect, 503 for any other failure."""
+    return 502 if failed_to_connect(error) else 503
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -26,7 +31,7 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
         call(f"<{key}>")
         status = "200 OK"
     except Exception as error:
-        status = "503 Service Unavailable"
+        status = f"{status_of(error)} Failed"
         print(f"{key}: {error!r:.300}", flush=True)
     start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(key)))])
     return [key.encode()]
@@ -43,7 +48,7 @@ async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await acall(f"<{key}>")
         status = 200
     except Exception as error:
-        status = 503
+        status = status_of(error)
         print(f"{key}: {error!r:.300}", flush=True)
     headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(key))]
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -20,7 +20,7 @@ from tests.matrix.backends import Servers
 from tests.matrix.clients import ASYNC, BACKEND
 from tests.ports import free_port
 from tests.processes import process, settled, sidecar, wait_for
-from tests.truth.measure import Perturbed, collect, drive
+from tests.truth.measure import Perturbed, collect, connects, drive, outages
 
 _GUNICORN = ("gunicorn", "--timeout", "60", "--keep-alive", "30", "--log-level", "warning")
 _UVICORN = ("uvicorn", "--log-level", "warning")
@@ -44,7 +44,19 @@ MODELS: dict[str, tuple[str, ...]] = {
     "granian ASGI x4": (*_GRANIAN, "--interface", "asgi", "--workers", "4"),
 }  # fmt: skip
 """Model -> the server, without its address."""
-ASYNCHRONOUS = ("asyncio", "uvloop", "uvicorn x4", "granian ASGI x4")
+PER_REQUEST = ", a connection per request"
+"""Ends the name of such a model; the backend is away again and again, so that connects fail."""
+MODELS |= {
+    f"{model}{PER_REQUEST}": MODELS[model] for model in ("threads", "gevent", "asyncio", "uvloop")
+}
+ASYNCHRONOUS = (
+    "asyncio",
+    "uvloop",
+    "uvicorn x4",
+    "granian ASGI x4",
+    f"asyncio{PER_REQUEST}",
+    f"uvloop{PER_REQUEST}",
+)
 """Here a client that blocks runs in ``asyncio.to_thread``."""
 
 
@@ -58,6 +70,11 @@ class Outcome:
     nameless: int
     """Perturbations of bytes that name no request, such as those of a handshake."""
     statuses: dict[int, int]
+
+    @property
+    def fresh(self) -> bool:
+        """Whether each request made a connection; each one that failed is a perturbation then."""
+        return self.model.endswith(PER_REQUEST)
 
     @property
     def exact(self) -> int:
@@ -116,7 +133,7 @@ def run(servers: Servers, client: str, model: str, requests: int, folder: Path) 
         spec: dict[str, Any] = {
             "name": "backend", "upstream": f"127.0.0.1:{int(tap.stdout.readline())}",
         }  # fmt: skip
-        env = {"CLIENT": client}
+        env = {"CLIENT": client, "MATRIX_FRESH": "1" if model.endswith(PER_REQUEST) else ""}
         if backend == "https":
             spec["tls"] = {"certificate": str(_certificate(folder))}
             env["MATRIX_CA"] = str(folder / "ca.pem")
@@ -124,9 +141,18 @@ def run(servers: Servers, client: str, model: str, requests: int, folder: Path) 
             env["PSYCOPG_IMPL"] = "python"
         env["BACKEND"] = control.call("POST", "/proxies", spec)["listen"]
         with served(model, client, control, env, folder / "app.log") as port:
-            statuses = drive(port, control, requests)
+            fresh = model.endswith(PER_REQUEST)
+            if fresh:
+                seen = outages(port, control, requests)
+                statuses = Counter(status for status, _ in seen)
+            else:
+                statuses = drive(port, control, requests)
             settled(lambda: journal.stat().st_size)
             control.census()  # who answers has dealt with all that came before
+    if fresh:
+        answered = {key for status, key in seen if status == 200}
+        failed = [key for status, key in seen if status == 502]
+        return Outcome(client, model, tuple(connects(journal, failed, answered)), 0, dict(statuses))
     perturbed, nameless = collect(journal, taps)
     return Outcome(client, model, tuple(perturbed), nameless, dict(statuses))
 

@@ -1,23 +1,48 @@
 """One function per client: given a backend's address, what sends a key to it.
 
-Each keeps its connections, and reuses them for other requests. A key is ``<worker-number>``,
+Each keeps its connections, and reuses them for other requests, unless ``MATRIX_FRESH`` is in the
+environment: then each request makes its own, and closes it. A key is ``<worker-number>``,
 and the backend must see these very bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import queue
+import re
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 Call = Callable[[str], Any]
 TIMEOUT = 10
 POOL = 40
 CA = os.environ.get("MATRIX_CA", "")
+FRESH = bool(os.environ.get("MATRIX_FRESH"))
+HEADERS = {"Connection": "close"} if FRESH else {}
+"""Of the clients of HTTP."""
+CLOSE = ("disconnect_all", "unbind", "close")
+"""How connections are closed, in one library or another."""
+
+
+REFUSED = re.compile(
+    r"refused|can't con|could(n't| not) connect|failed to connect|failed: server closed|"
+    r"connect call failed|CONNECTION FAILURE|SERVER HAS FAILED|connecting to",
+    re.IGNORECASE,
+)
+"""What the libraries say of a connect that failed."""
+
+
+def failed_to_connect(error: BaseException | None) -> bool:
+    """Whether that is what ``error`` says, or what it came from."""
+    while error is not None:
+        if isinstance(error, ConnectionRefusedError) or REFUSED.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class Pool:
@@ -33,8 +58,21 @@ class Pool:
             connection = self._idle.get_nowait()
         except queue.Empty:
             connection = self._connect()
-        yield connection
-        self._idle.put(connection)
+        try:
+            yield connection
+        except BaseException:
+            _closed(connection)
+            raise
+        if FRESH:
+            _closed(connection)
+        else:
+            self._idle.put(connection)
+
+
+def _closed(connection: Any) -> Any:
+    """What closing it returns, which is awaitable for some; it may be broken already."""
+    with suppress(Exception):
+        return next(getattr(connection, name) for name in CLOSE if hasattr(connection, name))()
 
 
 def _sql(connect: Callable[[], Any]) -> Call:
@@ -93,7 +131,10 @@ def pg8000(host: str, port: int) -> Call:
 def _alchemy(url: str) -> Call:
     import sqlalchemy
 
-    engine = sqlalchemy.create_engine(url, pool_size=POOL, pool_reset_on_return=None)
+    if FRESH:
+        engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    else:
+        engine = sqlalchemy.create_engine(url, pool_size=POOL, pool_reset_on_return=None)
 
     def call(key: str) -> None:
         with engine.connect() as connection:
@@ -129,6 +170,8 @@ def django(host: str, port: int) -> Call:
 
     def call(key: str) -> None:
         reset_queries()
+        if FRESH:
+            connection.close()
         connection.close_if_unusable_or_obsolete()
         with connection.cursor() as cursor:
             cursor.execute(f"select '{key}'")
@@ -190,15 +233,29 @@ def redis(host: str, port: int) -> Call:
     client = module.Redis(
         host=host, port=port, socket_timeout=TIMEOUT, max_connections=POOL, retry=None
     )
-    return lambda key: client.set(key, key)
+
+    def call(key: str) -> None:
+        client.set(key, key)
+        if FRESH:
+            client.connection_pool.disconnect(inuse_connections=False)
+
+    return call
 
 
 # memcached.
 
 
 def pymemcache(host: str, port: int) -> Call:
-    from pymemcache.client.base import PooledClient
+    from pymemcache.client.base import Client, PooledClient
 
+    if FRESH:
+        pool = Pool(lambda: Client((host, port), timeout=TIMEOUT))
+
+        def fresh(key: str) -> None:
+            with pool.use() as client:
+                client.set(key, key, noreply=False)
+
+        return fresh
     client = PooledClient((host, port), max_pool_size=POOL, timeout=TIMEOUT)
     return lambda key: client.set(key, key, noreply=False)
 
@@ -232,6 +289,18 @@ def python_ldap(host: str, port: int) -> Call:
     def call(key: str) -> None:
         with pool.use() as connection:
             connection.search_s("", ldap.SCOPE_BASE, f"(!(cn={key}))", ["objectClass"])
+
+    return call
+
+
+def bonsai(host: str, port: int) -> Call:
+    import bonsai as module
+
+    pool = Pool(lambda: module.LDAPClient(f"ldap://{host}:{port}").connect(timeout=TIMEOUT))
+
+    def call(key: str) -> None:
+        with pool.use() as connection:
+            connection.search("", 0, f"(!(cn={key}))", ["objectClass"])
 
     return call
 
@@ -293,7 +362,7 @@ def _requests(url: str) -> Call:
     session.trust_env = False
 
     def call(key: str) -> None:
-        response = session.post(url, data=key, timeout=TIMEOUT, verify=CA or True)
+        response = session.post(url, data=key, timeout=TIMEOUT, verify=CA or True, headers=HEADERS)
         assert response.text == key
 
     return call
@@ -313,7 +382,8 @@ def urllib3(host: str, port: int) -> Call:
     pool = module.HTTPConnectionPool(host, port, maxsize=POOL, retries=False, timeout=TIMEOUT)
 
     def call(key: str) -> None:
-        assert pool.request("POST", "/", body=key).data.decode() == key
+        answer = pool.request("POST", "/", body=key, headers=HEADERS)
+        assert answer.data.decode() == key
 
     return call
 
@@ -321,7 +391,7 @@ def urllib3(host: str, port: int) -> Call:
 def httpx(host: str, port: int) -> Call:
     import httpx as module
 
-    client = module.Client(timeout=TIMEOUT, trust_env=False)
+    client = module.Client(timeout=TIMEOUT, trust_env=False, headers=HEADERS)
 
     def call(key: str) -> None:
         assert client.post(f"http://{host}:{port}/", content=key).text == key
@@ -334,7 +404,7 @@ def pycurl(host: str, port: int) -> Call:
 
     import pycurl as module
 
-    pool = Pool(module.Curl)
+    pool = Pool(lambda: module.Curl())  # Seism exchanges the class in the first request
 
     def call(key: str) -> None:
         body = io.BytesIO()
@@ -382,6 +452,7 @@ SYNC: dict[str, Callable[[str, int], Call]] = {
     "pymemcache": pymemcache,
     "pylibmc": pylibmc,
     "python-ldap": python_ldap,
+    "bonsai": bonsai,
     "ldap3": ldap3,
     "ldap3-reusable": ldap3_reusable,
     "http.client": http_client,
@@ -408,8 +479,20 @@ class AsyncPool:
 
     async def use(self, work: Callable[[Any], Awaitable[None]]) -> None:
         connection = self._idle.pop() if self._idle else await self._connect()
-        await work(connection)
-        self._idle.append(connection)
+        try:
+            await work(connection)
+        except BaseException:
+            await self._close(connection)
+            raise
+        if FRESH:
+            await self._close(connection)
+        else:
+            self._idle.append(connection)
+
+    async def _close(self, connection: Any) -> None:
+        closing = _closed(connection)
+        if inspect.isawaitable(closing):
+            await closing
 
 
 def psycopg_async(host: str, port: int) -> AsyncCall:
@@ -480,6 +563,8 @@ def redis_async(host: str, port: int) -> AsyncCall:
 
     async def call(key: str) -> None:
         await client.set(key, key)
+        if FRESH:
+            await client.connection_pool.disconnect(inuse_connections=False)
 
     return call
 
@@ -494,7 +579,7 @@ def aiohttp(host: str, port: int) -> AsyncCall:
             sessions.append(module.ClientSession())
         timeout = module.ClientTimeout(total=TIMEOUT)
         url = f"http://{host}:{port}/"
-        async with sessions[0].post(url, data=key, timeout=timeout) as response:
+        async with sessions[0].post(url, data=key, timeout=timeout, headers=HEADERS) as response:
             assert await response.text() == key
 
     return call
@@ -504,7 +589,7 @@ def _httpx_async(url: str) -> AsyncCall:
     import httpx as module
 
     verify = ssl.create_default_context(cafile=CA) if CA else True
-    client = module.AsyncClient(timeout=TIMEOUT, trust_env=False, verify=verify)
+    client = module.AsyncClient(timeout=TIMEOUT, trust_env=False, verify=verify, headers=HEADERS)
 
     async def call(key: str) -> None:
         assert (await client.post(url, content=key)).text == key
@@ -561,7 +646,8 @@ BACKEND = {
     "pymysql": "mariadb", "mysql-connector": "mariadb", "mysql-connector-pure": "mariadb",
     "aiomysql": "mariadb", "redis": "valkey", "redis-async": "valkey",
     "pymemcache": "memcached", "pylibmc": "memcached", "python-ldap": "openldap",
-    "ldap3": "openldap", "ldap3-reusable": "openldap", "smtplib": "smtp", "aiosmtplib": "smtp",
+    "bonsai": "openldap", "ldap3": "openldap", "ldap3-reusable": "openldap",
+    "smtplib": "smtp", "aiosmtplib": "smtp",
     "http.client": "http", "requests": "http", "urllib3": "http", "httpx": "http", "pycurl": "http",
     "aiohttp": "http", "httpx-async": "http", "requests-tls": "https",
     "httpx-async-tls": "https",

@@ -29,6 +29,10 @@ SHORT = (
     ("sqlalchemy-psycopg", "gunicorn gthread x4 --preload", "sqlalchemy"),
     ("redis", "gunicorn gevent x4", "gunicorn"),
     ("redis", "granian WSGI x4", "granian"),
+    ("psycopg2", "threads, a connection per request", "psycopg2"),
+    ("mysqlclient", "threads, a connection per request", "MySQLdb"),
+    ("pycurl", "threads, a connection per request", "pycurl"),
+    ("asyncpg", "uvloop, a connection per request", "uvloop"),
 )
 """Client, model, and a module of the extra ``matrix`` that the cell needs."""
 

@@ -215,6 +215,22 @@ class Conformance:
 
     @QUICK
     @given(data=st.data())
+    def test_the_rest_of_a_payload_is_one_piece(self, data: st.DataObject) -> None:
+        sample = data.draw(st.sampled_from(list(self.samples)))
+        sizes = data.draw(st.lists(st.integers(1, 40), min_size=1, max_size=5))
+        listener = Heard(self.codec())
+        for stream, turn in sample.turns:
+            part, position = turn, 0
+            while part and not listener.codec.opaque:
+                left = listener.codec.payload_left(stream)
+                size = left or sizes[position % len(sizes)]
+                before = len(listener.pieces[stream])
+                listener.hear(stream, part[:size])
+                assert not left or len(listener.pieces[stream]) == before + 1
+                part, position = part[size:], position + 1
+
+    @QUICK
+    @given(data=st.data())
     def test_truncated(self, data: st.DataObject) -> None:
         sample = data.draw(st.sampled_from(list(self.samples)))
         whole = sum(len(part) for _, part in sample.turns)

@@ -21,7 +21,7 @@ from seism.protocols.http_faults import (
 from seism.protocols.ldap import Ldap
 from seism.protocols.ldap_faults import LdapPartial, LdapSizeLimit
 from seism.protocols.memcached import Memcached
-from seism.protocols.memcached_faults import MemcachedNotStored
+from seism.registry import load
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
 from tests.protocols.ber import busy, message, octets, search, sequence
 
@@ -63,7 +63,7 @@ CASES: dict[str, Case] = {
                 b"".join((REFERENCE, *ENTRIES[:2], TOO_MANY)), None),
     "entries, all": (Ldap, LdapPartial(entries=9), search(7), FOUND,
                      b"".join((REFERENCE, *ENTRIES)), None),
-    "words": (Memcached, MemcachedNotStored(), SET, b"", b"NOT_STORED\r\n", None),
+    "words": (Memcached, load().toxic("memcached_not_stored")(), SET, b"", b"NOT_STORED\r\n", None),
 }  # fmt: skip
 
 

@@ -13,7 +13,9 @@ import seism.protocols
 from seism import registry
 from seism.protocols import sql
 from tests.protocols.hostile import HOSTILE, Make, cases, dripped
-from tests.protocols.work import CountedArray, ambiguous, work
+from tests.protocols.patterns import ambiguous
+from tests.protocols.work import work
+from tests.work import CountedArray
 
 SIZE = 1_000
 RATIO = 2.2

@@ -19,7 +19,7 @@ import pytest
 from seism.errors import ConfigurationError
 from seism.model import ClientTls, ProxySpec, ServerTls, ToxicSpec
 from tests import native
-from tests.databases import MARIADB, MariaDB, PostgreSQL
+from tests.databases import MariaDB, PostgreSQL
 from tests.protocols.behind import outcome
 from tests.protocols.record import relay
 from tests.proxy.ends import Tls
@@ -202,7 +202,7 @@ CASES = {
 }
 MARKS = {
     "postgresql": [pytest.mark.debian("postgresql")],
-    "mysql": [pytest.mark.debian(*MARIADB, "libmariadb-dev")],
+    "mysql": [pytest.mark.debian("mariadb-server-core", "mariadb-client-core", "libmariadb-dev")],
     "ldap": [pytest.mark.debian("slapd", "libldap2-dev", "libsasl2-dev")],
 }
 
@@ -317,7 +317,7 @@ def test_who_is_told_late_begins_late(
     assert (dict(proxy.opaque), proxy.tls_failures) == ({}, {})
 
 
-@pytest.mark.debian(*MARIADB)
+@pytest.mark.debian("mariadb-server-core", "mariadb-client-core")
 def test_a_toxic_on_bytes_does_not_let_tls_overtake_who_announces_it(
     proxies: Proxies, servers: Servers, ours: Tls, theirs: Tls
 ) -> None:

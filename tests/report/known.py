@@ -11,6 +11,7 @@ from seism.verdict.result import (
     NOT_COVERED,
     RED,
     SEVERITY,
+    UNSURE,
     Case,
     Cell,
     HarmFinding,
@@ -226,6 +227,17 @@ def never_fired() -> Judgement:
     return replace(green(), never_fired=("cache-down", "cache-slow"))
 
 
+def doubtful() -> Judgement:
+    """Nothing went wrong, and no route was hit for certain."""
+    cells = tuple(
+        replace(
+            cell, colour=UNSURE, reasons=("4 requests possibly hit, none for certain",), exact=0
+        )
+        for cell in green().cells
+    )
+    return replace(green(), colour=UNSURE, cells=cells)
+
+
 def bent() -> Judgement:
     """One route degrades under one perturbation."""
     cell = next(cell for cell in mixed().cells if cell.colour == AMBER)
@@ -296,6 +308,7 @@ ALL = {
     "dropping": dropping(),
     "never fired": never_fired(),
     "bent": bent(),
+    "doubtful": doubtful(),
     "stopped": stopped(),
     "untouched": untouched(),
     "unplaced": unplaced(),

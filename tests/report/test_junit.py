@@ -102,6 +102,12 @@ def test_what_is_not_covered_is_skipped_with_the_reason() -> None:
     assert result.message == "uses no backend"
 
 
+def test_what_is_unsure_is_skipped_with_the_reason() -> None:
+    result = results(known.doubtful())["seism.database.database-slow", "GET /session"]
+    assert isinstance(result, Skipped)
+    assert result.message == "unsure: 4 requests possibly hit, none for certain"
+
+
 def test_what_could_not_be_judged_is_an_error() -> None:
     assert isinstance(results(known.unsteady())["seism.run", "steady state"], Error)
     found = results(known.gappy())

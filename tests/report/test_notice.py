@@ -113,7 +113,16 @@ def test_an_error_is_what_makes_the_exit_code(name: str, strict: bool) -> None:
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize(
     "name",
-    ["only harmed", "dropping", "never fired", "stopped", "unsteady", "unplaced", "untouched"],
+    [
+        "only harmed",
+        "dropping",
+        "never fired",
+        "stopped",
+        "unsteady",
+        "unplaced",
+        "untouched",
+        "doubtful",
+    ],
 )
 def test_ci_shows_what_failed_it(name: str, strict: bool) -> None:
     """Where no cell is red: GitHub has an error, code scanning a result, JUnit a failed test."""

@@ -6,7 +6,7 @@ import pytest
 
 from seism.model import PlannedStep, ToxicSpec
 from seism.report import summary
-from seism.verdict.result import AMBER, EARLIER, GREEN, NOT_COVERED, RED, Case
+from seism.verdict.result import AMBER, COLLATERAL, EARLIER, GREEN, NOT_COVERED, RED, Case
 from tests.report import known
 
 
@@ -72,6 +72,11 @@ def test_a_possible_cause_never_reads_as_a_certain_one() -> None:
     assert summary.cause(possible) == "possibly harmed by p-1 (not exact, evidence: overlap)"
     exact = case(hit_by="p-1", role="hit", evidence="ledger", exact=True)
     assert summary.cause(exact) == "hit by p-1 (exact, evidence: ledger)"
+    other = case(hit_by="p-1", what="down on db", role=COLLATERAL, evidence="control")
+    assert summary.cause(other) == (
+        "nothing hit it; it fails since p-1: down on db (not exact: the control run does not fail "
+        "like that)"
+    )
     late = case(hit_by="p-1", what="down on db", role=EARLIER, evidence="connect", exact=True)
     assert summary.cause(late) == (
         "its route was hit before by p-1: down on db (exact, evidence: connect)"

@@ -37,7 +37,9 @@ PATCHED = {
     ],
     "pylibmc.client": ["pylibmc.client.Client.get"],
     "ldap.ldapobject": ["ldap.ldapobject.SimpleLDAPObject._ldap_call"],
-    "uvloop": ["uvloop.Loop.create_connection"],
+    "pycurl": ["pycurl.Curl"],
+    "bonsai.ldapconnection": ["bonsai.ldapconnection.BaseLDAPConnection.open"],
+    "uvloop": ["uvloop.Loop.create_connection", "uvloop.Loop.sock_connect"],
 }
 """Module -> some of what must be patched once it has been imported."""
 

@@ -105,7 +105,7 @@ def test_a_trace_names_its_request(scene: Scene) -> None:
 def test_two_requests_of_one_trace_are_possible(scene: Scene) -> None:
     scene.begin(TRACE)
     scene.begin(TRACE)
-    finding = scene.correlator._evidence[0].first(
+    finding = scene.correlator._evidence["trace"].first(
         type("Case", (), {"began": replace(scene.perturb(scene.connect()), trace=TRACE)})()
     )
     assert finding is not None

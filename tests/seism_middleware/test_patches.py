@@ -200,7 +200,7 @@ def test_asyncio_counts_once_and_notes_refusals(patches: Patches) -> None:
             await asyncio.open_connection(*address)
 
     asyncio.run(main())
-    assert [(backend, r) for _, backend, r in ledger.refusals][-1:] == [("db", request)]
+    assert (ledger.refusals[-1].backend, ledger.refusals[-1].request) == ("db", request)
     assert request.refused == {"db": 1}
 
 

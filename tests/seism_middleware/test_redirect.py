@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ import pytest
 import seism_middleware.redirect
 from seism_middleware.contract import REDIRECT_VARIABLE
 from seism_middleware.redirect import sitecustomize
+from tests.debian import unable
 
 FOLDER = str(Path(seism_middleware.redirect.__file__).parent)
 
@@ -112,3 +114,60 @@ def test_unix_sockets_and_what_is_no_address_stay() -> None:
     assert sitecustomize.target(("a", 1, 0, 0), socket.AF_INET6, where) == (
         "::ffff:127.0.0.1", 2, 0, 0,
     )  # fmt: skip
+
+
+OBSERVED = """
+import asyncio, contextlib, http.client, socket, sys
+from seism_middleware.contract import Proxied
+from seism_middleware.ledger import Ledger
+from seism_middleware.patches import Patches
+from seism_middleware.traffic import Request, current
+
+port = int(sys.argv[1])
+ledger = Ledger()
+ledger.watch(0, [Proxied("db", "127.0.0.1", port)])
+patches = Patches(ledger)
+patches.install()
+request = Request("r", "GET", 0.0)
+current.set(request)
+with contextlib.suppress(OSError):
+    {code}
+print(sorted(request.refused or ()))
+"""
+NATIVE = "from gevent.socket import create_connection; create_connection(('127.0.0.1', 1))"
+AIOHTTP = """
+    import aiohttp, uvloop
+    async def main():
+        async with aiohttp.ClientSession() as session:
+            await session.get("http://127.0.0.1:1/")
+    asyncio.Runner(loop_factory=uvloop.new_event_loop).run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "refused"),
+    [
+        ("socket.create_connection(('127.0.0.1', 1))", ["db"]),
+        ("socket.socket().connect_ex(('127.0.0.1', 1))", ["db"]),
+        ("http.client.HTTPConnection('localhost', 1).request('GET', '/')", ["db"]),
+        ("asyncio.run(asyncio.open_connection('127.0.0.1', 1))", ["db"]),
+        (AIOHTTP.strip(), ["db"]),
+        ("socket.create_connection(('127.0.0.1', 2))", []),
+        (NATIVE, []),
+    ],
+)
+def test_a_connect_that_is_redirected_and_fails_is_the_requests(
+    code: str, refused: list[str]
+) -> None:
+    """gevent's own sockets are not redirected: they fail to reach the backend itself."""
+    pytest.importorskip("gevent")
+    if "uvloop" in code:
+        for name in ("aiohttp", "uvloop"):
+            if importlib.util.find_spec(name) is None:
+                unable(f"{name} is missing: pip install '.[matrix]'")
+    with socket.socket() as kept:
+        kept.bind(("127.0.0.1", 0))
+        port = kept.getsockname()[1]
+        there = f"127.0.0.1:{port}"
+        script = OBSERVED.format(code=code).replace("sys.argv[1]", f"{port}")
+        assert run(script, {"127.0.0.1:1": there, "::1:1": there}) == str(refused)

@@ -55,5 +55,5 @@ def test_survival() -> None:
         assert_survives(known.mixed(), "POST /cart")
     assert "POST /cart under cache-reset" in str(raised.value)
     assert "hit by p-12" in str(raised.value)
-    with pytest.raises(AssertionError, match="nothing was perturbed for GET /none"):
+    with pytest.raises(AssertionError, match="no perturbation is known to have hit GET /none"):
         assert_survives(known.green(), "GET /none")

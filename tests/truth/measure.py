@@ -8,14 +8,14 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from seism.client import Control
 from seism.journal import read
-from seism_middleware.contract import Attribution, PerturbationBegan, PerturbationEnded
+from seism_middleware.contract import CONNECT, Attribution, PerturbationBegan, PerturbationEnded
 from tests.processes import until
 
 REQUESTS = 2000
@@ -65,6 +65,18 @@ def drive(port: int, control: Control, requests: int = REQUESTS) -> Counter[int]
         time.sleep(0.002)
 
     return Counter(status for status, _ in answers(port, requests, disturb))
+
+
+def outages(port: int, control: Control, requests: int) -> list[tuple[int, str]]:
+    """Status and body of each request; meanwhile the backend is away again and again."""
+
+    def disturb() -> None:
+        control.call("POST", "/proxies/backend", {"enabled": False})
+        time.sleep(0.03)
+        control.call("POST", "/proxies/backend", {"enabled": True})
+        time.sleep(0.3)
+
+    return answers(port, requests, disturb)
 
 
 def answers(port: int, count: int, meanwhile: Callable[[], None]) -> list[tuple[int, str]]:
@@ -127,6 +139,26 @@ def collect(journal: Path, taps: Path) -> tuple[list[Perturbed], int]:
         else:
             blind += 1
     return found, blind
+
+
+def connects(journal: Path, failed: Iterable[str], served: set[str]) -> Iterator[Perturbed]:
+    """Each request whose connect has ``failed``, with what of the outages was attributed to it.
+
+    An exact attribution by a connect to one that the app has ``served`` is wrong.
+    """
+    hits: dict[str, list[Attribution]] = {key: [] for key in failed}
+    outages = set()
+    for entry in read(journal):
+        record = entry.record
+        if isinstance(record, PerturbationBegan) and record.type == "down":
+            outages.add(record.perturbation)
+        elif isinstance(record, Attribution) and record.perturbation in outages:
+            if record.request in hits:
+                hits[record.request].append(record)
+            elif record.request in served and record.exact and record.evidence == CONNECT:
+                yield Perturbed(frozenset({"served"}), (record,))
+    for key, attributions in hits.items():
+        yield Perturbed(frozenset({key}), tuple(attributions))
 
 
 def named(stream: Path, start: int, end: int) -> frozenset[str]:

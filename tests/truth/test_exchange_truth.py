@@ -16,7 +16,7 @@ import pytest
 
 from seism.journal import read
 from seism_middleware.contract import Attribution, PerturbationBegan, PerturbationEnded
-from tests.databases import MARIADB, MariaDB
+from tests.databases import MariaDB
 from tests.processes import app, settled, sidecar
 from tests.proxy.ends import Tls
 from tests.servers import Valkey
@@ -58,7 +58,7 @@ def test_who_saw_it_was_hit(
     check(tmp_path, backend, fault, outcome, kind, CLIENT=client)
 
 
-@pytest.mark.debian(*MARIADB)
+@pytest.mark.debian("mariadb-server-core", "mariadb-client-core")
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS by CLIENT_SSL"])
 @pytest.mark.parametrize(
     ("fault", "outcome"),

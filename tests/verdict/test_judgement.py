@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seism.verdict.judgement import judge
-from seism.verdict.result import AMBER, EARLIER, GREEN, NOT_COVERED, RED, SEVERITY, Judgement
+from seism.verdict.result import (
+    AMBER,
+    EARLIER,
+    GREEN,
+    NOT_COVERED,
+    RED,
+    SEVERITY,
+    UNSURE,
+    Judgement,
+)
 from seism.verdict.rules import RouteRules, Rules
 from seism_middleware.contract import Attribution, Clock, Hello, PerturbationBegan
 from tests.story import Story
@@ -66,6 +75,51 @@ def test_one_request(during: dict[str, object], colour: str, reason: str) -> Non
 def test_not_touched_is_not_green() -> None:
     judgement = one_step({"status": 200}, attributed=False)
     assert judgement.matrix == {"GET /": {"db slow": NOT_COVERED}}
+
+
+def overlapping(status: int) -> Judgement:
+    """A run in which a perturbation is attributed to a request as possible only."""
+    story = Story(SLOW)
+    story.phase("steady")
+    story.requests(10)
+    story.phase("during", 0)
+    story.perturb(0, story.request(status=status), exact=False)
+    story.phase("after", 0)
+    story.requests(10)
+    return judge(story.end())
+
+
+def test_what_is_only_possibly_hit_is_unsure() -> None:
+    judgement = overlapping(200)
+    (cell,) = judgement.cells
+    assert (cell.colour, cell.exact, cell.possible) == (UNSURE, 0, 1)
+    assert cell.reasons == ("1 request possibly hit, none for certain",)
+    assert (judgement.colour, judgement.exit_code()) == (UNSURE, 4)
+
+
+@pytest.mark.parametrize(("status", "colour", "code"), [(503, GREEN, 0), (500, RED, 1)])
+def test_an_answer_that_the_control_run_never_gave_is_judged(
+    status: int, colour: str, code: int
+) -> None:
+    """Only possibly hit, but it answers otherwise: it was."""
+    judgement = overlapping(status)
+    assert (judgement.cells[0].colour, judgement.exit_code()) == (colour, code)
+
+
+def test_unsure_beside_green_is_a_warning() -> None:
+    story = Story(SLOW)
+    story.phase("steady")
+    story.requests(10)
+    story.requests(10, "GET /other")
+    story.phase("during", 0)
+    story.perturb(0, story.request())
+    story.perturb(0, story.request("GET /other"), exact=False)
+    story.phase("after", 0)
+    story.requests(10)
+    story.requests(10, "GET /other")
+    judgement = judge(story.end())
+    assert judgement.matrix == {"GET /": {"db slow": GREEN}, "GET /other": {"db slow": UNSURE}}
+    assert (judgement.colour, judgement.exit_code(strict=True)) == (GREEN, 0)
 
 
 def test_failure_without_an_attribution_is_red_and_only_possible() -> None:

@@ -10,7 +10,7 @@
     return element;
   };
   const SHAPES = ["·", "●", "▲", "✗"];
-  const SIGNS = { green: "●", amber: "▲", red: "✗", "not covered": "–" };
+  const SIGNS = { green: "●", amber: "▲", red: "✗", unsure: "≈", "not covered": "–" };
   const shaped = (colour) => make("span", `${SHAPES[colour]} `, { class: "shape", "aria-hidden": "true" });
 
   const model = new Seism.Model();

@@ -16,6 +16,7 @@ from seism.clock import Clock
 from seism.errors import ConfigurationError, Unavailable
 from seism.journal import (
     OUTCOMES,
+    AppEnded,
     ClientRequest,
     Journal,
     LoadDone,
@@ -49,6 +50,15 @@ class PhaseAsked:
         (), help="mixed: indices of the planned perturbations that last", minimum=0
     )
     flowing: bool = option(False, help="the load goes on while it begins")
+
+
+@dataclass(frozen=True, slots=True)
+class AppEndReported:
+    """Body of ``POST /seism/app-ended``."""
+
+    step: int = option(help="index of the planned perturbation", minimum=0)
+    code: int | None = option(None, help="exit code, or minus the signal; default: it still runs")
+    said: tuple[str, ...] = option((), help="the last lines of its log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +165,11 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
             journal.write(_client(fields))
         return empty()  # what the load has done follows, and waits for the disk
 
+    def app_ended(request: Request) -> Response:
+        told = build(AppEndReported, read_json(request), "body")
+        journal.write(AppEnded(clock.now(), told.step, told.code, told.said))
+        return synced(empty)
+
     def stopped(request: Request) -> Response:
         journal.write(Stopped(clock.now(), build(StopAsked, read_json(request), "body").why))
         return synced(empty)
@@ -206,6 +221,10 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
         Route(
             "POST", "/seism/clients", clients, "Journal what the clients of a load generator saw",
             takes=ClientsReported, status=204,
+        ),
+        Route(
+            "POST", "/seism/app-ended", app_ended, "Journal that the app has ended by itself",
+            takes=AppEndReported, status=204,
         ),
         Route(
             "POST", "/seism/stopped", stopped, "Journal that a run stops before its plan is done",
