@@ -317,7 +317,7 @@ class PlannedStep:
         Raises ConfigurationError where a part that everything refers to is missing.
         """
         try:
-            toxic = {"name": values["name"], **_known(names(ToxicSpec), values)}
+            toxic = {"name": values["name"], "stream": "", **_known(names(ToxicSpec), values)}
             if match := toxic.get("match"):
                 toxic["match"] = build(Match, match, "plan: match")
             own = _known([each.name for each in dataclasses.fields(cls)[1:]], values)

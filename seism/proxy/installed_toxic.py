@@ -117,7 +117,9 @@ class InstalledToxic:
 
     def values(self) -> dict[str, Any]:
         """The JSON object of a toxic; what Toxiproxy does not know only where it is used."""
-        return {**as_json(self.spec), "attributes": self.shown}
+        # In the order of Toxiproxy, whose clients and examples show it.
+        first = {"attributes": self.shown, "name": self.spec.name}
+        return {**first, **as_json(self.spec), **first}
 
     # Which connections, and which exchanges.
 

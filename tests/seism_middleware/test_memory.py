@@ -52,7 +52,7 @@ def test_memory_is_flat(tmp_path: Path) -> None:
             far.append(backend.accept()[0])
             seen = memory(asked, CALLS)
             assert seen[-1] - seen[len(seen) // 2] < GROWTH, seen
-            found = observed._observer
+            found = observed._lazy.get("wsgi")
             assert found is not None
             stream, ring = found.stream, found.stream._ring
             assert ring is not None and ring.size <= 256 * 1024
