@@ -43,6 +43,7 @@ REQUESTS = {
     "phase": ("POST", "/seism/phase", b'{"phase":"steady"}', {"Content-Type": "text/plain"}),
     "load": ("POST", "/seism/load", b'{"segment":"x","requests":0,"routes":{}}', {}),
     "clients": ("POST", "/seism/clients", b'{"requests":[]}', {}),
+    "app ended": ("POST", "/seism/app-ended", b'{"step":0}', {}),
     "plan": ("POST", "/seism/plan", b'{"steps":[]}', {}),
     "stopped": ("POST", "/seism/stopped", b'{"why":"x"}', {}),
     "lease": ("POST", "/seism/leases", b'{"seconds":1}', {}),
