@@ -181,6 +181,7 @@ async def http(path: str, receive: Any, send: Any) -> None:
         await start(200)
         await body(b"")
     elif path == "waits":
+        told.append("asked")
         while (await receive())["type"] != "http.disconnect":
             pass
         told.append("disconnected")

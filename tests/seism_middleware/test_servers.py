@@ -125,8 +125,8 @@ OTHERWISE = {
 }
 """What some servers make of it, of a bare app too."""
 
-BY_CHANCE = ("granian wsgi", "short")
-"""It closes, sometimes before the head is out."""
+BY_CHANCE = [("granian wsgi", path) for path in ("short", "after", "chunk")]
+"""It closes, sometimes before the head is out, of a bare app too."""
 
 
 @pytest.mark.parametrize("path", CASES)
@@ -145,7 +145,7 @@ def test_the_client_sees_what_the_bare_app_shows(running: Running, path: str) ->
         until(lambda: inside(port, told) if closes else inside(port, told) or True)  # noqa: B023
         seen.append((answer, told))
     # Closed as often, and as often read: a file is still sent by the kernel where it was.
-    assert seen[1] == seen[0] or (running.name, path) == BY_CHANCE
+    assert seen[1] == seen[0] or (running.name, path) in BY_CHANCE
     (ended,) = running.ended(f"/{path}")
     assert (ended.status, ended.body, ended.exception) == (status, body, exception)
     assert ended.retry_after == (path == "busy")
@@ -198,7 +198,9 @@ def asynchronous(running: Running) -> Running:
 def test_a_disconnect_is_told(asynchronous: Running) -> None:
     for port in (asynchronous.bare, asynchronous.wrapped):
         ask(port, "/told")
-        hello(port, "/waits").close()
+        with hello(port, "/waits"):
+            # A server that reads the request and its end at once may never call the app.
+            until(lambda port=port: b"asked" in ask(port, "/told")[1], 20)  # type: ignore[misc]
         until(lambda port=port: b"disconnected" in ask(port, "/told")[1], 20)  # type: ignore[misc]
     (ended,) = asynchronous.ended("/waits")
     assert (ended.status, ended.body) == (None, "none")
