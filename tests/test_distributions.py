@@ -42,6 +42,7 @@ points = distribution("seism-middleware").entry_points
 print([point.load().__name__ for point in points.select(group="paste.filter_app_factory")])
 """
 
+# So few requests that the app, which serves one at a time, serves them all in time.
 EXPERIMENT = """
 [app]
 command = ["{python}", "app.py", "{{port}}"]
@@ -53,7 +54,10 @@ name = "cache"
 upstream = "{cache}"
 
 [load]
-rate = 30
+rate = 10
+steady = 6
+during = 5
+after = 5
 [[load.route]]
 path = "/"
 
@@ -61,7 +65,7 @@ path = "/"
 name = "cache slow"
 backend = "cache"
 type = "latency"
-attributes = {{ latency = 50 }}
+attributes = {{ latency = 20 }}
 """
 
 APP = """

@@ -47,6 +47,8 @@ def late_verdict(
     if sent is not None:
         end = sent.at + sent.duration
         delays = [_span(record, timeline) for record in records if record.type in DELAYS]
+        if delays:
+            delays += _queued(request, sent.at, timeline)
         if delays and sent.duration - _overlap(delays, sent.at, end) <= deadline:
             waited = f"after {sent.duration:.1f} s"
             return Verdict(
@@ -63,6 +65,22 @@ def late_verdict(
                 RED, f"hung until the perturbation was undone, for {took(request):.1f} s"
             )
     return None
+
+
+def _queued(request: RequestEnded, sent_at: float, timeline: Timeline) -> list[tuple[float, float]]:
+    """The delays, of whichever request, in the time from ``sent_at`` in which no worker had begun
+    ``request``: it waited for those that they held up.
+    """
+    spans = (
+        _span(record, timeline)
+        for record in timeline.perturbations.values()
+        if record.type in DELAYS
+    )
+    return [
+        (max(first, sent_at), min(last, request.began))
+        for first, last in spans
+        if first < request.began and last > sent_at
+    ]
 
 
 def _span(record: PerturbationBegan, timeline: Timeline) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from seism.journal import TIMED_OUT
+from seism.journal import TIMED_OUT, ClientRequest
 from seism.verdict.judgement import judge
 from seism.verdict.result import AMBER, RED
 from seism_middleware.contract import Attribution, PerturbationBegan, PerturbationEnded
@@ -72,3 +72,29 @@ def test_slow_and_no_hang(type_: str, last: float, outcome: str) -> None:
     colour, reason = waiting(type_, (0.1, last), outcome=outcome, gave_up=False)
     assert colour == AMBER
     assert "slower than the deadline" in reason
+
+
+@pytest.mark.parametrize(("last", "colour"), [(9.9, AMBER), (4.0, RED)])
+def test_queued_behind_others_that_are_delayed(last: float, colour: str) -> None:
+    """It began when the threads were free again, and was delayed then itself."""
+    story = Story(("db late", "db", "latency"))
+    story.phase("steady")
+    for _ in range(10):
+        story.sent("/", seen={})
+    story.phase("during", 0)
+    at = story.now
+    first = story.request("GET /", duration=last)
+    story.now = at + 9.99
+    late = story.request("GET /", duration=PATIENCE - 10, client="queued")
+    story.add(ClientRequest("queued", "GET /", at, PATIENCE, TIMED_OUT, None))
+    for key, hit, begin, end in (
+        ("p0", first, at + 0.01, at + last),
+        ("p1", late, at + 10, at + 14.9),
+    ):
+        story.add(PerturbationBegan(key, "db", "db late", "latency", begin, client="a:1", offset=0))
+        story.add(PerturbationEnded(key, end, "passed", offset=9))
+        story.add(Attribution(key, hit, "ledger", exact=True))
+    story.now = at + 20
+    story.phase("after", 0)
+    (cell,) = judge(story.end()).cells
+    assert cell.colour == colour
