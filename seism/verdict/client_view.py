@@ -89,6 +89,12 @@ def took(request: RequestEnded) -> float:
     return max(request.duration, sent.duration if sent is not None else 0.0)
 
 
+def came(request: RequestEnded) -> float:
+    """When its client sent it, if that is known, or the app began it, which may be long after."""
+    sent = request.sent if isinstance(request, ClientAnswer) else None
+    return min(request.began, sent.at) if sent is not None else request.began
+
+
 def gave_up(request: RequestEnded) -> ClientRequest | None:
     """The request as it was sent, if its client gave up before it had the response."""
     sent = request.sent if isinstance(request, ClientAnswer) else None

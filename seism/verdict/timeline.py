@@ -25,7 +25,7 @@ from seism.journal import (
 )
 from seism.model import DOWN, FRONT, PlannedStep
 from seism.verdict import alone
-from seism.verdict.client_view import joined
+from seism.verdict.client_view import came, joined
 from seism_middleware.contract import (
     BODY_NONE,
     Attribution,
@@ -45,7 +45,7 @@ class Segment:
 
     phase: Phase
     requests: list[RequestEnded] = field(default_factory=list)
-    """By the time they began."""
+    """In the order in which the app began them."""
     perturbations: list[PerturbationBegan] = field(default_factory=list)
     censuses: dict[str, Census] = field(default_factory=dict)
     """The last one of each worker in this segment."""
@@ -267,7 +267,8 @@ def _join(timeline: Timeline) -> None:
 
 
 def _distribute(timeline: Timeline) -> None:
-    """Requests and perturbations belong to the phase in which they began.
+    """Requests belong to the phase in which they were sent, perturbations to that in which they
+    began. What waited for a thread until the perturbation was over was sent during it.
 
     Where the load did not stand still, a request that ran into a perturbation's phase belongs
     to that one.
@@ -279,7 +280,7 @@ def _distribute(timeline: Timeline) -> None:
         return timeline.segments[index] if index >= 0 else None
 
     for request in sorted(timeline.requests.values(), key=lambda request: request.began):
-        index = bisect.bisect_right(starts, request.began) - 1
+        index = bisect.bisect_right(starts, came(request)) - 1
         if index < 0:
             continue
         segment = timeline.segments[index]

@@ -39,7 +39,7 @@ SAMPLES = (
             (UPSTREAM, b"*0\r\n" + command("nosuch")),
             (DOWNSTREAM, b"-ERR unknown command 'nosuch', with args beginning with: \r\n"),
         ],
-        ["SET", "GET", "GET", "NOSUCH"],
+        ["SET", "GET", "GET", "other"],
         secrets=["s3cret", "user:1"],
     ),
     Sample(

@@ -125,8 +125,8 @@ OTHERWISE = {
 }
 """What some servers make of it, of a bare app too."""
 
-BY_CHANCE = [("granian wsgi", path) for path in ("short", "after", "chunk")]
-"""It closes, sometimes before the head is out, of a bare app too."""
+BY_CHANCE = tuple(("granian wsgi", path) for path in ("short", "after", "chunk"))
+"""It closes, sometimes before the head is out: bare as well, in most cases of ``after``."""
 
 
 @pytest.mark.parametrize("path", CASES)
@@ -145,7 +145,11 @@ def test_the_client_sees_what_the_bare_app_shows(running: Running, path: str) ->
         until(lambda: inside(port, told) if closes else inside(port, told) or True)  # noqa: B023
         seen.append((answer, told))
     # Closed as often, and as often read: a file is still sent by the kernel where it was.
-    assert seen[1] == seen[0] or (running.name, path) in BY_CHANCE
+    if (running.name, path) in BY_CHANCE:
+        assert seen[1][1] == seen[0][1]
+        assert {answer[-1] for answer, _ in seen} <= {"broken", "nothing"}
+    else:
+        assert seen[1] == seen[0]
     (ended,) = running.ended(f"/{path}")
     assert (ended.status, ended.body, ended.exception) == (status, body, exception)
     assert ended.retry_after == (path == "busy")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from seism.journal import CUT, NOTHING, REFUSED, STALE, TIMED_OUT
+from seism.journal import CUT, NOTHING, REFUSED, STALE, TIMED_OUT, ClientRequest
 from seism.model import FRONT
 from seism.verdict.judgement import judge
 from seism.verdict.result import AMBER, GREEN, NOT_COVERED, RED, Cell, Judgement
@@ -145,6 +145,22 @@ def test_a_request_that_its_worker_began_is_not_lost_in_a_close() -> None:
 def test_what_is_done_to_the_clients_line_is_no_answer_of_the_app() -> None:
     story, _ = under(("front cut", FRONT, "reset_peer"), outcome=NOTHING, status=None)
     assert only_cell(judge(story.end())).colour == NOT_COVERED
+
+
+def test_what_waited_until_the_perturbation_was_over_was_sent_during_it() -> None:
+    story = Story(DOWN)
+    story.phase("steady")
+    story.sent("/", seen={})
+    story.phase("during", 0)
+    sent = story.now + 0.01
+    story.add(ClientRequest("waits", "GET /", sent, 1.5, TIMED_OUT, None))
+    story.now = sent + 2
+    story.phase("after", 0)
+    request = story.request("GET /", client="waits")
+    timeline = build(story.end())
+    during, after = timeline.find("during", 0), timeline.find("after", 0)
+    assert during is not None and [each.request for each in during.requests] == [request]
+    assert after is not None and after.requests == []
 
 
 def test_an_app_that_passes_the_header_on_is_joined_once() -> None:
