@@ -115,7 +115,7 @@ def _restore(thread: Any, carried: Any, own: Any) -> None:
 def _submit(original: Any) -> Any:
     """``submit`` and ``spawn`` of a pool: a thread that is started here is everybody's."""
 
-    whose = shielded(running)
+    whose = shielded(lambda: running())
 
     def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         request = whose()

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from seism.cli import cli
 from seism.client import Client
 from seism.commands.tail import line
+from seism.errors import ConfigurationError
 from tests.client.sse import Events, began, ended, event, serving
 from tests.commands.conftest import Run, rows
 from tests.processes import free_port, heed_interrupts, process
@@ -180,9 +181,11 @@ class TestOutput:
         assert name in "".join(row[0] for row in rows(out)[1:])
 
     def test_hostile_names_do_nothing(self, client: Client, seism: Run) -> None:
-        client.create("\x1b[31mred [bold]", "127.0.0.1:1")
+        with pytest.raises(ConfigurationError, match="no control characters"):
+            client.create("\x1b[31mred [bold]", "127.0.0.1:1")
+        client.create("[31mred [bold]", "127.0.0.1:1")
         out = seism("proxy", "list", FORCE_COLOR="1", COLUMNS="200").out
-        assert "\\x1b[31mred [bold]" in out
+        assert "[31mred [bold]" in out
 
     def test_colour_only_where_it_is_wanted(self, db: str, seism: Run) -> None:
         assert "\x1b" not in seism("toxic", "list").out

@@ -279,7 +279,7 @@ def on_threads() -> list[Outcome]:
     return [*found, ("done", repr(done))]
 
 
-@pytest.mark.parametrize("wrong", ["_running", "_unseen", "_restore"])
+@pytest.mark.parametrize("wrong", ["running", "_unseen", "_restore"])
 def test_threads(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = on_threads()
 
