@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -147,11 +150,16 @@ def address(host: str, port: int) -> str:
 CLIENTS: dict[Connect, str] = {
     psycopg2: "psycopg2", psycopg2_dsn: "psycopg2", psycopg2_polled: "psycopg2",
     psycopg: "psycopg", psycopg_async: "psycopg", mysqlclient: "MySQLdb",
-    mysql_connector: "_mysql_connector", pylibmc: "_pylibmc", python_ldap: "_ldap",
+    pylibmc: "_pylibmc", python_ldap: "_ldap",
     bonsai: "bonsai", bonsai_async: "bonsai", pycurl: "pycurl", uvloop: "uvloop",
     uvloop_sock_connect: "uvloop", asyncpg: "asyncpg",
 }  # fmt: skip
 """Client -> the module that it needs."""
+APART = "SEISM_TEST_APART"
+"""Set in the process that only tests mysql-connector: its C extension cannot be imported once
+psycopg has loaded its own OpenSSL, which other test modules do."""
+if APART in os.environ:
+    CLIENTS = {mysql_connector: "_mysql_connector"}
 
 
 @pytest.fixture
@@ -279,3 +287,26 @@ def test_a_server_that_says_no_has_been_reached(ledger: Ledger) -> None:
         thread.start()
         assert fail(mysqlclient, "127.0.0.1", port).refused is None
         thread.join()
+
+
+@pytest.mark.skipif(APART in os.environ, reason="this is the process of its own")
+def test_mysql_connector_in_a_process_of_its_own() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            "mysql_connector",
+            __file__,
+        ],
+        env={**os.environ, APART: "1"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
