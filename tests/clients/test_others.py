@@ -219,7 +219,7 @@ def test_elixir(wire: Wire) -> None:
     assert wire("DELETE", "/proxies/one", None, headers).status == 204
 
 
-@pytest.mark.parametrize("name", ["a b", "müsli", "100%", "a.b:c", "?", "#", "..", "+"])
+@pytest.mark.parametrize("name", ["a b", "müsli", "100%", "a.b:c", "?", "#", "+"])
 def test_names_that_need_escaping(wire: Wire, name: str) -> None:
     create(wire, name)
     path = f"/proxies/{quote(name, safe='')}"
