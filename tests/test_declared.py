@@ -55,10 +55,11 @@ def test_a_new_key_is_taken_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         luck: int = option(0, help="new", minimum=0, maximum=9, addition=True)
 
     monkeypatch.setattr(toxiproxy, "ToxicSpec", More)
-    warnings: list[str] = []
+    warnings = toxiproxy.Warnings()
     given = toxiproxy._fields({"LUCK": 3, "lack": 1}, names(More), warnings)
     assert given == {"luck": 3}
-    assert "unknown field 'lack'" in warnings[0] and "'luck'" in warnings[0]
+    (warning,) = warnings
+    assert "unknown field 'lack'" in warning and "'luck'" in warning
     assert as_json(More("noop", luck=3))["luck"] == 3
     assert "luck" not in as_json(More("noop"))
 
