@@ -128,6 +128,7 @@ def install(**_: Any) -> None:
     hooks.report_to_master.add_listener(_report)
     hooks.worker_report.add_listener(_reported)
     hooks.quitting.add_listener(_quit)
+    hooks.quit.add_listener(_quit)  # some end while it quits
 
 
 cast(Any, events).init.add_listener(install)
