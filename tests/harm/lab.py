@@ -11,7 +11,9 @@ from pathlib import Path
 
 from seism.experiment.config import load
 from seism.experiment.runner import Run
+from seism.journal import read
 from seism.verdict.result import HarmFinding, Judgement
+from seism.verdict.timeline import build
 from tests.conservation import nothing_is_lost
 from tests.debian import unable
 from tests.processes import ROOT
@@ -86,6 +88,17 @@ def wrong(folder: Path) -> set[str]:
     """The requests that the app itself saw get wrong data: it wrote their ids to ``$TRUTH``."""
     path = folder / "truth"
     return set(path.read_text(encoding="utf-8").split()) if path.exists() else set()
+
+
+def of_steps(folder: Path) -> set[str]:
+    """The requests that began during a perturbation or in its aftershock."""
+    timeline = build(list(read(folder / "run" / "journal.jsonl")))
+    return {
+        request.request
+        for segment in timeline.segments
+        if segment.phase.phase in ("during", "after")
+        for request in segment.requests
+    }
 
 
 def accused(judgement: Judgement) -> set[str]:

@@ -1,6 +1,7 @@
 """A pooled keep-alive client of an HTTP backend, made by hand, that waits 0.3 s for a reply.
 
 ``$MODE``: ``reuse`` puts a connection back after a timeout as if nothing had happened;
+``reuse-bytewise`` does the same, and reads byte by byte, so never into the next reply;
 ``close`` closes it; ``drain`` puts it back with a note that a reply is due, and reads that
 before it asks again; ``starve`` forgets the connection, and its place in the pool.
 """
@@ -54,7 +55,7 @@ class Connection:
 
     def _more(self) -> None:
         assert self.sock is not None
-        more = self.sock.recv(4096)
+        more = self.sock.recv(1 if MODE == "reuse-bytewise" else 4096)
         if not more:
             raise ConnectionError("the backend has closed the connection")
         self.data += more

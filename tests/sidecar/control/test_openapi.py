@@ -120,6 +120,7 @@ def test_every_route_succeeds_as_declared(served: Control, declared: Declared) -
     call("POST", "/seism/load", "/seism/load", {"segment": "x", "requests": 0, "routes": {}})
     call("POST", "/seism/clients", "/seism/clients", {"requests": []})
     call("POST", "/seism/stopped", "/seism/stopped", {"why": "a limit"})
+    call("POST", "/seism/app-ended", "/seism/app-ended", {"step": 0, "code": 3, "said": ["x"]})
     call("POST", "/seism/plan", "/seism/plan", {"steps": [{"name": "x"}]})
     call("POST", "/seism/leases", "/seism/leases", {"seconds": 60})
     for method in ("PUT", "DELETE"):
