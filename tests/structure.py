@@ -37,6 +37,7 @@ JUDGING = (
     "verdict.collateral",
     "verdict.detector",
     "verdict.odd_answer",
+    "verdict.content",
     "verdict.detectors",
     "verdict.accounting",
     "verdict.cell",

@@ -29,6 +29,7 @@ from seism.report.notice import (
     HARM,
     REMARK,
     STEADY,
+    SURVIVED,
     UNPLACED,
     grouped,
     notices,
@@ -90,6 +91,7 @@ SECTIONS = {
     UNPLACED: ("Errors of Seism: in no cell", "unproven", ""),
     COVERED: ("Nothing covered", "unproven", ""),
     REMARK: ("Warnings", "", ""),
+    SURVIVED: ("Survived", "green", "Green cells in which a backend failed a request."),
 }
 """Title, colour and meaning of each kind of notice."""
 

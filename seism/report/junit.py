@@ -19,6 +19,7 @@ from seism.report.notice import (
     FIRED,
     REMARK,
     STEADY,
+    SURVIVED,
     UNPLACED,
     Notice,
     notices,
@@ -35,6 +36,7 @@ CASES = {
     UNPLACED: "everything in a cell",
     COVERED: "something judged",
     REMARK: "warnings",
+    SURVIVED: "survived",
 }
 """Kind of a notice -> its test case; each kind of harm is one of its own."""
 ALWAYS = tuple(CASES[kind] for kind in (STEADY, DROPPED, COVERED, UNPLACED, FINDING))

@@ -27,6 +27,7 @@ from seism.report.notice import (
     NOTE,
     REMARK,
     STEADY,
+    SURVIVED,
     UNPLACED,
     WARNING,
     grouped,
@@ -73,6 +74,7 @@ _TITLES = {
     UNPLACED: ("Errors of Seism: in no cell", STYLES[UNPROVEN]),
     COVERED: ("Not covered", STYLES[UNPROVEN]),
     REMARK: ("Warnings", "bold"),
+    SURVIVED: ("Survived", STYLES[GREEN]),
 }
 """Title and style of each kind of notice."""
 _ROUTE = 20

@@ -10,7 +10,7 @@ from seism.verdict.accounting import action_lines, given_up, unseen, wrong_actio
 from seism.verdict.client_view import took
 from seism.verdict.collateral import collateral
 from seism.verdict.death import deaths
-from seism.verdict.detectors import detect
+from seism.verdict.detector import Detected
 from seism.verdict.patience import late_verdict
 from seism.verdict.pool import PoolLimits, Pools
 from seism.verdict.request import judge_request
@@ -68,13 +68,20 @@ class LeftConnection:
 class StepVerdict:
     """What is said of one step, by ``rules`` and in comparison with the control run."""
 
-    def __init__(self, step: StepWindow, control: ControlRun, storms: Storms, rules: Rules) -> None:
+    def __init__(
+        self,
+        step: StepWindow,
+        control: ControlRun,
+        storms: Storms,
+        rules: Rules,
+        detected: Detected,
+    ) -> None:
         self.step = step
         self._control = control
         self._storms = storms
         self._rules = rules
         self._collateral = collateral(step, control)
-        self._detected = detect(step, control, rules)
+        self._detected = detected
         self._judged = list(self._judge_requests())
         self._left = self._find_left()
         self.pools = Pools(step)

@@ -3,13 +3,14 @@
 The rules, in the order in which they are asked (``Rules`` has the figures):
 
 red    no response; a truncated body; wrong data: a reply to another request's question; 500
-       or another 5xx than 503 that is not allowed; a 4xx that the control run never gave;
+       or another 5xx than 503 that is not allowed; a 4xx, a redirect to elsewhere or a body that
+       does not parse, if the control run never gave it (``odd_answer``);
        after the perturbation ended and ``recover_within`` requests passed: anything that is
        not as in the control run; connections or memory that stay behind, connections that
        are lost, requests that hang (``pool``); an action that was done twice or never
 amber  503 without Retry-After, or with a log that does not tell of it as it should
-       (``log_quality``); slower than the deadline; a retry storm, which from some size on
-       is red (``retry_storm``)
+       (``log_quality``); other content than in the control run (``content``); slower than the
+       deadline; a retry storm, which from some size on is red (``retry_storm``)
 green  everything else
 
 A cell is not covered where no perturbation touched the route (an attribution says so), and
@@ -28,6 +29,7 @@ from seism.verdict import steady_state
 from seism.verdict.accounting import action_lines, dropped
 from seism.verdict.cell import StepVerdict
 from seism.verdict.conservation import unplaced, why_never_fired
+from seism.verdict.detectors import Detectors
 from seism.verdict.result import (
     AMBER,
     GREEN,
@@ -142,12 +144,12 @@ class _Steps:
 
 def _judge_steps(timeline: Timeline, control: ControlRun, rules: Rules) -> _Steps:
     found = _Steps()
-    storms = Storms(timeline, rules)
+    storms, detectors = Storms(timeline, rules), Detectors(timeline, control, rules)
     for index in range(len(timeline.plan)):
         step = StepWindow.of(timeline, index)
         if not step.ran:
             continue
-        verdict = StepVerdict(step, control, storms, rules)
+        verdict = StepVerdict(step, control, storms, rules, detectors.of(step))
         if timeline.find("warmup", index):
             found.broken = {}  # the app was started anew
         cells = verdict.cells(found.broken)
