@@ -188,7 +188,7 @@ class ContentDetector:
         state: set[str],
         limit: float,
     ) -> Iterator[Told]:
-        """The ``requests`` that differ in more than ``state``, if that is no coincidence."""
+        """The ``requests`` that differ in more than ``state``, unless it may be coincidence."""
         words: Counter[str] = Counter()
         found = []
         for request in requests:
