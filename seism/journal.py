@@ -182,6 +182,15 @@ class AppEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Why nothing could be judged, or something never fired; see ``seism.experiment.doctor``."""
+
+    kind: ClassVar[str] = "diagnosis"
+    at: float
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ToxicChanged:
     """What perturbs a backend is another one from now on.
 
@@ -292,6 +301,7 @@ KINDS: dict[str, type[Any]] = contract.KINDS | {
         ClientRequest,
         Stopped,
         AppEnded,
+        Diagnosis,
         Reached,
         ToxicChanged,
         LeaseEnded,

@@ -150,6 +150,10 @@ class Control:
         """Journal that the app has ended, or did not come back (``code`` is None)."""
         self.call("POST", "/seism/app-ended", {"step": step, "code": code, "said": list(said)})
 
+    def diagnosis(self, findings: Sequence[str]) -> None:
+        """Journal what the doctor found."""
+        self.call("POST", "/seism/diagnosis", {"findings": list(findings)})
+
     def stopped(self, why: str) -> None:
         """Journal that the run stops before its plan is done."""
         self.call("POST", "/seism/stopped", {"why": why})

@@ -115,12 +115,19 @@ class Session:
         """What the load's clients saw, and is not journalled yet."""
         self._port = str(free_port())
         """The app's, if it asks for one and something stands in front of it."""
+        self.tried: list[str] = []
+        """What was done so that the app finds the proxies, one line each."""
         self.control: Control
         self.guarded = Guarded(experiment.limits)
 
     @property
     def journal(self) -> Path:
         return self._directory / "journal.jsonl"
+
+    @property
+    def app_pid(self) -> int:
+        """All of the app's processes are below this one."""
+        return self._children.pid("app")
 
     def entries(self) -> Sequence[Entry]:
         """What the journal has so far; each line is parsed once."""
@@ -405,7 +412,7 @@ class Session:
         copies = rewrite.Copies(self._private, rewriter)
         command = [copies.word(word, cwd) for word in command]
         for done in rewriter.done:
-            self.progress.note(str(done))
+            self._tried(str(done))
         return command
 
     def _redirected(self, there: tuple[rewrite.Place, ...], env: dict[str, str]) -> None:
@@ -422,7 +429,12 @@ class Session:
         env[REDIRECT_VARIABLE] = json.dumps(where)
         env["PYTHONPATH"] = os.pathsep.join(filter(None, (folder, env.get("PYTHONPATH", ""))))
         for name, proxy in sorted(where.items()):
-            self.progress.note(f"connects of Python's sockets to {name} go to {proxy}")
+            self._tried(f"connects of Python's sockets to {name} go to {proxy}")
+
+    def _tried(self, text: str) -> None:
+        self.progress.note(text)
+        if text not in self.tried:
+            self.tried.append(text)
 
     def _wait_until_ready(self, url: str, seconds: float) -> None:
         end = time.monotonic() + seconds

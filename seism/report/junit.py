@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from seism.report.notice import (
     COVERED,
+    DIAGNOSIS,
     DROPPED,
     ERROR,
     FINDING,
@@ -35,6 +36,7 @@ CASES = {
     DROPPED: "no observation dropped",
     UNPLACED: "everything in a cell",
     COVERED: "something judged",
+    DIAGNOSIS: "diagnosis",
     REMARK: "warnings",
     SURVIVED: "survived",
 }

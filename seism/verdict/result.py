@@ -203,6 +203,8 @@ class Judgement:
     unplaced: tuple[str, ...] = ()
     """Requests of the load, or perturbations, that are in no cell, one line for each kind: an
     error of Seism."""
+    diagnosis: tuple[str, ...] = ()
+    """What the doctor found where nothing could be judged, or something never fired."""
     warnings: tuple[str, ...] = ()
     flaky: tuple[str, ...] = ()
     """Routes that fail now and then without any perturbation, with figures, one line each."""

@@ -18,6 +18,7 @@ from seism.journal import (
     OUTCOMES,
     AppEnded,
     ClientRequest,
+    Diagnosis,
     Journal,
     LoadDone,
     Phase,
@@ -59,6 +60,13 @@ class AppEndReported:
     step: int = option(help="index of the planned perturbation", minimum=0)
     code: int | None = option(None, help="exit code, or minus the signal; default: it still runs")
     said: tuple[str, ...] = option((), help="the last lines of its log")
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnosisReported:
+    """Body of ``POST /seism/diagnosis``."""
+
+    findings: tuple[str, ...] = option(help="what the doctor found, one line each")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +180,11 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
         journal.write(AppEnded(clock.now(), told.step, told.code, told.said))
         return synced(empty)
 
+    def diagnosis(request: Request) -> Response:
+        told = build(DiagnosisReported, read_json(request), "body")
+        journal.write(Diagnosis(clock.now(), told.findings))
+        return synced(empty)
+
     def stopped(request: Request) -> Response:
         journal.write(Stopped(clock.now(), build(StopAsked, read_json(request), "body").why))
         return synced(empty)
@@ -227,6 +240,10 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
         Route(
             "POST", "/seism/app-ended", app_ended, "Journal that the app has ended by itself",
             takes=AppEndReported, status=204,
+        ),
+        Route(
+            "POST", "/seism/diagnosis", diagnosis, "Journal what the doctor found",
+            takes=DiagnosisReported, status=204,
         ),
         Route(
             "POST", "/seism/stopped", stopped, "Journal that a run stops before its plan is done",
