@@ -31,6 +31,8 @@ class Told:
     verdict: Verdict
     certain: bool = False
     """Whether coincidence is excluded, however flaky the route is."""
+    unused: tuple[str, ...] = ()
+    """Backends that the route does not ask any more."""
 
 
 class Detector(Protocol):
@@ -59,6 +61,14 @@ class Detected:
         """The worst that is said of ``request``."""
         found = self._of.get(request)
         return found if found is not None and found.colour != GREEN else None
+
+    def unused(self) -> dict[tuple[str, str], str]:
+        """(Route, backend) -> why what follows on that backend says nothing of the route."""
+        return {
+            (each.route, backend): each.verdict.reason
+            for each in self._told
+            for backend in each.unused
+        }
 
     def notes(self, route: str) -> tuple[str, ...]:
         """Notes on ``route``, which are not faults."""

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from seism.verdict.content import ContentDetector
 from seism.verdict.detector import Detected, Detector
+from seism.verdict.hidden_exception import HiddenExceptionDetector
 from seism.verdict.odd_answer import OddAnswerDetector
 from seism.verdict.rules import Rules
 from seism.verdict.steady_state import ControlRun
 from seism.verdict.step import StepWindow
 from seism.verdict.timeline import Timeline
+from seism.verdict.unused_backend import UnusedBackendDetector
+from seism.verdict.unwell import UnwellDetector
 
-DETECTORS: tuple[type[Detector], ...] = (OddAnswerDetector, ContentDetector)
+DETECTORS: tuple[type[Detector], ...] = (
+    OddAnswerDetector,
+    ContentDetector,
+    HiddenExceptionDetector,
+    UnwellDetector,
+    UnusedBackendDetector,
+)
 
 
 class Detectors:

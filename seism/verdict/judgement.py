@@ -20,7 +20,7 @@ wrong, and perturbations are attributed to its requests only as possible.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from seism import options
@@ -30,6 +30,7 @@ from seism.verdict.accounting import action_lines, dropped
 from seism.verdict.cell import StepVerdict
 from seism.verdict.conservation import unplaced, why_never_fired
 from seism.verdict.detectors import Detectors
+from seism.verdict.hidden_exception import hidden_exceptions
 from seism.verdict.result import (
     AMBER,
     GREEN,
@@ -113,6 +114,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
             *unjudged_warnings(timeline),
             *steps.why_never_fired,
             *steps.log_misses,
+            *hidden_exceptions(timeline),
         ),
         flaky=tuple(map(str, flaky.values())),
     )
@@ -141,6 +143,8 @@ class _Steps:
     why_never_fired: list[str] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
     """Route that has not recovered by the end -> since which step."""
+    unused: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(Route, backend) that it does not ask any more -> since when, in words."""
 
 
 def _judge_steps(timeline: Timeline, control: ControlRun, rules: Rules) -> _Steps:
@@ -150,10 +154,11 @@ def _judge_steps(timeline: Timeline, control: ControlRun, rules: Rules) -> _Step
         step = StepWindow.of(timeline, index)
         if not step.ran:
             continue
-        verdict = StepVerdict(step, control, storms, rules, detectors.of(step))
+        detected = detectors.of(step)
+        verdict = StepVerdict(step, control, storms, rules, detected)
         if timeline.find("warmup", index):
-            found.broken = {}  # the app was started anew
-        cells = verdict.cells(found.broken)
+            found.broken, found.unused = {}, {}  # the app was started again
+        cells = [_unasked(cell, step, found.unused) for cell in verdict.cells(found.broken)]
         found.cases += [case for case in verdict.cases() if case.route not in found.broken]
         found.findings += verdict.findings()
         found.log_misses += verdict.log_misses()
@@ -163,13 +168,22 @@ def _judge_steps(timeline: Timeline, control: ControlRun, rules: Rules) -> _Step
         fired = step.fired or (step.is_down and any(cell.possible for cell in cells))
         if not fired and step.is_probe:
             cells = [_unreached(cell) for cell in cells]
-        elif not fired:
+        elif not fired and not any(backend in step.backends for _, backend in found.unused):
             found.never_fired.append(step.name)
             why = why_never_fired(timeline, index)
             found.why_never_fired.append(f"{step.name} never fired: {why}")
         found.cells += cells
         found.broken = verdict.still_broken(found.broken)
+        found.unused |= detected.unused()
     return found
+
+
+def _unasked(cell: Cell, step: StepWindow, unused: Mapping[tuple[str, str], str]) -> Cell:
+    """A route that does not ask the backend any more shows nothing of what is done to it."""
+    whys = [unused.get((cell.route, backend), "") for backend in step.backends]
+    if not all(whys) or SEVERITY[cell.colour] >= SEVERITY[AMBER]:
+        return cell
+    return replace(cell, colour=NOT_COVERED, reasons=(whys[0],), worst=None, notes=())
 
 
 def _unreached(cell: Cell) -> Cell:
