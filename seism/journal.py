@@ -156,6 +156,27 @@ class ClientRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangingExchange:
+    """An exchange that changes something, once the backend has answered or the connection is gone.
+
+    It is written for proxies that know their backend's protocol.
+    """
+
+    kind: ClassVar[str] = "exchange"
+    proxy: str
+    client: str
+    """``host:port`` of the client's end of the connection."""
+    at: float
+    """When the proxy had the first bytes of the request."""
+    what: str
+    """In the protocol's own word, such as ``LPUSH``."""
+    effect: str
+    """``adds``, ``sets``, ``changes``, ``counts``, ``commits``, as ``protocols.base`` has them."""
+    done: bool
+    """Whether the backend has answered, and not with an error."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     """The run stopped before its plan was done, as one of its limits says."""
 
@@ -299,6 +320,7 @@ KINDS: dict[str, type[Any]] = contract.KINDS | {
         Phase,
         LoadDone,
         ClientRequest,
+        ChangingExchange,
         Stopped,
         AppEnded,
         Diagnosis,

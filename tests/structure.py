@@ -41,6 +41,7 @@ JUDGING = (
     "verdict.hidden_exception",
     "verdict.unwell",
     "verdict.unused_backend",
+    "verdict.work",
     "verdict.detectors",
     "verdict.accounting",
     "verdict.cell",

@@ -12,6 +12,7 @@ from seism.verdict.step import StepWindow
 from seism.verdict.timeline import Timeline
 from seism.verdict.unused_backend import UnusedBackendDetector
 from seism.verdict.unwell import UnwellDetector
+from seism.verdict.work import WorkDetector
 
 DETECTORS: tuple[type[Detector], ...] = (
     OddAnswerDetector,
@@ -19,6 +20,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     HiddenExceptionDetector,
     UnwellDetector,
     UnusedBackendDetector,
+    WorkDetector,
 )
 
 
