@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from seism.client import Control
-from tests.attack import api, pattern, stream
+from tests.attack import api, armed, pattern, stream
 from tests.attack.bystander import Bystanders
 from tests.processes import process
 
@@ -33,6 +33,11 @@ ATTACKS: dict[str, Attack] = {
     "as many proxies as there may be": api.populate,
     "files without an end": api.files,
     "unknown keys": api.keys,
+    "held behind a late request": armed.request,
+    "held behind a late reply": armed.reply,
+    "each exchange held": armed.each,
+    "each held, and the fault removed": armed.removed,
+    "each held, and the client leaves": armed.left,
 }
 
 
