@@ -102,6 +102,7 @@ class Session:
         self._directory = directory
         self._environ = environ or {}
         self._token = secrets.token_urlsafe(24)
+        self._salt = secrets.token_hex(8)
         self._app, self.load = _parts(experiment, file, command)
         self._redirect = redirect or self._app.redirect
         self._follower = Follower(self.journal)
@@ -469,6 +470,7 @@ class Session:
                 "rate": self.load.rate,
                 "timeout_s": self.load.timeout_s,
                 "request_ids": self.load.request_ids,
+                "salt": self._salt,
                 "routes": [asdict(route) for route in self.load.route],
             }
         )

@@ -99,6 +99,8 @@ class Cell:
     worst: Case | None = None
     certain: bool = False
     """All of several requests that were hit went wrong, so that it is no coincidence."""
+    notes: tuple[str, ...] = ()
+    """What a green cell has survived, one line each: a fallback that works, say."""
 
 
 CROSSTALK, WRONG, ABANDONED = "crosstalk", "wrong data", "abandoned"
