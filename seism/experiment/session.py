@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from seism import registry
 from seism.client import Control
 from seism.errors import ConfigurationError, NotReady, SeismError, Unavailable
 from seism.experiment import rewrite
@@ -38,6 +39,8 @@ from seism_middleware.contract import REDIRECT_VARIABLE, SIDECAR_VARIABLE, TOKEN
 LOGS = ("sidecar.log", "app.log", "load.log")
 BLAME_SECONDS = 1.0
 """How long an end of the sidecar may take to be noticed."""
+ENDED_SECONDS = 2.0
+"""How long the load waits until a toxic has ended the connections that are there."""
 LEASE_SECONDS = 10.0
 """What the runner has perturbed is undone this long after its last sign of life."""
 
@@ -294,8 +297,13 @@ class Session:
         self.guarded.perturbing()
         if planned.type == DOWN:
             self.control.enable(planned.backend, False)
-        else:
-            self.control.add_toxic(planned.backend, asdict(toxic_of(planned)))
+            return
+        self.control.add_toxic(planned.backend, asdict(toxic_of(planned)))
+        if registry.load().toxic(planned.type).established:
+            # The load goes on when the pools hold dead connections, not while they get their end.
+            until = time.monotonic() + ENDED_SECONDS
+            while self.control.awaits(planned.backend, planned.toxic) and time.monotonic() < until:
+                time.sleep(0.01)
 
     def undo(self, planned: Planned) -> None:
         """Perturb no more."""

@@ -221,8 +221,15 @@ class StepVerdict:
     def _cell(self, route: str, broken_since: str | None) -> Cell:
         mine = [each for each in self._judged if route_of(each.request) == route]
         attributions = [self.step.attributions(each.request.request) for each in mine]
-        exact = sum(any(attribution.exact for attribution in found) for found in attributions)
-        possible = sum(map(bool, attributions)) - exact
+        reconnects = self.step.reconnects()
+        exact = sum(
+            each.request.request in reconnects or any(attribution.exact for attribution in found)
+            for each, found in zip(mine, attributions, strict=True)
+        )
+        possible = sum(
+            bool(found) and not any(attribution.exact for attribution in found)
+            for found in attributions
+        )
         changed = [each for each in mine if self._is_changed(each)]
         possible += sum(not self.step.attributions(each.request.request) for each in changed)
         colour, reasons, worst = self._colour(route, mine)
