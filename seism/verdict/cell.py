@@ -10,6 +10,7 @@ from seism.verdict.accounting import action_lines, given_up, unseen, wrong_actio
 from seism.verdict.client_view import took
 from seism.verdict.collateral import collateral
 from seism.verdict.death import deaths
+from seism.verdict.detectors import detect
 from seism.verdict.patience import late_verdict
 from seism.verdict.pool import PoolLimits, Pools
 from seism.verdict.request import judge_request
@@ -73,6 +74,7 @@ class StepVerdict:
         self._storms = storms
         self._rules = rules
         self._collateral = collateral(step, control)
+        self._detected = detect(step, control, rules)
         self._judged = list(self._judge_requests())
         self._left = self._find_left()
         self.pools = Pools(step)
@@ -160,10 +162,15 @@ class StepVerdict:
         for requests in self.step.during.by_route().values():
             for request in requests:
                 verdict = max(self._during(request), self._as_collateral(request), key=_severity)
-                yield JudgedRequest(request, "during", verdict)
+                yield JudgedRequest(request, "during", self._with_detected(request, verdict))
         for requests in self.step.after.by_route().values():
             for place, request in enumerate(requests, 1):
-                yield JudgedRequest(request, "after", self._after(request, place))
+                verdict = self._after(request, place)
+                yield JudgedRequest(request, "after", self._with_detected(request, verdict))
+
+    def _with_detected(self, request: RequestEnded, verdict: Verdict) -> Verdict:
+        found = None if self._is_cut_off(request) else self._detected.verdict(request.request)
+        return verdict if found is None else max(verdict, found, key=_severity)
 
     def _during(self, request: RequestEnded) -> Verdict:
         if self._is_cut_off(request):
@@ -186,8 +193,6 @@ class StepVerdict:
             return verdict
         if wrong := control.replies.reason(request.request):
             return Verdict(RED, wrong)
-        if (request.status or 0) < 500 and not control.is_usual(request):
-            return Verdict(RED, f"{request.status}, which the control run never gave")
         return verdict
 
     def _as_collateral(self, request: RequestEnded) -> Verdict:
@@ -216,8 +221,15 @@ class StepVerdict:
     def _cell(self, route: str, broken_since: str | None) -> Cell:
         mine = [each for each in self._judged if route_of(each.request) == route]
         attributions = [self.step.attributions(each.request.request) for each in mine]
-        exact = sum(any(attribution.exact for attribution in found) for found in attributions)
-        possible = sum(map(bool, attributions)) - exact
+        reconnects = self.step.reconnects()
+        exact = sum(
+            each.request.request in reconnects or any(attribution.exact for attribution in found)
+            for each, found in zip(mine, attributions, strict=True)
+        )
+        possible = sum(
+            bool(found) and not any(attribution.exact for attribution in found)
+            for found in attributions
+        )
         changed = [each for each in mine if self._is_changed(each)]
         possible += sum(not self.step.attributions(each.request.request) for each in changed)
         colour, reasons, worst = self._colour(route, mine)
@@ -236,6 +248,7 @@ class StepVerdict:
             possible=possible,
             worst=worst,
             certain=self._is_certain(route, mine),
+            notes=self._detected.notes(route) if colour == GREEN else (),
         )
 
     def _is_changed(self, each: JudgedRequest) -> bool:
@@ -258,6 +271,7 @@ class StepVerdict:
             or (len(last) == CERTAIN and not any(map(self._control.is_as_steady, last)))
             or len(self._left.get(route, [])) > self._rules.connections_growth
             or route in self._collateral
+            or self._detected.is_certain(route)
         )
 
     def _colour(

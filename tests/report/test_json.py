@@ -20,7 +20,8 @@ def again(document: dict[str, Any]) -> Judgement:
     cells = []
     for values in document["cells"]:
         worst = values.pop("worst")
-        cell = Cell(**{**values, "reasons": tuple(values["reasons"])})
+        texts = {key: tuple(values[key]) for key in ("reasons", "notes")}
+        cell = Cell(**{**values, **texts})
         cells.append(replace(cell, worst=case(worst) if worst else None))
     return Judgement(
         seed=document["seed"],
