@@ -23,7 +23,7 @@ def under(
     """A run whose one request under ``step`` went as ``during`` says, and its id."""
     story = Story(step)
     story.phase("steady")
-    for _ in range(10):
+    for _ in range(120):  # so that one failure is significant
         story.sent("/things/7", seen={"route": "GET /things/{name}"})
     story.phase("during", 0)
     request = story.sent("/things/7", **during)
