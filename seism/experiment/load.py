@@ -26,7 +26,7 @@ to standard output about ten times a second; at its end one line::
 Each request is counted once: under its status, as truncated or as without response. With
 ``request_ids`` each is sent with an id of its own (``contract.CLIENT_HEADER``), and both kinds of
 lines have ``"clients"``, what the clients saw since the line before: lists of the fields of
-``journal.ClientRequest``.
+``journal.ClientRequest``. ``"salt"`` is that of the digests of what was answered (``answer``).
 
 A route may have ``"action": {"header": "Idempotency-Key", "retries": 3, "count": "/done/{key}"}``:
 each of its requests is sent with a key of its own, and again with the same key while it gets no
@@ -55,13 +55,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from random import Random
 from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
+from seism.experiment.answer import CALM, Answer, Contents, Reader
 from seism.journal import COMPLETE, CUT, NOTHING, REFUSED, STALE, TIMED_OUT
 from seism.rng import Seed
 from seism_middleware.contract import CLIENT_HEADER
@@ -78,6 +79,9 @@ failed app, some without a word and a moment later (uvicorn does). What is sent 
 never reaches the app."""
 IDLE_S = 1.0
 """A kept connection older than this is not used again: servers close idle ones."""
+
+
+NO_ANSWER = Answer()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ class Outcome:
     """Seconds."""
     body: bytes = b""
     """The beginning of the response's."""
+    answer: Answer = NO_ANSWER
 
     @property
     def whole(self) -> bool:
@@ -269,8 +274,11 @@ class _Response(http.client.HTTPResponse):
 class Client:
     """One worker's kept connection."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, reader: Reader | None = None) -> None:
+        """``reader`` reads the answers, if anybody asks for these."""
         parts = urlsplit(url)
+        self._reader = reader
+        self._host = parts.hostname or ""
         secure = parts.scheme == "https"
         make = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         self._connection = make(parts.hostname or "127.0.0.1", parts.port, timeout=timeout_s)
@@ -291,6 +299,7 @@ class Client:
         kept, self._doubtful = self._connection.sock is not None and self._doubtful, False
         status: int | None = None
         body, ended, connected = b"", COMPLETE, False
+        found: Mapping[str, str] = {}
         began = time.monotonic() if due is None else due
         try:
             if self._connection.sock is None:
@@ -304,7 +313,8 @@ class Client:
             )
             response = self._connection.getresponse()
             status = response.status
-            body = response.read()[:64]
+            body = response.read()
+            found = {name.lower(): value for name, value in response.getheaders()}
             self._doubtful = status == 500
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
@@ -312,7 +322,10 @@ class Client:
             if kept and status is None and _is_closed(error):
                 ended = STALE
         self._used = time.monotonic()
-        return Outcome(route, ended, status, began, self._used - began, body)
+        answer = NO_ANSWER
+        if self._reader is not None and status is not None and ended == COMPLETE:
+            answer = self._reader.read(status, found, body, self._host, route.method)
+        return Outcome(route, ended, status, began, self._used - began, body[:64], answer)
 
     def _drop_if_stale(self) -> None:
         sock = self._connection.sock
@@ -368,9 +381,14 @@ class Load:
         self._actions: queue.SimpleQueue[tuple[Route, str, Outcome, int]] = queue.SimpleQueue()
         self._direct = Client(config.get("direct") or config["url"], timeout_s)
         self._due: queue.SimpleQueue[Ticket] = queue.SimpleQueue()
-        self._make = functools.partial(Client, config["url"], timeout_s)
         self._serving = 0
         self._identifies = config.get("request_ids", True)
+        reader = Reader(config.get("salt") or os.urandom(8).hex())
+        self._contents = Contents(reader)
+        self._calm = False
+        self._make = functools.partial(
+            Client, config["url"], timeout_s, reader if self._identifies else None
+        )
         self._ids = itertools.count(1)
         self._seen: queue.SimpleQueue[tuple[object, ...]] = queue.SimpleQueue()
         """The fields of each ``journal.ClientRequest``."""
@@ -382,6 +400,7 @@ class Load:
         open_: bool = False,
     ) -> Iterator[dict[str, Any]]:  # fmt: skip
         """Run one segment; yields progress and at last its answer."""
+        self._calm = name in CALM
         weights = [each.weight for each in self._routes]
         dealt: Sequence[Iterable[int]]
         total = 0
@@ -455,7 +474,10 @@ class Load:
         request = f"{self._run}-{next(self._ids)}"
         outcome = client.request(route, {**headers, CLIENT_HEADER: request}, due)
         times = round(outcome.at, 6), round(outcome.duration, 6)
-        self._seen.put((request, route.name, *times, outcome.ended, outcome.status))
+        answer = outcome.answer
+        told = self._contents.told(route.name, answer, calm=self._calm)
+        row = (request, route.name, *times, outcome.ended, outcome.status)
+        self._seen.put((*row, answer.target, answer.broken, *told))
         return outcome
 
     def _open(self, indices: Iterable[int]) -> Iterator[int]:

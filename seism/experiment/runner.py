@@ -15,13 +15,14 @@ from typing import Any
 
 from seism.errors import Unavailable
 from seism.experiment.config import SECONDS, Experiment, Planned
+from seism.experiment.doctor import examine
 from seism.experiment.limit import LimitReached
 from seism.experiment.plan import Step, in_order, make, stretches
 from seism.experiment.session import Session, Watcher
 from seism.journal import INTERRUPTED
 from seism.verdict.judgement import judge
 from seism.verdict.pool import Pools
-from seism.verdict.result import RED, Judgement
+from seism.verdict.result import RED, UNJUDGED, Judgement
 from seism.verdict.step import StepWindow
 from seism.verdict.timeline import build
 
@@ -85,6 +86,7 @@ class Run:
         session.send("warmup", WARM_UP)
         self._segment(session, "steady", None, "", amounts.steady)
         if not judge(session.entries()).steady.met:
+            self._diagnose(session)
             return
         for step in steps:
             if step.planned.at is None:
@@ -93,6 +95,14 @@ class Run:
         if amounts.again:
             self.progress.phase("control run: once more, without perturbations")
             self._segment(session, "control", None, "", amounts.again)
+        so_far = judge(session.entries())
+        if so_far.never_fired or so_far.colour in UNJUDGED:
+            self._diagnose(session)
+
+    def _diagnose(self, session: Session) -> None:
+        """Journal why nothing was proven, and what to do about it."""
+        self.progress.phase("looking for the reason")
+        session.control.diagnosis([finding.text for finding in examine(session)])
 
     def _interrupt(self, session: Session) -> None:
         """Somebody wants it to end: nothing is perturbed any more, what there is is judged."""

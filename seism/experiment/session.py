@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from seism import registry
 from seism.client import Control
 from seism.errors import ConfigurationError, NotReady, SeismError, Unavailable
 from seism.experiment import rewrite
@@ -39,6 +40,8 @@ from seism_middleware.contract import REDIRECT_VARIABLE, SIDECAR_VARIABLE, TOKEN
 LOGS = ("sidecar.log", "app.log", "load.log")
 BLAME_SECONDS = 1.0
 """How long an end of the sidecar may take to be noticed."""
+ENDED_SECONDS = 2.0
+"""How long the load waits until a toxic has ended the connections that are there."""
 LEASE_SECONDS = 10.0
 """What the runner has perturbed is undone this long after its last sign of life."""
 
@@ -105,6 +108,7 @@ class Session:
         self._directory = directory
         self._environ = environ or {}
         self._token = secrets.token_urlsafe(24)
+        self._salt = secrets.token_hex(8)
         self._app, self.load = _parts(experiment, file, command)
         self._redirect = redirect or self._app.redirect
         self._follower = Follower(self.journal)
@@ -121,12 +125,19 @@ class Session:
         self._phase = ""
         self._port = str(free_port())
         """The app's, if it asks for one and something stands in front of it."""
+        self.tried: list[str] = []
+        """What was done so that the app finds the proxies, one line each."""
         self.control: Control
         self.guarded = Guarded(experiment.limits)
 
     @property
     def journal(self) -> Path:
         return self._directory / "journal.jsonl"
+
+    @property
+    def app_pid(self) -> int:
+        """All of the app's processes are below this one."""
+        return self._children.pid("app")
 
     def entries(self) -> Sequence[Entry]:
         """What the journal has so far; each line is parsed once."""
@@ -330,8 +341,13 @@ class Session:
         self.guarded.perturbing()
         if planned.type == DOWN:
             self.control.enable(planned.backend, False)
-        else:
-            self.control.add_toxic(planned.backend, asdict(toxic_of(planned)))
+            return
+        self.control.add_toxic(planned.backend, asdict(toxic_of(planned)))
+        if registry.load().toxic(planned.type).established:
+            # The load goes on when the pools hold dead connections, not while they get their end.
+            until = time.monotonic() + ENDED_SECONDS
+            while self.control.awaits(planned.backend, planned.toxic) and time.monotonic() < until:
+                time.sleep(0.01)
 
     def undo(self, planned: Planned) -> None:
         """Perturb no more."""
@@ -448,7 +464,7 @@ class Session:
         copies = rewrite.Copies(self._private, rewriter)
         command = [copies.word(word, cwd) for word in command]
         for done in rewriter.done:
-            self.progress.note(str(done))
+            self._tried(str(done))
         return command
 
     def _redirected(self, there: tuple[rewrite.Place, ...], env: dict[str, str]) -> None:
@@ -465,7 +481,12 @@ class Session:
         env[REDIRECT_VARIABLE] = json.dumps(where)
         env["PYTHONPATH"] = os.pathsep.join(filter(None, (folder, env.get("PYTHONPATH", ""))))
         for name, proxy in sorted(where.items()):
-            self.progress.note(f"connects of Python's sockets to {name} go to {proxy}")
+            self._tried(f"connects of Python's sockets to {name} go to {proxy}")
+
+    def _tried(self, text: str) -> None:
+        self.progress.note(text)
+        if text not in self.tried:
+            self.tried.append(text)
 
     def _wait_until_ready(self, url: str, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -499,6 +520,7 @@ class Session:
                 "rate": self.load.rate,
                 "timeout_s": self.load.timeout_s,
                 "request_ids": self.load.request_ids,
+                "salt": self._salt,
                 "routes": [asdict(route) for route in self.load.route],
             }
         )

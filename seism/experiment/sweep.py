@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from seism.errors import NotReady, Unavailable
+from seism.experiment.doctor import examine
 from seism.experiment.pairs import Chosen, Pair, choose
 from seism.experiment.plan import Step
 from seism.experiment.point import UNFIT, Learnt, Point, learnt_of, points
@@ -143,7 +144,8 @@ def _learn(session: Session) -> list[Learnt]:
     control.census()
     judgement = judge(session.entries())
     if not judgement.steady.met:
-        raise NotReady(judgement.steady.reason)
+        found = [f"  {finding.text}" for finding in examine(session)]
+        raise NotReady("\n".join([judgement.steady.reason, *found]))
     sent = [f"{route.method} {route.path}" for route in routes]
     return learnt_of(timeline_of(session.entries()), sent, options.learn)
 

@@ -187,6 +187,8 @@ class Connection:
     def _affected(self, installed: InstalledToxic) -> bool:
         if installed.toxic.connecting and self._dialled_out:
             return False
+        if installed.toxic.established and self.number > installed.history.accepted:
+            return False
         first = self._first
         if first is None and not self.up.received:
             first = b""
@@ -297,6 +299,11 @@ class Connection:
         """End with FIN on both sides. Closing what is closed does nothing."""
         self._close(_close_politely)
 
+    def release(self) -> None:
+        """Reset it if a toxic that has been removed still acts on it."""
+        if self.up.outlasts:
+            self.abort()
+
     def finish(self) -> None:
         """End after both streams have: nothing is unread, so that closing says FIN by itself."""
         self._close(_close_at_once)
@@ -380,7 +387,8 @@ class Connection:
         """Where ``installed`` acts; None where it can't, as no protocol is known."""
         if installed.per_exchange:
             return self.conversation
-        upstream = installed.stream == UPSTREAM or installed.toxic.connecting
+        toxic = installed.toxic
+        upstream = installed.stream == UPSTREAM or toxic.connecting or toxic.established
         return self.up if upstream else self.down
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol
@@ -239,6 +239,18 @@ class Conversation:
     @property
     def protocol(self) -> str:
         return self._codec.name
+
+    @property
+    def parked(self) -> bool:
+        """Whether all that the client has asked is answered."""
+        if self._armed:
+            return not self._pending
+        return (self._last is None or self._last.answered) and not self._codec.unanswered
+
+    @property
+    def last_words(self) -> Mapping[str, bytes]:
+        """``Codec.last_words``."""
+        return self._codec.last_words
 
     def names(self) -> list[str]:
         """The faults that are armed, in the order in which they are asked."""

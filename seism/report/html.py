@@ -22,6 +22,7 @@ from seism.model import PlannedStep
 from seism.report import summary
 from seism.report.notice import (
     COVERED,
+    DIAGNOSIS,
     DROPPED,
     ERROR,
     FINDING,
@@ -89,6 +90,7 @@ SECTIONS = {
     ),
     UNPLACED: ("Errors of Seism: in no cell", "unproven", ""),
     COVERED: ("Nothing covered", "unproven", ""),
+    DIAGNOSIS: ("Diagnosis", "", "What the doctor found when nothing could be judged."),
     REMARK: ("Warnings", "", ""),
 }
 """Title, colour and meaning of each kind of notice."""

@@ -42,6 +42,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
         "dropped": judgement.dropped,
         "incomplete": judgement.incomplete,
         "unplaced": judgement.unplaced,
+        "diagnosis": judgement.diagnosis,
         "warnings": judgement.warnings,
         "flaky": judgement.flaky,
         "notices": [dataclasses.asdict(notice) for notice in notices(judgement, strict)],

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from seism.report.notice import (
     COVERED,
+    DIAGNOSIS,
     DROPPED,
     ERROR,
     FINDING,
@@ -34,6 +35,7 @@ CASES = {
     DROPPED: "no observation dropped",
     UNPLACED: "everything in a cell",
     COVERED: "something judged",
+    DIAGNOSIS: "diagnosis",
     REMARK: "warnings",
 }
 """Kind of a notice -> its test case; each kind of harm is one of its own."""

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import seism
 from seism.report.notice import (
     COVERED,
+    DIAGNOSIS,
     DROPPED,
     FINDING,
     FIRED,
@@ -52,7 +53,8 @@ def render(judgement: Judgement, strict: bool = False) -> str:
     """The document; with ``strict`` amber is an error, too."""
     cells = worst_cells(judgement)
     found = notices(judgement, strict)
-    wrong = [notice for notice in found if notice.kind != REMARK and notice.level != NOTE]
+    beside = (DIAGNOSIS, REMARK)
+    wrong = [notice for notice in found if notice.kind not in beside and notice.level != NOTE]
     rules = {clean(cell.perturbation): _rule(judgement, cell.perturbation) for cell in cells}
     rules |= {
         notice.title: {"id": notice.title, "shortDescription": {"text": MEANING[notice.kind]}}

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from seism.report.notice import (
     COVERED,
+    DIAGNOSIS,
     DROPPED,
     ERROR,
     FINDING,
@@ -73,6 +74,7 @@ _TITLES = {
     DROPPED: ("Dropped", STYLES[UNPROVEN]),
     UNPLACED: ("Errors of Seism: in no cell", STYLES[UNPROVEN]),
     COVERED: ("Not covered", STYLES[UNPROVEN]),
+    DIAGNOSIS: ("Diagnosis", "bold"),
     REMARK: ("Warnings", "bold"),
 }
 """Title and style of each kind of notice."""

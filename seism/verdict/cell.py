@@ -11,6 +11,7 @@ from seism.verdict.accounting import action_lines, given_up, unseen, wrong_actio
 from seism.verdict.client_view import took
 from seism.verdict.collateral import collateral
 from seism.verdict.death import deaths
+from seism.verdict.detectors import detect
 from seism.verdict.own_rate import OwnRates, Unattributed
 from seism.verdict.patience import late_verdict
 from seism.verdict.pool import PoolLimits, Pools
@@ -95,6 +96,8 @@ class StepVerdict:
         self._stale_colour = (
             RED if self._stale.is_endless(bool(self._recoveries.broken())) else AMBER
         )
+        self._detected = detect(step, control, rules)
+        self._reconnects = step.reconnects()
         self._judged = list(self._judge_requests())
         self.unattributed = self._find_unattributed(own)
         """(Route, phase) -> its requests that went wrong, and that nothing is attributed to."""
@@ -129,6 +132,8 @@ class StepVerdict:
             each.verdict.colour == GREEN
             or self.step.attributions(key)
             or key in self._stale
+            or key in self._reconnects
+            or self._detected.verdict(key) is not None
             or self._control.replies.reason(key)
         )
 
@@ -216,10 +221,15 @@ class StepVerdict:
         for requests in self.step.during.by_route().values():
             for request in requests:
                 verdict = max(self._during(request), self._as_collateral(request), key=_severity)
-                yield JudgedRequest(request, "during", verdict)
+                yield JudgedRequest(request, "during", self._with_detected(request, verdict))
         for requests in self.step.after.by_route().values():
             for request in requests:
-                yield JudgedRequest(request, "after", self._after(request))
+                verdict = self._after(request)
+                yield JudgedRequest(request, "after", self._with_detected(request, verdict))
+
+    def _with_detected(self, request: RequestEnded, verdict: Verdict) -> Verdict:
+        found = None if self._is_cut_off(request) else self._detected.verdict(request.request)
+        return verdict if found is None else max(verdict, found, key=_severity)
 
     def _during(self, request: RequestEnded) -> Verdict:
         if self._is_cut_off(request):
@@ -242,9 +252,6 @@ class StepVerdict:
             return verdict
         if wrong := control.replies.reason(request.request):
             return Verdict(RED, wrong)
-        allowed = request.status in control.rules[route].allow
-        if (request.status or 0) < 500 and not control.is_usual(request) and not allowed:
-            return Verdict(RED, f"{request.status}, which the control run never gave")
         return verdict
 
     def _as_collateral(self, request: RequestEnded) -> Verdict:
@@ -272,8 +279,15 @@ class StepVerdict:
     def _cell(self, route: str, broken_since: str | None) -> Cell:
         mine = [each for each in self._judged if route_of(each.request) == route]
         attributions = [self.step.attributions(each.request.request) for each in mine]
-        exact = sum(any(attribution.exact for attribution in found) for found in attributions)
-        possible = sum(map(bool, attributions)) - exact
+        exact = sum(
+            each.request.request in self._reconnects
+            or any(attribution.exact for attribution in found)
+            for each, found in zip(mine, attributions, strict=True)
+        )
+        possible = sum(
+            bool(found) and not any(attribution.exact for attribution in found)
+            for found in attributions
+        )
         doubtful = (route, "during") in self._doubtful
         changed = [] if doubtful else [each for each in mine if self._is_changed(each)]
         possible += sum(not self.step.attributions(each.request.request) for each in changed)
@@ -297,6 +311,7 @@ class StepVerdict:
             worst=worst,
             certain=self._is_certain(route, mine),
             recovery=self._recoveries.of(route),
+            notes=self._detected.notes(route) if colour == GREEN else (),
         )
 
     def _doubts(self, route: str) -> list[Unattributed]:
@@ -321,6 +336,7 @@ class StepVerdict:
             or self._recoveries.verdict(route).colour == RED
             or len(self._left.get(route, [])) > self._rules.connections_growth
             or route in self._collateral
+            or self._detected.is_certain(route)
         )
 
     def _colour(

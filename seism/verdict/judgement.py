@@ -107,6 +107,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
         dropped=dropped(timeline),
         incomplete=incomplete(timeline),
         unplaced=tuple(lost),
+        diagnosis=timeline.diagnosis,
         warnings=(
             *lost,
             *map(str, flaky.values()),

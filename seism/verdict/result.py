@@ -118,6 +118,8 @@ class Cell:
     """All of several requests that were hit went wrong, so that it is no coincidence."""
     recovery: Recovery | None = None
     """None: nothing of the route was requested after the perturbation."""
+    notes: tuple[str, ...] = ()
+    """What a green cell has survived, one line each: a fallback that works, say."""
 
 
 CROSSTALK, WRONG, ABANDONED = "crosstalk", "wrong data", "abandoned"
@@ -218,6 +220,8 @@ class Judgement:
     unplaced: tuple[str, ...] = ()
     """Requests of the load, or perturbations, that are in no cell, one line for each kind: an
     error of Seism."""
+    diagnosis: tuple[str, ...] = ()
+    """What the doctor found where nothing could be judged, or something never fired."""
     warnings: tuple[str, ...] = ()
     flaky: tuple[str, ...] = ()
     """Routes that fail now and then without any perturbation, with figures, one line each."""

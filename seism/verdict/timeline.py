@@ -13,6 +13,7 @@ from seism.errors import ConfigurationError
 from seism.journal import (
     AppEnded,
     ClientRequest,
+    Diagnosis,
     Entry,
     LoadDone,
     Manifest,
@@ -89,6 +90,8 @@ class Timeline:
     left: dict[str, WorkerLeft] = field(default_factory=dict)
     """Worker -> how its stream ended."""
     app_ends: list[AppEnded] = field(default_factory=list)
+    diagnosis: tuple[str, ...] = ()
+    """What the doctor found, where it was asked."""
     missing: int = 0
     complete: bool = False
     """Whether the run came to its planned end."""
@@ -218,6 +221,8 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
         timeline.segments[-1].load = record
     elif isinstance(record, AppEnded):
         timeline.app_ends.append(record)
+    elif isinstance(record, Diagnosis):
+        timeline.diagnosis = record.findings
     elif isinstance(record, Stopped):
         timeline.stopped = record.why
     elif isinstance(record, Reached) and timeline.segments:

@@ -21,7 +21,8 @@ def again(document: dict[str, Any]) -> Judgement:
     for values in document["cells"]:
         worst, found = values.pop("worst"), values.pop("recovery")
         recovery = Recovery(**found) if found else None
-        cell = Cell(**{**values, "reasons": tuple(values["reasons"]), "recovery": recovery})
+        texts = {key: tuple(values[key]) for key in ("reasons", "notes")}
+        cell = Cell(**{**values, **texts, "recovery": recovery})
         cells.append(replace(cell, worst=case(worst) if worst else None))
     return Judgement(
         seed=document["seed"],
