@@ -105,6 +105,6 @@ def _limits(rules: Rules, routes: Iterable[str]) -> dict[str, tuple[float, float
 
 
 def client_request(row: Sequence[Any]) -> ClientRequest:
-    """The fields as the load tells of them."""
-    request, route, at, duration, outcome, status = row
+    """The fields as the load tells of them, as far as they are needed here."""
+    request, route, at, duration, outcome, status, *_ = row
     return ClientRequest(request, route, at, duration, outcome, status)

@@ -73,6 +73,9 @@ ASKED_AT_MOST = 5
 """How often the app is asked for one count, that long apart, until it answers."""
 OPEN_AT_MOST = 1000
 """Requests that an open loop has under way; what comes beside them is sent late, and counted so."""
+LONGEST_PAUSE_S, LOOKS = 0.1, 0.02
+"""While there is not enough of an open segment, each worker pauses for as long as makes the time
+between two requests of all this share of the time since its hand was empty, up to that."""
 CLOSE_S = 0.05
 """So long after a 500 a kept connection is watched before it is used again: servers close after a
 failed app, some without a word and a moment later (uvicorn does). What is sent into that close
@@ -453,9 +456,16 @@ class Load:
     ) -> Iterator[int]:
         """What one worker requests beyond its hand: until ``end``, and until there is enough."""
         going = until(math.inf, weights, stream) if route is None else itertools.repeat(route)
+        began, workers = time.monotonic(), 1 if route is not None else len(self._hands)
         for index in going:
-            if time.monotonic() >= end and (not open_ or self.enough.is_set()):
+            now = time.monotonic()
+            if now >= end and (not open_ or self.enough.is_set()):
                 return
+            if open_ and not self._rate:
+                # An app that fails at once would fill the journal, and a later end needs no
+                # finer look.
+                pause_s = min(LONGEST_PAUSE_S, LOOKS * (now - began) * workers)
+                time.sleep(max(0.0, pause_s - self._pause_s))
             yield index
 
     def _clients(self) -> dict[str, Any]:

@@ -48,6 +48,8 @@ def recovery_point(good: Sequence[bool], usual: Reference, *, strict: bool) -> i
     bad_from = [0] * (total + 1)
     for index in reversed(range(total)):
         bad_from[index] = bad_from[index + 1] + (not good[index])
+    # A failure or two of all of them are not more than the route may have by itself.
+    few = fisher_exact(bad_from[0], total, usual.bad, usual.total) >= SIGNIFICANT
     for index in range(total - run + 1):
         # Later places in a run of good answers can be no better than its first.
         if (index and good[index - 1]) or bad_from[index] != bad_from[index + run]:
@@ -57,7 +59,7 @@ def recovery_point(good: Sequence[bool], usual: Reference, *, strict: bool) -> i
             continue
         before = bad_from[0] - bad
         mixed = 0 < before < index
-        if strict and mixed and fisher_exact(before, index, bad, rest) >= BETTER:
+        if strict and mixed and not few and fisher_exact(before, index, bad, rest) >= BETTER:
             continue
         return index
     return None

@@ -31,6 +31,7 @@ def answers(text: str) -> list[bool]:
         ("BBBBgg", None),
         ("BBBB" + 40 * "g" + "B" + 40 * "g", 4),
         ("BBgBg" + 40 * "g", 4),
+        ("gB" + 27 * "g", 2),
         (10 * "BBgg", None),
         (30 * "Bggg", None),
         ("BBBB", None),
