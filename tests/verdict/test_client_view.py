@@ -79,7 +79,7 @@ SEEN = {"route": "GET /things/{name}"}
         (
             {"status": 503, "seen": SEEN | {"status": 500, "exception": "KeyError"}},
             AMBER,
-            "without an error in the log",
+            "503 without Retry-After",
         ),
         ({"seconds": 3.0, "seen": SEEN | {"duration": 0.1}}, AMBER, "slower than the deadline"),
         ({"seen": SEEN | {"status": None, "body": "none"}}, NOT_COVERED, "did not touch it"),

@@ -377,3 +377,15 @@ def test_the_log(errors: tuple[LoggedError, ...], rules: Rules, colour: str, tol
     assert judgement.colour == colour
     assert len(judgement.warnings) == bool(told)
     assert told in "".join(judgement.warnings)
+
+
+def test_an_exception_that_leaves_the_app_is_logged_by_its_server() -> None:
+    story = begun()
+    story.phase("steady")
+    story.requests(10)
+    story.phase("during", 0)
+    story.perturb(0, story.request(status=503, errors=(), exception="builtins.KeyError"))
+    story.phase("after", 0)
+    story.requests(10)
+    judgement = judge(story.end())
+    assert (judgement.colour, judgement.warnings) == (GREEN, ())
