@@ -128,7 +128,8 @@ class Run:
         self.progress.step(step.index + 1, total, name, "perturbed")
         session.phase("during", step.index, name)
         with session.perturbed(step):
-            driven = session.drive(f"{name}: during", during, route)
+            least_s = step.planned.lasting if route is None else 0
+            driven = session.drive(f"{name}: during", during, route, least_s=least_s)
             control.census()
         session.settle(driven)
         self.progress.step(step.index + 1, total, name, "aftershock")
