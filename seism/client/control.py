@@ -7,7 +7,7 @@ import json
 import select
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from seism.client.lease import HEADER, Lease
 from seism.errors import (
@@ -134,6 +134,11 @@ class Control:
 
     def remove_toxic(self, proxy: str, name: str) -> None:
         self.call("DELETE", toxic_path(proxy, name))
+
+    def awaits(self, proxy: str, toxic: str) -> bool:
+        """Whether ``toxic``, one of established connections, has yet to act on one of them."""
+        shown = self.call("GET", f"/seism/connections?{urlencode({'proxy': proxy})}")
+        return any(toxic in each["toxics"] for each in shown["connections"])
 
     def enable(self, proxy: str, enabled: bool) -> None:
         self.call("POST", proxy_path(proxy), {"enabled": enabled})

@@ -116,6 +116,9 @@ class Codec:
     changes: ClassVar[Mapping[str, str]] = {}
     """Kinds of exchanges that change what the backend holds -> their effect, as below."""
 
+    last_words: ClassVar[dict[str, bytes]] = {}
+    """The server's code for why it ends an idle connection -> what it sends before it does."""
+
     negotiates: ClassVar[bool] = False
     """TLS can begin within its streams, by agreement; see ``turn_to_tls``."""
     grants: ClassVar[bool] = False

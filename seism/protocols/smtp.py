@@ -14,7 +14,14 @@ from typing import ClassVar
 
 from seism.errors import ProtocolError
 from seism.protocols.base import ADDS, AUTH, COMMAND, CONNECT, SUMMARY_LIMIT, Exchange
-from seism.protocols.smtp_faults import BANNER, CONTENT, CREDENTIALS, DATA, FAULTS
+from seism.protocols.smtp_faults import (
+    BANNER,
+    CONTENT,
+    CREDENTIALS,
+    DATA,
+    FAULTS,
+    LAST_WORDS,
+)
 from seism.protocols.stream import Parser, StreamCodec
 from seism.toxics.base import Toxic
 
@@ -40,6 +47,7 @@ class Smtp(StreamCodec):
     name: ClassVar[str] = "smtp"
     changes: ClassVar[Mapping[str, str]] = {"content": ADDS, "BDAT": ADDS}
     faults: ClassVar[tuple[type[Toxic], ...]] = FAULTS
+    last_words: ClassVar[dict[str, bytes]] = LAST_WORDS
     negotiates: ClassVar[bool] = True
     grants: ClassVar[bool] = True
     matches: ClassVar[dict[str, str]] = {

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from seism.clock import Clock
+from seism.proxy.pending import LostExchanges
 from seism.proxy.perturbation import Account
 from seism.proxy.poller import Poller
 from seism.proxy.pump import SMALL
@@ -58,6 +59,7 @@ class Relay:
         "clock",
         "follow",
         "loop",
+        "lost",
         "poller",
         "seed",
         "small",
@@ -70,6 +72,7 @@ class Relay:
         self.seed = seed
         self.account = account
         self.timers = Timers(loop, clock)
+        self.lost = LostExchanges(self.timers, clock)
         self.follow: Follow | None = None
         """What follows the connections of the proxy in front of the app."""
         self.changing: Tell | None = None
@@ -78,5 +81,6 @@ class Relay:
         self.small = memoryview(bytearray(SMALL))
 
     def close(self) -> None:
+        self.lost.close()
         self.timers.close()
         self.poller.close()

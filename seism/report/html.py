@@ -131,6 +131,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
             hidden_stories=len(wrong) - len(stories),
             plan=[_entry(item) for item in judgement.plan],
             sections=_sections(judgement, strict),
+            recoveries=summary.recoveries(judgement),
             css=css,
             policy=POLICY.format(_hash(css)),
             version=seism.__version__,
@@ -199,7 +200,8 @@ def _environment() -> jinja2.Environment:
         count=count,
         hit=summary.hit,
         reason=summary.reason,
-        recovered=summary.recovered,
+        connections=summary.connections,
+        recovery=summary.recovery,
     )
     return environment
 

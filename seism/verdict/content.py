@@ -16,10 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from seism.verdict.client_view import sent_of
-from seism.verdict.collateral import SIGNIFICANT, fisher_exact
 from seism.verdict.detector import ENOUGH, Told, by_request, counted
 from seism.verdict.result import GREEN, Verdict
 from seism.verdict.rules import Rules
+from seism.verdict.significance import SIGNIFICANT, fisher_exact
 from seism.verdict.steady_state import ControlRun
 from seism.verdict.step import StepWindow
 from seism.verdict.timeline import Timeline

@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from seism.verdict.client_view import sent_of, target
-from seism.verdict.collateral import SIGNIFICANT, fisher_exact
 from seism.verdict.detector import Told, by_request, counted, usual_answers
 from seism.verdict.result import RED, Verdict
 from seism.verdict.rules import Rules
+from seism.verdict.significance import SIGNIFICANT, fisher_exact
 from seism.verdict.steady_state import ControlRun
 from seism.verdict.step import StepWindow
 from seism.verdict.timeline import Timeline

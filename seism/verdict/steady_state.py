@@ -48,6 +48,10 @@ class ControlRun:
             route: max(self.rules[route].deadline, rules.deadline_factor * self.p99.get(route, 0.0))
             for route in self.routes
         }
+        self._medians = {
+            route: quantile([took(request) for request in seen], 0.5)
+            for route, seen in requests.items()
+        }
         self._requests = requests
         self._targets = {
             route: Targets(target(request) for request in requests.get(route, ()))
@@ -60,6 +64,14 @@ class ControlRun:
     def requests(self, route: str) -> Sequence[RequestEnded]:
         """Those of ``route`` in the control run."""
         return self._requests.get(route, ())
+
+    def median(self, route: str) -> float:
+        """Seconds that an answer of ``route`` takes in the control run; 0 if it is not there."""
+        return self._medians.get(route, 0.0)
+
+    def is_good(self, request: RequestEnded) -> bool:
+        """Whether it is as in the control run, and has not failed: some of those may have."""
+        return self.is_as_steady(request) and not failure(request)
 
     def steady(self) -> Steady:
         """Whether the app was in a steady state."""

@@ -122,10 +122,9 @@ class WorkDetector:
             commits = kind[0], "COMMIT"
             if counts[commits] <= usual.most.get(commits, -1):
                 continue  # what came first was rolled back
-            what = (
-                f"done twice: its {WORDS.get(kind[1], kind[1])} was carried out by {kind[0]} {counts[kind]} times, "
-                f"{most} in the control run"
-            )
+            times = f"{counts[kind]} times, {most} in the control run"
+            word = WORDS.get(kind[1], kind[1])
+            what = f"done twice: its {word} was carried out by {kind[0]} {times}"
             colour = AMBER if effect == CHANGES else RED
             yield Told(route, frozenset({request.request}), Verdict(colour, what), certain=True)
 
