@@ -148,6 +148,8 @@ class ClientRequest:
     """Where a redirect leads, without values: ``/items/{id}?next``."""
     broken: str = ""
     """As what a whole body does not parse: ``JSON`` or ``HTML``."""
+    unexpected: str = ""
+    """What of the answer is not as ``[load.route.expect]`` says, without values."""
     content: str = ""
     """The id of the content of a 2xx: that of equal answers to the same request is the same."""
     parts: dict[str, str] | None = None
