@@ -67,7 +67,9 @@ def effect(exchange: Exchange, data: bytes) -> str:
     duplicates ``SETS``.
     """
     found = CHANGING.get(exchange.kind, "") if exchange.phase == COMMAND else ""
-    return SETS if found == ADDS and _REPEATABLE.search(data) else found
+    # A prepared statement was sent before; what is known of it has its text.
+    known = exchange.fields.get("sql", "").encode("utf-8", "replace") or data
+    return SETS if found == ADDS and _REPEATABLE.search(known) else found
 
 
 NAME = r"[^\W\d][\w$]*"

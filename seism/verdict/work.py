@@ -88,7 +88,7 @@ class WorkDetector:
             for kind, effect in effects.items()
             if effect in WORK
             and all(counts[kind] for counts in done)
-            and not (kind[1] in HTTP and requests[0].method in READING)
+            and not _only_asks(kind, requests[0])
         }
         if all(effect == COMMITS for effect in always.values()):
             always = {}  # what is committed was only read
@@ -119,6 +119,8 @@ class WorkDetector:
             most = usual.most.get(kind)
             if most is None or counts[kind] <= most or effect not in (ADDS, COUNTS, CHANGES):
                 continue
+            if _only_asks(kind, request):
+                continue
             commits = kind[0], "COMMIT"
             if counts[commits] <= usual.most.get(commits, -1):
                 continue  # what came first was rolled back
@@ -131,6 +133,11 @@ class WorkDetector:
 
 def _kind(exchange: ChangingExchange) -> Kind:
     return exchange.proxy, exchange.what
+
+
+def _only_asks(kind: Kind, request: RequestEnded) -> bool:
+    """Whether it may be a question: searches are asked by POST, too."""
+    return kind[1] in HTTP and request.method in READING
 
 
 def _owned(timeline: Timeline) -> tuple[dict[str, list[ChangingExchange]], set[str]]:

@@ -70,3 +70,35 @@ def test_a_mail() -> None:
 def test_what_reads_is_not_told() -> None:
     get = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n"
     assert told("redis", (UPSTREAM, get), (DOWNSTREAM, b"$-1\r\n")) == []
+
+
+def query(text: bytes) -> bytes:
+    """PostgreSQL's simple query, after a start-up."""
+    return b"Q" + (len(text) + 5).to_bytes(4, "big") + text + b"\0"
+
+
+START = b"\0\0\0\x14\0\x03\0\0user\0seism\0\0"
+READY = b"Z\0\0\0\x05I"
+
+
+@pytest.mark.parametrize(
+    ("text", "reply", "exchange"),
+    [
+        (b"INSERT INTO a VALUES (1)", b"C\0\0\0\x0fINSERT 0 1\0", ("INSERT", "adds", True)),
+        (
+            b"INSERT INTO a VALUES (1) ON CONFLICT DO NOTHING",
+            b"C\0\0\0\x0fINSERT 0 1\0",
+            ("INSERT", "sets", True),
+        ),
+        (b"UPDATE a SET b = 1", b"E\0\0\0\x05\0", ("UPDATE", "changes", False)),
+        (b"COMMIT", b"C\0\0\0\x0bCOMMIT\0", ("COMMIT", "commits", True)),
+    ],
+)
+def test_a_statement(text: bytes, reply: bytes, exchange: tuple[str, str, bool]) -> None:
+    conversation = [
+        (UPSTREAM, START),
+        (DOWNSTREAM, b"R\0\0\0\x08\0\0\0\0" + READY),
+        (UPSTREAM, query(text)),
+        (DOWNSTREAM, reply + READY),
+    ]
+    assert told("postgresql", *conversation) == [exchange]
