@@ -70,7 +70,7 @@ fuzz: $(VENV)/.test ## every codec under a coverage-guided fuzzer, 2 minutes eac
 	@$(PIP) install 'atheris>=2.3'
 	$(BIN)/python -m tests.protocols.fuzz $(ARGS)
 
-attack: $(VENV)/.test ## hostile peers against a real sidecar, and what bystanders notice, 2 min (ARGS="--only stream")
+attack: $(VENV)/.test ## hostile peers against a real sidecar, and what bystanders notice, 6 min (ARGS="--only stream", --codecs)
 	$(BIN)/python -m tests.attack.run $(ARGS)
 
 proof: $(VENV)/.test $(VENV)/.matrix ## all long proofs, resumable, written to docs/proof.md, about 75 minutes (ARGS=--again)

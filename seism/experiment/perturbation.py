@@ -143,7 +143,7 @@ class Sweep:
     exchanges: int = option(
         4, help="at most so many exchanges of a request with one backend", minimum=1, maximum=100
     )
-    learn: int = option(4, help="unperturbed requests of each route first", minimum=1)
+    learn: int = option(5, help="unperturbed requests of each route first", minimum=1)
     repeat: int = option(3, help="perturbed requests for each probe", minimum=1, maximum=100)
     after: int = option(8, help="requests after each probe: the aftershock", minimum=1)
     pairs: int = option(

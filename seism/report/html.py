@@ -30,6 +30,7 @@ from seism.report.notice import (
     HARM,
     REMARK,
     STEADY,
+    SURVIVED,
     UNPLACED,
     grouped,
     notices,
@@ -92,6 +93,7 @@ SECTIONS = {
     COVERED: ("Nothing covered", "unproven", ""),
     DIAGNOSIS: ("Diagnosis", "", "What the doctor found when nothing could be judged."),
     REMARK: ("Warnings", "", ""),
+    SURVIVED: ("Survived", "green", "Green cells in which a backend failed a request."),
 }
 """Title, colour and meaning of each kind of notice."""
 

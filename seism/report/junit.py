@@ -20,6 +20,7 @@ from seism.report.notice import (
     FIRED,
     REMARK,
     STEADY,
+    SURVIVED,
     UNPLACED,
     Notice,
     notices,
@@ -37,6 +38,7 @@ CASES = {
     COVERED: "something judged",
     DIAGNOSIS: "diagnosis",
     REMARK: "warnings",
+    SURVIVED: "survived",
 }
 """Kind of a notice -> its test case; each kind of harm is one of its own."""
 ALWAYS = tuple(CASES[kind] for kind in (STEADY, DROPPED, COVERED, UNPLACED, FINDING))

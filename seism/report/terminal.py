@@ -28,6 +28,7 @@ from seism.report.notice import (
     NOTE,
     REMARK,
     STEADY,
+    SURVIVED,
     UNPLACED,
     WARNING,
     grouped,
@@ -76,6 +77,7 @@ _TITLES = {
     COVERED: ("Not covered", STYLES[UNPROVEN]),
     DIAGNOSIS: ("Diagnosis", "bold"),
     REMARK: ("Warnings", "bold"),
+    SURVIVED: ("Survived", STYLES[GREEN]),
 }
 """Title and style of each kind of notice."""
 _ROUTE = 20

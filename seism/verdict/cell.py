@@ -11,7 +11,7 @@ from seism.verdict.accounting import action_lines, given_up, unseen, wrong_actio
 from seism.verdict.client_view import took
 from seism.verdict.collateral import collateral
 from seism.verdict.death import deaths
-from seism.verdict.detectors import detect
+from seism.verdict.detector import Detected
 from seism.verdict.own_rate import OwnRates, Unattributed
 from seism.verdict.patience import late_verdict
 from seism.verdict.pool import PoolLimits, Pools
@@ -85,6 +85,7 @@ class StepVerdict:
         storms: Storms,
         rules: Rules,
         own: OwnRates,
+        detected: Detected,
     ) -> None:
         self.step = step
         self._control = control
@@ -96,7 +97,7 @@ class StepVerdict:
         self._stale_colour = (
             RED if self._stale.is_endless(bool(self._recoveries.broken())) else AMBER
         )
-        self._detected = detect(step, control, rules)
+        self.detected = detected
         self._reconnects = step.reconnects()
         self._judged = list(self._judge_requests())
         self.unattributed = self._find_unattributed(own)
@@ -133,7 +134,7 @@ class StepVerdict:
             or self.step.attributions(key)
             or key in self._stale
             or key in self._reconnects
-            or self._detected.verdict(key) is not None
+            or self.detected.verdict(key) is not None
             or self._control.replies.reason(key)
         )
 
@@ -228,7 +229,7 @@ class StepVerdict:
                 yield JudgedRequest(request, "after", self._with_detected(request, verdict))
 
     def _with_detected(self, request: RequestEnded, verdict: Verdict) -> Verdict:
-        found = None if self._is_cut_off(request) else self._detected.verdict(request.request)
+        found = None if self._is_cut_off(request) else self.detected.verdict(request.request)
         return verdict if found is None else max(verdict, found, key=_severity)
 
     def _during(self, request: RequestEnded) -> Verdict:
@@ -311,7 +312,7 @@ class StepVerdict:
             worst=worst,
             certain=self._is_certain(route, mine),
             recovery=self._recoveries.of(route),
-            notes=self._detected.notes(route) if colour == GREEN else (),
+            notes=self.detected.notes(route) if colour == GREEN else (),
         )
 
     def _doubts(self, route: str) -> list[Unattributed]:
@@ -336,7 +337,7 @@ class StepVerdict:
             or self._recoveries.verdict(route).colour == RED
             or len(self._left.get(route, [])) > self._rules.connections_growth
             or route in self._collateral
-            or self._detected.is_certain(route)
+            or self.detected.is_certain(route)
         )
 
     def _colour(

@@ -20,7 +20,7 @@ def log_misses(request: RequestEnded, backend: str) -> dict[str, str]:
     once the middleware has told of the request: nothing is known to be missing then.
     """
     errors = request.errors
-    misses = {}
+    misses: dict[str, str] = {}
     if not errors and request.exception:
         return misses
     if not errors:

@@ -32,6 +32,11 @@ class RouteRules:
         (), help="the statuses that it has in the control runs; default: any below 500",
         minimum=100, maximum=599,
     )  # fmt: skip
+    degraded: str = option(
+        "amber",
+        help="the colour of an answer with other content than in the control run",
+        choices=("green", "amber", "red"),
+    )
     p50_ms: float | None = option(None, help=P50_HELP, unit="ms", minimum=1)
     p99_ms: float | None = option(None, help=P99_HELP, unit="ms", minimum=1)
 
@@ -121,6 +126,7 @@ class Rules:
             recover_s=self.recover_s if own.recover_s is None else own.recover_s,
             recover_slow_s=self.recover_slow_s,
             allow=own.allow,
+            degraded=own.degraded,
             retry_after=self.retry_after if own.retry_after is None else own.retry_after,
             error_log=self.error_log if own.error_log is None else own.error_log,
             log_once=self.log_once,
@@ -137,6 +143,7 @@ class Applied:
     recover_s: float
     recover_slow_s: float
     allow: tuple[int, ...]
+    degraded: str
     retry_after: bool
     error_log: bool
     log_once: bool
