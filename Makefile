@@ -79,7 +79,7 @@ proof: $(VENV)/.test $(VENV)/.matrix ## all long proofs, resumable, written to d
 proof-part: $(VENV)/.test ## a part of the long proofs, about 5 minutes; the commit selects it (SEED=7)
 	$(BIN)/python -m tests.proof.run part $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-zoo: $(VENV)/.test ## healthy apps and their sick twins, judged; resumable, prints a table (ARGS="--seeds 1 --idle")
+zoo: $(VENV)/.test ## healthy apps and their sick twins, judged; resumable, prints a table (ARGS="--seeds 1 --load idle")
 	$(BIN)/python -m tests.zoo.run $(ARGS)
 
 structure: $(VENV)/.test ## rooms, arrows, circles, climbs and names, from the imports
