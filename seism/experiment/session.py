@@ -114,6 +114,10 @@ class Session:
         """What the load's clients saw, and is not journalled yet."""
         self._port = str(free_port())
         """The app's, if it asks for one and something stands in front of it."""
+        self._step = -1
+        """The planned perturbation whose time or aftershock it is, -1 before the first."""
+        self._ended = False
+        """The app has ended by itself, which has been told."""
         self.tried: list[str] = []
         """What was done so that the app finds the proxies, one line each."""
         self.control: Control
@@ -199,6 +203,7 @@ class Session:
             self._children.terminate("load")
             self._children.terminate("app")
         self.progress.phase("starting the app")
+        self._ended = False
         url = self._start_app(self._app)
         self._driver = self._start_load(url)
 
@@ -207,6 +212,7 @@ class Session:
     ) -> None:
         """Mark in the journal where a phase begins."""
         assert self._driver is not None
+        self._step = step if step is not None else max(active, default=self._step)
         self.control.phase(phase, step, name, active=active, flowing=self._driver.flowing)
 
     def send(
@@ -226,7 +232,9 @@ class Session:
     ) -> dict[str, Any]:
         """The same, and nothing is journalled."""
         assert self._driver is not None
-        return self._driver.segment(name, amount, route, unit)
+        driven = self._driver.segment(name, amount, route, unit)
+        self._look_at_app()
+        return driven
 
     def settle(self, driven: dict[str, Any]) -> None:
         """Journal what came of ``driven``, and how often its actions were done.
@@ -245,7 +253,8 @@ class Session:
         """
         match self._children.exited():
             case "app", code:
-                self.control.app_ended(step, code, self._last_lines("app"))
+                self._step = step
+                self._notice_end(code)
                 return True
         within = self.experiment.rules.recover_within
         if driven and all(
@@ -255,6 +264,14 @@ class Session:
             self.control.app_ended(step, None, self._last_lines("app"))
             return True
         return False
+
+    def _notice_end(self, code: int) -> None:
+        """Say once, and journal, that the app has ended by itself with exit ``code``."""
+        if self._ended:
+            return
+        self._ended = True
+        self.progress.note(f"the app has ended with exit code {code}")
+        self.control.app_ended(self._step, code, self._last_lines("app"))
 
     def _last_lines(self, name: str) -> list[str]:
         lines = [line for line in self._children.tail(name) if line.strip()]
@@ -498,7 +515,14 @@ class Session:
         return driver
 
     def _check(self, requests: int = 0, failed: int = 0) -> None:
+        """Asked again and again while the load is sent."""
+        self._look_at_app()
         self.guarded.check(requests, failed)
+
+    def _look_at_app(self) -> None:
+        match self._children.exited():
+            case "app", code if self._step >= 0:
+                self._notice_end(code)
 
     def _last(self, name: str) -> str:
         """The last thing that a child said."""
