@@ -398,8 +398,8 @@ def main() -> None:
         if "memory" in wanted:
             rss = memory(observed_wsgi, options.calls)
         took = time.monotonic() - start
-        found = observed_wsgi._lazy.get("wsgi")
-        dropped = found.stream.dropped if found else 0
+        used = observed_wsgi._lazy.get("wsgi")
+        dropped = used.stream.dropped if used else 0
         for known in list(observer._observers.values()):
             known.close()
     when, where = datetime.now(UTC).isoformat(timespec="seconds"), machine()

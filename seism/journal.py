@@ -144,6 +144,15 @@ class ClientRequest:
     outcome: str
     status: int | None = None
     """Of the response, as far as it came."""
+    target: str = ""
+    """Where a redirect leads, without values: ``/items/{id}?next``."""
+    broken: str = ""
+    """As what a whole body does not parse: ``JSON`` or ``HTML``."""
+    content: str = ""
+    """The id of the content of a 2xx: that of equal answers to the same request is the same."""
+    parts: dict[str, str] | None = None
+    """What that content is made of, where it is told for the first time: JSON path, or line ->
+    kind and salted digest."""
 
 
 @dataclass(frozen=True, slots=True)

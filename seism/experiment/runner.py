@@ -117,7 +117,7 @@ class Run:
         session.phase("end")
 
     def _step(self, session: Session, step: Step, total: int) -> None:
-        name, route = step.planned.name, session.route(step)
+        name, route, control = step.planned.name, session.route(step), session.control
         amounts = session.load.amounts
         during, after = amounts.during, amounts.after
         if route is not None:
@@ -128,12 +128,19 @@ class Run:
         self.progress.step(step.index + 1, total, name, "perturbed")
         session.phase("during", step.index, name)
         with session.perturbed(step):
-            driven = session.drive(f"{name}: during", during, route)
-            session.control.census()
+            least_s = step.planned.lasting if route is None else 0
+            driven = session.drive(f"{name}: during", during, route, least_s=least_s)
+            control.census()
         session.settle(driven)
         self.progress.step(step.index + 1, total, name, "aftershock")
-        driven = self._segment(session, "after", step.index, name, after, route)
-        if session.app_is_gone(step.index, driven if route is None else None):
+        session.phase("after", step.index, name)
+        driven = session.aftershock(f"{name}: after", after, route)
+        control.census()
+        gone = session.app_is_gone(step.index, driven if route is None else None)
+        last = step.index + 1 == total
+        if session.has_ended() or ((gone or session.broken) and not last):
+            # The next one begins when the app is well. After the last one the control run shows
+            # whether it ever will be.
             session.phase("warmup", step.index + 1)
             session.start_app()
             session.send("warmup", WARM_UP)

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.util import find_spec
@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from seism import registry
 from seism.client import Control
 from seism.errors import ConfigurationError, NotReady, SeismError, Unavailable
 from seism.experiment import rewrite
+from seism.experiment.aftershock import Aftershock, Calm, client_request
 from seism.experiment.config import REQUESTS, App, Experiment, Load, Planned, fill, toxic_of
 from seism.experiment.driver import LoadDriver
 from seism.experiment.limit import Guarded
@@ -38,10 +40,14 @@ from seism_middleware.contract import REDIRECT_VARIABLE, SIDECAR_VARIABLE, TOKEN
 LOGS = ("sidecar.log", "app.log", "load.log")
 BLAME_SECONDS = 1.0
 """How long an end of the sidecar may take to be noticed."""
+ENDED_SECONDS = 2.0
+"""How long the load waits until a toxic has ended the connections that are there."""
 LEASE_SECONDS = 10.0
 """What the runner has perturbed is undone this long after its last sign of life."""
 
 
+ALL_FAILED = 5
+"""More requests of each route than this, which all failed, are an app that answers nothing well."""
 LAST_LINES, LINE_LIMIT = 3, 200
 """Lines of the app's log that are kept where it ends, and characters of each."""
 
@@ -102,6 +108,7 @@ class Session:
         self._directory = directory
         self._environ = environ or {}
         self._token = secrets.token_urlsafe(24)
+        self._salt = secrets.token_hex(8)
         self._app, self.load = _parts(experiment, file, command)
         self._redirect = redirect or self._app.redirect
         self._follower = Follower(self.journal)
@@ -112,6 +119,10 @@ class Session:
         self._driver: LoadDriver | LocustDriver | None = None
         self._clients: list[list[Any]] = []
         """What the load's clients saw, and is not journalled yet."""
+        self._calm = Calm()
+        self._aftershock: Aftershock | None = None
+        """The one that goes on, or was the last."""
+        self._phase = ""
         self._port = str(free_port())
         """The app's, if it asks for one and something stands in front of it."""
         self._step = -1
@@ -213,6 +224,7 @@ class Session:
         """Mark in the journal where a phase begins."""
         assert self._driver is not None
         self._step = step if step is not None else max(active, default=self._step)
+        self._phase = phase
         self.control.phase(phase, step, name, active=active, flowing=self._driver.flowing)
 
     def send(
@@ -228,13 +240,50 @@ class Session:
         return driven
 
     def drive(
-        self, name: str, amount: float, route: int | None = None, unit: str = REQUESTS
-    ) -> dict[str, Any]:
-        """The same, and nothing is journalled."""
+        self, name: str, amount: float, route: int | None = None, unit: str = REQUESTS,
+        least_s: float = 0,
+    ) -> dict[str, Any]:  # fmt: skip
+        """The same, and nothing is journalled; it lasts ``least_s`` seconds at least."""
         assert self._driver is not None
-        driven = self._driver.segment(name, amount, route, unit)
+        driven = self._driver.segment(name, amount, route, unit, least_s)
         self._look_at_app()
         return driven
+
+    def aftershock(self, name: str, amount: float, route: int | None = None) -> dict[str, Any]:
+        """As ``send``, and it goes on until each route is as before, or has had its time, or the app
+        has ended.
+        """
+        assert self._driver is not None
+        asked = self.load.route if route is None else (self.load.route[route],)
+        names = [f"{each.method} {each.path}" for each in asked]
+        this = self._aftershock = Aftershock(self._calm, self.experiment.rules, names)
+
+        def enough() -> bool:
+            return self._ended or this.is_over()
+
+        driven = self._driver.segment(
+            name, amount, route, enough=enough if self.load.request_ids else None
+        )
+        self.settle(driven)
+        return driven
+
+    @property
+    def broken(self) -> list[str]:
+        """The routes of the load that were not as before when the last aftershock ended, as far as
+        its clients tell.
+        """
+        if self._aftershock is None or not self.load.request_ids or self.load.locust is not None:
+            return []
+        return self._aftershock.broken()
+
+    def _saw(self, rows: Iterable[list[Any]]) -> None:
+        """Take what the load's clients saw."""
+        for row in rows:
+            self._clients.append(row)
+            if self._phase == "steady":
+                self._calm.add(client_request(row))
+            elif self._aftershock is not None:
+                self._aftershock.add(client_request(row))
 
     def settle(self, driven: dict[str, Any]) -> None:
         """Journal what came of ``driven``, and how often its actions were done.
@@ -256,9 +305,8 @@ class Session:
                 self._step = step
                 self._notice_end(code)
                 return True
-        within = self.experiment.rules.recover_within
         if driven and all(
-            route["count"] > within and failures({"routes": {"": route}}).total() == route["count"]
+            failures({"routes": {"": route}}).total() == route["count"] > ALL_FAILED
             for route in driven["routes"].values()
         ):
             self.control.app_ended(step, None, self._last_lines("app"))
@@ -272,6 +320,13 @@ class Session:
         self._ended = True
         self.progress.note(f"the app has ended with exit code {code}")
         self.control.app_ended(self._step, code, self._last_lines("app"))
+
+    def has_ended(self) -> bool:
+        """Whether the app's process has."""
+        match self._children.exited():
+            case "app", _:
+                return True
+        return False
 
     def _last_lines(self, name: str) -> list[str]:
         lines = [line for line in self._children.tail(name) if line.strip()]
@@ -310,8 +365,13 @@ class Session:
         self.guarded.perturbing()
         if planned.type == DOWN:
             self.control.enable(planned.backend, False)
-        else:
-            self.control.add_toxic(planned.backend, asdict(toxic_of(planned)))
+            return
+        self.control.add_toxic(planned.backend, asdict(toxic_of(planned)))
+        if registry.load().toxic(planned.type).established:
+            # The load goes on when the pools hold dead connections, not while they get their end.
+            until = time.monotonic() + ENDED_SECONDS
+            while self.control.awaits(planned.backend, planned.toxic) and time.monotonic() < until:
+                time.sleep(0.01)
 
     def undo(self, planned: Planned) -> None:
         """Perturb no more."""
@@ -473,9 +533,7 @@ class Session:
             log=self._directory / "load.log",
         )
         actions = any(route.action for route in self.load.route)
-        driver = LoadDriver(
-            child, self.progress.advance, self._check, self._clients.extend, actions
-        )
+        driver = LoadDriver(child, self.progress.advance, self._check, self._saw, actions)
         driver.tell(
             {
                 "url": self._through_front(url),
@@ -486,6 +544,7 @@ class Session:
                 "rate": self.load.rate,
                 "timeout_s": self.load.timeout_s,
                 "request_ids": self.load.request_ids,
+                "salt": self._salt,
                 "routes": [asdict(route) for route in self.load.route],
             }
         )

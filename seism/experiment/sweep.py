@@ -205,10 +205,10 @@ def _probe(session: Session, step: Step, total: int) -> None:
             break
     session.settle(answers)
     session.phase("after", step.index, label)
-    after = session.send(f"{label}: after", step.after, route)
+    after = session.aftershock(f"{label}: after", step.after, route)
     session.control.census()
     gone = session.app_is_gone(step.index)
-    if gone or failures(after):
+    if gone or session.broken or failures(after):
         # Whatever it has not recovered from must not be the next probe's.
         _renew(session, step.index + 1)
 
