@@ -250,9 +250,7 @@ class Session:
         return driven
 
     def aftershock(self, name: str, amount: float, route: int | None = None) -> dict[str, Any]:
-        """As ``send``, and it goes on until each route is as before, or has had its time, or the app
-        has ended.
-        """
+        """As ``send``, until each route is as before, or has had its time, or the app has ended."""
         assert self._driver is not None
         asked = self.load.route if route is None else (self.load.route[route],)
         names = [f"{each.method} {each.path}" for each in asked]

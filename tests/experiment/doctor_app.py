@@ -25,7 +25,7 @@ while True:
 
 def client(at: str) -> redis.Redis:
     host, _, port = at.rpartition(":")
-    return redis.Redis(host, int(port), socket_timeout=2)
+    return redis.Redis(host, int(port), socket_timeout=2, retry=None)
 
 
 cache = client(os.environ["PAST" if ILL == "past" else "CACHE"])

@@ -123,7 +123,7 @@ def test_the_end_of_the_app_is_noticed_while_the_load_goes_on(
     ill: str, caches: tuple[str, str], tmp_path: Path
 ) -> None:
     """Not only when the aftershock is over: the journal has it where it happened."""
-    load = "during = 200\npause_ms = 10"
+    load = "during = 150\npause_ms = 10"
     seism(tmp_path, ill, caches, "run", "--report-dir", "out", change=("during = 4", load))
     kinds = [
         entry.record.phase if isinstance(entry.record, Phase) else "ended"
