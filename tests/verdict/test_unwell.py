@@ -12,7 +12,7 @@ from tests.story import Story
 
 @pytest.mark.parametrize(("seconds", "colour"), [(3, AMBER), (0, GREEN)])
 def test_a_late_503(seconds: float, colour: str) -> None:
-    story = Story(("db down", "db", "down"), rules=Rules(recover_within=10))
+    story = Story(("db down", "db", "down"), rules=Rules(recover_s=10))
     story.phase("steady")
     story.requests(20)
     story.phase("during", 0)
