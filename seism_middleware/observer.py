@@ -331,7 +331,7 @@ class Observer:
             patched=self.patches.names,
             blind=self._blind(),
             key=self._key,
-            version=sys.modules["seism_middleware"].__version__,
+            version=__version__,
         )
 
     def _blind(self) -> tuple[str, ...]:
