@@ -108,6 +108,8 @@ class Codec:
     """What can be done to its exchanges, see ``seism.protocols.fault``: each one is a toxic
     type of proxies that speak this protocol."""
 
+    unanswered_kinds: ClassVar[frozenset[str]] = frozenset()
+    """Kinds that never get a reply, so that no fault can act on them."""
     last_words: ClassVar[dict[str, bytes]] = {}
     """The server's code for why it ends an idle connection -> what it sends before it does."""
 

@@ -87,6 +87,7 @@ class PostgreSQL(Framed[_Unit]):
 
     name = "postgresql"
     faults = FAULTS
+    unanswered_kinds = frozenset({"Terminate"})
     last_words = LAST_WORDS
     negotiates = grants = True
     alpn = ("postgresql",)

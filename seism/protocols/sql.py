@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from seism.protocols.base import SUMMARY_LIMIT, Exchange
 from seism_middleware.contract import TRACEPARENT as TRACEPARENT_VALUE
 
-__all__ = ["REGEX_HELP", "SHAPE_LIMIT", "SQL_LIMIT", "VERBS", "Statement", "shape", "statement"]
+__all__ = [
+    "LOCKS_ROWS",
+    "REGEX_HELP",
+    "SHAPE_LIMIT",
+    "SQL_LIMIT",
+    "VERBS",
+    "WRITES_ROWS",
+    "Statement",
+    "shape",
+    "statement",
+]
 
 SQL_LIMIT = 4096
 """Characters of a statement that are looked at, and kept as the field ``sql``."""
@@ -41,6 +51,15 @@ MAIN = {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"}
 BEFORE_TABLE = {"FROM", "INTO", "UPDATE", "TABLE", "JOIN", "COPY", "TRUNCATE"}
 BETWEEN = {"ONLY", "IF", "NOT", "EXISTS", "TABLE", "LOW_PRIORITY", "IGNORE", "INTO", "FROM"}
 NO_NAME = VERBS - {"TABLE"} | {"WHERE", "VALUES", "ON", "USING", "LATERAL", "OF", "NOWAIT", "SKIP"}
+
+_CHANGES = "insert|update|delete|merge|replace"
+WRITES_ROWS = {"regex": rf"^ ?({_CHANGES}|load|copy|create|alter)\b|^ ?with\b.*\b({_CHANGES})\b"}
+"""A condition of exchanges: statements that need space."""
+LOCKS_ROWS = {
+    "regex": rf"^ ?({_CHANGES}|commit|end)\b|^ ?with\b.*\b({_CHANGES})\b"
+    r"|\bfor (no key )?(update|share)\b|\bfor key share\b|\block in share mode\b"
+}
+"""A condition of exchanges: statements that meet others' locks, which no plain SELECT does."""
 
 NAME = r"[^\W\d][\w$]*"
 # Every alternative is one way to read on from where it starts; unterminated ones go to the end. A
