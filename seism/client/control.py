@@ -155,6 +155,10 @@ class Control:
         """Journal that the app has ended, or did not come back (``code`` is None)."""
         self.call("POST", "/seism/app-ended", {"step": step, "code": code, "said": list(said)})
 
+    def diagnosis(self, findings: Sequence[str]) -> None:
+        """Journal what the doctor found."""
+        self.call("POST", "/seism/diagnosis", {"findings": list(findings)})
+
     def stopped(self, why: str) -> None:
         """Journal that the run stops before its plan is done."""
         self.call("POST", "/seism/stopped", {"why": why})
@@ -173,8 +177,17 @@ class Control:
 
     def clients(self, requests: Sequence[Sequence[Any]]) -> None:
         """Journal what the load's clients saw: the fields of records ``journal.ClientRequest``."""
-        for first in range(0, len(requests), _BATCH):
-            self.call("POST", "/seism/clients", {"requests": requests[first : first + _BATCH]})
+        batch: list[Sequence[Any]] = []
+        size = 0
+        for row in requests:
+            batch.append(row)
+            # The last field, if there is one, may hold many parts of a content.
+            size += 1 + (len(row[-1]) if isinstance(row[-1], dict) else 0)
+            if size >= _BATCH:
+                self.call("POST", "/seism/clients", {"requests": batch})
+                batch, size = [], 0
+        if batch:
+            self.call("POST", "/seism/clients", {"requests": batch})
 
     def census(self) -> None:
         """Have every worker list its open connections, into the journal."""

@@ -87,6 +87,8 @@ __all__ = [
 ]
 """The tables have files of their own; all that the file is made of can be had from here."""
 
+OUTAGE_S = 6.0
+"""How long a backend is away by default, at least: breakers and back-offs need time to show."""
 VERSION = 1
 """Of the format of the file; raised when a key changes its meaning or goes away."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -211,34 +213,43 @@ class Experiment:
         plan: list[Planned] = []
         for backend in self.backend:
             codec = known.protocol(backend.protocol, f"backend {backend.name!r}")
-            usual: list[tuple[str, str, str, dict[str, Any]]] = [
-                ("restart", "restart", STREAMS[0], {}),
-                ("half-open", "half_open", STREAMS[0], {}),
-                ("late", "late", STREAMS[1], {}),
-                ("slow", "latency", STREAMS[0], {"latency": 3000}),
-                ("reset", "reset_peer", STREAMS[0], {}),
-                ("down", DOWN, STREAMS[0], {}),
+            usual: list[tuple[str, str, str, dict[str, Any], float]] = [
+                ("restart", "restart", STREAMS[0], {}, 0),
+                ("half-open", "half_open", STREAMS[0], {}, OUTAGE_S),
+                ("late", "late", STREAMS[1], {}, 0),
+                ("slow", "latency", STREAMS[0], {"latency": 3000}, 0),
+                ("reset", "reset_peer", STREAMS[0], {}, 0),
+                ("down", DOWN, STREAMS[0], {}, OUTAGE_S),
             ]
             if codec is not None and codec.last_words:
-                usual.insert(1, ("goodbye", "goodbye", STREAMS[0], {}))
+                usual.insert(1, ("goodbye", "goodbye", STREAMS[0], {}, 0))
             plan += (
                 Planned(
-                    f"{backend.name} {what}", backend.name, type_, stream, attributes=attributes
+                    f"{backend.name} {what}",
+                    backend.name,
+                    type_,
+                    stream,
+                    attributes=attributes,
+                    lasting=lasting,
+                    unit=SECONDS if lasting else REQUESTS,
                 )
-                for what, type_, stream, attributes in usual
+                for what, type_, stream, attributes, lasting in usual
             )
         return tuple(plan)
 
     def _usual(self) -> tuple[Planned, ...]:
         return tuple(
-            Planned(f"{backend.name} {what}", backend.name, type_, attributes=attributes)
-            for backend in self.backend
-            for what, type_, attributes in (
-                ("slow", "latency", {"latency": 3000}),
-                ("reset", "reset_peer", {}),
-                ("down", DOWN, {}),
+            Planned(
+                f"{backend.name} {what}", backend.name, type_, attributes=attributes,
+                lasting=lasting, unit=SECONDS if lasting else REQUESTS,
             )
-        )
+            for backend in self.backend
+            for what, type_, attributes, lasting in (
+                ("slow", "latency", {"latency": 3000}, 0),
+                ("reset", "reset_peer", {}, 0),
+                ("down", DOWN, {}, OUTAGE_S),
+            )
+        )  # fmt: skip
 
     def with_front(self, given: Mapping[str, Any]) -> Experiment:
         """The same with these keys of ``[front]``. Raises ConfigurationError."""

@@ -63,7 +63,7 @@ class Step:
             planned.occurrence if planned.route else 0,
             probe=self.probe,
         )
-        if planned.at is None:
+        if planned.at is None and not planned.lasting:
             return step
         return dataclasses.replace(step, at=planned.at, lasting=planned.lasting, unit=planned.unit)
 
@@ -114,7 +114,8 @@ def expected_seconds(steps: Sequence[Step], load: Load) -> float:
         slow = {"latency": step.planned.attributes.get("latency", 0) / 1000}
         extra = slow.get(step.planned.type, GIVES_UP_SECONDS if _is_silent(step) else 0)
         delayed = amounts.during if step.planned.type == "latency" else 1
-        seconds += amounts.during * calm + delayed * min(extra, GIVES_UP_SECONDS)
+        lasts = amounts.during * calm + delayed * min(extra, GIVES_UP_SECONDS)
+        seconds += max(lasts, step.planned.lasting)
         seconds += amounts.after * calm + STEP_SECONDS
     return seconds
 

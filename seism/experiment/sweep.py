@@ -20,6 +20,7 @@ from typing import Any
 
 from seism.errors import ConfigurationError, NotReady, Unavailable
 from seism.experiment.config import Planned
+from seism.experiment.doctor import examine
 from seism.experiment.limit import LimitReached
 from seism.experiment.pairs import Chosen, Pair, choose
 from seism.experiment.plan import Step
@@ -138,7 +139,7 @@ def run(
             probes.interrupted = True
             session.control.stopped(INTERRUPTED)
             session.end_load()
-        session.control.phase("end")
+        session.phase("end")
     except Unavailable as error:
         session.explain(error)
     session.finish()
@@ -185,7 +186,7 @@ class _Probes:
         steps += [_step(session, first + n, each) for n, each in enumerate(self._chosen.pairs)]
         self._probe(steps)
         _renew(session, None)
-        session.control.phase("control")
+        session.phase("control")
         for index in range(len(session.load.route)):
             session.send("control", session.experiment.sweep.learn, index)
         session.control.census()
@@ -259,9 +260,9 @@ def _learn(session: Session) -> list[Learnt]:
     session.progress.phase("learning which exchanges each route makes")
     options, routes = session.experiment.sweep, session.load.route
     control = session.control
-    control.phase("warmup")
+    session.phase("warmup")
     _warm_up(session)
-    control.phase("steady")
+    session.phase("steady")
     time.sleep(IDLE_SECONDS)
     control.census()  # what a backend has got by now is nobody's request's
     driven = []
@@ -273,7 +274,8 @@ def _learn(session: Session) -> list[Learnt]:
     control.census()
     judgement = judge(session.entries())
     if not judgement.steady.met:
-        raise NotReady(judgement.steady.reason)
+        found = [f"  {finding.text}" for finding in examine(session)]
+        raise NotReady("\n".join([judgement.steady.reason, *found]))
     sent = [f"{route.method} {route.path}" for route in routes]
     learnt = learnt_of(timeline_of(session.entries()), sent, options.learn)
     return [_named(session, index, one) for index, one in enumerate(learnt)]
@@ -281,7 +283,7 @@ def _learn(session: Session) -> list[Learnt]:
 
 def _named(session: Session, index: int, learnt: Learnt) -> Learnt:
     """``learnt`` with the names of its exchanges, from one more request."""
-    session.control.phase("warmup")
+    session.phase("warmup")
     looks = [
         Planned("exchanges", backend.name, "exchange_delay", attributes={"delay": 0})
         for backend in session.experiment.backend
@@ -362,17 +364,17 @@ def _pairs(session: Session, tried: Sequence[Point]) -> Chosen:
 def _probe(session: Session, step: Step, total: int) -> None:
     label, route = step.planned.name, session.route(step)
     # A probe of another route may have cut this one's pooled connections.
-    session.control.phase("warmup")
+    session.phase("warmup")
     if all(failures(session.send(f"{label}: before", WARM_UP, route)) for _ in range(2)):
         _renew(session, step.index)
     session.progress.step(step.index + 1, total, label, "perturbed")
     answers = _state(session, step) if _lasts(step) else _moments(session, step)
     session.settle(answers)
-    session.control.phase("after", step.index, label)
-    after = session.send(f"{label}: after", step.after, route)
+    session.phase("after", step.index, label)
+    after = session.aftershock(f"{label}: after", step.after, route)
     session.control.census()
     gone = session.app_is_gone(step.index)
-    if gone or failures(after):
+    if gone or session.broken or failures(after):
         # Whatever it has not recovered from must not be the next probe's.
         _renew(session, step.index + 1)
 
@@ -391,7 +393,7 @@ def _moments(session: Session, step: Step) -> dict[str, Any]:
     the pools as they were learnt.
     """
     label, route = step.planned.name, session.route(step)
-    session.control.phase("during", step.index, label)
+    session.phase("during", step.index, label)
     for repeat in range(step.during):
         if repeat:
             session.drive(f"{label}: between", 1, route)
@@ -408,13 +410,13 @@ def _state(session: Session, step: Step) -> dict[str, Any]:
     toxic = load().toxic(step.planned.type)
     opens = issubclass(toxic, Fault) and toxic.opens()
     if opens:
-        session.control.phase("warmup", step.index)
+        session.phase("warmup", step.index)
         session.end_parked(step.planned.backend)
     with session.perturbed(step):
         if opens:
             # A pool that does not check fails with what it holds, which is not the question.
             session.send(f"{label}: parked", WARM_UP, route)
-        session.control.phase("during", step.index, label)
+        session.phase("during", step.index, label)
         for _ in range(step.during):
             answers = session.drive(f"{label}: during", 1, route)
             if _took_long(answers):
@@ -428,7 +430,7 @@ def _took_long(answers: dict[str, Any]) -> bool:
 
 def _renew(session: Session, step: int | None) -> None:
     """Start the app anew before ``step``."""
-    session.control.phase("warmup", step)
+    session.phase("warmup", step)
     session.start_app()
     _warm_up(session)
 

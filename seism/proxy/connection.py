@@ -70,6 +70,7 @@ class Connection:
         "_server",
         "_toxics",
         "_undecided",
+        "_where",
         "broken",
         "closed",
         "conversation",
@@ -108,6 +109,8 @@ class Connection:
         self._first: bytes | None = None
         """What the client began with, as far as a toxic has asked for it."""
         self._undecided = False
+        self._where: PerturbedConnection | None = None
+        """What perturbations say of it, once there is a backend."""
         self.up = self.link(self, UPSTREAM, relay)
         self.down = self.link(self, DOWNSTREAM, relay)
         self.up.other, self.down.other = self.down, self.up
@@ -262,9 +265,13 @@ class Connection:
         return self._perturb(installed.name, installed.type, effect)
 
     def _perturb(self, toxic: str, type: str, effect: ToxicEffect) -> Perturbation:
-        where = PerturbedConnection(
-            show_name(self._peer), _name(self._client), _name(self._server), self.number
-        )
+        where = self._where
+        if where is None:
+            where = PerturbedConnection(
+                show_name(self._peer), _name(self._client), _name(self._server), self.number
+            )
+            if self._server is not None:
+                self._where = where
         return self._relay.account.begin(self._proxy, toxic, type, where, effect)
 
     def snapshot(self) -> ConnectionSnapshot:

@@ -288,7 +288,11 @@ class Link(Pump):
 
     @property
     def _has_room(self) -> bool:
-        if self.outlet.waiting or (self._chain is not None and self._chain.full):
+        waiting = self.outlet.waiting
+        # As long as there is no receiver, a sender that gives up is noticed by reading on.
+        if waiting and (self.outlet.is_open or waiting >= SMALL):
+            return False
+        if self._chain is not None and self._chain.full:
             return False
         return self.conversation is None or not self.conversation.full(self.stream)
 
