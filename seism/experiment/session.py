@@ -371,6 +371,12 @@ class Session:
             while self.control.awaits(planned.backend, planned.toxic) and time.monotonic() < until:
                 time.sleep(0.01)
 
+    def end_parked(self, backend: str) -> None:
+        """End the connections to ``backend`` that pools hold."""
+        parked = Planned("parked", backend, "restart")
+        self.begin(parked)
+        self.undo(parked)
+
     def undo(self, planned: Planned) -> None:
         """Perturb no more."""
         if planned.type == DOWN:
