@@ -23,6 +23,8 @@ import pytest
 
 from seism.demo.backends import Backends
 from seism.experiment.session import LEASE_SECONDS
+from seism.journal import read
+from seism.verdict.judgement import judge
 from tests.conservation import nothing_is_lost
 from tests.processes import ROOT, free_port, until
 
@@ -272,6 +274,42 @@ def test_an_app_that_is_not_wrapped(seism: Seism) -> None:
     done = seism.run("run")
     assert done.code == 3
     assert "no observation arrived" in " ".join(done.out.split())
+
+
+INJECTED = {"small_app:app": "small_app:application", "[app]": "[app]\ninject = true"}
+
+
+def test_an_app_that_is_observed_through_its_environment(seism: Seism) -> None:
+    seism.experiment("/", "/weak", **INJECTED)
+    done = seism.run("run")
+    assert done.code == 1, done.err + done.out
+    assert "observing tests.experiment.small_app.application (wsgi) under waitress" in done.err
+    assert "evidence: ledger" in " ".join(done.out.split())
+    journal = seism.folder / "seism-report" / "journal.jsonl"
+    judgement = judge(read(journal))
+    assert {(cell.route, cell.colour) for cell in judgement.cells} == {
+        ("/", "green"), ("/weak", "red"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        ({'"-m"': '"-I", "-m"'}, 2, r"app\.command: Python's -I ignores the environment"),
+        (
+            {'"-m", "waitress"': '"-m", "tests.experiment.unknown_server"'},
+            3,
+            r"is not observed \(no",
+        ),
+    ],
+)
+def test_an_app_that_cannot_be_observed_so(
+    seism: Seism, change: dict[str, str], code: int, said: str
+) -> None:
+    seism.experiment("/", **INJECTED, **change)
+    done = seism.run("run")
+    assert re.search(said, done.line())
+    assert done.code == code
 
 
 @pytest.mark.parametrize(
