@@ -36,6 +36,7 @@ from seism.commands.experiment import (
     sweep,
 )
 from seism.commands.experiment import report as show_report
+from seism.commands.init import init
 from seism.commands.new import new
 from seism.commands.proxy import proxy
 from seism.commands.tail import reset, tail
@@ -54,7 +55,9 @@ def cli() -> None:
     """Prove that a web application survives its backends."""
 
 
-for command in (run, sweep, replay, shrink, proxy, toxic, reset, tail, watch, check, new, import_):
+for command in (
+    run, sweep, replay, shrink, proxy, toxic, reset, tail, watch, check, init, new, import_,
+):  # fmt: skip
     cli.add_command(command)
 
 
