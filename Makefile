@@ -15,7 +15,7 @@ NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get
 PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123]\.'); do \
 	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
-.PHONY: help demo test docs soak fuzz attack proof proof-part structure lint tox bench bench-observer bench-away bench-codecs bench-compare bench-dashboard cpython matrix screenshots clean
+.PHONY: help demo test docs soak fuzz attack proof proof-part structure zoo lint tox bench bench-observer bench-away bench-codecs bench-compare bench-dashboard cpython matrix screenshots clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -70,7 +70,7 @@ fuzz: $(VENV)/.test ## every codec under a coverage-guided fuzzer, 2 minutes eac
 	@$(PIP) install 'atheris>=2.3'
 	$(BIN)/python -m tests.protocols.fuzz $(ARGS)
 
-attack: $(VENV)/.test ## hostile peers against a real sidecar, and what bystanders notice, 2 min (ARGS="--only stream")
+attack: $(VENV)/.test ## hostile peers against a real sidecar, and what bystanders notice, 6 min (ARGS="--only stream", --codecs)
 	$(BIN)/python -m tests.attack.run $(ARGS)
 
 proof: $(VENV)/.test $(VENV)/.matrix ## all long proofs, resumable, written to docs/proof.md, about 75 minutes (ARGS=--again)
@@ -78,6 +78,9 @@ proof: $(VENV)/.test $(VENV)/.matrix ## all long proofs, resumable, written to d
 
 proof-part: $(VENV)/.test ## a part of the long proofs, about 5 minutes; the commit selects it (SEED=7)
 	$(BIN)/python -m tests.proof.run part $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+zoo: $(VENV)/.test ## healthy apps and their sick twins, judged; resumable, prints a table (ARGS="--seeds 1 --idle")
+	$(BIN)/python -m tests.zoo.run $(ARGS)
 
 structure: $(VENV)/.test ## rooms, arrows, circles, climbs and names, from the imports
 	@$(BIN)/python -m tests.structure

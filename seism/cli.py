@@ -22,6 +22,7 @@ import click
 
 from seism import __version__
 from seism.commands.check import check
+from seism.commands.doctor import doctor
 from seism.commands.experiment import (
     EXISTING_FILE,
     FOLDER,
@@ -55,9 +56,11 @@ def cli() -> None:
     """Prove that a web application survives its backends."""
 
 
-for command in (
-    run, sweep, replay, shrink, proxy, toxic, reset, tail, watch, check, init, new, import_,
-):  # fmt: skip
+COMMANDS = (
+    run, sweep, doctor, replay, shrink, proxy, toxic, reset, tail, watch, check, init, new,
+    import_,
+)  # fmt: skip
+for command in COMMANDS:
     cli.add_command(command)
 
 

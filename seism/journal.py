@@ -144,6 +144,15 @@ class ClientRequest:
     outcome: str
     status: int | None = None
     """Of the response, as far as it came."""
+    target: str = ""
+    """Where a redirect leads, without values: ``/items/{id}?next``."""
+    broken: str = ""
+    """As what a whole body does not parse: ``JSON`` or ``HTML``."""
+    content: str = ""
+    """The id of the content of a 2xx: that of equal answers to the same request is the same."""
+    parts: dict[str, str] | None = None
+    """What that content is made of, where it is told for the first time: JSON path, or line ->
+    kind and salted digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +179,15 @@ class AppEnded:
     """Its exit code, or minus the signal that ended it; None: it runs, and answers nothing well."""
     said: tuple[str, ...] = ()
     """The last lines of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Why nothing could be judged, or something never fired; see ``seism.experiment.doctor``."""
+
+    kind: ClassVar[str] = "diagnosis"
+    at: float
+    findings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +301,7 @@ KINDS: dict[str, type[Any]] = contract.KINDS | {
         ClientRequest,
         Stopped,
         AppEnded,
+        Diagnosis,
         Reached,
         ToxicChanged,
         LeaseEnded,

@@ -348,6 +348,8 @@ class PlannedStep:
             values |= {"route": self.route, "occurrence": self.occurrence}
         if self.at is not None:
             values |= {"at": self.at, "lasting": self.lasting, "unit": self.unit}
+        elif self.lasting:
+            values |= {"lasting": self.lasting, "unit": self.unit}
         return values
 
 

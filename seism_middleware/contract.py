@@ -85,6 +85,8 @@ class Hello:
     key: str = ""
     """Chosen by the worker at random: who has it goes on with its numbers after a reconnect,
     and nobody else. It is never journalled or shown."""
+    version: str = ""
+    """Of ``seism-middleware``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import weakref
 from dataclasses import replace
 from typing import Any
 
-from seism_middleware import harm, signals
+from seism_middleware import __version__, harm, signals
 from seism_middleware.contract import (
     SIDECAR_VARIABLE,
     TOKEN_VARIABLE,
@@ -330,6 +330,7 @@ class Observer:
             patched=self.patches.names,
             blind=self._blind(),
             key=self._key,
+            version=__version__,
         )
 
     def _blind(self) -> tuple[str, ...]:

@@ -78,9 +78,11 @@ class Story:
         status: int | None = 200,
         seconds: float = 0.006,
         seen: dict[str, Any] | None = None,
+        **answer: Any,
     ) -> str:
         """One request of the load, and what was observed of it: ``seen`` (``{}``: the same as its
-        client saw; None: nothing). Returns the id of the observation, or of the load.
+        client saw; None: nothing). ``answer``: further fields of ``ClientRequest``. Returns the id
+        of the observation, or of the load.
         """
         self._sent += 1
         client, at = f"load-{self._sent}", self.now + 0.01
@@ -90,7 +92,7 @@ class Story:
             key = self.request(client=client, **fields)
         else:
             self.now = at
-        self.add(ClientRequest(client, f"GET {path}", at, seconds, outcome, status))
+        self.add(ClientRequest(client, f"GET {path}", at, seconds, outcome, status, **answer))
         return key
 
     def requests(

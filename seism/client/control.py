@@ -7,7 +7,7 @@ import json
 import select
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from seism.client.lease import HEADER, Lease
 from seism.errors import (
@@ -135,6 +135,11 @@ class Control:
     def remove_toxic(self, proxy: str, name: str) -> None:
         self.call("DELETE", toxic_path(proxy, name))
 
+    def awaits(self, proxy: str, toxic: str) -> bool:
+        """Whether ``toxic``, one of established connections, has yet to act on one of them."""
+        shown = self.call("GET", f"/seism/connections?{urlencode({'proxy': proxy})}")
+        return any(toxic in each["toxics"] for each in shown["connections"])
+
     def enable(self, proxy: str, enabled: bool) -> None:
         self.call("POST", proxy_path(proxy), {"enabled": enabled})
 
@@ -149,6 +154,10 @@ class Control:
     def app_ended(self, step: int, code: int | None, said: Sequence[str]) -> None:
         """Journal that the app has ended, or did not come back (``code`` is None)."""
         self.call("POST", "/seism/app-ended", {"step": step, "code": code, "said": list(said)})
+
+    def diagnosis(self, findings: Sequence[str]) -> None:
+        """Journal what the doctor found."""
+        self.call("POST", "/seism/diagnosis", {"findings": list(findings)})
 
     def stopped(self, why: str) -> None:
         """Journal that the run stops before its plan is done."""
@@ -168,8 +177,17 @@ class Control:
 
     def clients(self, requests: Sequence[Sequence[Any]]) -> None:
         """Journal what the load's clients saw: the fields of records ``journal.ClientRequest``."""
-        for first in range(0, len(requests), _BATCH):
-            self.call("POST", "/seism/clients", {"requests": requests[first : first + _BATCH]})
+        batch: list[Sequence[Any]] = []
+        size = 0
+        for row in requests:
+            batch.append(row)
+            # The last field, if there is one, may hold many parts of a content.
+            size += 1 + (len(row[-1]) if isinstance(row[-1], dict) else 0)
+            if size >= _BATCH:
+                self.call("POST", "/seism/clients", {"requests": batch})
+                batch, size = [], 0
+        if batch:
+            self.call("POST", "/seism/clients", {"requests": batch})
 
     def census(self) -> None:
         """Have every worker list its open connections, into the journal."""

@@ -105,9 +105,12 @@ def _toxic(values: dict[str, Any]) -> str:
 
 def _step(values: dict[str, Any]) -> str:
     """A step of the plan in words."""
+    least = values.get("lasting") and values.get("at") is None
+    more = f", for {values['lasting']:g} s at least" if least else ""
     if not values["stream"]:
-        return f"{values['backend']} down"
-    return f"{_toxic({**values, 'name': ''}).removeprefix('toxic: ')}, on {values['backend']}"
+        return f"{values['backend']} down{more}"
+    what = _toxic({**values, "name": ""}).removeprefix("toxic: ")
+    return f"{what}, on {values['backend']}{more}"
 
 
 def _say(text: str) -> None:

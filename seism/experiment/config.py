@@ -86,6 +86,8 @@ __all__ = [
 ]
 """The tables have files of their own; all that the file is made of can be had from here."""
 
+OUTAGE_S = 6.0
+"""How long a backend is away by default, at least: breakers and back-offs need time to show."""
 VERSION = 1
 """Of the format of the file; raised when a key changes its meaning or goes away."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -204,14 +206,17 @@ class Experiment:
 
     def _usual(self) -> tuple[Planned, ...]:
         return tuple(
-            Planned(f"{backend.name} {what}", backend.name, type_, attributes=attributes)
-            for backend in self.backend
-            for what, type_, attributes in (
-                ("slow", "latency", {"latency": 3000}),
-                ("reset", "reset_peer", {}),
-                ("down", DOWN, {}),
+            Planned(
+                f"{backend.name} {what}", backend.name, type_, attributes=attributes,
+                lasting=lasting, unit=SECONDS if lasting else REQUESTS,
             )
-        )
+            for backend in self.backend
+            for what, type_, attributes, lasting in (
+                ("slow", "latency", {"latency": 3000}, 0),
+                ("reset", "reset_peer", {}, 0),
+                ("down", DOWN, {}, OUTAGE_S),
+            )
+        )  # fmt: skip
 
     def with_front(self, given: Mapping[str, Any]) -> Experiment:
         """The same with these keys of ``[front]``. Raises ConfigurationError."""

@@ -11,6 +11,8 @@ It reads JSON, one object a line, from standard input. First what to do::
 then, any number of times, ``{"segment": "steady", "requests": 16}``: each worker sends
 exactly that many requests; with ``"route": 2`` the first worker alone sends so many of that
 route, one after the other. With ``"seconds": 2.5`` instead, each sends until they are over.
+With both, each sends so many requests, and goes on until the seconds are over. A segment
+with ``"open": true`` goes on from there until ``{"enough": true}`` is read.
 With ``"rate": 50`` beside the workers the loop is open: as many requests come at times that the
 seed draws, so many a second on average, whether or not the app has answered those before; a
 request's time is counted from when it was due.
@@ -24,7 +26,7 @@ to standard output about ten times a second; at its end one line::
 Each request is counted once: under its status, as truncated or as without response. With
 ``request_ids`` each is sent with an id of its own (``contract.CLIENT_HEADER``), and both kinds of
 lines have ``"clients"``, what the clients saw since the line before: lists of the fields of
-``journal.ClientRequest``.
+``journal.ClientRequest``. ``"salt"`` is that of the digests of what was answered (``answer``).
 
 A route may have ``"action": {"header": "Idempotency-Key", "retries": 3, "count": "/done/{key}"}``:
 each of its requests is sent with a key of its own, and again with the same key while it gets no
@@ -53,13 +55,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from random import Random
 from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
+from seism.experiment.answer import CALM, Answer, Contents, Reader
 from seism.journal import COMPLETE, CUT, NOTHING, REFUSED, STALE, TIMED_OUT
 from seism.rng import Seed
 from seism_middleware.contract import CLIENT_HEADER
@@ -70,12 +73,18 @@ ASKED_AT_MOST = 5
 """How often the app is asked for one count, that long apart, until it answers."""
 OPEN_AT_MOST = 1000
 """Requests that an open loop has under way; what comes beside them is sent late, and counted so."""
+LONGEST_PAUSE_S, LOOKS = 0.1, 0.02
+"""While there is not enough of an open segment, each worker pauses for as long as makes the time
+between two requests of all this share of the time since its hand was empty, up to that."""
 CLOSE_S = 0.05
 """So long after a 500 a kept connection is watched before it is used again: servers close after a
 failed app, some without a word and a moment later (uvicorn does). What is sent into that close
 never reaches the app."""
 IDLE_S = 1.0
 """A kept connection older than this is not used again: servers close idle ones."""
+
+
+NO_ANSWER = Answer()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +119,7 @@ class Outcome:
     """Seconds."""
     body: bytes = b""
     """The beginning of the response's."""
+    answer: Answer = NO_ANSWER
 
     @property
     def whole(self) -> bool:
@@ -267,8 +277,11 @@ class _Response(http.client.HTTPResponse):
 class Client:
     """One worker's kept connection."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, reader: Reader | None = None) -> None:
+        """``reader`` reads the answers, if anybody asks for these."""
         parts = urlsplit(url)
+        self._reader = reader
+        self._host = parts.hostname or ""
         secure = parts.scheme == "https"
         make = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         self._connection = make(parts.hostname or "127.0.0.1", parts.port, timeout=timeout_s)
@@ -289,6 +302,7 @@ class Client:
         kept, self._doubtful = self._connection.sock is not None and self._doubtful, False
         status: int | None = None
         body, ended, connected = b"", COMPLETE, False
+        found: Mapping[str, str] = {}
         began = time.monotonic() if due is None else due
         try:
             if self._connection.sock is None:
@@ -302,7 +316,8 @@ class Client:
             )
             response = self._connection.getresponse()
             status = response.status
-            body = response.read()[:64]
+            body = response.read()
+            found = {name.lower(): value for name, value in response.getheaders()}
             self._doubtful = status == 500
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
@@ -310,7 +325,10 @@ class Client:
             if kept and status is None and _is_closed(error):
                 ended = STALE
         self._used = time.monotonic()
-        return Outcome(route, ended, status, began, self._used - began, body)
+        answer = NO_ANSWER
+        if self._reader is not None and status is not None and ended == COMPLETE:
+            answer = self._reader.read(status, found, body, self._host, route.method)
+        return Outcome(route, ended, status, began, self._used - began, body[:64], answer)
 
     def _drop_if_stale(self) -> None:
         sock = self._connection.sock
@@ -353,6 +371,10 @@ class Load:
         self._arrivals = seed.stream("load", "arrivals")
         workers = range(config["workers"])
         self._streams = [seed.stream("load", worker) for worker in workers]
+        # How much more is sent is no chance of the seed, and must not change what comes later.
+        self._more = [seed.stream("load", "more", worker) for worker in workers]
+        self.enough = threading.Event()
+        """Nothing more is needed of an open segment."""
         self._outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         """None: a worker has done with its hand."""
         self._hands: list[queue.SimpleQueue[Iterable[int]]] = [queue.SimpleQueue() for _ in workers]
@@ -362,9 +384,14 @@ class Load:
         self._actions: queue.SimpleQueue[tuple[Route, str, Outcome, int]] = queue.SimpleQueue()
         self._direct = Client(config.get("direct") or config["url"], timeout_s)
         self._due: queue.SimpleQueue[Ticket] = queue.SimpleQueue()
-        self._make = functools.partial(Client, config["url"], timeout_s)
         self._serving = 0
         self._identifies = config.get("request_ids", True)
+        reader = Reader(config.get("salt") or os.urandom(8).hex())
+        self._contents = Contents(reader)
+        self._calm = False
+        self._make = functools.partial(
+            Client, config["url"], timeout_s, reader if self._identifies else None
+        )
         self._ids = itertools.count(1)
         self._seen: queue.SimpleQueue[tuple[object, ...]] = queue.SimpleQueue()
         """The fields of each ``journal.ClientRequest``."""
@@ -372,14 +399,16 @@ class Load:
             threading.Thread(target=self._work, args=(self._make(), hands), daemon=True).start()
 
     def segment(
-        self, name: str, requests: int = 0, route: int | None = None, seconds: float = 0
-    ) -> Iterator[dict[str, Any]]:
+        self, name: str, requests: int = 0, route: int | None = None, seconds: float = 0,
+        open_: bool = False,
+    ) -> Iterator[dict[str, Any]]:  # fmt: skip
         """Run one segment; yields progress and at last its answer."""
+        self._calm = name in CALM
         weights = [each.weight for each in self._routes]
         dealt: Sequence[Iterable[int]]
         total = 0
-        if seconds:
-            end = time.monotonic() + seconds
+        end = time.monotonic() + seconds
+        if not requests:
             dealt = [until(end, weights, stream) for stream in self._streams]
         elif route is None:
             dealt = deal(weights, requests, self._streams)
@@ -387,10 +416,16 @@ class Load:
         else:
             dealt = [[route] * requests, *([] for _ in self._hands[1:])]
             total = requests
+        if requests and (seconds or open_):
+            dealt = [
+                itertools.chain(hand, self._rest(weights, stream, route, end, open_=open_))
+                for hand, stream in zip(dealt, self._more, strict=True)
+                if route is None or hand
+            ]
         working = len(dealt)
         if self._rate and route is None:
             # One worker deals all hands in turn, at their times; others take what is due.
-            turns = zip(*dealt, strict=True) if total else ((index,) for index in dealt[0])
+            turns = zip(*dealt, strict=False) if total else ((index,) for index in dealt[0])
             dealt = [self._open(itertools.chain.from_iterable(turns))]
             working = 1
         for inbox, hand in zip(self._hands, dealt, strict=False):
@@ -416,6 +451,23 @@ class Load:
         answer = {"segment": name, "requests": len(outcomes), "routes": summary(outcomes)}
         yield answer | self._clients()
 
+    def _rest(
+        self, weights: Sequence[int], stream: Random, route: int | None, end: float, *, open_: bool
+    ) -> Iterator[int]:
+        """What one worker requests beyond its hand: until ``end``, and until there is enough."""
+        going = until(math.inf, weights, stream) if route is None else itertools.repeat(route)
+        began, workers = time.monotonic(), 1 if route is not None else len(self._hands)
+        for index in going:
+            now = time.monotonic()
+            if now >= end and (not open_ or self.enough.is_set()):
+                return
+            if open_ and not self._rate:
+                # An app that fails at once would fill the journal, and a later end needs no
+                # finer look.
+                pause_s = min(LONGEST_PAUSE_S, LOOKS * (now - began) * workers)
+                time.sleep(max(0.0, pause_s - self._pause_s))
+            yield index
+
     def _clients(self) -> dict[str, Any]:
         """What the clients saw since the last call."""
         found = []
@@ -432,7 +484,10 @@ class Load:
         request = f"{self._run}-{next(self._ids)}"
         outcome = client.request(route, {**headers, CLIENT_HEADER: request}, due)
         times = round(outcome.at, 6), round(outcome.duration, 6)
-        self._seen.put((request, route.name, *times, outcome.ended, outcome.status))
+        answer = outcome.answer
+        told = self._contents.told(route.name, answer, calm=self._calm)
+        row = (request, route.name, *times, outcome.ended, outcome.status)
+        self._seen.put((*row, answer.target, answer.broken, *told))
         return outcome
 
     def _open(self, indices: Iterable[int]) -> Iterator[int]:
@@ -512,6 +567,17 @@ def _leave(number: int, frame: FrameType | None) -> None:
     sys.exit(0)
 
 
+def _read(orders: queue.SimpleQueue[dict[str, Any] | None], enough: threading.Event) -> None:
+    """Read what to do; that there is enough is heard at once."""
+    for line in sys.stdin:
+        order = json.loads(line)
+        if "enough" in order:
+            enough.set()
+        else:
+            orders.put(order)
+    orders.put(None)
+
+
 def main() -> None:
     """Serve standard input until it ends."""
     signal.signal(signal.SIGTERM, _leave)
@@ -520,9 +586,11 @@ def main() -> None:
     if not first:
         return
     load = Load(json.loads(first))
-    for line in sys.stdin:
-        order = json.loads(line)
+    orders: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(orders, load.enough), daemon=True).start()
+    for order in iter(orders.get, None):
         checks = "check" in order
+        load.enough.clear()
         for answer in (
             [load.check(order["check"])]
             if checks
@@ -531,6 +599,7 @@ def main() -> None:
                 order.get("requests", 0),
                 order.get("route"),
                 order.get("seconds", 0),
+                order.get("open", False),
             )
         ):
             sys.stdout.write(json.dumps(answer) + "\n")

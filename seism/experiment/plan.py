@@ -54,7 +54,7 @@ class Step:
             planned.occurrence if planned.route else 0,
             probe=self.probe,
         )
-        if planned.at is None:
+        if planned.at is None and not planned.lasting:
             return step
         return dataclasses.replace(step, at=planned.at, lasting=planned.lasting, unit=planned.unit)
 

@@ -15,13 +15,14 @@ from typing import Any
 
 from seism.errors import Unavailable
 from seism.experiment.config import SECONDS, Experiment, Planned
+from seism.experiment.doctor import examine
 from seism.experiment.limit import LimitReached
 from seism.experiment.plan import Step, in_order, make, stretches
 from seism.experiment.session import Session, Watcher
 from seism.journal import INTERRUPTED
 from seism.verdict.judgement import judge
 from seism.verdict.pool import Pools
-from seism.verdict.result import RED, Judgement
+from seism.verdict.result import RED, UNJUDGED, Judgement
 from seism.verdict.step import StepWindow
 from seism.verdict.timeline import build
 
@@ -87,6 +88,7 @@ class Run:
         session.send("warmup", WARM_UP)
         self._segment(session, "steady", None, "", amounts.steady)
         if not judge(session.entries()).steady.met:
+            self._diagnose(session)
             return
         for step in steps:
             if step.planned.at is None:
@@ -95,6 +97,14 @@ class Run:
         if amounts.again:
             self.progress.phase("control run: once more, without perturbations")
             self._segment(session, "control", None, "", amounts.again)
+        so_far = judge(session.entries())
+        if so_far.never_fired or so_far.colour in UNJUDGED:
+            self._diagnose(session)
+
+    def _diagnose(self, session: Session) -> None:
+        """Journal why nothing was proven, and what to do about it."""
+        self.progress.phase("looking for the reason")
+        session.control.diagnosis([finding.text for finding in examine(session)])
 
     def _interrupt(self, session: Session) -> None:
         """Somebody wants it to end: nothing is perturbed any more, what there is is judged."""
@@ -109,7 +119,7 @@ class Run:
         session.phase("end")
 
     def _step(self, session: Session, step: Step, total: int) -> None:
-        name, route = step.planned.name, session.route(step)
+        name, route, control = step.planned.name, session.route(step), session.control
         amounts = session.load.amounts
         during, after = amounts.during, amounts.after
         if route is not None:
@@ -120,12 +130,19 @@ class Run:
         self.progress.step(step.index + 1, total, name, "perturbed")
         session.phase("during", step.index, name)
         with session.perturbed(step):
-            driven = session.drive(f"{name}: during", during, route)
-            session.control.census()
+            least_s = step.planned.lasting if route is None else 0
+            driven = session.drive(f"{name}: during", during, route, least_s=least_s)
+            control.census()
         session.settle(driven)
         self.progress.step(step.index + 1, total, name, "aftershock")
-        driven = self._segment(session, "after", step.index, name, after, route)
-        if session.app_is_gone(step.index, driven if route is None else None):
+        session.phase("after", step.index, name)
+        driven = session.aftershock(f"{name}: after", after, route)
+        control.census()
+        gone = session.app_is_gone(step.index, driven if route is None else None)
+        last = step.index + 1 == total
+        if session.has_ended() or ((gone or session.broken) and not last):
+            # The next one begins when the app is well. After the last one the control run shows
+            # whether it ever will be.
             session.phase("warmup", step.index + 1)
             session.start_app()
             session.send("warmup", WARM_UP)

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.util import find_spec
@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from seism import registry
 from seism.client import Control
 from seism.errors import ConfigurationError, NotReady, SeismError, Unavailable
 from seism.experiment import inject, rewrite, safety
+from seism.experiment.aftershock import Aftershock, Calm, client_request
 from seism.experiment.config import REQUESTS, App, Experiment, Load, Planned, fill, toxic_of
 from seism.experiment.driver import LoadDriver
 from seism.experiment.limit import Guarded
@@ -43,13 +45,16 @@ from seism_middleware.contract import (
 LOGS = ("sidecar.log", "app.log", "load.log")
 BLAME_SECONDS = 1.0
 """How long an end of the sidecar may take to be noticed."""
+ENDED_SECONDS = 2.0
+"""How long the load waits until a toxic has ended the connections that are there."""
 LEASE_SECONDS = 10.0
 """What the runner has perturbed is undone this long after its last sign of life."""
 
 
 HELLO_SECONDS = 3.0
 """How long a worker that has answered may take to tell the sidecar of itself."""
-
+ALL_FAILED = 5
+"""More requests of each route than this, which all failed, are an app that answers nothing well."""
 LAST_LINES, LINE_LIMIT = 3, 200
 """Lines of the app's log that are kept where it ends, and characters of each."""
 
@@ -112,6 +117,7 @@ class Session:
         self._directory = directory
         self._environ = environ or {}
         self._token = secrets.token_urlsafe(24)
+        self._salt = secrets.token_hex(8)
         self._app, self.load = _parts(experiment, file, command)
         self._redirect = redirect or self._app.redirect
         self._allowed = {*allow, *experiment.limits.allow}
@@ -123,14 +129,25 @@ class Session:
         self._driver: LoadDriver | LocustDriver | None = None
         self._clients: list[list[Any]] = []
         """What the load's clients saw, and is not journalled yet."""
+        self._calm = Calm()
+        self._aftershock: Aftershock | None = None
+        """The one that goes on, or was the last."""
+        self._phase = ""
         self._port = str(free_port())
         """The app's, if it asks for one and something stands in front of it."""
+        self.tried: list[str] = []
+        """What was done so that the app finds the proxies, one line each."""
         self.control: Control
         self.guarded = Guarded(experiment.limits)
 
     @property
     def journal(self) -> Path:
         return self._directory / "journal.jsonl"
+
+    @property
+    def app_pid(self) -> int:
+        """All of the app's processes are below this one."""
+        return self._children.pid("app")
 
     def entries(self) -> Sequence[Entry]:
         """What the journal has so far; each line is parsed once."""
@@ -214,6 +231,7 @@ class Session:
     ) -> None:
         """Mark in the journal where a phase begins."""
         assert self._driver is not None
+        self._phase = phase
         self.control.phase(phase, step, name, active=active, flowing=self._driver.flowing)
 
     def send(
@@ -229,11 +247,41 @@ class Session:
         return driven
 
     def drive(
-        self, name: str, amount: float, route: int | None = None, unit: str = REQUESTS
-    ) -> dict[str, Any]:
-        """The same, and nothing is journalled."""
+        self, name: str, amount: float, route: int | None = None, unit: str = REQUESTS,
+        least_s: float = 0,
+    ) -> dict[str, Any]:  # fmt: skip
+        """The same, and nothing is journalled; it lasts ``least_s`` seconds at least."""
         assert self._driver is not None
-        return self._driver.segment(name, amount, route, unit)
+        return self._driver.segment(name, amount, route, unit, least_s)
+
+    def aftershock(self, name: str, amount: float, route: int | None = None) -> dict[str, Any]:
+        """As ``send``, and it goes on until each route is as before, or has had its time."""
+        assert self._driver is not None
+        asked = self.load.route if route is None else (self.load.route[route],)
+        names = [f"{each.method} {each.path}" for each in asked]
+        self._aftershock = Aftershock(self._calm, self.experiment.rules, names)
+        enough = self._aftershock.is_over if self.load.request_ids else None
+        driven = self._driver.segment(name, amount, route, enough=enough)
+        self.settle(driven)
+        return driven
+
+    @property
+    def broken(self) -> list[str]:
+        """The routes of the load that were not as before when the last aftershock ended, as far as
+        its clients tell.
+        """
+        if self._aftershock is None or not self.load.request_ids or self.load.locust is not None:
+            return []
+        return self._aftershock.broken()
+
+    def _saw(self, rows: Iterable[list[Any]]) -> None:
+        """Take what the load's clients saw."""
+        for row in rows:
+            self._clients.append(row)
+            if self._phase == "steady":
+                self._calm.add(client_request(row))
+            elif self._aftershock is not None:
+                self._aftershock.add(client_request(row))
 
     def settle(self, driven: dict[str, Any]) -> None:
         """Journal what came of ``driven``, and how often its actions were done.
@@ -254,13 +302,19 @@ class Session:
             case "app", code:
                 self.control.app_ended(step, code, self._last_lines("app"))
                 return True
-        within = self.experiment.rules.recover_within
         if driven and all(
-            route["count"] > within and failures({"routes": {"": route}}).total() == route["count"]
+            failures({"routes": {"": route}}).total() == route["count"] > ALL_FAILED
             for route in driven["routes"].values()
         ):
             self.control.app_ended(step, None, self._last_lines("app"))
             return True
+        return False
+
+    def has_ended(self) -> bool:
+        """Whether the app's process has."""
+        match self._children.exited():
+            case "app", _:
+                return True
         return False
 
     def _last_lines(self, name: str) -> list[str]:
@@ -300,8 +354,13 @@ class Session:
         self.guarded.perturbing()
         if planned.type == DOWN:
             self.control.enable(planned.backend, False)
-        else:
-            self.control.add_toxic(planned.backend, asdict(toxic_of(planned)))
+            return
+        self.control.add_toxic(planned.backend, asdict(toxic_of(planned)))
+        if registry.load().toxic(planned.type).established:
+            # The load goes on when the pools hold dead connections, not while they get their end.
+            until = time.monotonic() + ENDED_SECONDS
+            while self.control.awaits(planned.backend, planned.toxic) and time.monotonic() < until:
+                time.sleep(0.01)
 
     def undo(self, planned: Planned) -> None:
         """Perturb no more."""
@@ -445,7 +504,7 @@ class Session:
         copies = rewrite.Copies(self._private, rewriter)
         command = [copies.word(word, cwd) for word in command]
         for done in rewriter.done:
-            self.progress.note(str(done))
+            self._tried(str(done))
         return command
 
     def _redirected(self, there: tuple[rewrite.Place, ...], env: dict[str, str]) -> None:
@@ -462,7 +521,12 @@ class Session:
         env[REDIRECT_VARIABLE] = json.dumps(where)
         inject.first_on_path(env, folder)
         for name, proxy in sorted(where.items()):
-            self.progress.note(f"connects of Python's sockets to {name} go to {proxy}")
+            self._tried(f"connects of Python's sockets to {name} go to {proxy}")
+
+    def _tried(self, text: str) -> None:
+        self.progress.note(text)
+        if text not in self.tried:
+            self.tried.append(text)
 
     def _wait_until_ready(self, url: str, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -485,9 +549,7 @@ class Session:
             log=self._directory / "load.log",
         )
         actions = any(route.action for route in self.load.route)
-        driver = LoadDriver(
-            child, self.progress.advance, self._check, self._clients.extend, actions
-        )
+        driver = LoadDriver(child, self.progress.advance, self._check, self._saw, actions)
         driver.tell(
             {
                 "url": self._through_front(url),
@@ -498,6 +560,7 @@ class Session:
                 "rate": self.load.rate,
                 "timeout_s": self.load.timeout_s,
                 "request_ids": self.load.request_ids,
+                "salt": self._salt,
                 "routes": [asdict(route) for route in self.load.route],
             }
         )

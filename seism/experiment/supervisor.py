@@ -125,6 +125,10 @@ class Supervisor:
         child = self._children[name] = Child(name, log, process, ours, grace_s)
         return child
 
+    def pid(self, name: str) -> int:
+        """The pid of the guard of the child ``name``; all of the child is below it."""
+        return self._children[name].process.pid
+
     def exited(self) -> tuple[str, int] | None:
         """Name and exit code of a child that has ended by itself, None if all run."""
         for child in self._children.values():

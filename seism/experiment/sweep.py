@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from seism.errors import NotReady, Unavailable
+from seism.experiment.doctor import examine
 from seism.experiment.pairs import Chosen, Pair, choose
 from seism.experiment.plan import Step
 from seism.experiment.point import UNFIT, Learnt, Point, learnt_of, points
@@ -114,11 +115,11 @@ def run(session: Session, without: Sequence[str] = ()) -> Swept:
         ]
         _probe_all(session, steps, len(tried))
         _renew(session, None)
-        session.control.phase("control")
+        session.phase("control")
         for index in range(len(session.load.route)):
             session.send("control", session.experiment.sweep.learn, index)
         session.control.census()
-        session.control.phase("end")
+        session.phase("end")
     except Unavailable as error:
         session.explain(error)
     session.finish()
@@ -129,9 +130,9 @@ def _learn(session: Session) -> list[Learnt]:
     session.progress.phase("learning which exchanges each route makes")
     options, routes = session.experiment.sweep, session.load.route
     control = session.control
-    control.phase("warmup")
+    session.phase("warmup")
     _warm_up(session)
-    control.phase("steady")
+    session.phase("steady")
     time.sleep(IDLE_SECONDS)
     control.census()  # what a backend has got by now is nobody's request's
     driven = []
@@ -143,7 +144,8 @@ def _learn(session: Session) -> list[Learnt]:
     control.census()
     judgement = judge(session.entries())
     if not judgement.steady.met:
-        raise NotReady(judgement.steady.reason)
+        found = [f"  {finding.text}" for finding in examine(session)]
+        raise NotReady("\n".join([judgement.steady.reason, *found]))
     sent = [f"{route.method} {route.path}" for route in routes]
     return learnt_of(timeline_of(session.entries()), sent, options.learn)
 
@@ -191,29 +193,29 @@ def _probe_all(session: Session, steps: Sequence[Step], first: int) -> None:
 def _probe(session: Session, step: Step, total: int) -> None:
     label, route = step.planned.name, session.route(step)
     # A probe of another route may have cut this one's pooled connections.
-    session.control.phase("warmup")
+    session.phase("warmup")
     if all(failures(session.send(f"{label}: before", WARM_UP, route)) for _ in range(2)):
         _renew(session, step.index)
     session.progress.step(step.index + 1, total, label, "perturbed")
-    session.control.phase("during", step.index, label)
+    session.phase("during", step.index, label)
     for _ in range(step.during):
         with session.perturbed(step):
             answers = session.drive(f"{label}: during", 1, route)
         if any(each["max"] > LONG_SECONDS for each in answers["routes"].values()):
             break
     session.settle(answers)
-    session.control.phase("after", step.index, label)
-    after = session.send(f"{label}: after", step.after, route)
+    session.phase("after", step.index, label)
+    after = session.aftershock(f"{label}: after", step.after, route)
     session.control.census()
     gone = session.app_is_gone(step.index)
-    if gone or failures(after):
+    if gone or session.broken or failures(after):
         # Whatever it has not recovered from must not be the next probe's.
         _renew(session, step.index + 1)
 
 
 def _renew(session: Session, step: int | None) -> None:
     """Start the app anew before ``step``."""
-    session.control.phase("warmup", step)
+    session.phase("warmup", step)
     session.start_app()
     _warm_up(session)
 

@@ -108,6 +108,9 @@ class Codec:
     """What can be done to its exchanges, see ``seism.protocols.fault``: each one is a toxic
     type of proxies that speak this protocol."""
 
+    last_words: ClassVar[dict[str, bytes]] = {}
+    """The server's code for why it ends an idle connection -> what it sends before it does."""
+
     negotiates: ClassVar[bool] = False
     """TLS can begin within its streams, by agreement; see ``turn_to_tls``."""
     grants: ClassVar[bool] = False

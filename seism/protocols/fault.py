@@ -267,12 +267,15 @@ class Delay(Reaction):
     def __init__(self, seconds: float, *, request: bool = False) -> None:
         self._seconds = seconds
         self._request = request
-        self._waiting: list[Piece] = []
+        self._waiting = bytearray()
+        self._began = False
+        self._answered = False
+        """The last piece of the reply waits, too."""
         self._due = False
 
     def request(self, piece: Piece, now: float) -> Commands:
         if self._request:
-            yield from self._wait(piece, now)
+            yield from self._wait(piece, now, request=True)
         else:
             yield ToServer(piece.data)
 
@@ -280,37 +283,36 @@ class Delay(Reaction):
         if self._request and piece.exchange is not None and piece.exchange.number:
             yield from super().reply(piece, now)
         else:
-            yield from self._wait(piece, now)
+            yield from self._wait(piece, now, request=False)
 
     def due(self, now: float) -> Commands:
         self._due = True
-        waiting, self._waiting, self.held, self.blocks = self._waiting, [], 0, False
-        for piece in waiting:
-            yield from self._pass(piece)
+        waiting, self._waiting, self.held = bytes(self._waiting), bytearray(), 0
+        request, self.blocks = self.blocks, False
+        if waiting:
+            yield ToServer(waiting) if request else ToClient(waiting)
+        if self._answered:
+            yield Answered()
 
     def removed(self, now: float) -> Commands:
-        if self._waiting:
+        if self._began and not self._due:
             self.outcome = REMOVED
         return self.due(now)
 
-    def _wait(self, piece: Piece, now: float) -> Commands:
+    def _wait(self, piece: Piece, now: float, *, request: bool) -> Commands:
         if self._due:
-            yield from self._pass(piece)
+            yield ToServer(piece.data) if request else ToClient(piece.data)
+            if piece.last and not request:
+                yield Answered()
             return
-        if not self._waiting:
+        if not self._began:
+            self._began = True
             yield Began()
             yield Wake(now + self._seconds)
-        self._waiting.append(piece)
-        self.held += len(piece.data)
-        self.blocks = self._request
-
-    def _pass(self, piece: Piece) -> Commands:
-        if self._request and piece.exchange is not None and piece.exchange.number:
-            yield ToServer(piece.data)
-            return
-        yield ToClient(piece.data)
-        if piece.last:
-            yield Answered()
+        self._waiting += piece.data
+        self.held = len(self._waiting)
+        self.blocks = request
+        self._answered = piece.last and not request
 
 
 class Hang(Reaction):

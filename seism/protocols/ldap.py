@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from seism.errors import ProtocolError
 from seism.protocols.base import AUTH, COMMAND, HELD_LIMIT, SUMMARY_LIMIT, Exchange
-from seism.protocols.ldap_faults import FAULTS, granted
+from seism.protocols.ldap_faults import FAULTS, LAST_WORDS, granted
 from seism.protocols.stream import Parser, Stream, StreamCodec, Wait
 from seism.toxics.base import Toxic
 from seism_middleware.contract import trace_of
@@ -54,6 +54,7 @@ class Ldap(StreamCodec):
 
     name: ClassVar[str] = "ldap"
     faults: ClassVar[tuple[type[Toxic], ...]] = FAULTS
+    last_words: ClassVar[dict[str, bytes]] = LAST_WORDS
     negotiates: ClassVar[bool] = True
     grants: ClassVar[bool] = True
     ordered: ClassVar[bool] = False

@@ -307,6 +307,17 @@ RESULTS = toxics(
     ),
 )
 
+# RFC 4511, 4.4.1: a message of number 0, which answers nothing.
+LAST_WORDS = {
+    "52": _result(
+        element(0x02, b"\0"),
+        0x78,
+        52,
+        "the server is shutting down",
+        element(0x8A, b"1.3.6.1.4.1.1466.20036"),
+    )
+}
+
 FAULTS: tuple[type[Toxic], ...] = (
     *RESULTS,
     LdapReferral,

@@ -26,7 +26,7 @@ from seism.protocols.base import (
     ProtocolError,
 )
 from seism.protocols.framed import Frame, Framed, Head
-from seism.protocols.mysql_faults import FAULTS, FULL, INFILE, PREPARE
+from seism.protocols.mysql_faults import FAULTS, FULL, INFILE, LAST_WORDS, PREPARE
 
 __all__ = ["MySQL"]
 
@@ -97,6 +97,7 @@ class MySQL(Framed[_Command]):
 
     name = "mysql"
     faults = FAULTS
+    last_words = LAST_WORDS
     negotiates = True
     matches = {
         "verb": "first word of the statement: SELECT, INSERT, BEGIN, COMMIT (or SQL if unknown)",

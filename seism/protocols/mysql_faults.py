@@ -328,6 +328,20 @@ ENDS = toxics(
     ),
 )
 
+LAST_WORDS = {
+    # https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html#error_er_client_interaction_timeout
+    "4031": error(
+        "4031",
+        "HY000",
+        "The client was disconnected by the server because of inactivity. See wait_timeout and "
+        "interactive_timeout for configuring this behavior.",
+        0,
+    ),
+    "1053": error("1053", "08S01", "Server shutdown in progress", 0),
+    "1927": error("1927", "70100", "Connection was killed", 0),
+}
+"""Unasked, so that the sequence begins at 0."""
+
 FAULTS: tuple[type[Toxic], ...] = (
     MySQLTooManyConnections,
     MySQLAccessDenied,

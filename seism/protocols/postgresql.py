@@ -33,7 +33,7 @@ from seism.protocols.base import (
     ProtocolError,
 )
 from seism.protocols.framed import Frame, Framed, Head
-from seism.protocols.postgresql_faults import COPY, FAULTS, PREPARE
+from seism.protocols.postgresql_faults import COPY, FAULTS, LAST_WORDS, PREPARE
 
 __all__ = ["PostgreSQL"]
 
@@ -87,6 +87,7 @@ class PostgreSQL(Framed[_Unit]):
 
     name = "postgresql"
     faults = FAULTS
+    last_words = LAST_WORDS
     negotiates = grants = True
     alpn = ("postgresql",)
     matches = {

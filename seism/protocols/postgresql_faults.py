@@ -299,4 +299,9 @@ ENDS = toxics(
     ),
 )
 
+LAST_WORDS = {
+    "57P01": error("FATAL", "57P01", "terminating connection due to administrator command"),
+    "57P05": error("FATAL", "57P05", "terminating connection due to idle-session timeout"),
+}
+
 FAULTS: tuple[type[Toxic], ...] = (*ERRORS, *ENDS, PostgreSQLCommitLost, PostgreSQLNotice)

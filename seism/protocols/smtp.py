@@ -13,7 +13,14 @@ from typing import ClassVar
 
 from seism.errors import ProtocolError
 from seism.protocols.base import AUTH, COMMAND, CONNECT, SUMMARY_LIMIT, Exchange
-from seism.protocols.smtp_faults import BANNER, CONTENT, CREDENTIALS, DATA, FAULTS
+from seism.protocols.smtp_faults import (
+    BANNER,
+    CONTENT,
+    CREDENTIALS,
+    DATA,
+    FAULTS,
+    LAST_WORDS,
+)
 from seism.protocols.stream import Parser, StreamCodec
 from seism.toxics.base import Toxic
 
@@ -38,6 +45,7 @@ class Smtp(StreamCodec):
 
     name: ClassVar[str] = "smtp"
     faults: ClassVar[tuple[type[Toxic], ...]] = FAULTS
+    last_words: ClassVar[dict[str, bytes]] = LAST_WORDS
     negotiates: ClassVar[bool] = True
     grants: ClassVar[bool] = True
     matches: ClassVar[dict[str, str]] = {

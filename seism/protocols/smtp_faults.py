@@ -154,6 +154,8 @@ class SmtpLostAck(Fault):
         return Replace(b"", Close())
 
 
+LAST_WORDS = {"421": b"421 4.4.2 Timeout exceeded, closing connection\r\n"}
+
 FAULTS: tuple[type[Toxic], ...] = (
     SmtpUnavailable, SmtpMailboxBusy, SmtpLocalError, SmtpStorage, SmtpMailboxUnavailable,
     SmtpFailed, SmtpSlowBanner, SmtpLostAck,

@@ -28,8 +28,11 @@ from seism.toxics.base import (
     Commands,
     Ended,
     Eof,
+    Farewell,
     Forward,
+    Mute,
     Reset,
+    Session,
     Stage,
     Wake,
 )
@@ -42,7 +45,7 @@ MAX_ORDER = 64
 """Pairs of question and reply reported per perturbation; fewer only reduce precision."""
 
 
-class ChainLink(Protocol):
+class ChainLink(Session, Protocol):
     """What a chain asks of its link."""
 
     stream: str
@@ -63,6 +66,12 @@ class ChainLink(Protocol):
 
     def stop_reading(self) -> None:
         """Nothing more is read from the sender."""
+
+    def farewell(self, data: bytes) -> None:
+        """The client gets ``data`` and the end of the stream."""
+
+    def mute(self) -> None:
+        """The client gets nothing more."""
 
     def regulate(self) -> None:
         """The chain holds more, or less."""
@@ -112,6 +121,8 @@ class Chain:
 
     def arm(self, installed: InstalledToxic, position: int, rng: Callable[[], Journalled]) -> None:
         """Put its stage at ``position``, or bring the stage up to date."""
+        if self.outlasts:
+            return  # it is dead already
         self._resume()
         slot = self._slot(installed.name)
         now = self._relay.clock.now()
@@ -119,7 +130,7 @@ class Chain:
             slot.installed = installed
             commands = slot.stage.updated(installed.toxic, now)
         else:
-            slot = Slot(installed, rng())
+            slot = Slot(installed, rng(), self._link)
             if installed.spec.turn:
                 slot.stage = self._gate(slot.stage, installed)
             self._slots.insert(position, slot)
@@ -140,8 +151,16 @@ class Chain:
         if slot is not None:
             now = self._relay.clock.now()
             self._execute(slot, slot.stage.removed(now), now)
+            if slot.stage.outlasts:
+                slot.left = True
+                return
             slot.close(REMOVED)
             self._slots.remove(slot)
+
+    @property
+    def outlasts(self) -> bool:
+        """Whether a stage acts on though its toxic has been removed, or has done its work."""
+        return any(slot.left for slot in self._slots)
 
     def connected(self) -> None:
         """Let go of the stages that only act while a connection is made."""
@@ -173,10 +192,11 @@ class Chain:
 
     def names(self) -> list[str]:
         """The toxics that have a stage here, in order."""
-        return [slot.installed.name for slot in self._slots]
+        return [slot.installed.name for slot in self._slots if not slot.left]
 
     def _slot(self, name: str) -> Slot | None:
-        return next((slot for slot in self._slots if slot.installed.name == name), None)
+        slots = (slot for slot in self._slots if not slot.left)
+        return next((slot for slot in slots if slot.installed.name == name), None)
 
     # What goes through.
 
@@ -247,6 +267,12 @@ class Chain:
                     self._link.end_with_fin()
                 case Reset():
                     self._link.end_with_reset()
+                case Farewell(data):
+                    slot.left = True
+                    self._link.farewell(data)
+                case Mute():
+                    slot.left = True
+                    self._link.mute()
 
     def _began(self, slot: Slot, offset: int) -> None:
         position = offset if self._upstream else self._client.received
@@ -304,13 +330,25 @@ class Chain:
 class Slot:
     """The place of one stage in the chain, its timer, and its perturbation while there is one."""
 
-    __slots__ = ("_order", "_rng", "_timer", "installed", "perturbation", "reached", "stage")
+    __slots__ = (
+        "_order",
+        "_rng",
+        "_timer",
+        "installed",
+        "left",
+        "perturbation",
+        "reached",
+        "stage",
+    )
 
-    def __init__(self, installed: InstalledToxic, rng: Journalled) -> None:
+    def __init__(self, installed: InstalledToxic, rng: Journalled, session: Session) -> None:
         self.installed = installed
         self._rng = rng
         self.stage: Stage = installed.toxic.stage(rng)
         self.stage.common = installed.history.common
+        self.stage.session = session
+        self.left = False
+        """The toxic has been removed, or has done its work, and the stage outlasts it."""
         self.perturbation: Perturbation | None = None
         self.reached = 0
         """The end, in the client's stream, of what the stage has been given."""

@@ -215,6 +215,7 @@ class Collection:
             for installed in proxy.toxics:
                 proxy.remove(installed.name)
                 self._note(proxy, "removed", installed)
+            proxy.release()
             was_up = proxy.enabled
             try:
                 proxy.start()
@@ -311,6 +312,10 @@ class Collection:
         installed = owner.toxic(name)
         owner.remove(name)
         self._note(owner, "removed", installed)
+
+    def release(self, proxy: str) -> None:
+        """Reset the connections on which toxics act that have been removed. Raises NotFound."""
+        self.get(proxy).release()
 
     def _check_room(self, more: int) -> None:
         if len(self._proxies) + more > MAX_PROXIES:

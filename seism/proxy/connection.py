@@ -70,6 +70,7 @@ class Connection:
         "_server",
         "_toxics",
         "_undecided",
+        "_where",
         "broken",
         "closed",
         "conversation",
@@ -108,6 +109,8 @@ class Connection:
         self._first: bytes | None = None
         """What the client began with, as far as a toxic has asked for it."""
         self._undecided = False
+        self._where: PerturbedConnection | None = None
+        """What perturbations say of it, once there is a backend."""
         self.up = self.link(self, UPSTREAM, relay)
         self.down = self.link(self, DOWNSTREAM, relay)
         self.up.other, self.down.other = self.down, self.up
@@ -187,6 +190,8 @@ class Connection:
     def _affected(self, installed: InstalledToxic) -> bool:
         if installed.toxic.connecting and self._dialled_out:
             return False
+        if installed.toxic.established and self.number > installed.history.accepted:
+            return False
         first = self._first
         if first is None and not self.up.received:
             first = b""
@@ -260,9 +265,13 @@ class Connection:
         return self._perturb(installed.name, installed.type, effect)
 
     def _perturb(self, toxic: str, type: str, effect: ToxicEffect) -> Perturbation:
-        where = PerturbedConnection(
-            show_name(self._peer), _name(self._client), _name(self._server), self.number
-        )
+        where = self._where
+        if where is None:
+            where = PerturbedConnection(
+                show_name(self._peer), _name(self._client), _name(self._server), self.number
+            )
+            if self._server is not None:
+                self._where = where
         return self._relay.account.begin(self._proxy, toxic, type, where, effect)
 
     def snapshot(self) -> ConnectionSnapshot:
@@ -296,6 +305,11 @@ class Connection:
     def close(self) -> None:
         """End with FIN on both sides. Closing what is closed does nothing."""
         self._close(_close_politely)
+
+    def release(self) -> None:
+        """Reset it if a toxic that has been removed still acts on it."""
+        if self.up.outlasts:
+            self.abort()
 
     def finish(self) -> None:
         """End after both streams have: nothing is unread, so that closing says FIN by itself."""
@@ -380,7 +394,8 @@ class Connection:
         """Where ``installed`` acts; None where it can't, as no protocol is known."""
         if installed.per_exchange:
             return self.conversation
-        upstream = installed.stream == UPSTREAM or installed.toxic.connecting
+        toxic = installed.toxic
+        upstream = installed.stream == UPSTREAM or toxic.connecting or toxic.established
         return self.up if upstream else self.down
 
 

@@ -8,14 +8,15 @@ What had been passed on before that is remembered: an exchange that had begun th
 alone, and no byte of it comes twice. Replies keep the protocol's order: whatever a client is to
 get for one exchange waits until those before it have got theirs.
 
-Work is linear in what comes, however it is cut, and memory is bounded: see ``full``.
+Work is linear in what comes, however it is cut, and memory is bounded: see ``full``. What has been
+held back goes out in slices of ``TURN`` exchanges, between which the event loop turns.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol
@@ -37,10 +38,17 @@ from seism.protocols.fault import (
 from seism.proxy.chain import HELD_LIMIT
 from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.outlet import ConnectionOver
-from seism.proxy.pending import ITEM_COST, AppliedFault, PendingExchange, PendingExchanges
+from seism.proxy.pending import (
+    ITEM_COST,
+    TURN,
+    AppliedFault,
+    PendingExchange,
+    PendingExchanges,
+)
 from seism.proxy.perturbation import Perturbation
 from seism.proxy.pump import SLICE, SMALL
 from seism.proxy.relay import Relay
+from seism.proxy.timers import Timer
 from seism.rng import Journalled
 from seism.toxics.base import LOST, PASSED, Chunk, Eof
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
@@ -51,6 +59,9 @@ EXCHANGE_COST = 512
 """Bytes that an exchange is counted for until it has been answered."""
 UNANSWERED_LIMIT = 16 * 1024 * 1024
 """Bytes of unanswered exchanges at which no more is read from the client: 32,768 of them."""
+MANY_BEGUN = 16
+"""Perturbations begun by one read after which the next one takes ``SHORT`` bytes."""
+SHORT = 256
 
 
 class ConversationLink(Protocol):
@@ -124,6 +135,7 @@ class Conversation:
 
     __slots__ = (
         "_armed",
+        "_begun",
         "_blocked",
         "_blocker",
         "_codec",
@@ -135,13 +147,17 @@ class Conversation:
         "_ending",
         "_eof",
         "_faults",
+        "_giving_up",
+        "_going_on",
         "_gone",
         "_grants",
         "_last",
+        "_left",
         "_over",
         "_pending",
         "_position",
         "_relay",
+        "_removing",
         "_said_opaque",
         "_to_client",
         "_to_server",
@@ -186,6 +202,16 @@ class Conversation:
         self._blocker: PendingExchange | None = None
         self._blocked: deque[_Blocked | Eof] = deque()
         """What came behind a request that blocks."""
+        self._left = TURN
+        """How much may still be brought to an end before the event loop turns."""
+        self._begun = 0
+        """Perturbations that the last chunk has begun."""
+        self._going_on: Timer | None = None
+        """Set while something is left for the loop's next turn; the client waits meanwhile."""
+        self._removing: deque[PendingExchange] = deque()
+        """Those whose fault has been taken away, until their reactions have been told."""
+        self._giving_up: deque[PendingExchange] | None = None
+        """Those that are still to be let go; None unless the codec has just failed."""
         self._ending = False
         """The connection will end in some exchange: nothing that comes now counts."""
         self._done = False
@@ -227,18 +253,25 @@ class Conversation:
     def disarm(self, name: str) -> None:
         """Disarm the fault ``name``, if it is here. What it has begun is brought to an end."""
         self._faults = [installed for installed in self._faults if installed.name != name]
-        now = self._relay.clock.now()
-        for pending in self._pending:
-            fault = pending.fault
-            if fault is not None and fault.installed is not None and fault.installed.name == name:
-                if fault.timer is not None:
-                    fault.timer.cancel()
-                self._execute(pending, fault, fault.reaction.removed(now), now)
-        self._settle(now)
+        self._removing.extend(each for each in self._pending if each.fault_name == name)
+        self._left = TURN
+        self._settle(self._relay.clock.now())
 
     @property
     def protocol(self) -> str:
         return self._codec.name
+
+    @property
+    def parked(self) -> bool:
+        """Whether all that the client has asked is answered."""
+        if self._armed:
+            return not self._pending
+        return (self._last is None or self._last.answered) and not self._codec.unanswered
+
+    @property
+    def last_words(self) -> Mapping[str, bytes]:
+        """``Codec.last_words``."""
+        return self._codec.last_words
 
     def names(self) -> list[str]:
         """The faults that are armed, in the order in which they are asked."""
@@ -252,34 +285,46 @@ class Conversation:
         answers are what makes room.
         """
         held = self._pending.held
-        if held.downstream >= HELD_LIMIT:
+        if self._giving_up is not None or held.downstream >= HELD_LIMIT:
             return True
         if stream == DOWNSTREAM or self.opaque:
             return False
-        unanswered = len(self._pending) + self._codec.unanswered
+        if self._going_on is not None:
+            return True
+        # Nearly all that are pending are unanswered in the codec, too.
+        unanswered = max(len(self._pending), self._codec.unanswered)
         return held.upstream >= HELD_LIMIT or unanswered * EXCHANGE_COST >= UNANSWERED_LIMIT
 
     def read_size(self, stream: str) -> int:
         """How many bytes of ``stream`` to read at once: a bounded number of messages, or as
         much of one payload as there is room for.
+
+        While a fault is armed, a reply can begin a perturbation, which is more work than a
+        request. Where the last read began many, the next one is short.
         """
         if self.opaque:
             return SMALL
-        return min(SMALL, SLICE[stream] + self._codec.payload_left(stream))
+        size = SLICE[UPSTREAM if self._armed else stream]
+        if self._begun > MANY_BEGUN:
+            size = SHORT
+        return min(SMALL, size + self._codec.payload_left(stream))
 
     def close(self) -> None:
         """The connection is gone."""
         self._over = True
-        for pending in self._pending:
-            pending.close(LOST)
-        self._pending.clear()
+        if self._going_on is not None:
+            self._going_on.cancel()
         self._blocked.clear()
+        self._removing.clear()
         self._faults.clear()
+        self._relay.lost.add(self._pending.take_all())
 
     # What the links do.
 
     def received(self, stream: str, chunk: Chunk, now: float) -> None:
         """A chunk has come."""
+        self._left = TURN
+        self._begun = 0
         if self.opaque:
             self._link(stream).enter_chain(chunk, now)
             return
@@ -322,6 +367,7 @@ class Conversation:
 
     def ended(self, stream: str, eof: Eof, now: float) -> None:
         """A stream has ended."""
+        self._left = TURN
         if not self._armed or self.opaque:
             self._link(stream).enter_chain(eof, now)
             return
@@ -332,7 +378,7 @@ class Conversation:
             self._release(stream)
         if stream == DOWNSTREAM:
             self._eof = eof
-        elif self._blocker is not None and self._blocker.late:
+        elif self._waits:
             self._blocked.append(eof)
         else:
             # Of one that hangs for good, too: a client that gives up is seen to do so.
@@ -411,12 +457,17 @@ class Conversation:
                 self._grant(pending)
         if pending is not None:
             pending.end = offset + len(piece.data)
-        if self._blocker is None:
-            self._ask(pending, piece, offset, now)
-        elif self._blocker.late:
+        if self._waits:
             blocked = _Blocked(pending, piece, offset)
             self._blocked.append(blocked)
             self._pending.held.count(UPSTREAM, blocked.cost)
+        elif self._blocker is None:
+            self._ask(pending, piece, offset, now)
+
+    @property
+    def _waits(self) -> bool:
+        """What comes now from the client waits for what is before it."""
+        return bool(self._blocked) if self._blocker is None else self._blocker.late
 
     def _grant(self, pending: PendingExchange) -> None:
         """The backend never hears of it where this asks for TLS."""
@@ -527,7 +578,8 @@ class Conversation:
             self._catch_up(now)
 
     def _catch_up(self, now: float) -> None:
-        while self._blocked and self._blocker is None:
+        while self._blocked and self._blocker is None and self._left > 0:
+            self._left -= 1
             blocked = self._blocked.popleft()
             if isinstance(blocked, Eof):
                 self._flush(now)
@@ -538,6 +590,7 @@ class Conversation:
 
     def _begin(self, pending: PendingExchange, fault: AppliedFault) -> None:
         if fault.perturbation is None and fault.installed is not None:
+            self._begun += 1
             fault.perturbation = self._connection.began_exchange(
                 fault.installed, pending.exchange, pending.offset, fault.chance
             )
@@ -562,6 +615,7 @@ class Conversation:
         """``act``, for the event loop."""
         if self._over:
             return
+        self._left = TURN
         try:
             act(self._relay.clock.now())
         except ConnectionOver:
@@ -575,7 +629,15 @@ class Conversation:
 
     def _settle(self, now: float) -> None:
         """Let everything out that waits for nothing, and see what that leaves."""
+        if self._giving_up is not None:
+            self._let_go(self._giving_up, now)
+            return
+        self._say_removed(now)
+        self._catch_up(now)
         self._let_out(now)
+        if self._left <= 0:
+            self._go_on_later(now)
+            return
         if self._armed and not self._faults and not self._codec.upgrades and self._idle:
             self._stop_cutting()
         self._flush(now)
@@ -589,6 +651,28 @@ class Conversation:
             self._down.enter_chain(eof, now)
         self._up.regulate()
         self._down.regulate()
+
+    def _go_on_later(self, now: float) -> None:
+        """Hand over what has been let out; the rest comes when the event loop has turned."""
+        self._flush(now)
+        if self._going_on is None:
+            self._going_on = self._relay.timers.at(now, self._go_on)
+        self._up.regulate()
+        self._down.regulate()
+
+    def _go_on(self) -> None:
+        self._going_on = None
+        self._guarded(self._settle)
+
+    def _say_removed(self, now: float) -> None:
+        while self._removing and self._left > 0:
+            self._left -= 1
+            pending = self._removing.popleft()
+            fault = pending.fault
+            if fault is not None and self._pending.get(pending.exchange) is pending:
+                if fault.timer is not None:
+                    fault.timer.cancel()
+                self._execute(pending, fault, fault.reaction.removed(now), now)
 
     @property
     def _idle(self) -> bool:
@@ -605,15 +689,17 @@ class Conversation:
             if by is not None and self._pending.get(by.exchange) is by:
                 self._deliver(by, now)
             return
-        removed = True
-        while removed:
-            removed = False
-            for pending in self._pending.take_changed():
-                self._deliver(pending, now)
-                if pending.over:
-                    self._pending.remove(pending)
-                    pending.close()
-                    removed = self._codec.ordered
+        while self._left > 0:
+            pending = self._pending.next_changed()
+            if pending is None:
+                return
+            self._deliver(pending, now)
+            if pending.over:
+                self._left -= 1
+                self._pending.remove(pending)
+                pending.close()
+            elif self._codec.ordered:
+                return
 
     def _deliver(self, pending: PendingExchange, now: float) -> None:
         if self._done or pending.looking or pending.out is None:
@@ -673,18 +759,36 @@ class Conversation:
             # The server has not got the beginning of what follows.
             self._connection.end_with_reset()
         self._cut = False
-        for pending in self._pending:
+        self._giving_up = deque(self._pending)
+        self._removing.clear()
+        self._let_go(self._giving_up, now)
+
+    def _let_go(self, giving_up: deque[PendingExchange], now: float) -> None:
+        """Bring them to their ends, and then let go of what else is held."""
+        while giving_up and self._left > 0:
+            self._left -= 1
+            pending = giving_up.popleft()
             fault = pending.fault
-            if fault is not None and not pending.answered:
-                self._execute(pending, fault, fault.reaction.removed(now), now)
+            if fault is not None:
+                fault.looking = False
+                if not pending.answered:
+                    self._execute(pending, fault, fault.reaction.removed(now), now)
             self._deliver(pending, now)
             pending.close("" if pending.answered else LOST)
-        self._blocker = None
-        self._catch_up(now)
+        if not giving_up:
+            self._blocker = None
+            self._catch_up(now)
+        if self._left <= 0:
+            self._go_on_later(now)
+            return
+        self._giving_up = None
+        self._blocked.clear()
         self._pending.clear()
         for stream in self._gone:
             self._release(stream)
         self._flush(now)
+        self._up.regulate()
+        self._down.regulate()
 
     def _link(self, stream: str) -> ConversationLink:
         return self._up if stream == UPSTREAM else self._down

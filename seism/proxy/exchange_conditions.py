@@ -115,3 +115,11 @@ def exchange_conditions(
             f" {toxic.type}, got {which.phase!r}"
         )
     return ExchangeConditions(which, own, protocol, where)
+
+
+def check_words(toxic: Toxic, protocol: type[Codec] | None, where: str) -> None:
+    """Raise ConfigurationError for last words that ``protocol`` does not have."""
+    try:
+        toxic.check({} if protocol is None else protocol.last_words)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: attributes: {error}") from None

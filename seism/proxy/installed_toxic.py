@@ -10,7 +10,7 @@ from seism.model import Match, ToxicSpec, check_name
 from seism.options import as_json, build, describe
 from seism.protocols.base import Codec, Exchange
 from seism.protocols.fault import Fault
-from seism.proxy.exchange_conditions import ExchangeConditions, exchange_conditions
+from seism.proxy.exchange_conditions import ExchangeConditions, check_words, exchange_conditions
 from seism.proxy.match import Matcher
 from seism.registry import Registry
 from seism.rng import Seed
@@ -35,6 +35,8 @@ class ToxicHistory:
 
     common: Any = None
     """What the toxic's stages share."""
+    accepted: int = 0
+    """Connections that its proxy had accepted when it was added."""
     connections: set[int] = field(default_factory=set)
     """The numbers of those that ``ToxicSpec.connections`` has counted."""
     turns: list[int] = field(default_factory=list)
@@ -65,9 +67,12 @@ class InstalledToxic:
         """
         check_name(spec.name, where)
         toxic = build(registry.toxic(spec.type), spec.attributes, f"{where}: attributes")
+        check_words(toxic, protocol, where)
         conditions = exchange_conditions(toxic, spec.exchange, protocol, where)
         if spec.turn and toxic.connecting:
             raise ConfigurationError(f"{where}: turn: {toxic.type} acts before there is any")
+        if spec.turn and toxic.established:
+            raise ConfigurationError(f"{where}: turn: {toxic.type} acts on connections, not turns")
         if spec.turn and conditions is not None:
             raise ConfigurationError(f"{where}: turn: a fault has exchange.nth for that")
         spec = replace(
@@ -85,6 +90,7 @@ class InstalledToxic:
         ``where`` opens its message.
         """
         toxic = build(type(self.toxic), spec.attributes, f"{where}: attributes")
+        check_words(toxic, protocol, where)
         matcher = _matcher(toxic, spec.match, where)
         conditions, history = self.conditions, self.history
         if spec.exchange is not self.spec.exchange:

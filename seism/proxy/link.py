@@ -12,7 +12,7 @@ on as they are.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NoReturn, Protocol
 
 from seism.proxy.chain import Chain
@@ -288,7 +288,11 @@ class Link(Pump):
 
     @property
     def _has_room(self) -> bool:
-        if self.outlet.waiting or (self._chain is not None and self._chain.full):
+        waiting = self.outlet.waiting
+        # As long as there is no receiver, a sender that gives up is noticed by reading on.
+        if waiting and (self.outlet.is_open or waiting >= SMALL):
+            return False
+        if self._chain is not None and self._chain.full:
             return False
         return self.conversation is None or not self.conversation.full(self.stream)
 
@@ -316,6 +320,45 @@ class Link(Pump):
         """What the sender still says does not matter."""
         self.read_all = True
         self._pause()
+
+    def farewell(self, data: bytes) -> None:
+        """The client gets ``data`` and the end of the stream, and nothing of the backend's."""
+        down = self.other
+        down.stop_reading()
+        if data:
+            down.replies_altered()
+            down.outlet.send(data)
+        if not down.finished:
+            down.outlet.end(False)
+
+    def mute(self) -> None:
+        """The client gets nothing more."""
+        self.other.stop_reading()
+
+    @property
+    def outlasts(self) -> bool:
+        """Whether something acts on it though its toxic has been removed."""
+        return self._chain is not None and self._chain.outlasts
+
+    # What a stage may ask.
+
+    @property
+    def parked(self) -> bool:
+        """Whether the client has the reply to all that it has sent."""
+        if self.conversation is not None and not self.conversation.opaque:
+            return self.conversation.parked
+        client = self if self.stream == UPSTREAM else self.other
+        return not client.received or client.answered
+
+    @property
+    def moved(self) -> int:
+        """Bytes received so far, from both sides."""
+        return self.received + self.other.received
+
+    @property
+    def last_words(self) -> Mapping[str, bytes]:
+        """What the backend's protocol has for the end of an idle connection."""
+        return {} if self.conversation is None else self.conversation.last_words
 
     def _read_end(self) -> None:
         self.read_all = True

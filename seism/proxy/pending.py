@@ -6,20 +6,25 @@ there are.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from seism.clock import Clock
 from seism.protocols.base import Exchange
 from seism.protocols.fault import Close, Reaction, Reset
 from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.perturbation import Perturbation
-from seism.proxy.timers import Timer
+from seism.proxy.timers import Timer, Timers
 from seism.rng import Journalled
+from seism.toxics.base import LOST
 from seism_middleware.contract import UPSTREAM
 
 ITEM_COST = 128
 """Bytes that each piece costs beside its own, so that a flood of tiny ones is bounded, too."""
+
+TURN = 64
+"""Exchanges, or held pieces of them, that are brought to an end before the event loop turns."""
 
 SWEEP = 1024
 """How many there are before the first look for some that are answered otherwise."""
@@ -114,6 +119,12 @@ class PendingExchange:
         return self.fault is not None and self.fault.looking
 
     @property
+    def fault_name(self) -> str:
+        """The toxic's; empty if none affects it."""
+        installed = None if self.fault is None else self.fault.installed
+        return "" if installed is None else installed.name
+
+    @property
     def late(self) -> bool:
         return self.fault is not None and self.fault.late
 
@@ -147,7 +158,7 @@ class PendingExchanges:
         self._ordered = ordered
         # Many may be taken from its front, which costs a plain dict more each time.
         self._all: OrderedDict[Exchange, PendingExchange] = OrderedDict()
-        self._changed: dict[PendingExchange, None] = {}
+        self._changed: OrderedDict[PendingExchange, None] = OrderedDict()
         """Those that may have something to let out, where they need not wait for others."""
         self._affected = 0
         self._queueing = 0
@@ -234,12 +245,15 @@ class PendingExchanges:
         if not self._ordered:
             self._changed[pending] = None
 
-    def take_changed(self) -> list[PendingExchange]:
-        """Those that may be let out now; where they come in order, the first one."""
+    def next_changed(self) -> PendingExchange | None:
+        """One that may be let out now; where they come in order, the first one."""
         if self._ordered:
-            return [] if self.head is None else [self.head]
-        changed, self._changed = list(self._changed), {}
-        return [pending for pending in changed if pending.exchange in self._all]
+            return self.head
+        while self._changed:
+            pending, _ = self._changed.popitem(last=False)
+            if pending.exchange in self._all:
+                return pending
+        return None
 
     def remove(self, pending: PendingExchange) -> None:
         """It is over, or is not looked after any more."""
@@ -253,6 +267,53 @@ class PendingExchanges:
 
     def clear(self) -> None:
         """None is looked after any more."""
-        for pending in self:
-            self.remove(pending)
+        self.take_all()
+
+    def take_all(self) -> OrderedDict[Exchange, PendingExchange]:
+        """All of them, none of which is looked after any more."""
+        taken, self._all = self._all, OrderedDict()
         self._changed.clear()
+        self._affected = self._queueing = 0
+        self.held = HeldBytes()
+        return taken
+
+
+class LostExchanges:
+    """Those of connections that are gone, until their perturbations have ended.
+
+    There is one for all connections, so that one slice is done between two turns of the loop.
+    """
+
+    __slots__ = ("_clock", "_lost", "_timers")
+
+    def __init__(self, timers: Timers, clock: Clock) -> None:
+        self._timers = timers
+        self._clock = clock
+        self._lost: deque[OrderedDict[Exchange, PendingExchange]] = deque()
+
+    def add(self, exchanges: OrderedDict[Exchange, PendingExchange]) -> None:
+        """End them, now as far as they are few and none waits before them."""
+        if exchanges:
+            self._lost.append(exchanges)
+            if len(self._lost) == 1:
+                self._slice()
+
+    def close(self) -> None:
+        """End all the rest."""
+        while self._lost:
+            self._end_one()
+
+    def _slice(self) -> None:
+        for _ in range(TURN):
+            if not self._lost:
+                return
+            self._end_one()
+        if self._lost:
+            self._timers.at(self._clock.now(), self._slice)
+
+    def _end_one(self) -> None:
+        exchanges = self._lost[0]
+        _, pending = exchanges.popitem(last=False)
+        if not exchanges:
+            self._lost.popleft()
+        pending.close(LOST)

@@ -201,6 +201,7 @@ class Proxy:
         """Raises Conflict if there is one of that name."""
         if any(installed.name == other.name for other in self._toxics):
             raise Conflict("toxic already exists")
+        installed.history.accepted = self._accepted_count
         self._toxics.append(installed)
         self._apply(installed)
 
@@ -215,6 +216,11 @@ class Proxy:
         self._toxics.remove(installed)
         for connection in list(self._connections):
             connection.drop(installed)
+
+    def release(self) -> None:
+        """Reset the connections on which toxics act that have been removed."""
+        for connection in list(self._connections):
+            connection.release()
 
     def _apply(self, installed: InstalledToxic) -> None:
         # In order, as the first so many may be all that are to be affected.

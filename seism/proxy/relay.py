@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from seism.clock import Clock
+from seism.proxy.pending import LostExchanges
 from seism.proxy.perturbation import Account
 from seism.proxy.poller import Poller
 from seism.proxy.pump import SMALL
@@ -51,7 +52,7 @@ class Relay:
     One buffer is enough: a callback copies what it has read before it returns to the loop.
     """
 
-    __slots__ = ("account", "clock", "follow", "loop", "poller", "seed", "small", "timers")
+    __slots__ = ("account", "clock", "follow", "loop", "lost", "poller", "seed", "small", "timers")
 
     def __init__(self, loop: Any, clock: Clock, seed: Seed, account: Account) -> None:
         self.loop = loop
@@ -59,11 +60,13 @@ class Relay:
         self.seed = seed
         self.account = account
         self.timers = Timers(loop, clock)
+        self.lost = LostExchanges(self.timers, clock)
         self.follow: Follow | None = None
         """What follows the connections of the proxy in front of the app."""
         self.poller = Poller(loop)
         self.small = memoryview(bytearray(SMALL))
 
     def close(self) -> None:
+        self.lost.close()
         self.timers.close()
         self.poller.close()

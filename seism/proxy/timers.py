@@ -13,6 +13,8 @@ from seism.proxy.alarm import alarm
 logger = logging.getLogger(__name__)
 
 _COMPACT = 64
+_TURN_SECONDS = 0.005
+"""However many are due, the loop turns after that."""
 
 
 class Timer:
@@ -77,7 +79,8 @@ class Timers:
     def _ring(self) -> None:
         self._set_to = None
         now = self._clock.now()
-        while self._heap and self._heap[0].when <= now:
+        turn = now + _TURN_SECONDS
+        while self._heap and self._heap[0].when <= now and self._clock.now() < turn:
             timer = heapq.heappop(self._heap)
             if not timer.active:
                 self._stale -= 1

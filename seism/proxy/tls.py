@@ -215,8 +215,11 @@ class TlsConnection(Connection):
         self._server = server
         if self._tls.backend is None:
             self._open()
-        else:
-            self._shake_hands(server, self._tls.backend, self._tls.name)
+            return
+        self._shake_hands(server, self._tls.backend, self._tls.name)
+        if not self.closed and not isinstance(self._client, TlsEnd) and not self.up.reading:
+            # A client that resets meanwhile is noticed by that.
+            self.up.listen(self._client)
 
     def _shake_hands(
         self, server: _socket.socket, context: ssl.SSLContext, name: str | None, begun: bytes = b""

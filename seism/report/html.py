@@ -22,6 +22,7 @@ from seism.model import PlannedStep
 from seism.report import summary
 from seism.report.notice import (
     COVERED,
+    DIAGNOSIS,
     DROPPED,
     ERROR,
     FINDING,
@@ -29,6 +30,7 @@ from seism.report.notice import (
     HARM,
     REMARK,
     STEADY,
+    SURVIVED,
     UNPLACED,
     grouped,
     notices,
@@ -89,7 +91,9 @@ SECTIONS = {
     ),
     UNPLACED: ("Errors of Seism: in no cell", "unproven", ""),
     COVERED: ("Nothing covered", "unproven", ""),
+    DIAGNOSIS: ("Diagnosis", "", "What the doctor found when nothing could be judged."),
     REMARK: ("Warnings", "", ""),
+    SURVIVED: ("Survived", "green", "Green cells in which a backend failed a request."),
 }
 """Title, colour and meaning of each kind of notice."""
 
@@ -127,6 +131,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
             hidden_stories=len(wrong) - len(stories),
             plan=[_entry(item) for item in judgement.plan],
             sections=_sections(judgement, strict),
+            recoveries=summary.recoveries(judgement),
             css=css,
             policy=POLICY.format(_hash(css)),
             version=seism.__version__,
@@ -195,7 +200,8 @@ def _environment() -> jinja2.Environment:
         count=count,
         hit=summary.hit,
         reason=summary.reason,
-        recovered=summary.recovered,
+        connections=summary.connections,
+        recovery=summary.recovery,
     )
     return environment
 

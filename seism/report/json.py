@@ -14,7 +14,7 @@ from seism.report.notice import notices
 from seism.report.summary import headline, outcome
 from seism.verdict.result import Judgement
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when a key changes its meaning or goes away; new keys do not raise it."""
 
 
@@ -42,6 +42,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
         "dropped": judgement.dropped,
         "incomplete": judgement.incomplete,
         "unplaced": judgement.unplaced,
+        "diagnosis": judgement.diagnosis,
         "warnings": judgement.warnings,
         "flaky": judgement.flaky,
         "notices": [dataclasses.asdict(notice) for notice in notices(judgement, strict)],

@@ -15,8 +15,9 @@ from seism.verdict.result import AMBER, NOT_COVERED, RED, UNSURE, HarmFinding, J
 ERROR, WARNING, NOTE = "error", "warning", "note"
 """Levels: it fails the run, it weakens the result, or it is good to know."""
 
-STEADY, FINDING, HARM, FIRED, DROPPED, UNPLACED, COVERED, REMARK = (
-    "steady", "finding", "harm", "fired", "dropped", "unplaced", "covered", "remark",
+STEADY, FINDING, HARM, FIRED, DROPPED, UNPLACED, COVERED, DIAGNOSIS, REMARK, SURVIVED = (
+    "steady", "finding", "harm", "fired", "dropped", "unplaced", "covered", "diagnosis", "remark",
+    "survived",
 )  # fmt: skip
 """Kinds, in the order in which they are shown."""
 
@@ -80,6 +81,8 @@ def _all(judgement: Judgement, strict: bool) -> Iterator[Notice]:
         yield _notice(ERROR, COVERED, "not covered", "no perturbation touched any route")
     if judgement.steady.met and judgement.colour == UNSURE:
         yield _notice(ERROR, COVERED, "unsure", "no perturbation is known to have hit any route")
+    for line in judgement.diagnosis:
+        yield _notice(WARNING, DIAGNOSIS, "diagnosis", line)
     unsure = [
         f"{cell.route} under {cell.perturbation}"
         for cell in judgement.cells
@@ -90,6 +93,10 @@ def _all(judgement: Judgement, strict: bool) -> Iterator[Notice]:
         yield _notice(WARNING, REMARK, "unsure", what)
     for warning in judgement.warnings:
         yield _notice(WARNING, REMARK, "warning", warning)
+    for cell in judgement.cells:
+        for note in cell.notes:
+            where = f"{cell.route} under {cell.perturbation}"
+            yield _notice(NOTE, SURVIVED, "survived", f"{where}: {note}", cell.perturbation)
 
 
 def _level(harm: HarmFinding, strict: bool) -> str:

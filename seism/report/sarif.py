@@ -15,6 +15,7 @@ from urllib.parse import quote
 import seism
 from seism.report.notice import (
     COVERED,
+    DIAGNOSIS,
     DROPPED,
     FINDING,
     FIRED,
@@ -26,7 +27,7 @@ from seism.report.notice import (
     Notice,
     notices,
 )
-from seism.report.summary import backend, cause, reason, story, worst_cells
+from seism.report.summary import backend, cause, reason, recovery, story, worst_cells
 from seism.report.summary import place as app_frame
 from seism.report.text import clean
 from seism.verdict.result import RED, Cell, Judgement
@@ -52,7 +53,8 @@ def render(judgement: Judgement, strict: bool = False) -> str:
     """The document; with ``strict`` amber is an error, too."""
     cells = worst_cells(judgement)
     found = notices(judgement, strict)
-    wrong = [notice for notice in found if notice.kind != REMARK and notice.level != NOTE]
+    beside = (DIAGNOSIS, REMARK)
+    wrong = [notice for notice in found if notice.kind not in beside and notice.level != NOTE]
     rules = {clean(cell.perturbation): _rule(judgement, cell.perturbation) for cell in cells}
     rules |= {
         notice.title: {"id": notice.title, "shortDescription": {"text": MEANING[notice.kind]}}
@@ -111,6 +113,7 @@ def _of_notice(notice: Notice) -> dict[str, Any]:
 
 def _of_cell(cell: Cell, strict: bool) -> dict[str, Any]:
     lines = [f"{cell.colour}: {clean(cell.route)} under {clean(cell.perturbation)}: {reason(cell)}"]
+    lines += [recovery(cell)] if recovery(cell) else []
     frames: tuple[str, ...] = ()
     if cell.worst is not None:
         lines += [cause(cell.worst), *story(cell.worst)]

@@ -12,9 +12,9 @@ out, and not at all after its connection is gone.
     started ─┐                       ┌─► Forward(Chunk | Eof)
     data    ─┤                       ├─► Wake(at)           due() is called then
     eof     ─┼──►  Stage (one per  ──┼─► Close | Reset      both sides of the connection
-    due     ─┤     toxic and link)   ├─► Began(offset)
-    updated ─┤                       └─► Ended(outcome)
-    removed ─┘
+    due     ─┤     toxic and link)   ├─► Farewell | Mute    the server's side of it
+    updated ─┤                       ├─► Began(offset)
+    removed ─┘                       └─► Ended(outcome)
 
 Between ``Began`` and ``Ended`` lies one perturbation: one stretch in which the toxic
 had an effect, however many chunks it took. Whatever a stage is given in that time
@@ -22,7 +22,7 @@ counts as affected.
 
 A toxic that is ``connecting`` acts while a connection is made: its stage can end it, or
 keep the backend from being dialled (``holds_dial``). Connections that are established
-when it comes are left alone.
+when it comes are left alone. One that is ``established`` acts on these and on no other.
 
 A new toxic is one such file, one line in the entry-point group ``seism.toxics`` and one
 test file. It imports nothing but this module and ``seism.options``.
@@ -30,7 +30,7 @@ test file. It imports nothing but this module and ``seism.options``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -104,6 +104,21 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True)
+class Farewell:
+    """The server ends its stream: the client gets ``data``, then FIN, and nothing after that.
+
+    What the client still sends comes to the stage; an upstream stage only.
+    """
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """The client gets nothing more from the server, not even its end; an upstream stage only."""
+
+
+@dataclass(frozen=True, slots=True)
 class Began:
     """An effect begins with the byte at ``offset``; None: where the link stands now."""
 
@@ -117,8 +132,24 @@ class Ended:
     outcome: str
 
 
-Command = Forward | Wake | Close | Reset | Began | Ended
+Command = Forward | Wake | Close | Reset | Farewell | Mute | Began | Ended
 Commands = Iterable[Command]
+
+
+class Session(Protocol):
+    """What a stage can ask about its connection."""
+
+    @property
+    def parked(self) -> bool:
+        """Whether the client has the reply to all that it has sent, as far as can be told."""
+
+    @property
+    def moved(self) -> int:
+        """Bytes received so far, from both sides."""
+
+    @property
+    def last_words(self) -> Mapping[str, bytes]:
+        """``Codec.last_words`` of the connection's protocol."""
 
 
 class Stage:
@@ -132,6 +163,11 @@ class Stage:
     """The backend is not dialled while this is true; see ``Toxic.connecting``."""
     common: Any = None
     """What ``Toxic.common`` has made; set before ``started``."""
+    session: Session
+    """Its connection; set before ``started``."""
+    outlasts: bool = False
+    """Removing the toxic leaves the stage where it is, until its connection ends or whoever
+    undoes everything (the end of a lease, a reset) has the connection reset."""
 
     def started(self, now: float) -> Commands:
         """The stage has been put into its link: at accept, or on a live connection."""
@@ -167,10 +203,17 @@ class Toxic:
     """Its name in configuration and API, and of its entry point."""
     connecting: ClassVar[bool] = False
     """Acts only on connections that are being made; it has no direction then."""
+    established: ClassVar[bool] = False
+    """Acts only on connections that exist when it is added; it has no direction then."""
 
     def stage(self, rng: Rng) -> Stage:
         """The state for one link. ``rng`` belongs to this toxic on this connection."""
         raise NotImplementedError
+
+    def check(self, last_words: Mapping[str, bytes]) -> None:
+        """Raise ConfigurationError if it can't be on a proxy of a protocol with these
+        ``Codec.last_words``.
+        """
 
     def common(self) -> Any:
         """What all stages of one toxic on one proxy share; made once, survives changes."""

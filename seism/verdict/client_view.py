@@ -101,6 +101,17 @@ def gave_up(request: RequestEnded) -> ClientRequest | None:
     return sent if sent is not None and sent.outcome == TIMED_OUT else None
 
 
+def sent_of(request: RequestEnded) -> ClientRequest | None:
+    """The request as its client sent it, and what came of it, if it is one of the load."""
+    return request.sent if isinstance(request, ClientAnswer) else None
+
+
+def target(request: RequestEnded) -> str:
+    """Where the redirect leads that its client got; empty if it is none, or nobody knows."""
+    sent = sent_of(request)
+    return sent.target if sent is not None and sent.outcome == COMPLETE else ""
+
+
 def has_response(request: RequestEnded) -> bool:
     """Whether its client got a response, or a part of one."""
     return request.body != BODY_NONE and request.status is not None

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from seism.verdict.client_view import observations, took
+from seism.verdict.client_view import observations, target, took
 from seism.verdict.request import failure
 from seism.verdict.result import Steady
 from seism.verdict.rules import Rules
@@ -48,7 +48,15 @@ class ControlRun:
             route: max(self.rules[route].deadline, rules.deadline_factor * self.p99.get(route, 0.0))
             for route in self.routes
         }
+        self._medians = {
+            route: quantile([took(request) for request in seen], 0.5)
+            for route, seen in requests.items()
+        }
         self._requests = requests
+        self._targets = {
+            route: Targets(target(request) for request in requests.get(route, ()))
+            for route in self.routes
+        }
         self._statuses = {
             route: {request.status for request in requests.get(route, ())} for route in self.routes
         }
@@ -57,6 +65,14 @@ class ControlRun:
         """Those of ``route`` in the control run."""
         return self._requests.get(route, ())
 
+    def median(self, route: str) -> float:
+        """Seconds that an answer of ``route`` takes in the control run; 0 if it is not there."""
+        return self._medians.get(route, 0.0)
+
+    def is_good(self, request: RequestEnded) -> bool:
+        """Whether it is as in the control run, and has not failed: some of those may have."""
+        return self.is_as_steady(request) and not failure(request)
+
     def steady(self) -> Steady:
         """Whether the app was in a steady state."""
         requests = self._timeline.steady_requests
@@ -64,10 +80,19 @@ class ControlRun:
         return Steady(not reason, reason, len(requests), self.p99, self.deadline)
 
     def is_usual(self, request: RequestEnded) -> bool:
-        """Whether its status is 2xx, 3xx, or one that the control run gave, too."""
+        """Whether its status is 2xx, or one that the control run gave, too; of a redirect, whether
+        it leads where one of the control run does.
+        """
+        route = route_of(request)
         if request.status is None:
             return False
-        return request.status < 400 or request.status in self._statuses[route_of(request)]
+        if (where := target(request)) and route in self._requests:
+            return self._targets[route].has(where)
+        return request.status < 400 or request.status in self._statuses[route]
+
+    def target(self, request: RequestEnded) -> str:
+        """Where its redirect leads, without what differs among those of the control run."""
+        return self._targets[route_of(request)].pattern(target(request))
 
     def is_as_steady(self, request: RequestEnded) -> bool:
         """Whether nothing about it differs from the control run."""
@@ -111,6 +136,45 @@ class ControlRun:
             f"nothing was sent to {' and '.join(backends)} in the control run: does the app "
             "connect to the proxy, and does a route of the load need it?"
         )
+
+
+class Targets:
+    """Where the redirects of one route lead in the control run.
+
+    A segment of the path that differs among them, such as the name of what was made, is volatile.
+    """
+
+    def __init__(self, targets: Iterable[str]) -> None:
+        self._paths: dict[int, list[set[str]]] = {}
+        """By the number of segments: what each of them was."""
+        for each in filter(None, targets):
+            path = _segments(each)
+            known = self._paths.setdefault(len(path), [set() for _ in path])
+            for seen, segment in zip(known, path, strict=True):
+                seen.add(segment)
+
+    def has(self, target: str) -> bool:
+        """Whether a redirect to ``target`` leads where one of these does."""
+        return self._pattern(target) is not None
+
+    def pattern(self, target: str) -> str:
+        """``target`` without its query, and with ``{id}`` for each segment that is volatile."""
+        return self._pattern(target) or "/".join(_segments(target))
+
+    def _pattern(self, target: str) -> str | None:
+        path = _segments(target)
+        known = self._paths.get(len(path))
+        if known is None:
+            return None
+        pairs = list(zip(known, path, strict=True))
+        if not all(segment in seen or len(seen) > 1 for seen, segment in pairs):
+            return None
+        return "/".join("{id}" if len(seen) > 1 else segment for seen, segment in pairs)
+
+
+def _segments(target: str) -> list[str]:
+    """Of the host and path; a query's parameters say what a page is to show."""
+    return target.partition("?")[0].split("/")
 
 
 @dataclass(frozen=True, slots=True)

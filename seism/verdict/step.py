@@ -9,6 +9,9 @@ from seism.model import DOWN, PlannedStep
 from seism.verdict.timeline import Segment, Timeline
 from seism_middleware.contract import Attribution, PerturbationBegan, RequestEnded
 
+ENDS_PARKED = ("restart", "goodbye")
+"""Types that end the connections that nobody waits on: a client can notice it without a byte."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepWindow:
@@ -108,6 +111,19 @@ class StepWindow:
             if record.type != DOWN or record.client or record.perturbation in attributed
         }
         return had == set(self.targets)
+
+    def reconnects(self) -> set[str]:
+        """Requests that were the first on a connection in place of those that the step ended."""
+        if not all(type_ in ENDS_PARKED for type_ in self.planned.types):
+            return set()
+        taken = {record.client for record in self.records.values()}
+        first = set()
+        for request in sorted(self.requests, key=lambda each: each.began):
+            made = {each.local for each in request.sends if each.backend in self.backends} - taken
+            if made:
+                first.add(request.request)
+            taken |= made
+        return first
 
     def attributions(self, request: str) -> list[Attribution]:
         """The perturbations of this step that are attributed to ``request``."""

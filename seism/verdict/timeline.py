@@ -13,6 +13,7 @@ from seism.errors import ConfigurationError
 from seism.journal import (
     AppEnded,
     ClientRequest,
+    Diagnosis,
     Entry,
     LoadDone,
     Manifest,
@@ -89,6 +90,8 @@ class Timeline:
     left: dict[str, WorkerLeft] = field(default_factory=dict)
     """Worker -> how its stream ended."""
     app_ends: list[AppEnded] = field(default_factory=list)
+    diagnosis: tuple[str, ...] = ()
+    """What the doctor found, where it was asked."""
     missing: int = 0
     complete: bool = False
     """Whether the run came to its planned end."""
@@ -96,8 +99,15 @@ class Timeline:
     """Which limit stopped it."""
     load: LoadDone | None = None
     """What the load generator saw of the whole run, where it did not count by phase."""
+    last_use: dict[str, float] = field(default_factory=dict)
+    """The app's end of a connection to a backend, ``host:port`` -> when the last request that used
+    it began."""
     mixed: dict[tuple[str, int], Segment] = field(default_factory=dict)
     """(``during`` or ``after``, step) -> what of the mixed load belongs to it."""
+
+    def is_used_after(self, local: str, at: float) -> bool:
+        """Whether a request that began later than ``at`` has used the connection ``local``."""
+        return self.last_use.get(local, at) > at
 
     @property
     def steady_requests(self) -> list[RequestEnded]:
@@ -173,6 +183,10 @@ def build(entries: Iterable[Entry]) -> Timeline:
     if timeline is None:
         raise ConfigurationError("the journal is empty")
     timeline.requests = _with_patterns(timeline.requests, guesses)
+    for request in timeline.requests.values():
+        for used in request.sends:
+            last = timeline.last_use.get(used.local, request.began)
+            timeline.last_use[used.local] = max(last, request.began)
     _join(timeline)
     _distribute(timeline)
     _attribute_alone(timeline)
@@ -207,6 +221,8 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
         timeline.segments[-1].load = record
     elif isinstance(record, AppEnded):
         timeline.app_ends.append(record)
+    elif isinstance(record, Diagnosis):
+        timeline.diagnosis = record.findings
     elif isinstance(record, Stopped):
         timeline.stopped = record.why
     elif isinstance(record, Reached) and timeline.segments:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.attack import codec
 from tests.attack.run import ATTACKS, attacked
 
 
@@ -14,3 +15,11 @@ def test_bystanders_are_served(tmp_path: Path, name: str) -> None:
     seen, _ = attacked(ATTACKS[name], 1, tmp_path)
     assert not seen.failures
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_growth_with_the_square_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "SIZES", (200, 400, 800))
+    monkeypatch.setattr(codec, "_seconds", lambda _, turns, __: sum(len(d) for _, d in turns) ** 2)
+    assert all(each.exponent > 1.9 for each in codec.growths("smtp"))
+    monkeypatch.setattr(codec, "_seconds", lambda _, turns, __: sum(len(d) for _, d in turns))
+    assert all(each.exponent <= codec.EXPONENT for each in codec.growths("smtp"))

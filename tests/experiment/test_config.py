@@ -44,7 +44,7 @@ name = "db down"
 backend = "db"
 type = "down"
 [rules]
-recover_within = 3
+recover_s = 3
 [rules.route."GET /gateway"]
 allow = [502, 504]
 """
@@ -67,7 +67,7 @@ def test_the_whole_file(tmp_path: Path) -> None:
         "localhost:6379",
     ]
     assert experiment.rules.of("GET /gateway").allow == (502, 504)
-    assert experiment.rules.of("GET /gateway").recover_within == 3
+    assert experiment.rules.of("GET /gateway").recover_s == 3
     slow = toxic_of(experiment.perturbation[0])
     assert (slow.type, slow.name, slow.stream) == ("latency", "db slow", "upstream")
 

@@ -223,7 +223,7 @@ def ended(answer: dict[str, Any], path: str) -> set[tuple[str, int | None]]:
     """(outcome, status) of the requests of ``path``, as their clients saw it."""
     return {
         (outcome, status)
-        for _, route, _, _, outcome, status in answer["clients"]
+        for _, route, _, _, outcome, status, *_ in answer["clients"]
         if route == f"GET {path}"
     }
 
@@ -243,7 +243,17 @@ def test_each_request_has_an_id_and_is_told_as_its_client_saw_it(server: Server)
     assert ended(answer, "/none") <= {("nothing", None), ("stale", None)}
     assert ended(answer, "/head") == {("nothing", None)}
     assert ended(answer, "/slow") == {("timed out", None)}
-    assert all(before < at < at + seconds for _, _, at, seconds, _, _ in answer["clients"])
+    assert all(before < at < at + seconds for _, _, at, seconds, *_ in answer["clients"])
+
+
+def test_equal_answers_have_one_content_and_its_parts_are_told_once(server: Server) -> None:
+    with load(server, [route("/ok")]) as process:
+        _, answer = segment(process, "steady", 20)
+    contents = {content for *_, content, _ in answer["clients"]}
+    told = [parts for *_, parts in answer["clients"] if parts]
+    assert len(contents) == 1
+    assert [set(parts) for parts in told] == [{"type", "body"}]
+    assert "1234567890" not in json.dumps(answer["clients"])
 
 
 def test_ids_can_be_turned_off(server: Server) -> None:
@@ -283,7 +293,7 @@ def test_a_server_that_closes_after_a_failure_loses_no_request(server: Server) -
     with load(server, [route("/500"), route("/ok")]) as process:
         _, answer = segment(process, "steady", 20)
         assert sum(figures["no_response"] for figures in answer["routes"].values()) == 0
-    assert {outcome for *_, outcome, _ in answer["clients"]} == {"complete"}
+    assert {row[4] for row in answer["clients"]} == {"complete"}
 
 
 def test_a_connection_is_kept_after_a_failure(server: Server) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -168,6 +169,22 @@ def test_a_backend_that_does_not_speak_tls(proxies: Proxies, tmp_path: Path, tls
             client.recv(1)
         there.close()
     assert proxy.tls_failures == {"backend: WRONG_VERSION_NUMBER": 1}
+
+
+@pytest.mark.parametrize("said", [b"", b"hello"])
+def test_a_client_that_resets_during_the_backends_handshake(
+    proxies: Proxies, tmp_path: Path, tls: Tls, said: bytes
+) -> None:
+    silent = listen("tcp4", tmp_path, tls)
+    proxy = proxies.create(ProxySpec("a", silent.address, upstream_tls=tls.believed))
+    with silent.sock, raw(proxy.listen) as client:
+        there = silent.accept()
+        assert there.recv(1)  # the handshake has begun
+        client.sendall(said)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        eventually(lambda: proxy.connections == 0)
+        there.close()
 
 
 def test_going_down_in_the_middle_of_a_handshake(

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NoReturn
+from itertools import pairwise
+from typing import Any, ClassVar, NoReturn, cast
 
 import pytest
 
 from seism.clock import MonotonicClock
+from seism.errors import ProtocolError
 from seism.model import ToxicSpec
 from seism.protocols.base import Codec, Exchange, Piece
-from seism.proxy.conversation import Conversation
+from seism.proxy.conversation import EXCHANGE_COST, UNANSWERED_LIMIT, Conversation
 from seism.proxy.installed_toxic import InstalledToxic
 from seism.proxy.outlet import BUFFER, ConnectionOver, Outlet
+from seism.proxy.pending import TURN, LostExchanges
 from seism.proxy.perturbation import Account, Perturbation
+from seism.proxy.timers import Timers
 from seism.registry import load
 from seism.rng import Journalled, Seed
 from seism.toxics.base import Chunk
-from seism_middleware.contract import DOWNSTREAM, UPSTREAM
+from seism_middleware.contract import DOWNSTREAM, UPSTREAM, PerturbationEnded
 from tests.work import CountedBytes, growth
 
 REGISTRY = load()
@@ -46,6 +50,8 @@ class Letters(Codec):
             yield cut(CountedBytes(data[at : at + 1]))
 
     def _request(self, letter: bytes) -> Piece:
+        if letter == b"!":
+            raise ProtocolError("no letter")
         self._count += 1
         exchange = Exchange(self._count, letter.decode())
         self._asked.append(exchange)
@@ -127,6 +133,12 @@ class Alarms:
         """It is not rung."""
 
     def ring(self) -> None:
+        """Once, and again for what is set meanwhile."""
+        while self.set:
+            self.turn()
+
+    def turn(self) -> None:
+        """Call everything that is due in one turn of the loop."""
         due, self.set = self.set, []
         for callback in due:
             callback()
@@ -139,13 +151,16 @@ class Ends:
         self.codec = codec
         self.timers = Alarms()
         self.clock = MonotonicClock()
-        self._account = Account(lambda record: None, self.clock)
+        self.records: list[Any] = []
+        self._account = Account(self.records.append, self.clock)
+        self.lost = LostExchanges(cast(Timers, self.timers), self.clock)
         self.up, self.down = Side(self, UPSTREAM), Side(self, DOWNSTREAM)
         relay: Any = self
+        self.up_before = 0
         self.conversation = Conversation(self, self.up, self.down, codec, relay, self._opaque)
 
     def _opaque(self, reason: str) -> None:
-        raise AssertionError(reason)
+        """The codec understands no more."""
 
     def chance(self, installed: InstalledToxic, exchange: int) -> float | None:
         return None
@@ -271,6 +286,79 @@ def a_long_message_while_many_wait(count: int) -> Callable[[], object]:
 )
 def test_twice_as_much_takes_twice_the_work(act: Callable[[int], Callable[[], object]]) -> None:
     assert 1.8 < growth(act, 400) < 2.2
+
+
+def late_request(ends: Ends) -> None:
+    ends.arm("exchange_delay", "x", late="request")
+    ends.say(UPSTREAM, b"x" + b"a" * HELD)
+
+
+def late_reply(ends: Ends) -> None:
+    ends.arm("exchange_delay", "x")
+    ends.say(UPSTREAM, b"x" + b"a" * HELD)
+    ends.say(DOWNSTREAM, b"x" + b"a" * HELD)
+
+
+def _late_replies(ends: Ends) -> None:
+    ends.arm("exchange_delay", "x")
+    ends.say(UPSTREAM, b"x" * HELD)
+    ends.say(DOWNSTREAM, b"x" * HELD)
+    # Only what control does lets them go.
+    ends.timers.set.clear()
+
+
+def removed_fault(ends: Ends) -> None:
+    _late_replies(ends)
+    ends.conversation.disarm("exchange_delay_downstream")
+
+
+def codec_that_fails(ends: Ends) -> None:
+    _late_replies(ends)
+    ends.say(UPSTREAM, b"!")
+
+
+def client_that_leaves(ends: Ends) -> None:
+    _late_replies(ends)
+    ends.conversation.close()
+
+
+HELD = 10 * TURN
+
+
+@pytest.mark.parametrize("codec", [Letters, UnorderedLetters])
+@pytest.mark.parametrize(
+    "hold", [late_request, late_reply, removed_fault, codec_that_fails, client_that_leaves]
+)
+def test_what_is_held_goes_out_in_slices(
+    hold: Callable[[Ends], None], codec: type[Letters]
+) -> None:
+    ends = Ends(codec())
+    hold(ends)
+
+    def done() -> int:
+        over = sum(isinstance(record, PerturbationEnded) for record in ends.records)
+        return max(len(ends.up.out) - ends.up_before, len(ends.down.out), over)
+
+    ends.up_before = len(ends.up.out)
+    seen = [done()]
+    assert seen[0] <= TURN
+    while ends.timers.set:
+        ends.timers.turn()
+        seen.append(done())
+    assert seen[-1] >= HELD
+    # A timer of the fault, and one that goes on.
+    assert max(after - before for before, after in pairwise(seen)) <= 2 * TURN
+    assert ends.up.reading and ends.down.reading
+
+
+def test_an_armed_conversation_has_as_much_unanswered_as_any() -> None:
+    most = UNANSWERED_LIMIT // EXCHANGE_COST
+    ends = Ends(Letters()).arm("exchange_delay", "x")
+    ends.say(UPSTREAM, b"a" * (most - 1))
+    assert not ends.conversation.full(UPSTREAM)
+    ends.say(UPSTREAM, b"a")
+    assert ends.conversation.full(UPSTREAM)
+    assert not ends.conversation.full(DOWNSTREAM)
 
 
 def test_the_measure_sees_a_square() -> None:

@@ -279,8 +279,9 @@ def test_what_an_error_tells(
     assert "hunter2" not in repr(stage.peer.received) or not arguments
 
 
-def test_an_address_names_its_backend(stage: Stage) -> None:
+@pytest.mark.parametrize("words", ["no answer from here:%d", 'at "127.0.0.1", port %d failed'])
+def test_an_address_names_its_backend(stage: Stage, words: str) -> None:
     port = stage.client.getpeername()[1]
-    stage.request(lambda: logging.getLogger("test").error("no answer from here:%d", port))
+    stage.request(lambda: logging.getLogger("test").error(words, port))
     (error,) = stage.peer.records(RequestEnded)[-1].errors
     assert error.backends == ("db",)

@@ -23,7 +23,7 @@ def under(
     """A run whose one request under ``step`` went as ``during`` says, and its id."""
     story = Story(step)
     story.phase("steady")
-    for _ in range(10):
+    for _ in range(120):  # so that one failure is significant
         story.sent("/things/7", seen={"route": "GET /things/{name}"})
     story.phase("during", 0)
     request = story.sent("/things/7", **during)
@@ -79,7 +79,7 @@ SEEN = {"route": "GET /things/{name}"}
         (
             {"status": 503, "seen": SEEN | {"status": 500, "exception": "KeyError"}},
             AMBER,
-            "without an error in the log",
+            "503 without Retry-After",
         ),
         ({"seconds": 3.0, "seen": SEEN | {"duration": 0.1}}, AMBER, "slower than the deadline"),
         ({"seen": SEEN | {"status": None, "body": "none"}}, NOT_COVERED, "did not touch it"),

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seism.verdict.collateral import fisher_exact
 from seism.verdict.judgement import judge
 from seism.verdict.result import AMBER, COLLATERAL, GREEN, NOT_COVERED, RED, Cell
+from seism.verdict.significance import fisher_exact, holm
 from seism_middleware.contract import SendCount
 from tests.story import Story
 
@@ -115,3 +115,17 @@ def test_it_is_what_counting_all_tables_gives(
     worse = sum(sum(each < total for each in chosen) >= failed for chosen in every)
     expected = worse / len(every)
     assert fisher_exact(failed, total, usual_failed, usual_total) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("chances", "found"),
+    [
+        ({}, ""),
+        ({"a": 0.009}, "a"),
+        ({"a": 0.009, "b": 0.5}, ""),
+        ({"a": 0.004, "b": 0.009}, "ab"),
+        ({"a": 0.001, "b": 0.006, "c": 0.007}, "a"),
+    ],
+)
+def test_holm_s_correction(chances: dict[str, float], found: str) -> None:
+    assert holm(chances) == set(found)

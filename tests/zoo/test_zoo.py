@@ -79,6 +79,8 @@ def test_the_verdict_is_the_right_one(
     assert all(reason in said for reason in expected.get("reasons", ())), said
     harms = "\n".join(harm["what"] for harm in report["harms"])
     assert all(harm in harms for harm in expected.get("harms", ())), harms
+    notices = "\n".join(notice["text"] for notice in report["notices"])
+    assert all(notice in notices for notice in expected.get("notices", ())), notices
     journal = tmp_path / "out" / "journal.jsonl"
     nothing_is_lost(journal)
     again = seism(tmp_path, "report", str(journal), "--report-dir", "again", env=backends)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import gevent
@@ -175,6 +176,9 @@ class Leases:
                     undone.append(f"{toxic.name} on {proxy}")
             except NotFound:
                 continue
+        for proxy in {proxy for proxy, _ in lease.toxics}:
+            with suppress(NotFound):
+                self._collection.release(proxy)
         return undone
 
     def _end_outages(self, lease: _Lease) -> list[str]:

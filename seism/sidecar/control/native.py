@@ -18,6 +18,7 @@ from seism.journal import (
     OUTCOMES,
     AppEnded,
     ClientRequest,
+    Diagnosis,
     Journal,
     LoadDone,
     Phase,
@@ -35,7 +36,7 @@ from seism_middleware.wire import PROTOCOL, STREAM_PATH
 CENSUS_SECONDS = 5.0
 """How long the workers may take to list their connections."""
 DISK_SECONDS = 10.0
-_MAX_ROUTE = 300
+_MAX_ROUTE = _MAX_TEXT = 300
 PHASES = ("warmup", "steady", "during", "after", "mixed", "control", "end")
 
 
@@ -59,6 +60,13 @@ class AppEndReported:
     step: int = option(help="index of the planned perturbation", minimum=0)
     code: int | None = option(None, help="exit code, or minus the signal; default: it still runs")
     said: tuple[str, ...] = option((), help="the last lines of its log")
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnosisReported:
+    """Body of ``POST /seism/diagnosis``."""
+
+    findings: tuple[str, ...] = option(help="what the doctor found, one line each")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +99,9 @@ class ClientsReported:
     """Body of ``POST /seism/clients``."""
 
     requests: tuple[Any, ...] = option(
-        help="of each request of the load: id, route, when it was sent, seconds, outcome, status"
+        help="of each request of the load: id, route, when it was sent, seconds, outcome, status; "
+        "then, if known, the target of a redirect, the type as which the body does not parse, the "
+        "id of the content, and its parts"
     )
 
 
@@ -170,6 +180,11 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
         journal.write(AppEnded(clock.now(), told.step, told.code, told.said))
         return synced(empty)
 
+    def diagnosis(request: Request) -> Response:
+        told = build(DiagnosisReported, read_json(request), "body")
+        journal.write(Diagnosis(clock.now(), told.findings))
+        return synced(empty)
+
     def stopped(request: Request) -> Response:
         journal.write(Stopped(clock.now(), build(StopAsked, read_json(request), "body").why))
         return synced(empty)
@@ -227,6 +242,10 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
             takes=AppEndReported, status=204,
         ),
         Route(
+            "POST", "/seism/diagnosis", diagnosis, "Journal what the doctor found",
+            takes=DiagnosisReported, status=204,
+        ),
+        Route(
             "POST", "/seism/stopped", stopped, "Journal that a run stops before its plan is done",
             takes=StopAsked, status=204,
         ),
@@ -250,9 +269,22 @@ def _client(fields: Any) -> ClientRequest:
             float() | int() as seconds,
             str(outcome),
             int() | None as status,
-        ] if client_id(request) and outcome in OUTCOMES:
-            return ClientRequest(request, route[:_MAX_ROUTE], at, seconds, outcome, status)
+            *rest,
+        ] if client_id(request) and outcome in OUTCOMES and _is_answer(rest):
+            return ClientRequest(request, route[:_MAX_ROUTE], at, seconds, outcome, status, *rest)
     raise ConfigurationError(
-        "body.requests: expected lists of id, route, when, seconds, outcome and status, "
+        "body.requests: expected lists of id, route, when, seconds, outcome, status and answer, "
         f"got {str(fields)[:100]}"
     )
+
+
+def _is_answer(fields: list[Any]) -> bool:
+    """Whether they are those of ``ClientRequest`` from ``target`` on, or the first ones of them."""
+    match [*fields, *("", "", "", None)[len(fields) :]]:
+        case [str(target), str(broken), str(content), dict() | None as parts]:
+            short = all(len(each) <= _MAX_TEXT for each in (target, broken, content))
+            return short and all(
+                isinstance(value, str) and max(len(name), len(value)) <= _MAX_TEXT
+                for name, value in (parts or {}).items()
+            )
+    return False
