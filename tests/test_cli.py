@@ -320,6 +320,7 @@ def test_an_app_that_cannot_be_observed_so(
         ({"${CACHE}": "127.0.0.1:1"}, 2, r"backend 'cache': upstream: nothing answers at 127\.0"),
         ({"${CACHE}": "no.such.host.invalid:1"}, 2, r"backend 'cache': upstream: nothing answers"),
         ({"reset_peer": "reset_pear"}, 2, r"did you mean 'reset_peer'"),
+        ({'"cache"': '"cache-prod"'}, 2, r"cache-prod looks like production; .*--allow cache-prod"),
         ({sys.executable: "/no/such/python"}, 2, r"/no/such/python"),
         ({"{port}": "{prot}"}, 2, r"unknown placeholder \{prot\}; did you mean 'port'"),
         ({"small_app:app": "small_app:nothing"}, 3, r"the app ended with exit code 0 before it"),

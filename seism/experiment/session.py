@@ -49,9 +49,7 @@ ENDED_SECONDS = 2.0
 """How long the load waits until a toxic has ended the connections that are there."""
 LEASE_SECONDS = 10.0
 """What the runner has perturbed is undone this long after its last sign of life."""
-
-
-HELLO_SECONDS = 3.0
+HELLO_SECONDS = 10.0
 """How long a worker that has answered may take to tell the sidecar of itself."""
 ALL_FAILED = 5
 """More requests of each route than this, which all failed, are an app that answers nothing well."""
