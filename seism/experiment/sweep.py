@@ -14,15 +14,17 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from seism.errors import NotReady, Unavailable
 from seism.experiment.doctor import examine
+from seism.experiment.limit import LimitReached
 from seism.experiment.pairs import Chosen, Pair, choose
 from seism.experiment.plan import Step
 from seism.experiment.point import UNFIT, Learnt, Point, learnt_of, points
 from seism.experiment.session import Session, failures
+from seism.journal import INTERRUPTED
 from seism.model import DOWN
 from seism.protocols.fault import Fault
 from seism.registry import load
@@ -52,6 +54,8 @@ class Swept:
     unreachable: int
     pairs: Chosen = NO_PAIRS
     """Those that were tried, too, and what there might have been."""
+    interrupted: bool = False
+    """Whether Ctrl-C or SIGTERM ended it; what there was until then has been judged."""
 
     def collapsed(self) -> Judgement:
         """The same by route x backend x toxic, the worst exchange of each."""
@@ -101,29 +105,55 @@ def write_coverage(swept: Swept, path: Path) -> None:
 def run(session: Session, without: Sequence[str] = ()) -> Swept:
     """Sweep; the session is finished afterwards. ``without``: names of toxics not to try.
 
-    Raises NotReady if there is no steady state, and what ``Session`` raises.
+    Raises NotReady if there is no steady state, and what ``Session`` raises. At a limit, and
+    when it is interrupted, it judges what there is.
     """
+    grid = Grid()
     try:
-        learnt = _learn(session)
-        points = list(_points(session, learnt, without))
-        tried = [point for point in points if not point.skipped]
-        steps = [_step(session, index, point) for index, point in enumerate(tried)]
-        _probe_all(session, steps, 0)
-        chosen = _pairs(session, tried)
-        steps += [
-            _step(session, index, each) for index, each in enumerate(chosen.pairs, len(steps))
-        ]
-        _probe_all(session, steps, len(tried))
-        _renew(session, None)
-        session.control.phase("control")
-        for index in range(len(session.load.route)):
-            session.send("control", session.experiment.sweep.learn, index)
-        session.control.census()
+        try:
+            _try_all(session, without, grid)
+        except LimitReached as reached:
+            session.control.stopped(str(reached))
+        except KeyboardInterrupt:
+            grid.interrupted = True
+            session.progress.phase("interrupted: judging what there is so far")
+            session.control.stopped(INTERRUPTED)
+            session.end_load()
         session.control.phase("end")
     except Unavailable as error:
         session.explain(error)
     session.finish()
-    return _result(judge(session.entries()), points, [*tried, *chosen.pairs], chosen)
+    found = _result(judge(session.entries()), grid.points, grid.tried, grid.chosen)
+    return replace(found, interrupted=grid.interrupted)
+
+
+@dataclass(slots=True)
+class Grid:
+    """How far a sweep has come."""
+
+    points: list[Point] = field(default_factory=list)
+    tried: list[Point | Pair] = field(default_factory=list)
+    chosen: Chosen = NO_PAIRS
+    interrupted: bool = False
+
+
+def _try_all(session: Session, without: Sequence[str], grid: Grid) -> None:
+    learnt = _learn(session)
+    grid.points = list(_points(session, learnt, without))
+    tried = [point for point in grid.points if not point.skipped]
+    grid.tried += tried
+    steps = [_step(session, index, point) for index, point in enumerate(tried)]
+    _probe_all(session, steps, 0)
+    grid.chosen = _pairs(session, tried)
+    pairs = grid.chosen.pairs
+    grid.tried += pairs
+    steps += [_step(session, index, each) for index, each in enumerate(pairs, len(steps))]
+    _probe_all(session, steps, len(tried))
+    _renew(session, None)
+    session.control.phase("control")
+    for index in range(len(session.load.route)):
+        session.send("control", session.experiment.sweep.learn, index)
+    session.control.census()
 
 
 def _learn(session: Session) -> list[Learnt]:
