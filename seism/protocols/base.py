@@ -116,6 +116,8 @@ class Codec:
     changes: ClassVar[Mapping[str, str]] = {}
     """Kinds of exchanges that change what the backend holds -> their effect, as below."""
 
+    unanswered_kinds: ClassVar[frozenset[str]] = frozenset()
+    """Kinds that never get a reply, so that no fault can act on them."""
     last_words: ClassVar[dict[str, bytes]] = {}
     """The server's code for why it ends an idle connection -> what it sends before it does."""
 

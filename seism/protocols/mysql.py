@@ -98,6 +98,9 @@ class MySQL(Framed[_Command]):
     name = "mysql"
     changes = sql.CHANGING
     faults = FAULTS
+    unanswered_kinds = frozenset(
+        {"SSLRequest", "COM_QUIT", "COM_STMT_CLOSE", "COM_STMT_SEND_LONG_DATA"}
+    )
     last_words = LAST_WORDS
     negotiates = True
     matches = {

@@ -88,6 +88,7 @@ class PostgreSQL(Framed[_Unit]):
     name = "postgresql"
     changes = sql.CHANGING
     faults = FAULTS
+    unanswered_kinds = frozenset({"Terminate"})
     last_words = LAST_WORDS
     negotiates = grants = True
     alpn = ("postgresql",)

@@ -20,7 +20,17 @@ from seism.protocols.base import (
 )
 from seism_middleware.contract import TRACEPARENT as TRACEPARENT_VALUE
 
-__all__ = ["REGEX_HELP", "SHAPE_LIMIT", "SQL_LIMIT", "VERBS", "Statement", "shape", "statement"]
+__all__ = [
+    "LOCKS_ROWS",
+    "REGEX_HELP",
+    "SHAPE_LIMIT",
+    "SQL_LIMIT",
+    "VERBS",
+    "WRITES_ROWS",
+    "Statement",
+    "shape",
+    "statement",
+]
 
 SQL_LIMIT = 4096
 """Characters of a statement that are looked at, and kept as the field ``sql``."""
@@ -71,6 +81,15 @@ def effect(exchange: Exchange, data: bytes) -> str:
     known = exchange.fields.get("sql", "").encode("utf-8", "replace") or data
     return SETS if found == ADDS and _REPEATABLE.search(known) else found
 
+
+_CHANGES = "insert|update|delete|merge|replace"
+WRITES_ROWS = {"regex": rf"^ ?({_CHANGES}|load|copy|create|alter)\b|^ ?with\b.*\b({_CHANGES})\b"}
+"""A condition of exchanges: statements that need space."""
+LOCKS_ROWS = {
+    "regex": rf"^ ?({_CHANGES}|commit|end)\b|^ ?with\b.*\b({_CHANGES})\b"
+    r"|\bfor (no key )?(update|share)\b|\bfor key share\b|\block in share mode\b"
+}
+"""A condition of exchanges: statements that meet others' locks, which no plain SELECT does."""
 
 NAME = r"[^\W\d][\w$]*"
 # Every alternative is one way to read on from where it starts; unterminated ones go to the end. A

@@ -299,7 +299,8 @@ class StepVerdict:
         judged = mine if broken_since is None else [e for e in mine if self.step.is_hit(e.request)]
         colour, reasons, worst = self._colour(route, judged, broken=broken_since is not None)
         if worst is None and mine:
-            colour, reasons = _coverage(exact + len(changed), possible)
+            certain = exact + sum(self._is_known(each.request) for each in changed)
+            colour, reasons = _coverage(certain, possible)
             unusual = [doubt for doubt in self._doubts(route) if not doubt.is_usual]
             if unusual:
                 colour, reasons = UNSURE, tuple(map(str, unusual))
@@ -332,6 +333,14 @@ class StepVerdict:
             and (self.step.is_down or bool(self.step.attributions(request.request)))
             and not self._control.is_usual(request)
         )
+
+    def _is_known(self, request: RequestEnded) -> bool:
+        """Whether more than the time says that it was hit: an attribution, or that so many of its
+        route are answered as never in the control run.
+        """
+        found = self._collateral.get(route_of(request))
+        significant = found is not None and request.request in found.requests
+        return significant or bool(self.step.attributions(request.request))
 
     def _is_certain(self, route: str, mine: Sequence[JudgedRequest]) -> bool:
         """Whether what went wrong is no coincidence, however flaky the route is."""

@@ -388,3 +388,40 @@ def test_it_leaves_cleanly_in_the_middle_of_a_segment(server: Server, number: in
         assert "progress" in process.stdout.readline()
         process.send_signal(number)
         assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize("more", [{}, {"rate": 200}])
+def test_an_open_segment_goes_on_until_there_is_enough(
+    server: Server, more: dict[str, Any]
+) -> None:
+    with load(server, [route("/ok"), route("/503")], **more) as process:
+        for turn in range(2):
+            write(process, {"segment": "after", "requests": 4, "open": True})
+            beyond = False
+            while "progress" in (answer := json.loads(process.stdout.readline())):
+                if answer["progress"] > 20 and not beyond:
+                    beyond = True
+                    write(process, {"enough": True})
+            assert beyond, turn
+            assert answer["requests"] > 20
+        _, closed = segment(process, "control", 4)
+        assert closed["requests"] == 12
+
+
+def test_an_open_segment_of_one_route(server: Server) -> None:
+    with load(server, [route("/ok"), route("/503")]) as process:
+        write(process, {"segment": "after", "requests": 2, "route": 1, "open": True})
+        while "progress" in (answer := json.loads(process.stdout.readline())):
+            if answer["progress"] > 4:
+                write(process, {"enough": True})
+        assert list(answer["routes"]) == ["GET /503"]
+
+
+def test_a_segment_of_requests_that_lasts(server: Server) -> None:
+    with load(server, [route("/ok")]) as process:
+        began = time.monotonic()
+        write(process, {"segment": "during", "requests": 2, "seconds": 0.3})
+        while "progress" in (answer := json.loads(process.stdout.readline())):
+            pass
+        assert time.monotonic() - began >= 0.3
+        assert answer["requests"] > 6
