@@ -256,6 +256,18 @@ def test_equal_answers_have_one_content_and_its_parts_are_told_once(server: Serv
     assert "1234567890" not in json.dumps(answer["clients"])
 
 
+def test_what_is_expected_is_checked(server: Server) -> None:
+    expects = ({"text": "345"}, {"text": "pot"})
+    routes = [
+        route(f"/ok?{number}", expect={"statuses": [], "json": {}, **expect})
+        for number, expect in enumerate(expects)
+    ]
+    with load(server, routes) as process:
+        _, answer = segment(process, "steady", 4)
+    found = {(row[1], row[8]) for row in answer["clients"]}
+    assert found == {("GET /ok?0", ""), ("GET /ok?1", "its text")}
+
+
 def test_ids_can_be_turned_off(server: Server) -> None:
     with load(server, [route("/ok")], request_ids=False) as process:
         _, answer = segment(process, "steady", 2)
