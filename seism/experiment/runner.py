@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from seism.errors import Unavailable
+from seism.experiment import late
 from seism.experiment.config import SECONDS, Experiment, Planned
 from seism.experiment.doctor import examine
 from seism.experiment.limit import LimitReached
@@ -47,6 +48,8 @@ class Run:
     """Further environment variables of the sidecar and the app."""
     command: tuple[str, ...] = ()
     redirect: bool = False
+    allow: tuple[str, ...] = ()
+    """Backends that may be perturbed whatever they look like."""
     planned: Sequence[Planned] | None = None
     """What is perturbed, in this order; None: what the file and the seed say."""
     interrupted: bool = False
@@ -56,7 +59,7 @@ class Run:
         """Run it all and judge it. Raises what ``Session`` raises."""
         with Session(
             self.experiment, self.file, self.seed, self.directory, self.progress, self.environ,
-            self.command, self.redirect,
+            self.command, self.redirect, self.allow,
         ) as session:  # fmt: skip
             try:
                 try:
@@ -88,7 +91,11 @@ class Run:
         if not judge(session.entries()).steady.met:
             self._diagnose(session)
             return
-        for step in steps:
+        for place, step in enumerate(steps):
+            if late.is_sized(step.planned):
+                planned = late.sized(step.planned, session.entries())
+                step = steps[place] = replace(step, planned=planned)
+                control.plan([each.to_dict() for each in steps])
             if step.planned.at is None:
                 self._step(session, step, len(steps))
         self._mixed(session, [step for step in steps if step.planned.at is not None], len(steps))
