@@ -225,6 +225,7 @@ class Injection:
         from seism_middleware.wsgi import SeismWSGI
 
         where = f"under {server}, process {os.getpid()}"
+        found: Any
         if interface == AIOHTTP:
             from seism_middleware.aiohttp import observed
 

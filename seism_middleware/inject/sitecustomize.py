@@ -45,7 +45,7 @@ def _start() -> None:
             sys.stderr.flush()
             os._exit(EXIT_CODE)
         return
-    sys.meta_path.append(_BesideUs)  # type: ignore[arg-type]
+    sys.meta_path.append(_BesideUs)
     importlib.import_module("seism_middleware.inject.server").start()
 
 
