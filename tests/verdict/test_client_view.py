@@ -203,9 +203,9 @@ def test_a_failed_connect_that_nobody_saw(status: int, colour: str) -> None:
     for _ in range(10):
         story.sent("/", seen={})
     story.phase("during", 0)
+    story.perturb(0)
     for _ in range(4):
         story.sent("/", status=status, seen={})
-    story.perturb(0)
     story.phase("after", 0)
     for _ in range(10):
         story.sent("/", seen={})
