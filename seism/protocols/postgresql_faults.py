@@ -48,6 +48,12 @@ WRITES = (
     "REINDEX", "REVOKE", "TRUNCATE", "UPDATE",
 )  # fmt: skip
 """Statements that a read-only server refuses."""
+SERIALIZED = (
+    "COPY", "DELETE", "END", "COMMIT", "EXECUTE", "FETCH", "INSERT", "MERGE", "SELECT", "TABLE",
+    "UPDATE", "VALUES", "WITH",
+)  # fmt: skip
+"""Statements that can meet another transaction's update: those that read or write rows, and COMMIT.
+BEGIN, SAVEPOINT and ROLLBACK cannot."""
 SIMPLE = ("Q", "F")
 """Messages that are answered by ReadyForQuery of their own."""
 UNDEFINED = b"\0C42703\0"
@@ -233,6 +239,7 @@ ERRORS = toxics(
         code="40001",
         swept_where=sql.LOCKS_ROWS | {"phase": COMMAND},
         swept="40001",
+        kinds=SERIALIZED,
         text="could not serialize access due to concurrent update",
         source="https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html",
     ),

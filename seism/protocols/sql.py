@@ -9,7 +9,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from seism.protocols.base import SUMMARY_LIMIT, Exchange
+from seism.protocols.base import (
+    ADDS,
+    CHANGES,
+    COMMAND,
+    COMMITS,
+    SETS,
+    SUMMARY_LIMIT,
+    Exchange,
+)
 from seism_middleware.contract import TRACEPARENT as TRACEPARENT_VALUE
 
 __all__ = [
@@ -45,12 +53,34 @@ _VERBS = (
 VERBS = frozenset(_VERBS.split())
 """First words that become a kind; any other statement is ``SQL``."""
 
+CHANGING = {
+    "INSERT": ADDS,
+    "UPDATE": CHANGES,
+    "DELETE": CHANGES,
+    "MERGE": CHANGES,
+    "REPLACE": SETS,
+    "COMMIT": COMMITS,
+}
+"""Verbs -> their effects."""
+_REPEATABLE = re.compile(rb"ON\s+CONFLICT|ON\s+DUPLICATE|INSERT\s+IGNORE", re.IGNORECASE)
+
 MAIN = {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"}
 """What a WITH clause can belong to."""
 
 BEFORE_TABLE = {"FROM", "INTO", "UPDATE", "TABLE", "JOIN", "COPY", "TRUNCATE"}
 BETWEEN = {"ONLY", "IF", "NOT", "EXISTS", "TABLE", "LOW_PRIORITY", "IGNORE", "INTO", "FROM"}
 NO_NAME = VERBS - {"TABLE"} | {"WHERE", "VALUES", "ON", "USING", "LATERAL", "OF", "NOWAIT", "SKIP"}
+
+
+def effect(exchange: Exchange, data: bytes) -> str:
+    """The effect of a statement whose first bytes are ``data``: one that says what to do about
+    duplicates ``SETS``.
+    """
+    found = CHANGING.get(exchange.kind, "") if exchange.phase == COMMAND else ""
+    # A prepared statement was sent before; what is known of it has its text.
+    known = exchange.fields.get("sql", "").encode("utf-8", "replace") or data
+    return SETS if found == ADDS and _REPEATABLE.search(known) else found
+
 
 _CHANGES = "insert|update|delete|merge|replace"
 WRITES_ROWS = {"regex": rf"^ ?({_CHANGES}|load|copy|create|alter)\b|^ ?with\b.*\b({_CHANGES})\b"}
