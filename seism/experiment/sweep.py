@@ -337,7 +337,8 @@ def _points(session: Session, learnt: list[Learnt], without: Sequence[str]) -> I
         point
         for point in points(
             learnt, backends, toxics, options.exchanges, without,
-            lambda toxic, backend: fits[toxic.name, toxic.type, backend], lambda toxic: toxic.type in faults,
+            lambda toxic, backend: fits[toxic.name, toxic.type, backend],
+            lambda toxic: toxic.type in faults,
             lambda toxic: toxic.type in states,
             lambda toxic: faults[toxic.type].swept_where if toxic.type in faults else {},
         )
