@@ -22,9 +22,9 @@ from typing import Any
 
 from seism_middleware import drivers, plugins, propagation
 from seism_middleware.connects import destination, sock_connect
-from seism_middleware.drivers.imports import Imports
 from seism_middleware.drivers.span import Spans
 from seism_middleware.guard import fault, guarded, shielded
+from seism_middleware.imports import Imports
 from seism_middleware.ledger import UNKNOWN, Ledger
 from seism_middleware.logs import call_handlers
 from seism_middleware.traffic import Claim, Connection, collection

@@ -216,6 +216,9 @@ class Limits:
         100, help="stop when more of the requests since the first perturbation have failed",
         unit="%", minimum=0, maximum=100,
     )  # fmt: skip
+    allow: tuple[str, ...] = option(
+        (), help="backends to perturb although they look like production, or have public addresses"
+    )
 
 
 @dataclass(frozen=True, slots=True)

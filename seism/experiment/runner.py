@@ -48,6 +48,8 @@ class Run:
     """Further environment variables of the sidecar and the app."""
     command: tuple[str, ...] = ()
     redirect: bool = False
+    allow: tuple[str, ...] = ()
+    """Backends that may be perturbed whatever they look like."""
     planned: Sequence[Planned] | None = None
     """What is perturbed, in this order; None: what the file and the seed say."""
     interrupted: bool = False
@@ -57,7 +59,7 @@ class Run:
         """Run it all and judge it. Raises what ``Session`` raises."""
         with Session(
             self.experiment, self.file, self.seed, self.directory, self.progress, self.environ,
-            self.command, self.redirect,
+            self.command, self.redirect, self.allow,
         ) as session:  # fmt: skip
             try:
                 try:

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from seism import registry
 from seism.client import Control
 from seism.errors import ConfigurationError, NotReady, SeismError, Unavailable
-from seism.experiment import rewrite
+from seism.experiment import inject, rewrite, safety
 from seism.experiment.aftershock import Aftershock, Calm, client_request
 from seism.experiment.config import REQUESTS, App, Experiment, Load, Planned, fill, toxic_of
 from seism.experiment.driver import LoadDriver
@@ -32,10 +32,15 @@ from seism.experiment.limit import Guarded
 from seism.experiment.locust import FILE_VARIABLE, STOP_SECONDS, LocustDriver, clients_file
 from seism.experiment.locust import command as locust_command
 from seism.experiment.plan import Step
-from seism.experiment.supervisor import Supervisor
+from seism.experiment.supervisor import Supervisor, find_command
 from seism.journal import Entry, Follower, Held, hold
 from seism.model import DOWN, FRONT, address, show_address, unix_path
-from seism_middleware.contract import REDIRECT_VARIABLE, SIDECAR_VARIABLE, TOKEN_VARIABLE
+from seism_middleware.contract import (
+    REDIRECT_VARIABLE,
+    SIDECAR_VARIABLE,
+    TOKEN_VARIABLE,
+    Hello,
+)
 
 LOGS = ("sidecar.log", "app.log", "load.log")
 BLAME_SECONDS = 1.0
@@ -44,8 +49,8 @@ ENDED_SECONDS = 2.0
 """How long the load waits until a toxic has ended the connections that are there."""
 LEASE_SECONDS = 10.0
 """What the runner has perturbed is undone this long after its last sign of life."""
-
-
+HELLO_SECONDS = 10.0
+"""How long a worker that has answered may take to tell the sidecar of itself."""
 ALL_FAILED = 5
 """More requests of each route than this, which all failed, are an app that answers nothing well."""
 LAST_LINES, LINE_LIMIT = 3, 200
@@ -97,9 +102,11 @@ class Session:
         environ: dict[str, str] | None = None,
         command: tuple[str, ...] = (),
         redirect: bool = False,
+        allow: tuple[str, ...] = (),
     ) -> None:
         """``file`` is the experiment's, ``environ`` further environment variables of sidecar
-        and app; ``command`` and ``redirect`` go before what ``[app]`` says.
+        and app; ``command`` and ``redirect`` go before what ``[app]`` says, ``allow`` (names of
+        backends) is added to what ``[limits]`` says.
         """
         self.experiment = experiment
         self.progress = progress
@@ -111,6 +118,7 @@ class Session:
         self._salt = secrets.token_hex(8)
         self._app, self.load = _parts(experiment, file, command)
         self._redirect = redirect or self._app.redirect
+        self._allowed = {*allow, *experiment.limits.allow}
         self._follower = Follower(self.journal)
         self._children = Supervisor()
         self._private: Path | None = None
@@ -149,7 +157,10 @@ class Session:
 
     def __enter__(self) -> Session:
         try:
+            safety.refuse(self.experiment.backend, self._allowed, str(self._file))
             self._check_upstreams()
+            for line in safety.announce(self.experiment.backend, self.load):
+                self.progress.note(line)
             self._prepare_directory()
             self.control = self._start_sidecar()
             self.control.lease(LEASE_SECONDS)
@@ -425,6 +436,9 @@ class Session:
         )
         line = sidecar.stdout.readline().decode(errors="replace").strip()
         if not line.startswith("http://"):
+            code = self._children.terminate("sidecar")
+            if code < 0:
+                raise SidecarGone(f"the sidecar was ended by signal {-code} before it was up")
             raise ConfigurationError(self._last("sidecar").removeprefix("seism: "))
         host, port = address(line.removeprefix("http://"), "the sidecar")
         return Control(host, port, self._token)
@@ -471,6 +485,11 @@ class Session:
             command = self._rewritten(there, command, env, cwd)
         if self._redirect:
             self._redirected(there, env)
+        injected = app.inject and self.experiment.front is None
+        if injected:
+            inject.check(command, find_command(command[0], cwd, env), f"{where}.command")
+            inject.inject(env)
+        hellos = self._hellos()
         self._children.spawn(
             "app",
             command,
@@ -480,7 +499,29 @@ class Session:
         )
         url = fill(app.url, values, f"{where}.url").rstrip("/")
         self._wait_until_ready(url + app.ready, app.start_seconds)
+        if injected:
+            self._wait_until_observed(hellos)
         return url
+
+    def _hellos(self) -> int:
+        """How many workers have told of themselves so far."""
+        return sum(isinstance(entry.record, Hello) for entry in self.entries())
+
+    def _wait_until_observed(self, before: int) -> None:
+        """The app has answered a request: a worker must be known that ``before`` was not."""
+        end = time.monotonic() + HELLO_SECONDS
+        while self._hellos() == before:
+            if time.monotonic() > end:
+                raise NotReady(
+                    f"{self._file}: app.inject: the app answers and is not observed"
+                    f"{inject.told(self._log_lines())}: wrap the app by one line, or use [front]"
+                )
+            time.sleep(0.05)
+        for line in inject.said(self._log_lines()):
+            self.progress.note(line)
+
+    def _log_lines(self) -> list[str]:
+        return self._children.tail("app", 1000)
 
     def _rewritten(
         self, there: tuple[rewrite.Place, ...], command: list[str], env: dict[str, str], cwd: Path
@@ -507,7 +548,7 @@ class Session:
         assert spec is not None and spec.origin is not None
         folder = str(Path(spec.origin).parent)
         env[REDIRECT_VARIABLE] = json.dumps(where)
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, (folder, env.get("PYTHONPATH", ""))))
+        inject.first_on_path(env, folder)
         for name, proxy in sorted(where.items()):
             self._tried(f"connects of Python's sockets to {name} go to {proxy}")
 

@@ -1,4 +1,4 @@
-"""What is said of perturbations of connections that a pool keeps."""
+"""The verdict on perturbations of connections that a pool keeps."""
 
 from __future__ import annotations
 
