@@ -30,6 +30,8 @@ LOOK_SECONDS = 0.001
 SETTLE_SECONDS = 0.3
 REQUEST_SECONDS = 10.0
 OPENAPI = "/openapi.json"
+DESCRIBING = {OPENAPI, "/docs", "/docs/oauth2-redirect", "/redoc"}
+"""FastAPI's routes that describe the others."""
 METHODS = ("get", "put", "post", "delete", "patch", "head")
 
 
@@ -224,7 +226,7 @@ def _ask_routes(port: int, watch: Path, looking: _Looking) -> list[FoundRoute]:
         for fact in facts(watch) if "path" in fact
     }  # fmt: skip
     found, asked = [], 0
-    for route in sorted(known):
+    for route in sorted(each for each in known if each.path not in DESCRIBING):
         if route.is_safe and asked < MAX_REQUESTS:
             asked += 1
             status = max(get(port, route.path)[0] for _ in range(TIMES))

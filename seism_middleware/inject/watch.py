@@ -153,6 +153,12 @@ def _starlette(app: Any, mount: str = "") -> Iterator[tuple[str, str]]:
             yield from _starlette(route, path)
 
 
+def _aiohttp(app: Any) -> Iterator[tuple[str, str]]:
+    for route in app.router.routes():
+        if route.resource is not None and route.method not in ("HEAD", "OPTIONS"):
+            yield route.method.replace("*", "ANY"), route.resource.canonical
+
+
 def _django(_: Any) -> Iterator[tuple[str, str]]:
     from django.urls import get_resolver
 
@@ -176,4 +182,5 @@ _FRAMEWORKS = (
     ("pyramid.router", "Router", _pyramid),
     ("starlette.applications", "Starlette", _starlette),
     ("django.core.handlers.base", "BaseHandler", _django),
+    ("aiohttp.web_app", "Application", _aiohttp),
 )
