@@ -15,7 +15,7 @@ NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get
 PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123]\.'); do \
 	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
-.PHONY: help demo test docs soak fuzz attack proof proof-part structure zoo lint tox bench bench-observer bench-away bench-codecs bench-compare bench-dashboard cpython matrix screenshots clean
+.PHONY: help demo test docs soak fuzz attack kills proof proof-part pairs structure zoo zoo-again lint tox bench bench-observer bench-away bench-codecs bench-compare bench-dashboard cpython matrix screenshots clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -79,8 +79,14 @@ proof: $(VENV)/.test $(VENV)/.matrix ## all long proofs, resumable, written to d
 proof-part: $(VENV)/.test ## a part of the long proofs, about 5 minutes; the commit selects it (SEED=7)
 	$(BIN)/python -m tests.proof.run part $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-zoo: $(VENV)/.test ## healthy apps and their sick twins, judged; resumable, prints a table (ARGS="--seeds 1 --idle")
+pairs: $(VENV)/.test ## releases with a known bug are told from those that mended it (ARGS="redis_py --times 3")
+	$(BIN)/python -m tests.pairs.run $(ARGS)
+
+zoo: $(VENV)/.test ## healthy apps and their sick twins, judged; resumable, prints a table (ARGS="--seeds 1 --load idle")
 	$(BIN)/python -m tests.zoo.run $(ARGS)
+
+zoo-again: $(VENV)/.test ## the zoo's hardest apps ten times, idle and beside busy loops, 1.5 h (ARGS="--times 1 --only pubsub")
+	$(BIN)/python -m tests.zoo.again $(ARGS)
 
 structure: $(VENV)/.test ## rooms, arrows, circles, climbs and names, from the imports
 	@$(BIN)/python -m tests.structure

@@ -77,6 +77,8 @@ class Ledger:
         self.on_refusal: list[Callable[[FailedConnect], None]] = []
         self.on_connection: list[Callable[[Connection], None]] = []
         """Told of each connection once it can be found."""
+        self.on_broken: list[Callable[[Connection], None]] = []
+        """Told of each connection that a driver has given up, after ``Connection.broke`` is set."""
         self.changes = 0
         """How often the list of proxies has changed."""
         self._open: dict[int, Connection] = {}

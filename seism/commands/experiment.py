@@ -162,11 +162,12 @@ def run(
 @click.argument("file", type=EXISTING_FILE, default=Path("seism.toml"))
 @click.option("--redirect", is_flag=True, help="Send connects of pure-Python clients to proxies.")
 @click.option("--without", multiple=True, metavar="NAME", help="Do not try this toxic; repeatable.")
+@click.option("--resume", is_flag=True, help="Go on with the stopped sweep in --report-dir.")
 @ALLOW
 @reports
 @click.pass_context
 def sweep(
-    context: click.Context, file: Path, redirect: bool, without: tuple[str, ...],
+    context: click.Context, file: Path, redirect: bool, without: tuple[str, ...], resume: bool,
     allow: tuple[str, ...], seed: int | None, report_dir: Path, strict: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Try every toxic on every exchange of every route of FILE's load, one at a time.
@@ -193,13 +194,18 @@ def sweep(
         if name not in known:
             raise ConfigurationError(f"--without: no toxic {name!r}{nearest(name, known)}")
     seed = experiment.seed if seed is None else seed
+    earlier = sweeping.found_before(report_dir / "report.json") if resume else {}
     with interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
         with Session(
             experiment, file.resolve(), seed, report_dir.resolve(), progress,
             command=context.meta[APP_COMMAND], redirect=redirect, allow=allow,
         ) as session:  # fmt: skip
-            swept = sweeping.run(session, without)
-    return show_sweep(swept, report_dir, strict)
+            swept = sweeping.run(session, without, earlier)
+    code = show_sweep(swept, report_dir, strict)
+    if swept.interrupted:
+        click.echo(f"seism: interrupted; {report_dir} has what there was until then", err=True)
+        return INTERRUPTED
+    return code
 
 
 def show_sweep(swept: Swept, directory: Path, strict: bool) -> int:

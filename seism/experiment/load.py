@@ -56,13 +56,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from random import Random
 from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
-from seism.experiment.answer import CALM, Answer, Contents, Reader
+from seism.experiment.answer import CALM, Answer, Contents, Reader, unexpected
 from seism.journal import COMPLETE, CUT, NOTHING, REFUSED, STALE, TIMED_OUT
 from seism.rng import Seed
 from seism_middleware.contract import CLIENT_HEADER
@@ -98,6 +98,8 @@ class Route:
     body: str | None = None
     action: dict[str, Any] | None = None
     """``header``, ``retries`` and ``count``, if each request is an action of its own."""
+    expect: dict[str, Any] | None = None
+    """``statuses``, ``json`` and ``text`` of its answers."""
 
     @property
     def name(self) -> str:
@@ -328,6 +330,8 @@ class Client:
         answer = NO_ANSWER
         if self._reader is not None and status is not None and ended == COMPLETE:
             answer = self._reader.read(status, found, body, self._host, route.method)
+            if route.expect is not None:
+                answer = replace(answer, unexpected=unexpected(route.expect, status, body))
         return Outcome(route, ended, status, began, self._used - began, body[:64], answer)
 
     def _drop_if_stale(self) -> None:
@@ -487,7 +491,7 @@ class Load:
         answer = outcome.answer
         told = self._contents.told(route.name, answer, calm=self._calm)
         row = (request, route.name, *times, outcome.ended, outcome.status)
-        self._seen.put((*row, answer.target, answer.broken, *told))
+        self._seen.put((*row, answer.target, answer.broken, answer.unexpected, *told))
         return outcome
 
     def _open(self, indices: Iterable[int]) -> Iterator[int]:

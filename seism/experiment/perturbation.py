@@ -141,7 +141,11 @@ class Sweep:
         "usual faults of the backends' protocols",
     )
     exchanges: int = option(
-        4, help="at most so many exchanges of a request with one backend", minimum=1, maximum=100
+        64,
+        help="maximum number of exchanges of a request with one backend; repetitions in a loop are "
+        "tried once",
+        minimum=1,
+        maximum=100,
     )
     learn: int = option(5, help="unperturbed requests of each route first", minimum=1)
     repeat: int = option(3, help="perturbed requests for each probe", minimum=1, maximum=100)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from seism.errors import Unavailable
+from seism.experiment import late
 from seism.experiment.config import SECONDS, Experiment, Planned
 from seism.experiment.doctor import examine
 from seism.experiment.limit import LimitReached
@@ -90,7 +91,11 @@ class Run:
         if not judge(session.entries()).steady.met:
             self._diagnose(session)
             return
-        for step in steps:
+        for place, step in enumerate(steps):
+            if late.is_sized(step.planned):
+                planned = late.sized(step.planned, session.entries())
+                step = steps[place] = replace(step, planned=planned)
+                control.plan([each.to_dict() for each in steps])
             if step.planned.at is None:
                 self._step(session, step, len(steps))
         self._mixed(session, [step for step in steps if step.planned.at is not None], len(steps))

@@ -133,6 +133,10 @@ class Session:
         self._phase = ""
         self._port = str(free_port())
         """The app's, if it asks for one and something stands in front of it."""
+        self._step = -1
+        """The planned perturbation whose time or aftershock it is, -1 before the first."""
+        self._ended = False
+        """The app has ended by itself, which has been told."""
         self.tried: list[str] = []
         """What was done so that the app finds the proxies, one line each."""
         self.control: Control
@@ -221,6 +225,7 @@ class Session:
             self._children.terminate("load")
             self._children.terminate("app")
         self.progress.phase("starting the app")
+        self._ended = False
         url = self._start_app(self._app)
         self._driver = self._start_load(url)
 
@@ -229,6 +234,7 @@ class Session:
     ) -> None:
         """Mark in the journal where a phase begins."""
         assert self._driver is not None
+        self._step = step if step is not None else max(active, default=self._step)
         self._phase = phase
         self.control.phase(phase, step, name, active=active, flowing=self._driver.flowing)
 
@@ -250,16 +256,23 @@ class Session:
     ) -> dict[str, Any]:  # fmt: skip
         """The same, and nothing is journalled; it lasts ``least_s`` seconds at least."""
         assert self._driver is not None
-        return self._driver.segment(name, amount, route, unit, least_s)
+        driven = self._driver.segment(name, amount, route, unit, least_s)
+        self._look_at_app()
+        return driven
 
     def aftershock(self, name: str, amount: float, route: int | None = None) -> dict[str, Any]:
-        """As ``send``, and it goes on until each route is as before, or has had its time."""
+        """As ``send``, until each route is as before, or has had its time, or the app has ended."""
         assert self._driver is not None
         asked = self.load.route if route is None else (self.load.route[route],)
         names = [f"{each.method} {each.path}" for each in asked]
-        self._aftershock = Aftershock(self._calm, self.experiment.rules, names)
-        enough = self._aftershock.is_over if self.load.request_ids else None
-        driven = self._driver.segment(name, amount, route, enough=enough)
+        this = self._aftershock = Aftershock(self._calm, self.experiment.rules, names)
+
+        def enough() -> bool:
+            return self._ended or this.is_over()
+
+        driven = self._driver.segment(
+            name, amount, route, enough=enough if self.load.request_ids else None
+        )
         self.settle(driven)
         return driven
 
@@ -298,7 +311,8 @@ class Session:
         """
         match self._children.exited():
             case "app", code:
-                self.control.app_ended(step, code, self._last_lines("app"))
+                self._step = step
+                self._notice_end(code)
                 return True
         if driven and all(
             failures({"routes": {"": route}}).total() == route["count"] > ALL_FAILED
@@ -307,6 +321,14 @@ class Session:
             self.control.app_ended(step, None, self._last_lines("app"))
             return True
         return False
+
+    def _notice_end(self, code: int) -> None:
+        """Say once, and journal, that the app has ended by itself with exit ``code``."""
+        if self._ended:
+            return
+        self._ended = True
+        self.progress.note(f"the app has ended with exit code {code}")
+        self.control.app_ended(self._step, code, self._last_lines("app"))
 
     def has_ended(self) -> bool:
         """Whether the app's process has."""
@@ -359,6 +381,12 @@ class Session:
             until = time.monotonic() + ENDED_SECONDS
             while self.control.awaits(planned.backend, planned.toxic) and time.monotonic() < until:
                 time.sleep(0.01)
+
+    def end_parked(self, backend: str) -> None:
+        """End the connections to ``backend`` that pools hold."""
+        parked = Planned("parked", backend, "restart")
+        self.begin(parked)
+        self.undo(parked)
 
     def undo(self, planned: Planned) -> None:
         """Perturb no more."""
@@ -588,7 +616,14 @@ class Session:
         return driver
 
     def _check(self, requests: int = 0, failed: int = 0) -> None:
+        """Asked again and again while the load is sent."""
+        self._look_at_app()
         self.guarded.check(requests, failed)
+
+    def _look_at_app(self) -> None:
+        match self._children.exited():
+            case "app", code if self._step >= 0:
+                self._notice_end(code)
 
     def _last(self, name: str) -> str:
         """The last thing that a child said."""

@@ -97,7 +97,7 @@ class StepVerdict:
         self._stale_colour = (
             RED if self._stale.is_endless(bool(self._recoveries.broken())) else AMBER
         )
-        self.detected = detected
+        self._detected = detected
         self._reconnects = step.reconnects()
         self._judged = list(self._judge_requests())
         self.unattributed = self._find_unattributed(own)
@@ -134,13 +134,17 @@ class StepVerdict:
             or self.step.attributions(key)
             or key in self._stale
             or key in self._reconnects
-            or self.detected.verdict(key) is not None
+            or self._detected.verdict(key) is not None
             or self._control.replies.reason(key)
         )
 
     def cells(self, broken: Mapping[str, str]) -> list[Cell]:
         """One for each route; ``broken``: route -> since which step it has not recovered."""
         return [self._cell(route, broken.get(route)) for route in self._control.routes]
+
+    def unused(self) -> dict[tuple[str, str], str]:
+        """(Route, backend) that it does not ask any more -> since when, in words."""
+        return self._detected.unused()
 
     def cases(self) -> list[Case]:
         """The requests that are not green."""
@@ -229,7 +233,7 @@ class StepVerdict:
                 yield JudgedRequest(request, "after", self._with_detected(request, verdict))
 
     def _with_detected(self, request: RequestEnded, verdict: Verdict) -> Verdict:
-        found = None if self._is_cut_off(request) else self.detected.verdict(request.request)
+        found = None if self._is_cut_off(request) else self._detected.verdict(request.request)
         return verdict if found is None else max(verdict, found, key=_severity)
 
     def _during(self, request: RequestEnded) -> Verdict:
@@ -295,7 +299,8 @@ class StepVerdict:
         judged = mine if broken_since is None else [e for e in mine if self.step.is_hit(e.request)]
         colour, reasons, worst = self._colour(route, judged, broken=broken_since is not None)
         if worst is None and mine:
-            colour, reasons = _coverage(exact + len(changed), possible)
+            certain = exact + sum(self._is_known(each.request) for each in changed)
+            colour, reasons = _coverage(certain, possible)
             unusual = [doubt for doubt in self._doubts(route) if not doubt.is_usual]
             if unusual:
                 colour, reasons = UNSURE, tuple(map(str, unusual))
@@ -312,7 +317,7 @@ class StepVerdict:
             worst=worst,
             certain=self._is_certain(route, mine),
             recovery=self._recoveries.of(route),
-            notes=self.detected.notes(route) if colour == GREEN else (),
+            notes=self._detected.notes(route) if colour == GREEN else (),
         )
 
     def _doubts(self, route: str) -> list[Unattributed]:
@@ -329,6 +334,14 @@ class StepVerdict:
             and not self._control.is_usual(request)
         )
 
+    def _is_known(self, request: RequestEnded) -> bool:
+        """Whether more than the time says that it was hit: an attribution, or that so many of its
+        route are answered as never in the control run.
+        """
+        found = self._collateral.get(route_of(request))
+        significant = found is not None and request.request in found.requests
+        return significant or bool(self.step.attributions(request.request))
+
     def _is_certain(self, route: str, mine: Sequence[JudgedRequest]) -> bool:
         """Whether what went wrong is no coincidence, however flaky the route is."""
         hit = [each.verdict for each in mine if self.step.is_hit(each.request)]
@@ -337,7 +350,7 @@ class StepVerdict:
             or self._recoveries.verdict(route).colour == RED
             or len(self._left.get(route, [])) > self._rules.connections_growth
             or route in self._collateral
-            or self.detected.is_certain(route)
+            or self._detected.is_certain(route)
         )
 
     def _colour(

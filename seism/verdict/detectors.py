@@ -11,14 +11,14 @@ from seism.verdict.steady_state import ControlRun
 from seism.verdict.step import StepWindow
 from seism.verdict.timeline import Timeline
 from seism.verdict.unused_backend import UnusedBackendDetector
-from seism.verdict.unwell import UnwellDetector
+from seism.verdict.work import WorkDetector
 
 DETECTORS: tuple[type[Detector], ...] = (
     OddAnswerDetector,
     ContentDetector,
     HiddenExceptionDetector,
-    UnwellDetector,
     UnusedBackendDetector,
+    WorkDetector,
 )
 
 

@@ -4,14 +4,15 @@ The rules, in the order in which they are asked (``Rules`` has the figures):
 
 red    no response; a truncated body; wrong data: a reply to another request's question; 500
        or another 5xx than 503 that is not allowed; a 4xx, a redirect to elsewhere or a body that
-       does not parse, if the control run never gave it (``odd_answer``); a route that is not as
-       before within ``recover_s`` (``recovery``); connections or memory that stay behind,
-       connections that are lost, requests that hang (``pool``); an action that was done twice or
-       never
+       does not parse, if the control run never gave it (``odd_answer``); work that is done twice
+       (``work``); a route that is not as before within ``recover_s`` (``recovery``); connections
+       or memory that stay behind, connections that are lost, requests that hang (``pool``); an
+       action that was done twice or never
 amber  a recovery that takes longer than ``recover_slow_s``; 503 without Retry-After, or with
        a log that does not tell of it as it should (``log_quality``); other content than in the
-       control run (``content``); slower than the deadline; a retry storm, which from some size
-       on is red (``retry_storm``)
+       control run (``content``); lost work (``work``); a backend that is not asked any more
+       (``unused_backend``); slower than the deadline; a retry storm, which from some size on is
+       red (``retry_storm``)
 green  everything else
 
 A cell is not covered where no perturbation touched the route (an attribution says so), and
@@ -191,7 +192,7 @@ def _judge_steps(timeline: Timeline, control: ControlRun, rules: Rules) -> _Step
             found.why_never_fired.append(f"{step.name} never fired: {why}")
         found.cells += cells
         found.broken = verdict.still_broken(found.broken)
-        found.unused |= verdict.detected.unused()
+        found.unused |= verdict.unused()
     return found
 
 

@@ -71,6 +71,8 @@ def _kind(request: RequestEnded, control: ControlRun) -> str:
         return f"{request.status} to {control.target(request)}"
     if request.status is not None and 400 <= request.status < 500:
         return str(request.status)
+    if sent is not None and sent.unexpected:
+        return f"{request.status} that is not as expected ({sent.unexpected})"
     if sent is not None and sent.broken:
         return f"{request.status} with a body that is not complete {sent.broken}"
     return ""

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from seism.verdict.client_view import observations, target, took
+from seism.verdict.client_view import observations, sent_of, target, took
 from seism.verdict.request import failure
 from seism.verdict.result import Steady
 from seism.verdict.rules import Rules
@@ -232,6 +232,9 @@ def unmet(segment: Segment | None, rules: Rules) -> Iterator[str]:
                 f"{route}: {len(other)} of {len(run)} answers had another status than "
                 f"{' or '.join(map(str, wanted))}: {other[0].status}"
             )
+        odd = [what for each in run if (sent := sent_of(each)) and (what := sent.unexpected)]
+        if odd:
+            yield f"{route}: {len(odd)} of {len(run)} answers were not as expected: {odd[0]}"
         times = [each.duration for each in run]
         for share, limit in rules.quantiles(route).items():
             took = quantile(times, share)

@@ -12,6 +12,7 @@ from typing import Any
 from seism.errors import ConfigurationError
 from seism.journal import (
     AppEnded,
+    ChangingExchange,
     ClientRequest,
     Diagnosis,
     Entry,
@@ -82,6 +83,8 @@ class Timeline:
     requests: dict[str, RequestEnded] = field(default_factory=dict)
     """Those of the load as their clients saw them (``client_view.ClientAnswer``)."""
     clients: list[ClientRequest] = field(default_factory=list)
+    changing: list[ChangingExchange] = field(default_factory=list)
+    """The exchanges that change something, of proxies that know their protocol."""
     """The load's requests, where it has told of each."""
     outside: tuple[ClientRequest, ...] = ()
     """Those that never reached the app, for a reason of ours."""
@@ -213,6 +216,8 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
         timeline.ends[record.perturbation] = record
     elif isinstance(record, Census) and timeline.segments:
         timeline.segments[-1].censuses[worker] = record
+    elif isinstance(record, ChangingExchange):
+        timeline.changing.append(record)
     elif isinstance(record, ClientRequest):
         timeline.clients.append(record)
     elif isinstance(record, LoadDone) and record.whole:

@@ -18,8 +18,6 @@ from seism.verdict.step import StepWindow
 from seism.verdict.timeline import Timeline, route_of
 from seism_middleware.contract import RequestEnded
 
-PATIENCE_S = 10.0
-"""A breaker may stay open for so long after the perturbation."""
 LEAST = 5
 """Requests after the perturbation that are enough to say that none of them asks."""
 USUALLY = 0.9
@@ -31,6 +29,7 @@ class UnusedBackendDetector:
 
     def __init__(self, timeline: Timeline, control: ControlRun, rules: Rules) -> None:
         self._timeline = timeline
+        self._rules = rules
         self._needed: dict[tuple[str, str], int] = {}
         """(Route, backend) -> the sends of the control run, where nearly all requests ask."""
         for route in control.routes:
@@ -52,7 +51,7 @@ class UnusedBackendDetector:
             later = self._later(route, over)
             silent = _until_used(later, backend)
             lasted = silent[-1].began + took(silent[-1]) - over if silent else 0.0
-            if len(silent) < LEAST or lasted < PATIENCE_S:
+            if len(silent) < LEAST or lasted < self._rules.of(route).recover_s:
                 continue
             again = len(silent) < len(later)
             what = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,14 @@ def test_what_never_recovers_is_seen_in_the_last_control_run(tmp_path: Path, val
     (cell,) = judgement.cells
     assert cell.colour == RED
     assert "never, until restarted: 32 of 32 requests of the last control run" in cell.reasons[0]
+
+
+def test_the_next_perturbation_begins_with_an_app_that_is_well(tmp_path: Path, valkey: str) -> None:
+    again = '\n[[perturbation]]\nname = "again"\nbackend = "store"\ntype = "down"'
+    twice = lab(valkey, "600", "recover_s = 1")
+    judgement = replace(twice, perturbation=twice.perturbation + again).judge(tmp_path)
+    cells = {cell.perturbation: cell for cell in judgement.cells}
+    assert {name: cell.colour for name, cell in cells.items()} == {"down": RED, "again": RED}
+    assert all(cell.reasons[0].startswith("not recovered within 1 s") for cell in cells.values())
+    # It is the first of them that was followed by a new start.
+    assert sum("never, until restarted" in cell.reasons[0] for cell in cells.values()) == 1

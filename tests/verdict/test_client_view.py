@@ -105,7 +105,7 @@ def test_what_no_worker_began_is_said_to_be_possibly_of_what_was_in_force() -> N
     story, request = under(outcome=TIMED_OUT, status=None, seconds=15.0)
     worst = only_cell(judge(story.end())).worst
     assert worst is not None
-    assert (worst.request, worst.exact, worst.evidence) == (request, False, "overlap")
+    assert (worst.request, worst.exact, worst.evidence) == (request, False, "control")
     assert worst.what == "down on db"
 
 

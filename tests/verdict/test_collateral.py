@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seism.verdict.judgement import judge
-from seism.verdict.result import AMBER, COLLATERAL, GREEN, NOT_COVERED, RED, Cell
+from seism.verdict.result import AMBER, COLLATERAL, GREEN, NOT_COVERED, RED, UNSURE, Cell
 from seism.verdict.significance import fisher_exact, holm
 from seism_middleware.contract import SendCount
 from tests.story import Story
@@ -93,6 +93,19 @@ def test_an_honest_503_is_right_for_who_needs_a_backend_that_is_down(
     story.phase("during", 0)
     story.perturb(0, story.request(status=503))
     story.requests(20, "GET /other", 503)
+    assert cell_of(story, "GET /other").colour == colour
+
+
+@pytest.mark.parametrize(("requests", "colour"), [(1, UNSURE), (20, GREEN)])
+def test_a_503_that_nothing_is_known_to_have_hit_may_be_chance(requests: int, colour: str) -> None:
+    story = Story(DOWN)
+    story.phase("steady")
+    story.requests(20, **ASKS)
+    story.requests(20, "GET /other", **ASKS)
+    story.phase("during", 0)
+    story.perturb(0, story.request(status=503))
+    story.requests(20 - requests, "GET /other", **ASKS)
+    story.requests(requests, "GET /other", 503)
     assert cell_of(story, "GET /other").colour == colour
 
 

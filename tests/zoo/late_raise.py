@@ -27,7 +27,9 @@ def pieces() -> Iterator[bytes]:
 
 
 def serve(environ: Environ, start: StartResponse) -> Iterator[bytes]:
-    start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "1")])
+    start(
+        "200 OK", [("Content-Type", "text/plain"), ("Content-Length", "1"), ("Connection", "close")]
+    )
     return pieces()
 
 

@@ -28,10 +28,13 @@ from tests.processes import ROOT
 HERE = Path(__file__).parent / "pairs"
 STATE = ROOT / "build" / "zoo.json"
 SEEDS = (1, 2, 3, 4, 5)
+LOADS = {"idle": 0, "busy": 2}
+"""Busy loops beside the run."""
 TURN = 5
 """Pairs in one part."""
 RUN_SECONDS = 150
-BUSY = "while True: pass"
+BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
+"""Also over if whoever started it was killed."""
 CONFIG = """
 [app]
 command = ["{python}", "-m", "waitress", "--threads={threads}",
@@ -164,16 +167,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--part", type=int, help="five pairs, by turns, with one seed")
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
     parser.add_argument("--only", default="", help="pairs whose name or file has this in it")
-    parser.add_argument("--idle", action="store_true", help="not beside busy loops")
+    parser.add_argument("--load", choices=LOADS, help="only on an idle machine, or a busy one")
     parser.add_argument("--again", action="store_true", help="what has been judged, too")
     given = parser.parse_args(arguments)
     chosen = [each for each in pairs() if given.only in each.name or given.only == each.file]
     seeds: Sequence[int] = SEEDS[: given.seeds]
-    loads = {"idle": 0} if given.idle else {"idle": 0, "busy": 2}
+    loads = {given.load: LOADS[given.load]} if given.load else LOADS
     if given.part is not None:
         first = given.part * TURN
         chosen = [chosen[(first + n) % len(chosen)] for n in range(min(TURN, len(chosen)))]
-        seeds, loads = (given.part + 1,), {"idle": 0}
+        seeds, loads = (given.part % len(SEEDS) + 1,), {"idle": 0}
     STATE.parent.mkdir(exist_ok=True)
     known = json.loads(STATE.read_text(encoding="utf-8")) if STATE.exists() else {}
     at = commit()

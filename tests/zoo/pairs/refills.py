@@ -44,9 +44,9 @@ threading.Thread(target=refill, daemon=True).start()
 
 
 def get() -> None:
-    """Raises redis.RedisError, also where the pool is empty for a second."""
+    """Raises redis.RedisError, also where the pool stays empty."""
     try:
-        connection = pool.get(timeout=1)
+        connection = pool.get(timeout=0.3)
     except queue.Empty:
         raise redis.ConnectionError("the pool is empty") from None
     try:
