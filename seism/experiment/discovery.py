@@ -225,7 +225,8 @@ def _ask_routes(port: int, watch: Path, looking: _Looking) -> list[FoundRoute]:
         FoundRoute(fact["path"], "GET" if fact["method"] == "ANY" else fact["method"])
         for fact in facts(watch) if "path" in fact
     }  # fmt: skip
-    found, asked = [], 0
+    found: list[FoundRoute] = []
+    asked = 0
     for route in sorted(each for each in known if each.path not in DESCRIBING):
         if route.is_safe and asked < MAX_REQUESTS:
             asked += 1

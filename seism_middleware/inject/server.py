@@ -226,6 +226,7 @@ class Injection:
         from seism_middleware.frameworks import inside
         from seism_middleware.wsgi import SeismWSGI
 
+        found: Any
         where = f"under {server}, process {os.getpid()}"
         if interface == AIOHTTP:
             from seism_middleware.aiohttp import observed

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from seism_middleware.imports import Imports
@@ -72,7 +72,7 @@ def _mysqlclient(module: Any) -> None:
     module.Connection.__init__ = _looking(module.Connection.__init__)
 
 
-_DRIVERS = {
+_DRIVERS: dict[str, Callable[[Any], None]] = {
     "psycopg": _psycopg, "psycopg2": _psycopg2, "MySQLdb.connections": _mysqlclient,
 }  # fmt: skip
 """Drivers in C that keep a connection for one request only, by default or in frameworks."""
@@ -176,7 +176,7 @@ def _patterns(resolver: Any, mount: str) -> Iterator[tuple[str, str]]:
             yield "GET", readable(path)
 
 
-_FRAMEWORKS = (
+_FRAMEWORKS: tuple[tuple[str, str, Callable[[Any], Iterator[tuple[str, str]]]], ...] = (
     ("flask", "Flask", _flask),
     ("bottle", "Bottle", _bottle),
     ("pyramid.router", "Router", _pyramid),
