@@ -418,6 +418,7 @@ def test_an_interrupted_run_reports_what_there_was(
     done = seism.finish(process)
     assert done.code == 130
     assert done.line() == "seism: interrupted; seism-report has what there was until then"
+    assert "exit code 130" in done.out
     for name in ("report.json", "junit.xml", "report.html"):
         assert (folder / name).is_file()
     told = json.loads((folder / "report.json").read_text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from seism.demo.backends import Backends
 from seism.journal import read
 from seism_middleware.contract import PerturbationBegan, PerturbationEnded
 from tests.demo import repaired
-from tests.processes import ROOT
+from tests.processes import ROOT, until
 from tests.test_cli import Seism, cache, seism
 
 __all__ = ["cache", "seism"]
@@ -172,6 +173,30 @@ def test_a_replay_of_some(seism: Seism) -> None:
     done = seism.run("replay", "seism-report/journal.jsonl", "--only", "slow two")
     assert done.code == 2
     assert "no perturbation 'slow two' in the plan" in done.line()
+
+
+@pytest.mark.parametrize("command", ["replay", "shrink"])
+def test_what_is_interrupted_says_so(seism: Seism, tmp_path: Path, command: str) -> None:
+    seism.experiment("/weak")
+    assert seism.run("run").code == 1
+    file = tmp_path / "seism.toml"
+    file.write_text(file.read_text().replace("during = 5", "during = 100000"))
+    process = seism.start(command, "seism-report/journal.jsonl")
+    folder = tmp_path / f"seism-{command}" / ("1" if command == "shrink" else "")
+    journal = folder / "journal.jsonl"
+    until(lambda: journal.exists() and b'"perturbation.began"' in journal.read_bytes())
+    process.send_signal(signal.SIGINT)
+    done = seism.finish(process)
+    assert done.code == 130
+    if command == "replay":
+        assert "exit code 130" in done.out
+        assert (folder / "report.json").is_file()
+        assert done.line() == "seism: interrupted; seism-replay has what there was until then"
+    else:
+        assert "seism: stopped at replay 1: the run was interrupted" in done.err
+        # It was red by then.
+        assert len(list(tmp_path.glob("test_*.py"))) == 1
+    assert seism.left() == []
 
 
 def test_ten_shrink_to_one_and_the_test_fails_until_the_repair(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from seism.demo.planted import Weakness, load
 from seism.experiment.point import NO_USE
 from seism.verdict.result import NEVER
 from tests.demo import repaired
-from tests.processes import ROOT
+from tests.processes import ROOT, until
 from tests.test_cli import Seism, cache, seism
 
 __all__ = ["cache", "seism"]
@@ -67,6 +68,30 @@ def test_what_is_weak_is_found_and_what_is_off_is_not_covered(seism: Seism, tmp_
     assert (wrong.code, wrong.line()) == (
         2, "seism: --without: no toxic 'rest'; did you mean 'reset'?",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_sweep_that_is_stopped_reports_what_there_was(
+    seism: Seism, tmp_path: Path, interrupted: bool
+) -> None:
+    """By Ctrl-C, or by a limit of its own."""
+    limit = "" if interrupted else "[limits]\nseconds = 6\n"
+    seism.experiment("/weak", more=limit + TWO.replace("repeat = 2", "repeat = 100000"))
+    process = seism.start("sweep")
+    folder = tmp_path / "seism-report"
+    journal = folder / "journal.jsonl"
+    until(lambda: journal.exists() and b'"perturbation.ended"' in journal.read_bytes())
+    if interrupted:
+        process.send_signal(signal.SIGINT)
+    done = seism.finish(process)
+    assert done.code == (130 if interrupted else 1), done.err + done.out
+    assert f"exit code {done.code}\n" in done.out
+    assert matrix(folder)["GET /weak"]["cache reset #1"] == "red"
+    told = json.loads((folder / "report.json").read_text())
+    reason = "the run was interrupted" if interrupted else "its maximum duration of 6 s is over"
+    assert reason in told["incomplete"]
+    assert json.loads((folder / "coverage.json").read_text())["saved"] == {}
+    assert seism.left() == []
 
 
 def test_faults_of_the_backend_s_protocol(seism: Seism, tmp_path: Path) -> None:

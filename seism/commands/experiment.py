@@ -14,6 +14,7 @@ from seism.errors import Unavailable
 
 if TYPE_CHECKING:
     from seism.experiment.config import Planned
+    from seism.experiment.runner import Run
     from seism.experiment.sweep import Swept
     from seism.verdict.result import Judgement
 
@@ -76,7 +77,7 @@ def interruptible() -> Any:
 
 def report(
     judgement: Judgement, journal: Path, directory: Path, strict: bool,
-    shown: Judgement | None = None,
+    shown: Judgement | None = None, interrupted: bool = False,
 ) -> int:  # fmt: skip
     """Write the reports, show the result (of ``shown``, if given); gives the exit code."""
     from rich.console import Console
@@ -99,8 +100,12 @@ def report(
             click.echo(line)
     except OSError as error:
         raise Unavailable(f"{directory}: {error.strerror}") from None
-    show(shown or judgement, Console(), paths=[journal, *paths.values()], strict=strict)
-    return judgement.exit_code(strict)
+    code = INTERRUPTED if interrupted else judgement.exit_code(strict)
+    files = [journal, *paths.values()]
+    show(shown or judgement, Console(), paths=files, strict=strict, code=code)
+    if interrupted:
+        click.echo(f"seism: interrupted; {directory} has what there was until then", err=True)
+    return code
 
 
 class WithCommand(click.Command):
@@ -151,11 +156,8 @@ def run(
             allow=allow,
         )
         judgement = this.judge()
-    code = report(judgement, report_dir / JOURNAL, report_dir, strict)
-    if this.interrupted:
-        click.echo(f"seism: interrupted; {report_dir} has what there was until then", err=True)
-        return INTERRUPTED
-    return code
+    journal = report_dir / JOURNAL
+    return report(judgement, journal, report_dir, strict, interrupted=this.interrupted)
 
 
 @click.command(cls=WithCommand)
@@ -212,11 +214,14 @@ def show_sweep(swept: Swept, directory: Path, strict: bool) -> int:
     """Write the reports of a sweep and show it; returns the exit code."""
     from seism.experiment.sweep import write_coverage
 
-    report(swept.judgement, directory / JOURNAL, directory, strict, shown=swept.collapsed())
+    code = report(
+        swept.judgement, directory / JOURNAL, directory, strict, swept.collapsed(),
+        swept.interrupted,
+    )  # fmt: skip
     for line in swept.lines():
         click.echo(line)
     write_coverage(swept, directory / "coverage.json")
-    return swept.judgement.exit_code(strict)
+    return code
 
 
 @click.command()
@@ -242,8 +247,9 @@ def replay(
     _, planned, again = _replayer(journal, config, quiet)
     from seism.experiment.replay import only as chosen
 
-    judgement = again(chosen(planned, only), report_dir)
-    return report(judgement, report_dir / JOURNAL, report_dir, strict)
+    this, judgement = again(chosen(planned, only), report_dir)
+    journal = report_dir / JOURNAL
+    return report(judgement, journal, report_dir, strict, interrupted=this.interrupted)
 
 
 @click.command()
@@ -275,17 +281,33 @@ def shrink(
     seed, planned, again = _replayer(journal, config, quiet)
     cell = shrinking.target(judge(read(journal)), route)
     replays = 0
+    code = 0
+    found: Sequence[Planned] = ()
 
     def fails(some: Sequence[Planned]) -> bool:
-        nonlocal replays
+        nonlocal replays, code, found
         replays += 1
-        judgement = again(list(some), report_dir / f"{replays}")
+        this, judgement = again(list(some), report_dir / f"{replays}")
         red = shrinking.breaks(judgement, cell.route)
         names = ", ".join(one.name for one in some)
+        if not red and judgement.incomplete:
+            code = INTERRUPTED if this.interrupted else judgement.exit_code()
+            raise shrinking.Stopped(judgement.incomplete)
         click.echo(f"{replays}. {'red' if red else 'not red'}: {names}")
+        if red:
+            found = some
+        if this.interrupted:
+            code = INTERRUPTED
+            raise shrinking.Stopped(judgement.incomplete)
         return red
 
-    found = shrinking.shrink(planned, fails, shrinking.suspect(planned, cell))
+    try:
+        found = shrinking.shrink(planned, fails, shrinking.suspect(planned, cell))
+    except shrinking.Stopped as stopped:
+        rest = "fewer may be enough" if found else "none before it was red"
+        click.echo(f"seism: stopped at replay {replays}: {stopped}; {rest}", err=True)
+        if not found:
+            return code
     path = output or config.absolute().parent / f"test_{shrinking.slug(cell)}.py"
     file = os.path.relpath(config.absolute(), path.absolute().parent)
     shrinking.write(path, shrinking.regression(found, cell, seed, file))
@@ -294,12 +316,12 @@ def shrink(
         f"({len(found)} of {len(planned)} perturbations, {replays} replays)"
     )
     click.echo(str(path))
-    return 0
+    return code
 
 
 def _replayer(
     journal: Path, config: Path, quiet: bool
-) -> tuple[int, list[Planned], Callable[[list[Planned], Path], Judgement]]:
+) -> tuple[int, list[Planned], Callable[[list[Planned], Path], tuple[Run, Judgement]]]:
     """(seed, what was perturbed, what perturbs some of it again and judges)."""
     from rich.console import Console
 
@@ -315,10 +337,9 @@ def _replayer(
         raise ConfigurationError(f"{config}: a [[load.route]] is needed")
     seed, planned = seed_and_plan(read(journal), experiment.load)
 
-    def again(some: list[Planned], folder: Path) -> Judgement:
+    def again(some: list[Planned], folder: Path) -> tuple[Run, Judgement]:
         with interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
-            return Run(
-                experiment, config.resolve(), seed, folder.resolve(), progress, planned=some
-            ).judge()
+            this = Run(experiment, config.resolve(), seed, folder.resolve(), progress, planned=some)
+            return this, this.judge()
 
     return seed, planned, again

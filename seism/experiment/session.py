@@ -436,6 +436,9 @@ class Session:
         )
         line = sidecar.stdout.readline().decode(errors="replace").strip()
         if not line.startswith("http://"):
+            code = self._children.terminate("sidecar")
+            if code < 0:
+                raise SidecarGone(f"the sidecar was ended by signal {-code} before it was up")
             raise ConfigurationError(self._last("sidecar").removeprefix("seism: "))
         host, port = address(line.removeprefix("http://"), "the sidecar")
         return Control(host, port, self._token)

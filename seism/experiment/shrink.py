@@ -19,6 +19,10 @@ from seism.verdict.result import RED, Cell, Judgement
 T = TypeVar("T")
 
 
+class Stopped(Exception):
+    """A replay was interrupted, or came to one of its limits; the message says which."""
+
+
 def target(judgement: Judgement, route: str = "") -> Cell:
     """The red cell to shrink for: of ``route`` if given, else the first with an exact hit.
 

@@ -91,8 +91,12 @@ def show(
     *,
     paths: Iterable[Path] = (),
     strict: bool = False,
+    code: int | None = None,
 ) -> None:
-    """Print the table, what went wrong and why, and the sentence that sums it up."""
+    """Print the table, what went wrong and why, and the sentence that sums it up.
+
+    ``code``: the exit code of the process; None: the judgement's.
+    """
     if judgement.cells:
         _table(judgement, console)
     _worst(judgement, console)
@@ -101,7 +105,7 @@ def show(
         title, style = _HARMS[level] if kind == HARM else _TITLES[kind]
         _list(console, title, [notice.text for notice in found], style)
     _paths(console, paths)
-    _verdict(judgement, console, strict)
+    _verdict(judgement, console, strict, code)
 
 
 def _table(judgement: Judgement, console: Console) -> None:
@@ -205,10 +209,13 @@ def _paths(console: Console, paths: Iterable[Path]) -> None:
     _print(console, Text())
 
 
-def _verdict(judgement: Judgement, console: Console, strict: bool) -> None:
+def _verdict(judgement: Judgement, console: Console, strict: bool, code: int | None) -> None:
     result = outcome(judgement)
     words = [f"{number} {colour}" for colour, number in tally(judgement)]
-    words += [f"seed {judgement.seed}", f"exit code {judgement.exit_code(strict)}"]
+    words += [
+        f"seed {judgement.seed}",
+        f"exit code {judgement.exit_code(strict) if code is None else code}",
+    ]
     _print(console, Text(", ".join(words), "dim"))
     _print(console, Text(f"{_symbol(console, result)} {headline(judgement)}", STYLES[result]))
 

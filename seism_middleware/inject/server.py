@@ -228,6 +228,7 @@ class Injection:
 
         found: Any
         where = f"under {server}, process {os.getpid()}"
+        found: Any
         if interface == AIOHTTP:
             from seism_middleware.aiohttp import observed
 

@@ -4,6 +4,9 @@
 and compares the outcomes by test id. It fails if one differs. With the patches every test
 runs inside of a request and every connection counts as one to a proxy, so that all of the
 patched code does its work. Without arguments: all of ``MODULES``.
+
+With ``--faulty`` whatever a patch asks of the ledger raises: a fault of ours, inside each patch, in
+whatever state these tests bring a socket into.
 """
 
 from __future__ import annotations
@@ -59,14 +62,14 @@ def missing() -> str:
     return "" if found else "this interpreter comes without its own tests (the package test)"
 
 
-def outcomes(module: str, patched: bool) -> Outcomes:
+def outcomes(module: str, patched: bool, faulty: bool = False) -> Outcomes:
     """Run one module in a process of its own; a test that hangs or kills it is cut off."""
     found: Outcomes = {}
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "outcomes"
         target.touch()
         command = [sys.executable, "-m", "tests.cpython.run", "--into", str(target)]
-        command += ["--patched", module] if patched else [module]
+        command += ["--patched"] * patched + ["--faulty"] * faulty + [module]
         while True:
             code = watch(command, target)
             found |= dict(json.loads(line) for line in target.read_text().splitlines())
@@ -102,14 +105,14 @@ def different(without: Outcomes, with_patches: Outcomes) -> list[str]:
     ]
 
 
-def compare(module: str) -> tuple[Outcomes, list[str]]:
+def compare(module: str, faulty: bool = False) -> tuple[Outcomes, list[str]]:
     """The outcomes without patches, and what differs with them.
 
     What differs is run a second time: some of these tests depend on the machine's load.
     """
-    without, found = outcomes(module, False), outcomes(module, True)
+    without, found = outcomes(module, False), outcomes(module, True, faulty)
     if different(without, found):
-        without, found = outcomes(module, False), outcomes(module, True)
+        without, found = outcomes(module, False), outcomes(module, True, faulty)
     return without, different(without, found)
 
 
@@ -151,7 +154,7 @@ class _Result(unittest.TestResult):
         self._note(test, "unexpected")
 
 
-def run(module: str, patched: bool, target: Path) -> None:
+def run(module: str, patched: bool, faulty: bool, target: Path) -> None:
     """Run what ``target`` does not list of ``module`` here; the patches stay."""
     from test import support
 
@@ -163,7 +166,7 @@ def run(module: str, patched: bool, target: Path) -> None:
         if test.id() not in known and not any(name in test.id() for name in PROCESSES):
             suite.addTest(test)
     if patched:
-        install()
+        install(faulty)
     _Result.target = target
     suite.run(_Result())
 
@@ -176,8 +179,26 @@ def flat(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
             yield test
 
 
-def install() -> None:
+FAULTY = (
+    "adopt",
+    "backend_of",
+    "claim",
+    "closed",
+    "connection",
+    "correct",
+    "failed",
+    "named",
+    "opened",
+    "reborn",
+    "refused",
+)
+"""The ledger's methods that patches call."""
+
+
+def install(faulty: bool = False) -> None:
     """Patch everything, and make everything that happens from here on a request's."""
+    import logging
+
     from seism_middleware.ledger import Ledger
     from seism_middleware.patches import Patches
     from seism_middleware.traffic import Request, current
@@ -186,16 +207,29 @@ def install() -> None:
         def backend_of(self, address: object) -> str | None:
             return "any" if type(address) is tuple and len(address) >= 2 else None
 
-    patches = Patches(Everything())
+    ledger = Everything()
+    if faulty:
+        for name in FAULTY:
+            assert hasattr(ledger, name)
+            setattr(ledger, name, _raise)
+        # Its one line per place would be in the output that some tests look at.
+        logging.getLogger("seism_middleware").disabled = True
+        logging.getLogger("seism_middleware.guard").disabled = True
+    patches = Patches(ledger)
     patches.install()
     assert patches.names
     current.set(Request("r", "GET", time.monotonic()))
+
+
+def _raise(*_: object, **__: object) -> None:
+    raise RuntimeError("planted")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("modules", nargs="*", default=MODULES)
     parser.add_argument("--patched", action="store_true")
+    parser.add_argument("--faulty", action="store_true", help="with a fault inside each patch")
     parser.add_argument("--into", type=Path)
     arguments = parser.parse_args()
     reason = missing()
@@ -203,11 +237,11 @@ def main() -> None:
         sys.exit(reason)
     if arguments.into:
         (module,) = arguments.modules
-        run(module, arguments.patched, arguments.into)
+        run(module, arguments.patched, arguments.faulty, arguments.into)
         return
     wrong = 0
     for module in arguments.modules:
-        without, found = compare(module)
+        without, found = compare(module, arguments.faulty)
         ran = sum(outcome != "skipped" for outcome in without.values())
         bad = sum(outcome in ("failed", "cut off") for outcome in without.values())
         print(f"{module}: {ran} run, {bad} fail without patches, {len(found)} differ with them")

@@ -10,9 +10,10 @@ pytestmark = pytest.mark.skipif(bool(run.missing()), reason=run.missing() or "pr
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.parametrize("faulty", [False, True])
 @pytest.mark.parametrize("module", run.QUICK)
-def test_as_well_with_the_patches_as_without(module: str) -> None:
-    without, found = run.compare(module)
+def test_as_well_with_the_patches_as_without(module: str, faulty: bool) -> None:
+    without, found = run.compare(module, faulty)
     assert sum(outcome == "ok" for outcome in without.values()) >= 5
     assert found == []
 
