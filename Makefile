@@ -15,7 +15,7 @@ NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get
 PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123]\.'); do \
 	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
-.PHONY: help demo test docs soak fuzz attack kills proof proof-part structure lint tox bench bench-observer bench-away bench-codecs bench-compare bench-dashboard cpython matrix screenshots clean
+.PHONY: help demo test docs soak fuzz attack kills proof proof-part pairs structure zoo zoo-again lint tox bench bench-observer bench-away bench-codecs bench-compare bench-dashboard cpython matrix screenshots clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -73,14 +73,20 @@ fuzz: $(VENV)/.test ## every codec under a coverage-guided fuzzer, 2 minutes eac
 attack: $(VENV)/.test ## hostile peers against a real sidecar, and what bystanders notice, 6 min (ARGS="--only stream", --codecs)
 	$(BIN)/python -m tests.attack.run $(ARGS)
 
-kills: $(VENV)/.test ## SIGKILL of each process of a run, 100 times each, resumable, 60 minutes (ARGS="--times 10")
-	$(BIN)/python -m tests.attack.kill $(ARGS)
-
 proof: $(VENV)/.test $(VENV)/.matrix ## all long proofs, resumable, written to docs/proof.md, about 75 minutes (ARGS=--again)
 	$(BIN)/python -m tests.proof.run all $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 proof-part: $(VENV)/.test ## a part of the long proofs, about 5 minutes; the commit selects it (SEED=7)
 	$(BIN)/python -m tests.proof.run part $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+pairs: $(VENV)/.test ## releases with a known bug are told from those that mended it (ARGS="redis_py --times 3")
+	$(BIN)/python -m tests.pairs.run $(ARGS)
+
+zoo: $(VENV)/.test ## healthy apps and their sick twins, judged; resumable, prints a table (ARGS="--seeds 1 --load idle")
+	$(BIN)/python -m tests.zoo.run $(ARGS)
+
+zoo-again: $(VENV)/.test ## the zoo's hardest apps ten times, idle and beside busy loops, 1.5 h (ARGS="--times 1 --only pubsub")
+	$(BIN)/python -m tests.zoo.again $(ARGS)
 
 structure: $(VENV)/.test ## rooms, arrows, circles, climbs and names, from the imports
 	@$(BIN)/python -m tests.structure
@@ -122,7 +128,7 @@ bench-dashboard: $(VENV)/.test ## the page with 100,000 requests in Chromium, ab
 screenshots: $(VENV)/.test ## the pictures of docs/dashboard.md
 	SEISM_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/dashboard/test_screenshots.py tests/dashboard/test_tried.py
 
-cpython: $(VENV)/.test ## CPython's own tests with and without the patches (ARGS="test.test_ssl", --faulty)
+cpython: $(VENV)/.test ## CPython's own tests with and without the patches (ARGS="test.test_ssl")
 	$(BIN)/python -m tests.cpython.run $(ARGS)
 
 matrix: $(VENV)/.matrix ## each client under each model, written to docs/matrix.md, 15 min (ARGS="--only redis")

@@ -43,6 +43,7 @@ from seism.experiment.config import (
 )
 from seism.model import ClientTls, Match, ServerTls, ToxicSpec, Which
 from seism.options import Described, describe
+from seism.protocols import sql
 from seism.protocols.fault import Fault
 from seism.sidecar.statsd import COUNTERS
 from seism.verdict.rules import RouteRules, Rules
@@ -151,16 +152,38 @@ def protocols() -> str:
         lines += [f"- `{key}`: {text}" for key, text in codec.matches.items()]
         lines += ["", "Phases:", ""]
         lines += [f"- `{phase}`: {text}" for phase, text in codec.phases.items()]
-        lines += ["", "| toxic | code | what it is | source |", "|---|---|---|---|"]
+        lines += ["", "When a server sends each fault, and how long that lasts:", ""]
+        lines += ["| toxic | code | when | at | lasts | source |", "|---|---|---|---|---|---|"]
         faults = [fault for fault in codec.faults if issubclass(fault, Fault)]
         for fault in sorted(faults, key=lambda each: each.type):
             meaning = inspect.cleandoc(fault.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
             source = (
                 f"[manual]({fault.source})" if fault.source.startswith("http") else fault.source
             )
-            lines.append(f"| `{fault.type}` | {fault.code} | {meaning} | {source} |")
+            lines.append(
+                f"| `{fault.type}` | {fault.code} | {meaning} | {_place(fault)} | "
+                f"{'a state' if fault.lasts else 'one exchange'} | {source} |"
+            )
+        if codec.last_words:
+            words = ", ".join(codec.last_words)
+            lines += ["", f"Last words to an idle connection ([`goodbye`](toxics.md)): {words}."]
         lines += ["", *outcomes(name), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _place(fault: type[Fault]) -> str:
+    """Which exchanges can meet it: their phases, and the kinds where it has a list of them."""
+    if "regex" in fault.swept_where:
+        locks = fault.swept_where["regex"] == sql.LOCKS_ROWS["regex"]
+        return "statements that lock rows" if locks else "statements that write"
+    kinds = getattr(fault, "kinds", ())
+    if kinds:
+        return ", ".join(kinds)
+    if getattr(fault, "writes", False):
+        return "commands that write"
+    if fault.opens():
+        return "the beginning of a connection"
+    return ", ".join(fault.phases) or "any phase"
 
 
 def outcomes(protocol: str) -> Iterator[str]:

@@ -38,6 +38,7 @@ from seism.commands.experiment import (
     sweep,
 )
 from seism.commands.experiment import report as show_report
+from seism.commands.init import init
 from seism.commands.new import new
 from seism.commands.proxy import proxy
 from seism.commands.tail import reset, tail
@@ -57,7 +58,8 @@ def cli() -> None:
 
 
 COMMANDS = (
-    run, sweep, doctor, replay, shrink, proxy, toxic, reset, tail, watch, check, new, import_,
+    run, sweep, doctor, replay, shrink, proxy, toxic, reset, tail, watch, check, init, new,
+    import_,
 )  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)

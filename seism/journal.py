@@ -148,11 +148,34 @@ class ClientRequest:
     """Where a redirect leads, without values: ``/items/{id}?next``."""
     broken: str = ""
     """As what a whole body does not parse: ``JSON`` or ``HTML``."""
+    unexpected: str = ""
+    """What of the answer is not as ``[load.route.expect]`` says, without values."""
     content: str = ""
     """The id of the content of a 2xx: that of equal answers to the same request is the same."""
     parts: dict[str, str] | None = None
     """What that content is made of, where it is told for the first time: JSON path, or line ->
     kind and salted digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangingExchange:
+    """An exchange that changes something, once the backend has answered or the connection is gone.
+
+    It is written for proxies that know their backend's protocol.
+    """
+
+    kind: ClassVar[str] = "exchange"
+    proxy: str
+    client: str
+    """``host:port`` of the client's end of the connection."""
+    at: float
+    """When the proxy had the first bytes of the request."""
+    what: str
+    """In the protocol's own word, such as ``LPUSH``."""
+    effect: str
+    """``adds``, ``sets``, ``changes``, ``counts``, ``commits``, as ``protocols.base`` has them."""
+    done: bool
+    """Whether the backend has answered, and not with an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +322,7 @@ KINDS: dict[str, type[Any]] = contract.KINDS | {
         Phase,
         LoadDone,
         ClientRequest,
+        ChangingExchange,
         Stopped,
         AppEnded,
         Diagnosis,

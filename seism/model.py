@@ -251,7 +251,8 @@ class ToxicSpec:
     turn: int = option(
         0,
         help="only the connection with the n-th turn (a client's first bytes after an answer) on"
-        " the proxy since the toxic was added, from that turn on; 0: any",
+        " the proxy since the toxic was added, from that turn on; a toxic that only delays acts in"
+        " that turn alone; 0: any",
         minimum=0,
         maximum=1_000_000,
         addition=True,
@@ -348,6 +349,8 @@ class PlannedStep:
             values |= {"route": self.route, "occurrence": self.occurrence}
         if self.at is not None:
             values |= {"at": self.at, "lasting": self.lasting, "unit": self.unit}
+        elif self.lasting:
+            values |= {"lasting": self.lasting, "unit": self.unit}
         return values
 
 

@@ -75,6 +75,7 @@ class Correlator:
         self.forget()
         ledger.on_refusal.append(self._refused)
         ledger.on_connection.append(self._connected)
+        ledger.on_broken.append(self._broken)
 
     def forget(self) -> None:
         """Start anew, in a forked child."""
@@ -99,6 +100,7 @@ class Correlator:
         if self._refused in self._ledger.on_refusal:
             self._ledger.on_refusal.remove(self._refused)
             self._ledger.on_connection.remove(self._connected)
+            self._ledger.on_broken.remove(self._broken)
 
     def began(self, record: PerturbationBegan) -> bool:
         """A perturbation began; ``record.at`` is in this process's clock. Whether it is news:
@@ -135,6 +137,21 @@ class Correlator:
         for case in list(self._unknown.get(connection.local, ())):
             for attribution in self.resolve(case.began, case.ended):
                 self._emit(attribution)
+
+    def _broken(self, connection: Connection) -> None:
+        """A driver has given the connection up, which may prove what was only possible so far."""
+        for case in snapshot(self._cases.values()):
+            finding = self._first(case) if case.connection is connection else None
+            if finding is None or not finding.exact:
+                continue
+            for found in finding.found:
+                key = found.request.id if found.request is not None else None
+                with self._lock:
+                    known = case.attributed.get(key) == "hit" and key not in case.sure
+                    if known:
+                        case.sure.add(key)
+                if known:
+                    self._emit(self._attribution(case, found, finding.evidence, "hit"))
 
     def tick(self, now: float) -> float | None:
         """Say of what is due at ``now`` what is possible; the seconds until the next is."""
@@ -250,10 +267,16 @@ class Correlator:
             if key in case.attributed:
                 return []
             case.attributed[key] = role
+            if found.exact:
+                case.sure.add(key)
+        return [self._attribution(case, found, evidence, role)]
+
+    def _attribution(self, case: Case, found: Found, evidence: str, role: str) -> Attribution:
+        key = found.request.id if found.request is not None else None
         send = _send(case, found.request)
-        return [
-            Attribution(case.began.perturbation, key, evidence, found.exact, role, found.how, send)
-        ]
+        return Attribution(
+            case.began.perturbation, key, evidence, found.exact, role, found.how, send
+        )
 
     def _idle(self, case: Case, connection: Connection) -> list[Attribution]:
         """Nobody waited: the first one to use the connection after it is harmed."""

@@ -62,8 +62,8 @@ def handed_on(
 
     ``arrived`` bytes had come before; ``received`` asks the kernel again.
     """
-    if arrived < 0 or connection.source != LEDGER:
-        return  # the kernel does not say, or nobody knows when the question left
+    if arrived < 0 or connection.source != LEDGER or connection.unpaired:
+        return  # the kernel does not say, nobody knows when the question left, or it is none
     last = connection.claims[-1]
     waiting = unread(connection, sock)
     unanswered = arrived == last.arrived

@@ -77,6 +77,8 @@ class Ledger:
         self.on_refusal: list[Callable[[FailedConnect], None]] = []
         self.on_connection: list[Callable[[Connection], None]] = []
         """Told of each connection once it can be found."""
+        self.on_broken: list[Callable[[Connection], None]] = []
+        """Told of each connection that a driver has given up, after ``Connection.broke`` is set."""
         self.changes = 0
         """How often the list of proxies has changed."""
         self._open: dict[int, Connection] = {}
@@ -174,13 +176,15 @@ class Ledger:
         return next((backend for backend in backends if backend is not None), None)
 
     def named(self, text: str) -> tuple[str, ...]:
-        """The proxies whose name, as a word, or address is in ``text``."""
+        """The proxies whose name, as a word, or address is in ``text``: ``:5432``, or in libpq's
+        words ``port 5432``.
+        """
         found = {
             proxy.name: None
             for listed in snapshot(self._watched.values())
             for proxy in listed
             if re.search(rf"(?<![\w-]){re.escape(proxy.name)}(?![\w-])", text, re.IGNORECASE)
-            or re.search(rf":{proxy.port}(?!\d)", text)
+            or re.search(rf"(?::|\bport[ =:]+[\"']?){proxy.port}(?!\d)", text, re.IGNORECASE)
         }
         return tuple(found)
 

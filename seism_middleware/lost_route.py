@@ -60,7 +60,7 @@ def find(known: Iterable[Finder], scope: Mapping[str, Any]) -> str:
 def bottle_pattern(environ: Mapping[str, Any]) -> str:
     """What Bottle has matched, if it has."""
     rule = getattr(environ.get("bottle.route"), "rule", "")
-    return _of_bottle(rule) if rule else ""
+    return bottle_rule(rule) if rule else ""
 
 
 def pyramid_finder(router: Any) -> Finder:
@@ -147,13 +147,14 @@ def _bottle(app: Any) -> Finder:
                 return path
             for rule, regex, *_ in app.router.dyna_routes.get(verb, ()):
                 if re.fullmatch(regex, path):
-                    return _of_bottle(rule)
+                    return bottle_rule(rule)
         return ""
 
     return pattern
 
 
-def _of_bottle(rule: str) -> str:
+def bottle_rule(rule: str) -> str:
+    """Bottle's pattern with ``{name}`` for its parameters."""
     return _BOTTLE.sub(lambda found: f"{{{found[1] or found[2]}}}", rule)
 
 

@@ -12,7 +12,7 @@ import weakref
 from dataclasses import replace
 from typing import Any
 
-from seism_middleware import __version__, harm, signals
+from seism_middleware import harm, signals
 from seism_middleware.contract import (
     SIDECAR_VARIABLE,
     TOKEN_VARIABLE,
@@ -45,6 +45,7 @@ from seism_middleware.stream import Stream
 from seism_middleware.tcp import received
 from seism_middleware.telemetry import Telemetry, telemetry
 from seism_middleware.traffic import Request, current
+from seism_middleware.version import __version__
 from seism_middleware.vitals import Vitals, thread_cpu
 from seism_middleware.wire import clock_domain
 

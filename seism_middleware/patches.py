@@ -22,9 +22,9 @@ from typing import Any
 
 from seism_middleware import drivers, plugins, propagation
 from seism_middleware.connects import destination, sock_connect
-from seism_middleware.drivers.imports import Imports
 from seism_middleware.drivers.span import Spans
 from seism_middleware.guard import fault, guarded, shielded
+from seism_middleware.imports import Imports
 from seism_middleware.ledger import UNKNOWN, Ledger
 from seism_middleware.logs import call_handlers
 from seism_middleware.traffic import Claim, Connection, collection
@@ -252,6 +252,7 @@ def _send(original: Any, fileno: Any, ledger: Ledger) -> Any:
             if connection is None or connection.transported:
                 claim = None
             else:
+                connection.asks(data)
                 size = len(data) if type(data) is bytes else _sizes((data,))
                 claim = None if size is None else claimed(connection, size, self)
         except Exception:
@@ -312,6 +313,7 @@ def _sendmsg(original: Any, fileno: Any, ledger: Ledger) -> Any:
         size = _sizes(buffers)
         if size is None:
             return None
+        connection.asks(next(iter(buffers), b""))
         return connection, ledger.claim(connection, size, self), self
 
     def after(state: Any, sent: Any) -> None:
@@ -425,6 +427,7 @@ def _ssl_send(original: Any, fileno: Any, ledger: Ledger) -> Any:
         size = None if connection is None else _sizes((data,))
         if connection is not None and size is not None:
             connection.opaque = True
+            connection.asks(data)
             ledger.claim(connection, size, self)
 
     return guarded(original, before)
@@ -436,7 +439,7 @@ def _transport_write(original: Any, fileno: Any, ledger: Ledger) -> Any:
     def before(self: Any, data: Any) -> Any:
         connection = _of_transport(self, ledger)
         size = None if connection is None else _sizes((data,))
-        return None if size is None else _through_transport(self, ledger, connection, size)
+        return None if size is None else _through_transport(self, ledger, connection, size, data)
 
     return guarded(original, before, failed=lambda state, _: ledger.correct(state[0], state[1], 0))
 
@@ -445,7 +448,8 @@ def _transport_writelines(original: Any, fileno: Any, ledger: Ledger) -> Any:
     def before(self: Any, lines: Any) -> Any:
         connection = _of_transport(self, ledger)
         size = None if connection is None else _sizes(lines)
-        return None if size is None else _through_transport(self, ledger, connection, size)
+        first = next(iter(lines), b"")
+        return None if size is None else _through_transport(self, ledger, connection, size, first)
 
     return _materialised(
         guarded(original, before, failed=lambda state, _: ledger.correct(state[0], state[1], 0))
@@ -464,8 +468,9 @@ def _of_transport(transport: Any, ledger: Ledger) -> Connection | None:
 
 
 def _through_transport(
-    transport: Any, ledger: Ledger, connection: Any, size: int
+    transport: Any, ledger: Ledger, connection: Any, size: int, data: Any
 ) -> tuple[Connection, Claim]:
+    connection.asks(data)
     if connection.transport is None:
         connection.transport = weakref.ref(transport)
     connection.transported = True

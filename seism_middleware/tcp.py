@@ -11,6 +11,8 @@ _NOTSENT = struct.Struct("@I")
 _COUNTERS = struct.Struct("@QQ")
 _RECEIVED = struct.Struct("@Q").unpack_from
 _IPPROTO_TCP = int(socket.IPPROTO_TCP)
+_ENDED = frozenset({8, 9, 11})
+"""States in which the peer's end of stream has arrived: CLOSE_WAIT, LAST_ACK, CLOSING."""
 
 
 def written(sock: Any) -> int | None:
@@ -28,14 +30,20 @@ def written(sock: Any) -> int | None:
 
 
 def received(sock: Any) -> int:
-    """Bytes that have arrived on ``sock``; -1 if the kernel won't say."""
+    """Bytes that have arrived on ``sock``; -1 if the kernel won't say.
+
+    The kernel counts the end of the stream as a byte; here it is none.
+    """
     if _TCP_INFO is None:
         return -1
     try:
         info = sock.getsockopt(_IPPROTO_TCP, _TCP_INFO, 136)
     except OSError:
         return -1
-    return _RECEIVED(info, 128)[0] if len(info) == 136 else -1
+    if len(info) != 136:
+        return -1
+    count: int = _RECEIVED(info, 128)[0]
+    return count - (info[0] in _ENDED)
 
 
 def address_text(address: Any) -> str:

@@ -7,6 +7,7 @@ threads, greenlets and tasks alike.
 
 from __future__ import annotations
 
+import re
 import threading
 import weakref
 from collections import deque
@@ -32,6 +33,14 @@ MAX_CLAIMS = 1024
 MAX_ORDER = 256
 """Pairs of what perturbations have shown of the order of questions and replies kept of one."""
 
+
+_SUBSCRIBING = (b"*", b"Q", b"P")
+_SUBSCRIBES = re.compile(
+    rb"\*\d+\r\n\$\d+\r\n[PS]?(?:UN)?SUBSCRIBE\r\n|[QP].{4}(?:[^\0]*\0)?\s*LISTEN\s",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Redis' pub/sub commands (RESP, "Pub/Sub"), PostgreSQL's LISTEN in a Query or Parse message: their
+confirmations and messages come when they like, and whoever reads next reads them."""
 
 _WSGI_CLIENT = "HTTP_" + CLIENT_HEADER.upper().replace("-", "_")
 _ASGI_CLIENT = CLIENT_HEADER.lower().encode()
@@ -259,6 +268,7 @@ class Connection:
         "arrived",
         "backend",
         "born",
+        "broke",
         "claims",
         "died",
         "fd",
@@ -274,6 +284,7 @@ class Connection:
         "transport",
         "transported",
         "trap",
+        "unpaired",
     )
 
     def __init__(self, backend: str, sock: Any, born: float, opener: Request | None) -> None:
@@ -287,6 +298,8 @@ class Connection:
         self.peer = ""
         self.born = born
         self.died: float | None = None
+        self.broke: tuple[Request | None, float] | None = None
+        """In whose call a driver lost it, and when: the call raised, and closed it or says so."""
         self.sent = 0
         self.claims: deque[Claim] = deque(maxlen=MAX_CLAIMS)
         self.opener = opener
@@ -306,6 +319,13 @@ class Connection:
         """``(asked, answers)`` of the perturbations of it, as in ``PerturbationEnded``."""
         self.trap: Callable[[Claim], None] | None = None
         """Is told the next claim, once."""
+        self.unpaired = False
+        """Messages arrive on it that answer no question: it has subscribed to something."""
+
+    def asks(self, data: Any) -> None:
+        """Look at what is about to be sent, as far as that tells whether replies are paired."""
+        if type(data) is bytes and data[:1] in _SUBSCRIBING and _SUBSCRIBES.match(data, 0, 256):
+            self.unpaired = True
 
     def history(self) -> list[Claim]:
         """A copy of the claims, oldest first; other threads may go on claiming."""

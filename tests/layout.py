@@ -145,6 +145,7 @@ def _pure(tree: ast.Module) -> Iterator[str]:
 
 ENVIRONMENT = {
     "seism/proxy/pump.py": "which of two classes a link is must be known when its class is made",
+    "seism_middleware/inject/sitecustomize.py": "Python imports it at its start, to act",
     "seism_middleware/redirect/sitecustomize.py": "Python imports it at its start, to act",
 }
 """Modules that read the environment when they are imported, and why."""

@@ -23,6 +23,8 @@ import pytest
 
 from seism.demo.backends import Backends
 from seism.experiment.session import LEASE_SECONDS
+from seism.journal import read
+from seism.verdict.judgement import judge
 from tests.conservation import nothing_is_lost
 from tests.processes import ROOT, free_port, until
 
@@ -274,6 +276,42 @@ def test_an_app_that_is_not_wrapped(seism: Seism) -> None:
     assert "no observation arrived" in " ".join(done.out.split())
 
 
+INJECTED = {"small_app:app": "small_app:application", "[app]": "[app]\ninject = true"}
+
+
+def test_an_app_that_is_observed_through_its_environment(seism: Seism) -> None:
+    seism.experiment("/", "/weak", **INJECTED)
+    done = seism.run("run")
+    assert done.code == 1, done.err + done.out
+    assert "observing tests.experiment.small_app.application (wsgi) under waitress" in done.err
+    assert "evidence: ledger" in " ".join(done.out.split())
+    journal = seism.folder / "seism-report" / "journal.jsonl"
+    judgement = judge(read(journal))
+    assert {(cell.route, cell.colour) for cell in judgement.cells} == {
+        ("/", "green"), ("/weak", "red"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        ({'"-m"': '"-I", "-m"'}, 2, r"app\.command: Python's -I ignores the environment"),
+        (
+            {'"-m", "waitress"': '"-m", "tests.experiment.unknown_server"'},
+            3,
+            r"is not observed \(no",
+        ),
+    ],
+)
+def test_an_app_that_cannot_be_observed_so(
+    seism: Seism, change: dict[str, str], code: int, said: str
+) -> None:
+    seism.experiment("/", **INJECTED, **change)
+    done = seism.run("run")
+    assert re.search(said, done.line())
+    assert done.code == code
+
+
 @pytest.mark.parametrize(
     ("change", "code", "said"),
     [
@@ -282,6 +320,7 @@ def test_an_app_that_is_not_wrapped(seism: Seism) -> None:
         ({"${CACHE}": "127.0.0.1:1"}, 2, r"backend 'cache': upstream: nothing answers at 127\.0"),
         ({"${CACHE}": "no.such.host.invalid:1"}, 2, r"backend 'cache': upstream: nothing answers"),
         ({"reset_peer": "reset_pear"}, 2, r"did you mean 'reset_peer'"),
+        ({'"cache"': '"cache-prod"'}, 2, r"cache-prod looks like production; .*--allow cache-prod"),
         ({sys.executable: "/no/such/python"}, 2, r"/no/such/python"),
         ({"{port}": "{prot}"}, 2, r"unknown placeholder \{prot\}; did you mean 'port'"),
         ({"small_app:app": "small_app:nothing"}, 3, r"the app ended with exit code 0 before it"),

@@ -89,9 +89,8 @@ def test_a_sweep_that_is_stopped_reports_what_there_was(
     if interrupted:
         assert done.code == 130
         assert matrix(folder)["GET /weak"]["cache reset #1"] == "red"
-    told = json.loads((folder / "report.json").read_text())
     reason = "the run was interrupted" if interrupted else "its maximum duration of 10 s is over"
-    assert reason in told["incomplete"]
+    assert reason in (folder / "report.json").read_text()
     assert json.loads((folder / "coverage.json").read_text())["saved"] == {}
     assert seism.left() == []
 

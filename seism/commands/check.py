@@ -34,7 +34,7 @@ def check(file: Path, as_json: bool, schema: bool) -> None:
     import logging
 
     from seism.experiment.config import load
-    from seism.experiment.plan import make
+    from seism.experiment.plan import expected_seconds, make
 
     if schema:
         from seism.experiment.schema import FILE as shipped
@@ -43,9 +43,9 @@ def check(file: Path, as_json: bool, schema: bool) -> None:
         return
     logging.basicConfig(format="seism: %(message)s")
     experiment = load(file)
-    steps = (
-        [step.to_dict() for step in make(experiment, experiment.seed)] if _runs(experiment) else []
-    )
+    made = make(experiment, experiment.seed) if _runs(experiment) else []
+    steps = [step.to_dict() for step in made]
+    seconds = expected_seconds(made, experiment.load) if experiment.load else 0.0
     proxies = [
         {**dataclasses.asdict(spec), "toxics": [dataclasses.asdict(toxic) for toxic in toxics]}
         for spec, toxics in experiment.proxies()
@@ -58,7 +58,14 @@ def check(file: Path, as_json: bool, schema: bool) -> None:
         del front["app"]
         proxies.append(front)
     if as_json:
-        show_json({"seed": experiment.seed, "proxies": proxies, "plan": steps})
+        show_json(
+            {
+                "seed": experiment.seed,
+                "proxies": proxies,
+                "plan": steps,
+                "expected_seconds": round(seconds),
+            }
+        )
         return
     for proxy in proxies:
         down = "" if proxy["enabled"] else ", disabled"
@@ -69,6 +76,8 @@ def check(file: Path, as_json: bool, schema: bool) -> None:
         _say(f"run, with seed {experiment.seed}:")
     for number, step in enumerate(steps, 1):
         _say(f"  {number}. {step['name']}: {_step(step)}")
+    if steps:
+        _say(f"  expected time: {_minutes(seconds)}")
     if not proxies:
         click.echo("no proxies")
 
@@ -105,9 +114,18 @@ def _toxic(values: dict[str, Any]) -> str:
 
 def _step(values: dict[str, Any]) -> str:
     """A step of the plan in words."""
+    least = values.get("lasting") and values.get("at") is None
+    more = f", for {values['lasting']:g} s at least" if least else ""
     if not values["stream"]:
-        return f"{values['backend']} down"
-    return f"{_toxic({**values, 'name': ''}).removeprefix('toxic: ')}, on {values['backend']}"
+        return f"{values['backend']} down{more}"
+    what = _toxic({**values, "name": ""}).removeprefix("toxic: ")
+    return f"{what}, on {values['backend']}{more}"
+
+
+def _minutes(seconds: float) -> str:
+    """About how long, with what that rests on."""
+    about = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
+    return f"about {about}, where requests give up on a slow backend after 1 s"
 
 
 def _say(text: str) -> None:

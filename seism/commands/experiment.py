@@ -68,6 +68,23 @@ def reports(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def offer_init(file: Path) -> None:
+    """Raises ConfigurationError where there is no ``file``."""
+    from seism.errors import ConfigurationError
+
+    if not file.exists():
+        raise ConfigurationError(
+            f"{file}: No such file or directory; write it for an application that exists by: "
+            "seism init -- COMMAND"
+        )
+
+
+ALLOW = click.option(
+    "--allow", multiple=True, metavar="BACKEND",
+    help="Perturb it although it looks like production; repeatable.",
+)  # fmt: skip
+
+
 @contextmanager
 def interruptible() -> Any:
     """SIGTERM ends a run as Ctrl-C does: everything is undone and reaped."""
@@ -132,11 +149,12 @@ class WithCommand(click.Command):
 @click.command(cls=WithCommand)
 @click.argument("file", type=EXISTING_FILE, default=Path("seism.toml"))
 @click.option("--redirect", is_flag=True, help="Send connects of pure-Python clients to proxies.")
+@ALLOW
 @reports
 @click.pass_context
 def run(
-    context: click.Context, file: Path, redirect: bool, seed: int | None, report_dir: Path,
-    strict: bool, quiet: bool,
+    context: click.Context, file: Path, redirect: bool, allow: tuple[str, ...], seed: int | None,
+    report_dir: Path, strict: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Run the experiment in FILE (default: seism.toml) and judge it.
 
@@ -149,6 +167,7 @@ def run(
     from seism.experiment.runner import Run
     from seism.report.progress import Progress
 
+    offer_init(file)
     experiment = load(file)
     seed = experiment.seed if seed is None else seed
     with interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
@@ -160,6 +179,7 @@ def run(
             progress,
             command=context.meta[APP_COMMAND],
             redirect=redirect,
+            allow=allow,
         )
         judgement = this.judge()
     journal = report_dir / JOURNAL
@@ -170,11 +190,13 @@ def run(
 @click.argument("file", type=EXISTING_FILE, default=Path("seism.toml"))
 @click.option("--redirect", is_flag=True, help="Send connects of pure-Python clients to proxies.")
 @click.option("--without", multiple=True, metavar="NAME", help="Do not try this toxic; repeatable.")
+@click.option("--resume", is_flag=True, help="Go on with the stopped sweep in --report-dir.")
+@ALLOW
 @reports
 @click.pass_context
 def sweep(
-    context: click.Context, file: Path, redirect: bool, without: tuple[str, ...], seed: int | None,
-    report_dir: Path, strict: bool, quiet: bool,
+    context: click.Context, file: Path, redirect: bool, without: tuple[str, ...], resume: bool,
+    allow: tuple[str, ...], seed: int | None, report_dir: Path, strict: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Try every toxic on every exchange of every route of FILE's load, one at a time.
 
@@ -189,6 +211,7 @@ def sweep(
     from seism.options import nearest
     from seism.report.progress import Progress
 
+    offer_init(file)
     experiment = load(file)
     if experiment.load is not None and experiment.load.locust is not None:
         raise ConfigurationError(
@@ -199,13 +222,18 @@ def sweep(
         if name not in known:
             raise ConfigurationError(f"--without: no toxic {name!r}{nearest(name, known)}")
     seed = experiment.seed if seed is None else seed
+    earlier = sweeping.found_before(report_dir / "report.json") if resume else {}
     with interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
         with Session(
             experiment, file.resolve(), seed, report_dir.resolve(), progress,
-            command=context.meta[APP_COMMAND], redirect=redirect,
+            command=context.meta[APP_COMMAND], redirect=redirect, allow=allow,
         ) as session:  # fmt: skip
-            swept = sweeping.run(session, without)
-    return show_sweep(swept, report_dir, strict)
+            swept = sweeping.run(session, without, earlier)
+    code = show_sweep(swept, report_dir, strict)
+    if swept.interrupted:
+        click.echo(f"seism: interrupted; {report_dir} has what there was until then", err=True)
+        return INTERRUPTED
+    return code
 
 
 def show_sweep(swept: Swept, directory: Path, strict: bool) -> int:

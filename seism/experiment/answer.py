@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -41,6 +42,11 @@ OBJECT, LIST, TEXT, NUMBER, TRUTH, NULL = "o", "l", "s", "n", "b", "z"
 a digest; an object's is that of its keys. An empty text is a bare ``s``."""
 
 
+PATH = re.compile(r"\$(?:\.[^.\[\]]+|\[\d+\])*")
+"""A JSON path, of keys and indices."""
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The part of a response that a journal may hold."""
@@ -50,6 +56,8 @@ class Answer:
     parameters, and the host if it is another one."""
     broken: str = ""
     """The type as which a whole body does not parse: ``JSON`` or ``HTML``."""
+    unexpected: str = ""
+    """The parts that ``[load.route.expect]`` wants otherwise: `` `$.total` ``, ``its status``."""
     parts: Mapping[str, str] = field(default_factory=dict)
     """Of the body of a 2xx: name -> its kind and digest. ``Contents`` takes the volatile out."""
 
@@ -65,6 +73,40 @@ def target(location: str, host: str = "") -> str:
     where = f"//{other}" if other and other != host else ""
     query = f"?{'&'.join(names)}" if names else ""
     return f"{where}{collapse(parts.path) or '/'}{query}"[:200]
+
+
+def unexpected(expect: Mapping[str, Any], status: int, body: bytes) -> str:
+    """What of an answer is not as ``expect`` says, without any value; empty if all is.
+
+    Answers from 400 on are judged by other rules.
+    """
+    if status >= 400:
+        return ""
+    if expect["statuses"] and status not in expect["statuses"]:
+        return "its status"
+    if expect["text"] and expect["text"].encode() not in body:
+        return "its text"
+    if not expect["json"]:
+        return ""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return "it is not JSON"
+    wrong = [path for path, wanted in expect["json"].items() if not _is(value, path, wanted)]
+    return ", ".join(f"`{path}`" for path in wrong)[:MAX_NAME]
+
+
+def _is(value: Any, path: str, wanted: Any) -> bool:
+    for key, index in _STEP.findall(path):
+        try:
+            value = value[key if key else int(index)]
+        except (LookupError, TypeError):
+            return False
+    if not isinstance(wanted, dict):
+        return bool(value == wanted and isinstance(value, bool) == isinstance(wanted, bool))
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return bool(wanted.get("min", value) <= value <= wanted.get("max", value))
 
 
 class Reader:

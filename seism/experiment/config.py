@@ -43,6 +43,7 @@ from seism.experiment.target import FRONT_PROTOCOL, App, Backend, Front
 from seism.model import (
     DOWN,
     FRONT,
+    STREAMS,
     ProxySpec,
     ToxicSpec,
     address,
@@ -86,6 +87,8 @@ __all__ = [
 ]
 """The tables have files of their own; all that the file is made of can be had from here."""
 
+OUTAGE_S = 6.0
+"""How long a backend is away by default, at least: breakers and back-offs need time to show."""
 VERSION = 1
 """Of the format of the file; raised when a key changes its meaning or goes away."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -104,7 +107,9 @@ class Experiment:
     front: Front | None = option(None, help="observe in front of the app, without a middleware")
     load: Load | None = option(None, help="the load; seism run needs it")
     perturbation: tuple[Planned, ...] = option(
-        (), help="what is perturbed; default: slow, reset and down for each backend"
+        (),
+        help="what is perturbed; default, for each backend: restart, goodbye where its protocol "
+        "has last words, half-open, late, slow, reset and down",
     )
     rules: Rules = field(
         default_factory=Rules, metadata=option({}, help="the rules of the verdict").metadata
@@ -199,19 +204,52 @@ class Experiment:
                 )
 
     def planned(self) -> tuple[Planned, ...]:
-        """The perturbations, or, where none is given at all, three for each backend."""
-        return self.perturbation if self.perturbation or self.random else self._usual()
+        """The perturbations, or, where none is given at all, the usual ones of each backend."""
+        return self.perturbation if self.perturbation or self.random else self._default_plan()
+
+    def _default_plan(self) -> tuple[Planned, ...]:
+        """What servers do in real life, for each backend by its protocol."""
+        known = registry.load()
+        plan: list[Planned] = []
+        for backend in self.backend:
+            codec = known.protocol(backend.protocol, f"backend {backend.name!r}")
+            usual: list[tuple[str, str, str, dict[str, Any], float]] = [
+                ("restart", "restart", STREAMS[0], {}, 0),
+                ("half-open", "half_open", STREAMS[0], {}, OUTAGE_S),
+                ("late", "late", STREAMS[1], {}, 0),
+                ("slow", "latency", STREAMS[0], {"latency": 3000}, 0),
+                ("reset", "reset_peer", STREAMS[0], {}, 0),
+                ("down", DOWN, STREAMS[0], {}, OUTAGE_S),
+            ]
+            if codec is not None and codec.last_words:
+                usual.insert(1, ("goodbye", "goodbye", STREAMS[0], {}, 0))
+            plan += (
+                Planned(
+                    f"{backend.name} {what}",
+                    backend.name,
+                    type_,
+                    stream,
+                    attributes=attributes,
+                    lasting=lasting,
+                    unit=SECONDS if lasting else REQUESTS,
+                )
+                for what, type_, stream, attributes, lasting in usual
+            )
+        return tuple(plan)
 
     def _usual(self) -> tuple[Planned, ...]:
         return tuple(
-            Planned(f"{backend.name} {what}", backend.name, type_, attributes=attributes)
-            for backend in self.backend
-            for what, type_, attributes in (
-                ("slow", "latency", {"latency": 3000}),
-                ("reset", "reset_peer", {}),
-                ("down", DOWN, {}),
+            Planned(
+                f"{backend.name} {what}", backend.name, type_, attributes=attributes,
+                lasting=lasting, unit=SECONDS if lasting else REQUESTS,
             )
-        )
+            for backend in self.backend
+            for what, type_, attributes, lasting in (
+                ("slow", "latency", {"latency": 3000}, 0),
+                ("reset", "reset_peer", {}, 0),
+                ("down", DOWN, {}, OUTAGE_S),
+            )
+        )  # fmt: skip
 
     def with_front(self, given: Mapping[str, Any]) -> Experiment:
         """The same with these keys of ``[front]``. Raises ConfigurationError."""
@@ -221,7 +259,7 @@ class Experiment:
     def swept(self) -> tuple[SweptToxic, ...]:
         """What a sweep tries."""
         if self.sweep.toxic:
-            return self.sweep.toxic
+            return tuple(_between_requests(toxic) for toxic in self.sweep.toxic)
         protocols = dict.fromkeys(each.protocol for each in self.backend if each.protocol)
         known = registry.load().protocols
         return (*SWEPT, *(
@@ -267,6 +305,14 @@ class Experiment:
         """The address of the app that ``[front]`` stands before, as it is written."""
         assert self.front is not None
         return self.front.app or (self.app.url if self.app else "")
+
+
+def _between_requests(toxic: SweptToxic) -> SweptToxic:
+    """``toxic``, or what a sweep has in its place, see ``Fault.swept_as``."""
+    type_ = registry.load().toxics.get(toxic.type)
+    if type_ is None or not issubclass(type_, Fault) or not type_.swept_as:
+        return toxic
+    return replace(toxic, type=type_.swept_as, attributes={}, exchange={})
 
 
 def toxic_name(toxic: ToxicSpec) -> str:

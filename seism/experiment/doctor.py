@@ -27,7 +27,7 @@ LOOK_SECONDS = 0.02
 """Between two looks at the processes: shorter-lived connections are seen by chance."""
 WAITED_SECONDS = 0.02
 """Time before the observer, in the median, that is worth a word if it is most of a request's."""
-INSTALL = "wrap the application with seism_middleware, as the outermost layer"
+INSTALL = "set inject = true in [app], or wrap the application with seism_middleware, outermost"
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,12 +46,20 @@ class LoadDriver:
             raise SeismError("the load generator is gone") from None
 
     def segment(
-        self, name: str, amount: float, route: int | None = None, unit: str = REQUESTS
-    ) -> dict[str, Any]:
-        """The totals, as the journal takes them; see ``Session.send``."""
+        self, name: str, amount: float, route: int | None = None, unit: str = REQUESTS,
+        least_s: float = 0, enough: Callable[[], bool] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """The totals, as the journal takes them; see ``Session.send``.
+
+        It lasts ``least_s`` seconds at least, and goes on until there is ``enough``.
+        """
         counted = int(amount) if unit == REQUESTS else amount
         order: dict[str, Any] = {"segment": name, unit: counted}
-        return self._ask(order if route is None else {**order, "route": route})
+        if least_s and unit == REQUESTS:
+            order["seconds"] = least_s
+        if enough is not None:
+            order["open"] = True
+        return self._ask(order if route is None else {**order, "route": route}, enough)
 
     def check(self, name: str) -> dict[str, Any] | None:
         """How often the actions since the last check were done; None where there are none."""
@@ -60,7 +68,9 @@ class LoadDriver:
         found: dict[str, Any] = self._ask({"check": name})["actions"]
         return found
 
-    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
+    def _ask(
+        self, order: dict[str, Any], enough: Callable[[], bool] | None = None
+    ) -> dict[str, Any]:
         self.tell(order)
         for line in self._stdout:
             answer: dict[str, Any] = json.loads(line)
@@ -68,6 +78,9 @@ class LoadDriver:
             if "progress" in answer:
                 self._advance(answer["progress"], answer["of"])
                 self._check(answer["progress"], answer["failed"])
+                if enough is not None and enough():
+                    self.tell({"enough": True})
+                    enough = None
             else:
                 return answer
         raise SeismError("the load generator is gone")

@@ -11,6 +11,8 @@ It reads JSON, one object a line, from standard input. First what to do::
 then, any number of times, ``{"segment": "steady", "requests": 16}``: each worker sends
 exactly that many requests; with ``"route": 2`` the first worker alone sends so many of that
 route, one after the other. With ``"seconds": 2.5`` instead, each sends until they are over.
+With both, each sends so many requests, and goes on until the seconds are over. A segment
+with ``"open": true`` goes on from there until ``{"enough": true}`` is read.
 With ``"rate": 50`` beside the workers the loop is open: as many requests come at times that the
 seed draws, so many a second on average, whether or not the app has answered those before; a
 request's time is counted from when it was due.
@@ -54,13 +56,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from random import Random
 from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
-from seism.experiment.answer import CALM, Answer, Contents, Reader
+from seism.experiment.answer import CALM, Answer, Contents, Reader, unexpected
 from seism.journal import COMPLETE, CUT, NOTHING, REFUSED, STALE, TIMED_OUT
 from seism.rng import Seed
 from seism_middleware.contract import CLIENT_HEADER
@@ -71,6 +73,9 @@ ASKED_AT_MOST = 5
 """How often the app is asked for one count, that long apart, until it answers."""
 OPEN_AT_MOST = 1000
 """Requests that an open loop has under way; what comes beside them is sent late, and counted so."""
+LONGEST_PAUSE_S, LOOKS = 0.1, 0.02
+"""While there is not enough of an open segment, each worker pauses for as long as makes the time
+between two requests of all this share of the time since its hand was empty, up to that."""
 CLOSE_S = 0.05
 """So long after a 500 a kept connection is watched before it is used again: servers close after a
 failed app, some without a word and a moment later (uvicorn does). What is sent into that close
@@ -93,6 +98,8 @@ class Route:
     body: str | None = None
     action: dict[str, Any] | None = None
     """``header``, ``retries`` and ``count``, if each request is an action of its own."""
+    expect: dict[str, Any] | None = None
+    """``statuses``, ``json`` and ``text`` of its answers."""
 
     @property
     def name(self) -> str:
@@ -323,6 +330,8 @@ class Client:
         answer = NO_ANSWER
         if self._reader is not None and status is not None and ended == COMPLETE:
             answer = self._reader.read(status, found, body, self._host, route.method)
+            if route.expect is not None:
+                answer = replace(answer, unexpected=unexpected(route.expect, status, body))
         return Outcome(route, ended, status, began, self._used - began, body[:64], answer)
 
     def _drop_if_stale(self) -> None:
@@ -366,6 +375,10 @@ class Load:
         self._arrivals = seed.stream("load", "arrivals")
         workers = range(config["workers"])
         self._streams = [seed.stream("load", worker) for worker in workers]
+        # How much more is sent is no chance of the seed, and must not change what comes later.
+        self._more = [seed.stream("load", "more", worker) for worker in workers]
+        self.enough = threading.Event()
+        """Nothing more is needed of an open segment."""
         self._outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         """None: a worker has done with its hand."""
         self._hands: list[queue.SimpleQueue[Iterable[int]]] = [queue.SimpleQueue() for _ in workers]
@@ -390,15 +403,16 @@ class Load:
             threading.Thread(target=self._work, args=(self._make(), hands), daemon=True).start()
 
     def segment(
-        self, name: str, requests: int = 0, route: int | None = None, seconds: float = 0
-    ) -> Iterator[dict[str, Any]]:
+        self, name: str, requests: int = 0, route: int | None = None, seconds: float = 0,
+        open_: bool = False,
+    ) -> Iterator[dict[str, Any]]:  # fmt: skip
         """Run one segment; yields progress and at last its answer."""
         self._calm = name in CALM
         weights = [each.weight for each in self._routes]
         dealt: Sequence[Iterable[int]]
         total = 0
-        if seconds:
-            end = time.monotonic() + seconds
+        end = time.monotonic() + seconds
+        if not requests:
             dealt = [until(end, weights, stream) for stream in self._streams]
         elif route is None:
             dealt = deal(weights, requests, self._streams)
@@ -406,10 +420,16 @@ class Load:
         else:
             dealt = [[route] * requests, *([] for _ in self._hands[1:])]
             total = requests
+        if requests and (seconds or open_):
+            dealt = [
+                itertools.chain(hand, self._rest(weights, stream, route, end, open_=open_))
+                for hand, stream in zip(dealt, self._more, strict=True)
+                if route is None or hand
+            ]
         working = len(dealt)
         if self._rate and route is None:
             # One worker deals all hands in turn, at their times; others take what is due.
-            turns = zip(*dealt, strict=True) if total else ((index,) for index in dealt[0])
+            turns = zip(*dealt, strict=False) if total else ((index,) for index in dealt[0])
             dealt = [self._open(itertools.chain.from_iterable(turns))]
             working = 1
         for inbox, hand in zip(self._hands, dealt, strict=False):
@@ -435,6 +455,23 @@ class Load:
         answer = {"segment": name, "requests": len(outcomes), "routes": summary(outcomes)}
         yield answer | self._clients()
 
+    def _rest(
+        self, weights: Sequence[int], stream: Random, route: int | None, end: float, *, open_: bool
+    ) -> Iterator[int]:
+        """What one worker requests beyond its hand: until ``end``, and until there is enough."""
+        going = until(math.inf, weights, stream) if route is None else itertools.repeat(route)
+        began, workers = time.monotonic(), 1 if route is not None else len(self._hands)
+        for index in going:
+            now = time.monotonic()
+            if now >= end and (not open_ or self.enough.is_set()):
+                return
+            if open_ and not self._rate:
+                # An app that fails at once would fill the journal, and a later end needs no
+                # finer look.
+                pause_s = min(LONGEST_PAUSE_S, LOOKS * (now - began) * workers)
+                time.sleep(max(0.0, pause_s - self._pause_s))
+            yield index
+
     def _clients(self) -> dict[str, Any]:
         """What the clients saw since the last call."""
         found = []
@@ -454,7 +491,7 @@ class Load:
         answer = outcome.answer
         told = self._contents.told(route.name, answer, calm=self._calm)
         row = (request, route.name, *times, outcome.ended, outcome.status)
-        self._seen.put((*row, answer.target, answer.broken, *told))
+        self._seen.put((*row, answer.target, answer.broken, answer.unexpected, *told))
         return outcome
 
     def _open(self, indices: Iterable[int]) -> Iterator[int]:
@@ -534,6 +571,17 @@ def _leave(number: int, frame: FrameType | None) -> None:
     sys.exit(0)
 
 
+def _read(orders: queue.SimpleQueue[dict[str, Any] | None], enough: threading.Event) -> None:
+    """Read what to do; that there is enough is heard at once."""
+    for line in sys.stdin:
+        order = json.loads(line)
+        if "enough" in order:
+            enough.set()
+        else:
+            orders.put(order)
+    orders.put(None)
+
+
 def main() -> None:
     """Serve standard input until it ends."""
     signal.signal(signal.SIGTERM, _leave)
@@ -542,9 +590,11 @@ def main() -> None:
     if not first:
         return
     load = Load(json.loads(first))
-    for line in sys.stdin:
-        order = json.loads(line)
+    orders: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(orders, load.enough), daemon=True).start()
+    for order in iter(orders.get, None):
         checks = "check" in order
+        load.enough.clear()
         for answer in (
             [load.check(order["check"])]
             if checks
@@ -553,6 +603,7 @@ def main() -> None:
                 order.get("requests", 0),
                 order.get("route"),
                 order.get("seconds", 0),
+                order.get("open", False),
             )
         ):
             sys.stdout.write(json.dumps(answer) + "\n")

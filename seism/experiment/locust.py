@@ -12,6 +12,7 @@ import csv
 import json
 import sys
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -92,10 +93,14 @@ class LocustDriver:
             time.sleep(LOOK_SECONDS)
 
     def segment(
-        self, name: str, amount: float, route: int | None = None, unit: str = ""
-    ) -> dict[str, Any]:
-        """``amount`` seconds pass; nothing is known yet of what came of them."""
-        end = time.monotonic() + amount
+        self, name: str, amount: float, route: int | None = None, unit: str = "",
+        least_s: float = 0, enough: Callable[[], bool] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """``amount`` seconds pass; nothing is known yet of what came of them.
+
+        What its clients saw is known at the end only, so ``enough`` is not asked.
+        """
+        end = time.monotonic() + max(amount, least_s)
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(left, LOOK_SECONDS))
             self._alive()

@@ -49,15 +49,21 @@ class Planned(ToxicSpec, _Placed):
         "too; default: it has a phase of its own", minimum=0, maximum=1_000_000,
     )  # fmt: skip
     lasting: float = option(
-        0, help="with at: for how long; its aftershock follows", minimum=0, maximum=1_000_000
+        0,
+        help="with at: for how long; its aftershock follows. Without: in seconds, for how long at "
+        "least, and for the requests of the load's during",
+        minimum=0,
+        maximum=1_000_000,
     )
     unit: str = option(UNITS[0], help=UNIT_HELP, choices=UNITS)
 
     def __post_init__(self) -> None:
         where = f"perturbation {self.name!r}"
         if self.at is None:
-            if self.lasting:
-                raise ConfigurationError(f"{where}: lasting needs at: when it begins")
+            if self.lasting and self.unit == REQUESTS:
+                raise ConfigurationError(
+                    f"{where}: lasting needs at (when it begins), or unit = 'seconds'"
+                )
             return
         if self.route:
             raise ConfigurationError(f"{where}: it has a route or at, not both")
@@ -135,9 +141,13 @@ class Sweep:
         "usual faults of the backends' protocols",
     )
     exchanges: int = option(
-        4, help="at most so many exchanges of a request with one backend", minimum=1, maximum=100
+        64,
+        help="maximum number of exchanges of a request with one backend; repetitions in a loop are "
+        "tried once",
+        minimum=1,
+        maximum=100,
     )
-    learn: int = option(4, help="unperturbed requests of each route first", minimum=1)
+    learn: int = option(5, help="unperturbed requests of each route first", minimum=1)
     repeat: int = option(3, help="perturbed requests for each probe", minimum=1, maximum=100)
     after: int = option(8, help="requests after each probe: the aftershock", minimum=1)
     pairs: int = option(
@@ -206,6 +216,9 @@ class Limits:
         100, help="stop when more of the requests since the first perturbation have failed",
         unit="%", minimum=0, maximum=100,
     )  # fmt: skip
+    allow: tuple[str, ...] = option(
+        (), help="backends to perturb although they look like production, or have public addresses"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from seism.experiment import late
 from seism.experiment.config import REQUESTS, Experiment, Load, Planned, Random, clash, overlap
 from seism.model import DOWN, FRONT, PlannedPartner, PlannedStep, ToxicSpec
 from seism.options import part
@@ -15,6 +16,14 @@ from seism.rng import Seed
 
 EXACT_AFTER = 8
 """Requests after one exact perturbation: more than may still fail by default."""
+
+
+ANSWER_SECONDS = 0.05
+"""Expected of a request that nothing delays."""
+GIVES_UP_SECONDS = 1.0
+"""Expected of a request to a backend that is slow or silent: the app's own deadline."""
+STEP_SECONDS = 1.5
+"""Expected between phases: counts of connections, attributions, pools that recover."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +63,7 @@ class Step:
             planned.occurrence if planned.route else 0,
             probe=self.probe,
         )
-        if planned.at is None:
+        if planned.at is None and not planned.lasting:
             return step
         return dataclasses.replace(step, at=planned.at, lasting=planned.lasting, unit=planned.unit)
 
@@ -83,6 +92,8 @@ def make(experiment: Experiment, seed: int) -> list[Step]:
     """
     planned = [each for each in experiment.planned() if each.at is None]
     Seed(seed).stream("plan").shuffle(planned)
+    # Those last that are sized by what the app does while a backend is slow.
+    planned.sort(key=late.is_sized)
     mixed = [each for each in experiment.planned() if each.at is not None]
     if experiment.random is not None:
         mixed += at_random(
@@ -90,6 +101,27 @@ def make(experiment: Experiment, seed: int) -> list[Step]:
         )
     planned += sorted(mixed, key=lambda each: each.at or 0)
     return in_order(planned, experiment.load, front=experiment.front is not None)
+
+
+def expected_seconds(steps: Sequence[Step], load: Load) -> float:
+    """How long a run of ``steps`` takes, for an app that answers and gives up as expected."""
+    amounts = load.amounts
+    if load.locust is not None:
+        return amounts.steady + amounts.again + len(steps) * (amounts.during + amounts.after)
+    calm = load.pause_ms / 1000 + ANSWER_SECONDS
+    seconds = (amounts.steady + amounts.again) * calm
+    for step in steps:
+        slow = {"latency": step.planned.attributes.get("latency", 0) / 1000}
+        extra = slow.get(step.planned.type, GIVES_UP_SECONDS if _is_silent(step) else 0)
+        delayed = amounts.during if step.planned.type == "latency" else 1
+        lasts = amounts.during * calm + delayed * min(extra, GIVES_UP_SECONDS)
+        seconds += max(lasts, step.planned.lasting)
+        seconds += amounts.after * calm + STEP_SECONDS
+    return seconds
+
+
+def _is_silent(step: Step) -> bool:
+    return step.planned.type in {"timeout", "half_open", "blackhole"}
 
 
 def at_random(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from seism.errors import NotReady
 from seism.experiment.config import Planned, SweptToxic
@@ -21,6 +22,7 @@ UNFIT = "not of this backend's protocol"
 OFF = "switched off"
 TWIN = "the same as {}: the same route and exchanges"
 MANY = "beyond the first {} exchanges"
+LOOP = "a repetition in a loop: the same kind and place as #{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,17 @@ class Learnt:
     """Backend -> the most sends of one request; 1 where only its proxy saw that it was used."""
     unknown: frozenset[str] = frozenset()
     """Backends of which nobody can say whether it uses them."""
+    exchanges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Backend -> the exchanges of one request, in the backend's words, where its protocol is
+    known and each send is one."""
+
+    def repeats(self, backend: str, turn: int) -> int:
+        """The earlier exchange of the same kind that follows the same kind; 0: there is none."""
+        known = ("", *self.exchanges.get(backend, ()))
+        if turn >= len(known):
+            return 0
+        here = known[turn - 1 : turn + 1]
+        return next((n for n in range(1, turn) if known[n - 1 : n + 1] == here), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +62,24 @@ class Point:
     skipped: str = ""
     fault: bool = False
     """It acts on exchanges of the backend's protocol, which the proxy counts itself."""
+    where: Mapping[str, str] = field(default_factory=dict)
+    """``Fault.swept_where``, unless the toxic has conditions of its own."""
 
     @property
     def column(self) -> str:
         """The perturbation's name in reports."""
         turn = f" #{self.turn}" if self.turn else ""
-        return f"{self.backend} {self.toxic.name}{turn}"
+        known = self.learnt.exchanges.get(self.backend, ())
+        # A fault counts the exchanges that it fits, which can be fewer.
+        named = (
+            f" ({known[self.turn - 1]})" if not self.fault and 0 < self.turn <= len(known) else ""
+        )
+        return f"{self.backend} {self.toxic.name}{turn}{named}"
 
     def planned(self) -> Planned:
         """The perturbation that tries it."""
-        exchange = dict(self.toxic.exchange)
-        if self.fault:
+        exchange: dict[str, Any] = dict(self.toxic.exchange or self.where)
+        if self.fault and self.turn:
             exchange["nth"] = self.turn
         return planned_of(
             self.toxic,
@@ -110,6 +130,8 @@ def points(
     without: Sequence[str] = (),
     fits: Callable[[SweptToxic, str], bool] = lambda toxic, backend: True,
     is_fault: Callable[[SweptToxic], bool] = lambda toxic: False,
+    lasts: Callable[[SweptToxic], bool] = lambda toxic: toxic.type == DOWN,
+    where: Callable[[SweptToxic], Mapping[str, str]] = lambda toxic: {},
 ) -> Iterator[Point]:
     """Everything that could be tried, in order; at most ``exchanges`` of each request."""
     seen: dict[tuple[str, str], Learnt] = {}
@@ -118,9 +140,9 @@ def points(
         for backend in backends:
             sends = one.sends.get(backend, 0)
             for toxic in toxics:
-                # One that is down is so for all exchanges.
+                # A state, such as being down, is one for all exchanges.
                 last = max(sends, 1)
-                turns = [0] if toxic.type == DOWN else range(1, last + 1)
+                turns = [0] if lasts(toxic) else range(1, last + 1)
                 for turn in turns:
                     skipped = (
                         UNFIT if not fits(toxic, backend)
@@ -129,6 +151,8 @@ def points(
                         else NO_USE if not sends
                         else TWIN.format(twin.sent) if twin is not one
                         else MANY.format(exchanges) if turn > exchanges
+                        else LOOP.format(loop) if (loop := one.repeats(backend, turn))
+                        and not is_fault(toxic)
                         else ""
                     )  # fmt: skip
-                    yield Point(one, backend, toxic, turn, skipped, is_fault(toxic))
+                    yield Point(one, backend, toxic, turn, skipped, is_fault(toxic), where(toxic))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from seism.errors import ConfigurationError
+from seism.experiment.answer import PATH
 from seism.model import address
 from seism.options import option
 
@@ -27,6 +29,35 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
+class Expect:
+    """``[load.route.expect]``: what an answer below 400 must be, also while something is perturbed.
+
+    ``json`` has values, or ranges, by their paths: ``{ "$.price" = { min = 1, max = 9 } }``.
+    """
+
+    statuses: tuple[int, ...] = option(
+        (), help="its statuses; default: any below 400", minimum=100, maximum=399
+    )
+    json: dict[str, Any] = option({}, help="JSON path -> its value, or {min, max}")
+    text: str = option("", help="text that is in it")
+
+    def __post_init__(self) -> None:
+        for path, wanted in self.json.items():
+            if not PATH.fullmatch(path):
+                raise ConfigurationError(f"json: expected a path like $.items[0].price, got {path}")
+            if isinstance(wanted, dict) and not (
+                wanted and set(wanted) <= {"min", "max"} and all(map(_is_number, wanted.values()))
+            ):
+                raise ConfigurationError(
+                    f"json: {path}: expected a value or numbers as min and max, got {wanted}"
+                )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """``[[load.route]]``: one kind of request."""
 
@@ -36,6 +67,7 @@ class Route:
     headers: dict[str, str] = option({}, help="request headers")
     body: str = option("", help="request body")
     action: Action | None = option(None, help="what it does is to be done once")
+    expect: Expect | None = option(None, help="what its answers must be")
 
 
 @dataclass(frozen=True, slots=True)

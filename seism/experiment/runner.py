@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from seism.errors import Unavailable
+from seism.experiment import late
 from seism.experiment.config import SECONDS, Experiment, Planned
 from seism.experiment.doctor import examine
 from seism.experiment.limit import LimitReached
@@ -47,6 +48,8 @@ class Run:
     """Further environment variables of the sidecar and the app."""
     command: tuple[str, ...] = ()
     redirect: bool = False
+    allow: tuple[str, ...] = ()
+    """Backends that may be perturbed whatever they look like."""
     planned: Sequence[Planned] | None = None
     """What is perturbed, in this order; None: what the file and the seed say."""
     interrupted: bool = False
@@ -56,7 +59,7 @@ class Run:
         """Run it all and judge it. Raises what ``Session`` raises."""
         with Session(
             self.experiment, self.file, self.seed, self.directory, self.progress, self.environ,
-            self.command, self.redirect,
+            self.command, self.redirect, self.allow,
         ) as session:  # fmt: skip
             try:
                 try:
@@ -88,7 +91,11 @@ class Run:
         if not judge(session.entries()).steady.met:
             self._diagnose(session)
             return
-        for step in steps:
+        for place, step in enumerate(steps):
+            if late.is_sized(step.planned):
+                planned = late.sized(step.planned, session.entries())
+                step = steps[place] = replace(step, planned=planned)
+                control.plan([each.to_dict() for each in steps])
             if step.planned.at is None:
                 self._step(session, step, len(steps))
         self._mixed(session, [step for step in steps if step.planned.at is not None], len(steps))
@@ -117,7 +124,7 @@ class Run:
         session.phase("end")
 
     def _step(self, session: Session, step: Step, total: int) -> None:
-        name, route = step.planned.name, session.route(step)
+        name, route, control = step.planned.name, session.route(step), session.control
         amounts = session.load.amounts
         during, after = amounts.during, amounts.after
         if route is not None:
@@ -128,12 +135,19 @@ class Run:
         self.progress.step(step.index + 1, total, name, "perturbed")
         session.phase("during", step.index, name)
         with session.perturbed(step):
-            driven = session.drive(f"{name}: during", during, route)
-            session.control.census()
+            least_s = step.planned.lasting if route is None else 0
+            driven = session.drive(f"{name}: during", during, route, least_s=least_s)
+            control.census()
         session.settle(driven)
         self.progress.step(step.index + 1, total, name, "aftershock")
-        driven = self._segment(session, "after", step.index, name, after, route)
-        if session.app_is_gone(step.index, driven if route is None else None):
+        session.phase("after", step.index, name)
+        driven = session.aftershock(f"{name}: after", after, route)
+        control.census()
+        gone = session.app_is_gone(step.index, driven if route is None else None)
+        last = step.index + 1 == total
+        if session.has_ended() or ((gone or session.broken) and not last):
+            # The next one begins when the app is well. After the last one the control run shows
+            # whether it ever will be.
             session.phase("warmup", step.index + 1)
             session.start_app()
             session.send("warmup", WARM_UP)

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.util import find_spec
@@ -24,17 +24,23 @@ from urllib.parse import urlsplit
 from seism import registry
 from seism.client import Control
 from seism.errors import ConfigurationError, NotReady, SeismError, Unavailable
-from seism.experiment import rewrite
+from seism.experiment import inject, rewrite, safety
+from seism.experiment.aftershock import Aftershock, Calm, client_request
 from seism.experiment.config import REQUESTS, App, Experiment, Load, Planned, fill, toxic_of
 from seism.experiment.driver import LoadDriver
 from seism.experiment.limit import Guarded
 from seism.experiment.locust import FILE_VARIABLE, STOP_SECONDS, LocustDriver, clients_file
 from seism.experiment.locust import command as locust_command
 from seism.experiment.plan import Step
-from seism.experiment.supervisor import Supervisor
+from seism.experiment.supervisor import Supervisor, find_command
 from seism.journal import Entry, Follower, Held, hold
 from seism.model import DOWN, FRONT, address, show_address, unix_path
-from seism_middleware.contract import REDIRECT_VARIABLE, SIDECAR_VARIABLE, TOKEN_VARIABLE
+from seism_middleware.contract import (
+    REDIRECT_VARIABLE,
+    SIDECAR_VARIABLE,
+    TOKEN_VARIABLE,
+    Hello,
+)
 
 LOGS = ("sidecar.log", "app.log", "load.log")
 BLAME_SECONDS = 1.0
@@ -43,8 +49,10 @@ ENDED_SECONDS = 2.0
 """How long the load waits until a toxic has ended the connections that are there."""
 LEASE_SECONDS = 10.0
 """What the runner has perturbed is undone this long after its last sign of life."""
-
-
+HELLO_SECONDS = 10.0
+"""How long a worker that has answered may take to tell the sidecar of itself."""
+ALL_FAILED = 5
+"""More requests of each route than this, which all failed, are an app that answers nothing well."""
 LAST_LINES, LINE_LIMIT = 3, 200
 """Lines of the app's log that are kept where it ends, and characters of each."""
 
@@ -94,9 +102,11 @@ class Session:
         environ: dict[str, str] | None = None,
         command: tuple[str, ...] = (),
         redirect: bool = False,
+        allow: tuple[str, ...] = (),
     ) -> None:
         """``file`` is the experiment's, ``environ`` further environment variables of sidecar
-        and app; ``command`` and ``redirect`` go before what ``[app]`` says.
+        and app; ``command`` and ``redirect`` go before what ``[app]`` says, ``allow`` (names of
+        backends) is added to what ``[limits]`` says.
         """
         self.experiment = experiment
         self.progress = progress
@@ -108,6 +118,7 @@ class Session:
         self._salt = secrets.token_hex(8)
         self._app, self.load = _parts(experiment, file, command)
         self._redirect = redirect or self._app.redirect
+        self._allowed = {*allow, *experiment.limits.allow}
         self._follower = Follower(self.journal)
         self._children = Supervisor()
         self._private: Path | None = None
@@ -116,8 +127,16 @@ class Session:
         self._driver: LoadDriver | LocustDriver | None = None
         self._clients: list[list[Any]] = []
         """What the load's clients saw, and is not journalled yet."""
+        self._calm = Calm()
+        self._aftershock: Aftershock | None = None
+        """The one that goes on, or was the last."""
+        self._phase = ""
         self._port = str(free_port())
         """The app's, if it asks for one and something stands in front of it."""
+        self._step = -1
+        """The planned perturbation whose time or aftershock it is, -1 before the first."""
+        self._ended = False
+        """The app has ended by itself, which has been told."""
         self.tried: list[str] = []
         """What was done so that the app finds the proxies, one line each."""
         self.control: Control
@@ -138,7 +157,10 @@ class Session:
 
     def __enter__(self) -> Session:
         try:
+            safety.refuse(self.experiment.backend, self._allowed, str(self._file))
             self._check_upstreams()
+            for line in safety.announce(self.experiment.backend, self.load):
+                self.progress.note(line)
             self._prepare_directory()
             self.control = self._start_sidecar()
             self.control.lease(LEASE_SECONDS)
@@ -203,6 +225,7 @@ class Session:
             self._children.terminate("load")
             self._children.terminate("app")
         self.progress.phase("starting the app")
+        self._ended = False
         url = self._start_app(self._app)
         self._driver = self._start_load(url)
 
@@ -211,6 +234,8 @@ class Session:
     ) -> None:
         """Mark in the journal where a phase begins."""
         assert self._driver is not None
+        self._step = step if step is not None else max(active, default=self._step)
+        self._phase = phase
         self.control.phase(phase, step, name, active=active, flowing=self._driver.flowing)
 
     def send(
@@ -226,11 +251,48 @@ class Session:
         return driven
 
     def drive(
-        self, name: str, amount: float, route: int | None = None, unit: str = REQUESTS
-    ) -> dict[str, Any]:
-        """The same, and nothing is journalled."""
+        self, name: str, amount: float, route: int | None = None, unit: str = REQUESTS,
+        least_s: float = 0,
+    ) -> dict[str, Any]:  # fmt: skip
+        """The same, and nothing is journalled; it lasts ``least_s`` seconds at least."""
         assert self._driver is not None
-        return self._driver.segment(name, amount, route, unit)
+        driven = self._driver.segment(name, amount, route, unit, least_s)
+        self._look_at_app()
+        return driven
+
+    def aftershock(self, name: str, amount: float, route: int | None = None) -> dict[str, Any]:
+        """As ``send``, until each route is as before, or has had its time, or the app has ended."""
+        assert self._driver is not None
+        asked = self.load.route if route is None else (self.load.route[route],)
+        names = [f"{each.method} {each.path}" for each in asked]
+        this = self._aftershock = Aftershock(self._calm, self.experiment.rules, names)
+
+        def enough() -> bool:
+            return self._ended or this.is_over()
+
+        driven = self._driver.segment(
+            name, amount, route, enough=enough if self.load.request_ids else None
+        )
+        self.settle(driven)
+        return driven
+
+    @property
+    def broken(self) -> list[str]:
+        """The routes of the load that were not as before when the last aftershock ended, as far as
+        its clients tell.
+        """
+        if self._aftershock is None or not self.load.request_ids or self.load.locust is not None:
+            return []
+        return self._aftershock.broken()
+
+    def _saw(self, rows: Iterable[list[Any]]) -> None:
+        """Take what the load's clients saw."""
+        for row in rows:
+            self._clients.append(row)
+            if self._phase == "steady":
+                self._calm.add(client_request(row))
+            elif self._aftershock is not None:
+                self._aftershock.add(client_request(row))
 
     def settle(self, driven: dict[str, Any]) -> None:
         """Journal what came of ``driven``, and how often its actions were done.
@@ -249,15 +311,30 @@ class Session:
         """
         match self._children.exited():
             case "app", code:
-                self.control.app_ended(step, code, self._last_lines("app"))
+                self._step = step
+                self._notice_end(code)
                 return True
-        within = self.experiment.rules.recover_within
         if driven and all(
-            route["count"] > within and failures({"routes": {"": route}}).total() == route["count"]
+            failures({"routes": {"": route}}).total() == route["count"] > ALL_FAILED
             for route in driven["routes"].values()
         ):
             self.control.app_ended(step, None, self._last_lines("app"))
             return True
+        return False
+
+    def _notice_end(self, code: int) -> None:
+        """Say once, and journal, that the app has ended by itself with exit ``code``."""
+        if self._ended:
+            return
+        self._ended = True
+        self.progress.note(f"the app has ended with exit code {code}")
+        self.control.app_ended(self._step, code, self._last_lines("app"))
+
+    def has_ended(self) -> bool:
+        """Whether the app's process has."""
+        match self._children.exited():
+            case "app", _:
+                return True
         return False
 
     def _last_lines(self, name: str) -> list[str]:
@@ -304,6 +381,12 @@ class Session:
             until = time.monotonic() + ENDED_SECONDS
             while self.control.awaits(planned.backend, planned.toxic) and time.monotonic() < until:
                 time.sleep(0.01)
+
+    def end_parked(self, backend: str) -> None:
+        """End the connections to ``backend`` that pools hold."""
+        parked = Planned("parked", backend, "restart")
+        self.begin(parked)
+        self.undo(parked)
 
     def undo(self, planned: Planned) -> None:
         """Perturb no more."""
@@ -402,6 +485,11 @@ class Session:
             command = self._rewritten(there, command, env, cwd)
         if self._redirect:
             self._redirected(there, env)
+        injected = app.inject and self.experiment.front is None
+        if injected:
+            inject.check(command, find_command(command[0], cwd, env), f"{where}.command")
+            inject.inject(env)
+        hellos = self._hellos()
         self._children.spawn(
             "app",
             command,
@@ -411,7 +499,29 @@ class Session:
         )
         url = fill(app.url, values, f"{where}.url").rstrip("/")
         self._wait_until_ready(url + app.ready, app.start_seconds)
+        if injected:
+            self._wait_until_observed(hellos)
         return url
+
+    def _hellos(self) -> int:
+        """How many workers have told of themselves so far."""
+        return sum(isinstance(entry.record, Hello) for entry in self.entries())
+
+    def _wait_until_observed(self, before: int) -> None:
+        """The app has answered a request: a worker must be known that ``before`` was not."""
+        end = time.monotonic() + HELLO_SECONDS
+        while self._hellos() == before:
+            if time.monotonic() > end:
+                raise NotReady(
+                    f"{self._file}: app.inject: the app answers and is not observed"
+                    f"{inject.told(self._log_lines())}: wrap the app by one line, or use [front]"
+                )
+            time.sleep(0.05)
+        for line in inject.said(self._log_lines()):
+            self.progress.note(line)
+
+    def _log_lines(self) -> list[str]:
+        return self._children.tail("app", 1000)
 
     def _rewritten(
         self, there: tuple[rewrite.Place, ...], command: list[str], env: dict[str, str], cwd: Path
@@ -438,7 +548,7 @@ class Session:
         assert spec is not None and spec.origin is not None
         folder = str(Path(spec.origin).parent)
         env[REDIRECT_VARIABLE] = json.dumps(where)
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, (folder, env.get("PYTHONPATH", ""))))
+        inject.first_on_path(env, folder)
         for name, proxy in sorted(where.items()):
             self._tried(f"connects of Python's sockets to {name} go to {proxy}")
 
@@ -468,9 +578,7 @@ class Session:
             log=self._directory / "load.log",
         )
         actions = any(route.action for route in self.load.route)
-        driver = LoadDriver(
-            child, self.progress.advance, self._check, self._clients.extend, actions
-        )
+        driver = LoadDriver(child, self.progress.advance, self._check, self._saw, actions)
         driver.tell(
             {
                 "url": self._through_front(url),
@@ -511,7 +619,14 @@ class Session:
         return driver
 
     def _check(self, requests: int = 0, failed: int = 0) -> None:
+        """Asked again and again while the load is sent."""
+        self._look_at_app()
         self.guarded.check(requests, failed)
+
+    def _look_at_app(self) -> None:
+        match self._children.exited():
+            case "app", code if self._step >= 0:
+                self._notice_end(code)
 
     def _last(self, name: str) -> str:
         """The last thing that a child said."""

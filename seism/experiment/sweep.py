@@ -14,10 +14,12 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from seism.errors import NotReady, Unavailable
+from seism.errors import ConfigurationError, NotReady, Unavailable
+from seism.experiment.config import Planned
 from seism.experiment.doctor import examine
 from seism.experiment.limit import LimitReached
 from seism.experiment.pairs import Chosen, Pair, choose
@@ -26,18 +28,24 @@ from seism.experiment.point import UNFIT, Learnt, Point, learnt_of, points
 from seism.experiment.session import Session, failures
 from seism.journal import INTERRUPTED
 from seism.model import DOWN
+from seism.protocols.base import AUTH, CONNECT
 from seism.protocols.fault import Fault
 from seism.registry import load
 from seism.verdict.alone import IDLE_SECONDS
 from seism.verdict.judgement import judge
 from seism.verdict.result import GREEN, NEVER, NOT_COVERED, RED, SEVERITY, Cell, Judgement
 from seism.verdict.timeline import build as timeline_of
+from seism_middleware.contract import PerturbationBegan, PerturbationEnded, PerturbedExchange
 
 WARM_UP = 2
 """Requests of a route that fill its pools, and are not judged."""
 LONG_SECONDS = 2.5
 """A request that took longer is not repeated: it would be no other verdict."""
+NAME_LIMIT = 40
+"""Characters of an exchange's name in a column."""
 NO_PAIRS = Chosen((), 0, {})
+FEWER = "the route makes fewer exchanges that can meet it"
+STOPPED = "the sweep was stopped before it: seism sweep --resume"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +63,18 @@ class Swept:
     pairs: Chosen = NO_PAIRS
     """Those that were tried, too, and what there might have been."""
     interrupted: bool = False
-    """Whether Ctrl-C or SIGTERM ended it; what there was until then has been judged."""
+    """Ctrl-C or SIGTERM ended it; what there was until then has been judged."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether there are probes left that ``--resume`` would make."""
+        return self.interrupted or STOPPED.partition(":")[0] in self.saved
 
     def collapsed(self) -> Judgement:
         """The same by route x backend x toxic, the worst exchange of each."""
         cells: dict[tuple[str, str], Cell] = {}
         for cell in self.judgement.cells:
-            column = re.sub(r" #\d+", "", cell.perturbation)
+            column = re.sub(r" #\d+( \([^)]*\))?", "", cell.perturbation)
             cell = replace(cell, perturbation=column)
             before = cells.get((cell.route, column))
             if before is None or SEVERITY[cell.colour] > SEVERITY[before.colour]:
@@ -73,6 +86,8 @@ class Swept:
         """Its coverage in words."""
         reached = f", {self.unreachable} of them reached nothing" if self.unreachable else ""
         yield f"{self.tried} of {self.grid} possible probes were made{reached}"
+        if self.stopped:
+            yield "stopped before the end: seism sweep --resume goes on"
         for reason, count in self.saved.items():
             yield f"{count} saved: {reason}"
         if self.pairs.possible:
@@ -102,67 +117,152 @@ def write_coverage(swept: Swept, path: Path) -> None:
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def run(session: Session, without: Sequence[str] = ()) -> Swept:
+def run(
+    session: Session,
+    without: Sequence[str] = (),
+    earlier: Mapping[tuple[str, str], Cell] | None = None,
+) -> Swept:
     """Sweep; the session is finished afterwards. ``without``: names of toxics not to try.
 
-    Raises NotReady if there is no steady state, and what ``Session`` raises. At a limit, and
-    when it is interrupted, it judges what there is.
+    ``earlier``: what a sweep that was stopped has found, by route and column; it is not tried
+    again. A limit, or an interrupt, stops this one, and what it has is judged.
+
+    Raises NotReady if there is no steady state, and what ``Session`` raises.
     """
-    grid = Grid()
+    probes = _Probes(session, without, earlier or {})
     try:
         try:
-            _try_all(session, without, grid)
+            probes.make()
         except LimitReached as reached:
             session.control.stopped(str(reached))
         except KeyboardInterrupt:
-            grid.interrupted = True
-            session.progress.phase("interrupted: judging what there is so far")
+            probes.interrupted = True
             session.control.stopped(INTERRUPTED)
             session.end_load()
-        session.control.phase("end")
+        session.phase("end")
     except Unavailable as error:
         session.explain(error)
     session.finish()
-    found = _result(judge(session.entries()), grid.points, grid.tried, grid.chosen)
-    return replace(found, interrupted=grid.interrupted)
+    return probes.result(judge(session.entries()))
 
 
-@dataclass(slots=True)
-class Grid:
-    """How far a sweep has come."""
+class _Probes:
+    """What is to be tried, and how far it has come."""
 
-    points: list[Point] = field(default_factory=list)
-    tried: list[Point | Pair] = field(default_factory=list)
-    chosen: Chosen = NO_PAIRS
-    interrupted: bool = False
+    def __init__(
+        self, session: Session, without: Sequence[str], earlier: Mapping[tuple[str, str], Cell]
+    ) -> None:
+        self._session = session
+        self._without = without
+        self._earlier = earlier
+        self._points: list[Point] = []
+        self._tried: list[Point | Pair] = []
+        """In the order of their steps; those that were not reached included."""
+        self._made = 0
+        self._exhausted: list[tuple[Learnt, str, str]] = []
+        """Route, backend and fault of which there are fewer exchanges than were asked for."""
+        self._beyond: set[int] = set()
+        """The ids of points that so could not be met, and were not tried."""
+        self._chosen = NO_PAIRS
+        self.interrupted = False
+
+    def make(self) -> None:
+        """Learn, probe, and look once more without perturbations."""
+        session = self._session
+        learnt = _learn(session)
+        self._points = list(_points(session, learnt, self._without))
+        tried = [
+            point
+            for point in self._points
+            if not point.skipped and (point.learnt.route, point.column) not in self._earlier
+        ]
+        self._tried += tried
+        steps = [_step(session, index, point) for index, point in enumerate(tried)]
+        self._probe(steps)
+        if not self._earlier:
+            self._chosen = _pairs(session, tried)
+        self._tried += self._chosen.pairs
+        first = len(steps)
+        steps += [_step(session, first + n, each) for n, each in enumerate(self._chosen.pairs)]
+        self._probe(steps)
+        _renew(session, None)
+        session.phase("control")
+        for index in range(len(session.load.route)):
+            session.send("control", session.experiment.sweep.learn, index)
+        session.control.census()
+
+    def _probe(self, steps: Sequence[Step]) -> None:
+        """Probe those of ``steps`` that have not been."""
+        session = self._session
+        session.control.plan([step.to_dict() for step in steps])
+        for step in steps[self._made :]:
+            point = self._tried[self._made]
+            same = (point.learnt, step.planned.backend, step.planned.type)
+            if same not in self._exhausted:
+                first = len(session.entries())
+                _probe(session, step, len(steps))
+                if isinstance(point, Point) and point.fault and point.turn:
+                    began = (entry.record for entry in session.entries()[first:])
+                    if not any(getattr(each, "toxic", "") == step.toxic for each in began):
+                        self._exhausted.append(same)
+            else:
+                self._beyond.add(id(point))
+            self._made += 1
+
+    def result(self, judgement: Judgement) -> Swept:
+        """What was found; a probe that was not finished is not covered."""
+        made, left = self._tried[: self._made], self._tried[self._made :]
+        unmade = {id(point) for point in left}
+        points = [
+            replace(point, skipped=STOPPED)
+            if id(point) in unmade
+            else replace(point, skipped=FEWER)
+            if id(point) in self._beyond
+            else point
+            for point in self._points
+        ]
+        found = {}
+        for point in self._points:
+            cell = self._earlier.get((point.learnt.route, point.column))
+            if cell is not None and not point.skipped:
+                found[point.planned().name] = cell
+        for each in made:
+            if id(each) in self._beyond:
+                continue
+            name = each.planned().name
+            if (cell := _cell(judgement, each.learnt.route, name)) is not None:
+                found[name] = cell
+        pairs = replace(
+            self._chosen, pairs=tuple(pair for pair in self._chosen.pairs if id(pair) not in unmade)
+        )
+        return replace(swept(judgement, points, found, pairs), interrupted=self.interrupted)
 
 
-def _try_all(session: Session, without: Sequence[str], grid: Grid) -> None:
-    learnt = _learn(session)
-    grid.points = list(_points(session, learnt, without))
-    tried = [point for point in grid.points if not point.skipped]
-    grid.tried += tried
-    steps = [_step(session, index, point) for index, point in enumerate(tried)]
-    _probe_all(session, steps, 0)
-    grid.chosen = _pairs(session, tried)
-    pairs = grid.chosen.pairs
-    grid.tried += pairs
-    steps += [_step(session, index, each) for index, each in enumerate(pairs, len(steps))]
-    _probe_all(session, steps, len(tried))
-    _renew(session, None)
-    session.control.phase("control")
-    for index in range(len(session.load.route)):
-        session.send("control", session.experiment.sweep.learn, index)
-    session.control.census()
+def found_before(report: Path) -> dict[tuple[str, str], Cell]:
+    """What the sweep whose ``report.json`` this is has found, by route and column.
+
+    Raises ConfigurationError if it can't be read.
+    """
+    try:
+        cells = json.loads(report.read_text(encoding="utf-8"))["cells"]
+        return {
+            (cell["route"], cell["perturbation"]): Cell(
+                **{**cell, "reasons": tuple(cell["reasons"]), "worst": None}
+            )
+            for cell in cells
+            if cell["requests"] or cell["reasons"] == [NEVER]
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(f"{report}: no sweep that could be resumed: {error}") from None
 
 
 def _learn(session: Session) -> list[Learnt]:
     session.progress.phase("learning which exchanges each route makes")
     options, routes = session.experiment.sweep, session.load.route
     control = session.control
-    control.phase("warmup")
+    session.phase("warmup")
     _warm_up(session)
-    control.phase("steady")
+    session.phase("steady")
     time.sleep(IDLE_SECONDS)
     control.census()  # what a backend has got by now is nobody's request's
     driven = []
@@ -177,7 +277,50 @@ def _learn(session: Session) -> list[Learnt]:
         found = [f"  {finding.text}" for finding in examine(session)]
         raise NotReady("\n".join([judgement.steady.reason, *found]))
     sent = [f"{route.method} {route.path}" for route in routes]
-    return learnt_of(timeline_of(session.entries()), sent, options.learn)
+    learnt = learnt_of(timeline_of(session.entries()), sent, options.learn)
+    return [_named(session, index, one) for index, one in enumerate(learnt)]
+
+
+def _named(session: Session, index: int, learnt: Learnt) -> Learnt:
+    """``learnt`` with the names of its exchanges, from one more request."""
+    session.phase("warmup")
+    looks = [
+        Planned("exchanges", backend.name, "exchange_delay", attributes={"delay": 0})
+        for backend in session.experiment.backend
+        if backend.protocol and learnt.sends.get(backend.name)
+    ]
+    if not looks:
+        return learnt
+    first = len(session.entries())
+    for look in looks:
+        session.begin(look)
+    session.send("exchanges", 1, index)
+    for look in looks:
+        session.undo(look)
+    names: dict[str, list[str]] = {look.backend: [] for look in looks}
+    running: dict[str, str] = {}
+    for entry in session.entries()[first:]:
+        record = entry.record
+        if isinstance(record, PerturbationEnded):
+            running.pop(record.perturbation, None)
+        if not isinstance(record, PerturbationBegan) or record.toxic != looks[0].toxic:
+            continue
+        if record.exchange is None or record.exchange.phase in (CONNECT, AUTH):
+            continue
+        if record.proxy in running.values():
+            names.pop(record.proxy, None)  # pipelined: a send is several exchanges
+        running[record.perturbation] = record.proxy
+        if record.proxy in names:
+            names[record.proxy].append(_name(record.exchange))
+    known = {backend: tuple(found) for backend, found in names.items() if found}
+    # A driver in C shows its calls, in which there can be several exchanges.
+    sends = learnt.sends | {backend: len(found) for backend, found in known.items()}
+    return replace(learnt, sends=sends, exchanges=known)
+
+
+def _name(exchange: PerturbedExchange) -> str:
+    """An exchange in its backend's words, in a form that a column can have."""
+    return re.sub(r"[()#]", "", exchange.summary or exchange.kind)[:NAME_LIMIT].strip()
 
 
 def _points(session: Session, learnt: list[Learnt], without: Sequence[str]) -> Iterator[Point]:
@@ -186,12 +329,17 @@ def _points(session: Session, learnt: list[Learnt], without: Sequence[str]) -> I
     known, toxics = load(), experiment.swept()
     # Looking up what is installed takes its time: once, and not for each point.
     fits = {(t.name, b): experiment.fits(t, b) for t in toxics for b in backends}
-    faults = {t.name for t in toxics if t.type != DOWN and issubclass(known.toxic(t.type), Fault)}
+    types = {t.name: known.toxic(t.type) for t in toxics if t.type != DOWN}
+    faults = {name: type_ for name, type_ in types.items() if issubclass(type_, Fault)}
+    states = {name for name, fault in faults.items() if fault.lasts}
+    states |= {t.name for t in toxics if t.type == DOWN or types[t.name].established}
     return (
         point
         for point in points(
             learnt, backends, toxics, options.exchanges, without,
             lambda toxic, backend: fits[toxic.name, backend], lambda toxic: toxic.name in faults,
+            lambda toxic: toxic.name in states,
+            lambda toxic: faults[toxic.name].swept_where if toxic.name in faults else {},
         )
         # Nobody has asked for a fault of a protocol that another backend has.
         if point.skipped != UNFIT or point.toxic in options.toxic
@@ -213,39 +361,76 @@ def _pairs(session: Session, tried: Sequence[Point]) -> Chosen:
     return choose(timeline_of(entries), judge(entries), tried, options.pairs, options.exchanges)
 
 
-def _probe_all(session: Session, steps: Sequence[Step], first: int) -> None:
-    """Probe ``steps`` from the ``first`` on."""
-    session.control.plan([step.to_dict() for step in steps])
-    for step in steps[first:]:
-        _probe(session, step, len(steps))
-
-
 def _probe(session: Session, step: Step, total: int) -> None:
     label, route = step.planned.name, session.route(step)
     # A probe of another route may have cut this one's pooled connections.
-    session.control.phase("warmup")
+    session.phase("warmup")
     if all(failures(session.send(f"{label}: before", WARM_UP, route)) for _ in range(2)):
         _renew(session, step.index)
     session.progress.step(step.index + 1, total, label, "perturbed")
-    session.control.phase("during", step.index, label)
-    for _ in range(step.during):
-        with session.perturbed(step):
-            answers = session.drive(f"{label}: during", 1, route)
-        if any(each["max"] > LONG_SECONDS for each in answers["routes"].values()):
-            break
+    answers = _state(session, step) if _lasts(step) else _moments(session, step)
     session.settle(answers)
-    session.control.phase("after", step.index, label)
-    after = session.send(f"{label}: after", step.after, route)
+    session.phase("after", step.index, label)
+    after = session.aftershock(f"{label}: after", step.after, route)
     session.control.census()
     gone = session.app_is_gone(step.index)
-    if gone or failures(after):
+    if gone or session.broken or failures(after):
         # Whatever it has not recovered from must not be the next probe's.
         _renew(session, step.index + 1)
 
 
+def _lasts(step: Step) -> bool:
+    """Whether it is a state that all requests of the probe meet."""
+    type_ = step.planned.type
+    if type_ == DOWN:
+        return False
+    toxic = load().toxic(type_)
+    return toxic.established or (issubclass(toxic, Fault) and toxic.lasts)
+
+
+def _moments(session: Session, step: Step) -> dict[str, Any]:
+    """Perturb one exchange of each request; in between, a request that is not perturbed has
+    the pools as they were learnt.
+    """
+    label, route = step.planned.name, session.route(step)
+    session.phase("during", step.index, label)
+    for repeat in range(step.during):
+        if repeat:
+            session.drive(f"{label}: between", 1, route)
+        with session.perturbed(step):
+            answers = session.drive(f"{label}: during", 1, route)
+        if _took_long(answers):
+            break
+    return answers
+
+
+def _state(session: Session, step: Step) -> dict[str, Any]:
+    """All requests meet the state; one of a connection's begin needs empty pools to be met."""
+    label, route = step.planned.name, session.route(step)
+    toxic = load().toxic(step.planned.type)
+    opens = issubclass(toxic, Fault) and toxic.opens()
+    if opens:
+        session.phase("warmup", step.index)
+        session.end_parked(step.planned.backend)
+    with session.perturbed(step):
+        if opens:
+            # A pool that does not check fails with what it holds, which is not the question.
+            session.send(f"{label}: parked", WARM_UP, route)
+        session.phase("during", step.index, label)
+        for _ in range(step.during):
+            answers = session.drive(f"{label}: during", 1, route)
+            if _took_long(answers):
+                break
+    return answers
+
+
+def _took_long(answers: dict[str, Any]) -> bool:
+    return any(each["max"] > LONG_SECONDS for each in answers["routes"].values())
+
+
 def _renew(session: Session, step: int | None) -> None:
     """Start the app anew before ``step``."""
-    session.control.phase("warmup", step)
+    session.phase("warmup", step)
     session.start_app()
     _warm_up(session)
 
@@ -253,18 +438,6 @@ def _renew(session: Session, step: int | None) -> None:
 def _warm_up(session: Session) -> None:
     for index in range(len(session.load.route)):
         session.send("warmup", WARM_UP, index)
-
-
-def _result(
-    judgement: Judgement, points: list[Point], tried: Sequence[Point | Pair], pairs: Chosen
-) -> Swept:
-    found = {}
-    for point in tried:
-        each = point.planned().name
-        cell = _cell(judgement, point.learnt.route, each)
-        if cell is not None:
-            found[each] = cell
-    return swept(judgement, points, found, pairs)
 
 
 def _cell(judgement: Judgement, route: str, perturbation: str) -> Cell | None:

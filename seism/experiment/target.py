@@ -52,6 +52,9 @@ class App:
     redirect: bool = option(
         False, help="send the connects of a Python app's pure-Python clients to the proxies"
     )
+    inject: bool = option(
+        False, help="observe a Python app through its environment, without a line in its code"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,14 @@ def write(document: Mapping[str, Any]) -> str:
 
 def _table(values: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
     below = {key: value for key, value in values.items() if _is_table(value, path)}
-    for key, value in values.items():
+    for key, item in values.items():
         if key not in below:
-            yield f"{_key(key)} = {_value(value)}"
-    for key, value in below.items():
+            yield f"{_key(key)} = {value(item)}"
+    for key, item in below.items():
         name = ".".join(map(_key, (*path, key)))
-        for each in value if isinstance(value, list) else [value]:
+        for each in item if isinstance(item, list) else [item]:
             yield ""
-            yield f"[[{name}]]" if isinstance(value, list) else f"[{name}]"
+            yield f"[[{name}]]" if isinstance(item, list) else f"[{name}]"
             yield from _table(each, (*path, key))
 
 
@@ -37,19 +37,20 @@ def _is_table(value: Any, path: tuple[str, ...]) -> bool:
 
 
 def _key(key: str) -> str:
-    return key if _BARE.fullmatch(key) else _string(key)
+    return key if _BARE.fullmatch(key) else string(key)
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        pairs = ", ".join(f"{_key(key)} = {_value(item)}" for key, item in value.items())
+def value(item: Any) -> str:
+    """``item`` as a value in one line."""
+    if isinstance(item, Mapping):
+        pairs = ", ".join(f"{_key(key)} = {value(each)}" for key, each in item.items())
         return f"{{ {pairs} }}" if pairs else "{}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"
-    return _string(value) if isinstance(value, str) else json.dumps(value)
+    if isinstance(item, list | tuple):
+        return f"[{', '.join(map(value, item))}]"
+    return string(item) if isinstance(item, str) else json.dumps(item)
 
 
-def _string(text: str) -> str:
-    """As a string of JSON, which is one of TOML but for DEL, and for halves of characters."""
+def string(text: str) -> str:
+    """``text`` as a string of TOML: one of JSON, but for DEL and for halves of characters."""
     whole = text.encode("utf-8", "replace").decode()
     return json.dumps(whole, ensure_ascii=False).replace("\x7f", "\\u007f")

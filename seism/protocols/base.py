@@ -20,7 +20,7 @@ server, because something else answers it; ``upgraded`` where TLS has begun and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -31,6 +31,11 @@ __all__ = ["HELD_LIMIT", "SUMMARY_LIMIT", "Codec", "Exchange", "Piece", "Protoco
 
 HELD_LIMIT = 64 * 1024
 """Bytes of one stream that a codec may hold: enough of a request to say what it is."""
+
+ADDS, SETS, CHANGES, COUNTS, COMMITS = "adds", "sets", "changes", "counts", "commits"
+"""Effects of an exchange. Repeating ``adds`` or ``counts`` adds or counts twice; repeating ``sets``
+makes no difference; of ``changes`` nobody knows. Counters such as rate limits may be lost, so that
+``counts`` is not lost work. ``commits`` makes permanent what precedes it."""
 
 SUMMARY_LIMIT = 100
 """Characters of an exchange's summary."""
@@ -108,6 +113,11 @@ class Codec:
     """What can be done to its exchanges, see ``seism.protocols.fault``: each one is a toxic
     type of proxies that speak this protocol."""
 
+    changes: ClassVar[Mapping[str, str]] = {}
+    """Kinds of exchanges that change what the backend holds -> their effect, as below."""
+
+    unanswered_kinds: ClassVar[frozenset[str]] = frozenset()
+    """Kinds that never get a reply, so that no fault can act on them."""
     last_words: ClassVar[dict[str, bytes]] = {}
     """The server's code for why it ends an idle connection -> what it sends before it does."""
 
@@ -180,6 +190,16 @@ class Codec:
         It is ``skip`` and ``turn_to_tls`` in one, and is called as ``skip`` is.
         """
         return b""
+
+    def effect(self, exchange: Exchange, data: bytes) -> str:
+        """The effect of ``exchange``, whose first bytes are ``data``: ``ADDS``, ...; empty: none,
+        or unknown. A request that says that it may be repeated ``SETS``.
+        """
+        return self.changes.get(exchange.kind, "")
+
+    def refuses(self, data: bytes) -> bool:
+        """Whether a piece of a reply says that the backend has not done what was asked."""
+        return False
 
     def skip(self, exchange: Exchange) -> None:
         """The request of ``exchange`` was not passed on: the server will not answer it.

@@ -26,11 +26,11 @@ Those that differ in data alone are the rows of a table: see ``FaultRow``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
-from seism.protocols.base import COMMAND, Exchange, Piece
+from seism.protocols.base import AUTH, COMMAND, CONNECT, Exchange, Piece
 from seism.toxics.base import (
     CHANGED,
     CLOSED,
@@ -122,8 +122,21 @@ class Fault(Toxic):
     swept: ClassVar[str] = ""
     """Its name in a sweep, which tries it by itself where a backend has the protocol: for what
     every client meets one day. Empty: only where it is asked for."""
+    swept_where: ClassVar[Mapping[str, str]] = {}
+    """Conditions with which a sweep tries it: where a real server can give it. Whoever asks for
+    it elsewhere gets it there."""
+    swept_as: ClassVar[str] = ""
+    """A toxic that a sweep has in its place, as a server does it between requests only."""
+    lasts: ClassVar[bool] = False
+    """It is a state of the server, met by every exchange on every connection until it is over: a
+    sweep has it last for the whole probe. False: it happens to one exchange."""
     source: ClassVar[str] = ""
     """Where the vendor's manual explains the code: an address."""
+
+    @classmethod
+    def opens(cls) -> bool:
+        """Whether it is met where a connection begins, and so never by one that is pooled."""
+        return bool(cls.phases) and {CONNECT, AUTH}.issuperset(cls.phases)
 
     def fits(self, exchange: Exchange) -> bool:
         """Whether it can happen to ``exchange``, before the user's conditions are asked."""
@@ -148,6 +161,8 @@ class FaultRow:
     source: str = ""
     """Empty: that of the base class."""
     swept: str = ""
+    swept_where: Mapping[str, str] | None = None
+    lasts: bool = False
     phases: tuple[str, ...] | None = None
     """None: those of the base class."""
 

@@ -14,11 +14,11 @@ opaque.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar
 
 from seism.errors import ProtocolError
-from seism.protocols.base import HELD_LIMIT, SUMMARY_LIMIT, Exchange, Piece
+from seism.protocols.base import ADDS, CHANGES, HELD_LIMIT, SETS, SUMMARY_LIMIT, Exchange, Piece
 from seism.protocols.http_faults import FAULTS
 from seism.protocols.stream import Parser, Stream, StreamCodec, Wait
 from seism.toxics.base import Toxic
@@ -48,6 +48,12 @@ class Http(StreamCodec):
     """An exchange is a request and all that answers it, interim (1xx) replies included."""
 
     name: ClassVar[str] = "http"
+    changes: ClassVar[Mapping[str, str]] = {
+        "POST": ADDS,
+        "PATCH": CHANGES,
+        "PUT": SETS,
+        "DELETE": SETS,
+    }
     faults: ClassVar[tuple[type[Toxic], ...]] = FAULTS
     matches: ClassVar[dict[str, str]] = {
         "method": "the method, such as GET",
@@ -61,6 +67,13 @@ class Http(StreamCodec):
     def __init__(self) -> None:
         super().__init__()
         self._until_close = False
+
+    def effect(self, exchange: Exchange, data: bytes) -> str:
+        found = super().effect(exchange, data)
+        return SETS if found == ADDS and b"idempotency-key" in data.lower() else found
+
+    def refuses(self, data: bytes) -> bool:
+        return data[:5] == b"HTTP/" and data[9:10] in (b"4", b"5")
 
     def requests(self) -> Parser:
         stream = self.upstream

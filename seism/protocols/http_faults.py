@@ -294,6 +294,47 @@ class _Chunk(_Body):
 
 
 @dataclass(frozen=True, slots=True)
+class HttpCut(HttpFault):
+    """The connection ends (FIN) before the reply does, and what has come looks whole.
+
+    Of a body with a length the end is missing; of one in chunks only the last chunk, which says
+    that there are no more. A client that checks neither takes half a reply for the whole.
+    """
+
+    type: ClassVar[str] = "http_cut"
+    swept: ClassVar[str] = "cut"
+    bodies: ClassVar[bool] = True
+    source: ClassVar[str] = f"{RFC_9112}#section-8"
+
+    def reaction(self, exchange: Exchange, rng: Rng) -> Reaction:
+        return _Cut()
+
+
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+class _Cut(_Body):
+    outcome = CLOSED
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._chunked = False
+
+    def head(self, piece: Piece) -> bytes:
+        self._chunked = b"\r\ntransfer-encoding:" in piece.data.lower()
+        return piece.data
+
+    def reply(self, piece: Piece, now: float) -> Commands:
+        if not self._headed or not piece.last:
+            yield from super().reply(piece, now)
+            return
+        half = piece.data[: len(piece.data) // 2]
+        yield Began()
+        yield ToClient(piece.data.removesuffix(_LAST_CHUNK) if self._chunked else half)
+        yield Close()
+
+
+@dataclass(frozen=True, slots=True)
 class HttpDrip(HttpFault):
     """The body comes in drips: so many bytes, a pause, and again."""
 
@@ -430,6 +471,6 @@ class _RequestHeader(Reaction):
 
 
 FAULTS: tuple[type[Toxic], ...] = (
-    HttpStatus, HttpEmpty, HttpGarbage, HttpTruncated, HttpLength, HttpChunk, HttpDrip,
+    HttpStatus, HttpEmpty, HttpGarbage, HttpTruncated, HttpLength, HttpChunk, HttpCut, HttpDrip,
     HttpDuplicate, HttpHeader,
 )  # fmt: skip

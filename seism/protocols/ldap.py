@@ -54,6 +54,7 @@ class Ldap(StreamCodec):
 
     name: ClassVar[str] = "ldap"
     faults: ClassVar[tuple[type[Toxic], ...]] = FAULTS
+    unanswered_kinds: ClassVar[frozenset[str]] = frozenset(UNANSWERED)
     last_words: ClassVar[dict[str, bytes]] = LAST_WORDS
     negotiates: ClassVar[bool] = True
     grants: ClassVar[bool] = True

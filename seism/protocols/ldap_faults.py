@@ -61,6 +61,18 @@ def granted(number: int, oid: str) -> bytes:
     return _result(element(0x02, number.to_bytes(size, "big")), 0x78, 0, "", name)
 
 
+LAST_WORDS = {
+    "52": _result(
+        element(0x02, b"\0"),
+        0x78,
+        52,
+        "the server is shutting down",
+        element(0x8A, NOTICE.encode()),
+    )
+}
+"""A message of number 0, which answers nothing (RFC 4511, 4.4.1)."""
+
+
 def _head(message: bytes) -> tuple[bytes, int]:
     """(the element of its id, the tag of its operation), of the beginning of a message."""
     at = 2 + (message[1] & 0x7F if message[1] >= 0x80 else 0)
@@ -261,15 +273,14 @@ class LdapDisconnect(Fault):
     source: ClassVar[str] = f"{RFC_4511}#section-4.4.1"
 
     def reaction(self, exchange: Exchange, rng: Rng) -> Reaction:
-        name = element(0x8A, NOTICE.encode())
-        text = "the server is shutting down"
-        return Answer(_result(element(0x02, b"\0"), 0x78, 52, text, name), Close())
+        return Answer(LAST_WORDS["52"], Close())
 
 
 RESULTS = toxics(
     LdapFault,
     LdapRow(
         type="ldap_busy",
+        lasts=True,
         help="The directory has too much to do.",
         code="51",
         swept="busy",
@@ -278,6 +289,7 @@ RESULTS = toxics(
     ),
     LdapRow(
         type="ldap_unavailable",
+        lasts=True,
         help="The directory is shutting down, or a part of it is offline.",
         code="52",
         swept="unavailable",
@@ -286,6 +298,7 @@ RESULTS = toxics(
     ),
     LdapRow(
         type="ldap_unwilling",
+        lasts=True,
         help="The directory refuses, as a read-only replica does with changes.",
         code="53",
         number=53,
@@ -300,23 +313,13 @@ RESULTS = toxics(
     ),
     LdapRow(
         type="ldap_invalid_credentials",
+        lasts=True,
         help="The password is no longer right: a bind fails.",
         code="49",
         phases=(AUTH,),
         number=49,
     ),
 )
-
-# RFC 4511, 4.4.1: a message of number 0, which answers nothing.
-LAST_WORDS = {
-    "52": _result(
-        element(0x02, b"\0"),
-        0x78,
-        52,
-        "the server is shutting down",
-        element(0x8A, b"1.3.6.1.4.1.1466.20036"),
-    )
-}
 
 FAULTS: tuple[type[Toxic], ...] = (
     *RESULTS,

@@ -203,6 +203,7 @@ class Memcached(StreamCodec):
 
     name: ClassVar[str] = "memcached"
     faults: ClassVar[tuple[type[Toxic], ...]] = FAULTS
+    unanswered_kinds: ClassVar[frozenset[str]] = frozenset({"quit", "shutdown"})
     matches: ClassVar[dict[str, str]] = {
         "command": "the command's word in lower case, such as get, mg or flush_all",
         "key": "the first key of the command",

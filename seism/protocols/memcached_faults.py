@@ -114,6 +114,7 @@ ERRORS = toxics(
     MemcachedFault,
     MemcachedRow(
         type="memcached_oom",
+        lasts=True,
         help="The server has no memory left for an item, and may not evict others.",
         code="SERVER_ERROR",
         swept="out of memory",

@@ -96,7 +96,11 @@ class MySQL(Framed[_Command]):
     """Follows one connection to a MySQL or MariaDB server."""
 
     name = "mysql"
+    changes = sql.CHANGING
     faults = FAULTS
+    unanswered_kinds = frozenset(
+        {"SSLRequest", "COM_QUIT", "COM_STMT_CLOSE", "COM_STMT_SEND_LONG_DATA"}
+    )
     last_words = LAST_WORDS
     negotiates = True
     matches = {
@@ -118,6 +122,12 @@ class MySQL(Framed[_Command]):
         COMMAND: "any other command",
         INFILE: "the file of LOAD DATA LOCAL INFILE",
     }
+
+    def effect(self, exchange: Exchange, data: bytes) -> str:
+        return sql.effect(exchange, data)
+
+    def refuses(self, data: bytes) -> bool:
+        return len(data) > 4 and data[4] == 0xFF  # ERR_Packet
 
     def __init__(self) -> None:
         super().__init__()

@@ -10,10 +10,12 @@ Message Reference" and MariaDB's "MariaDB Error Codes".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from seism.options import option
+from seism.protocols import sql
 from seism.protocols.base import COMMAND, CONNECT, Exchange, Piece
 from seism.protocols.fault import (
     Answer,
@@ -44,7 +46,7 @@ STATEMENTS = ("COM_QUERY", "COM_STMT_EXECUTE", "COM_STMT_BULK_EXECUTE")
 LOCKS = (
     "ALTER", "CALL", "CREATE", "DELETE", "DROP", "INSERT", "LOAD", "REPLACE", "SELECT", "UPDATE",
 )  # fmt: skip
-"""Statements that can wait for a lock."""
+"""Statements that can wait for a lock; a SELECT does if it asks for one."""
 WRITES = (
     "ALTER", "CREATE", "DELETE", "DROP", "GRANT", "INSERT", "LOAD", "RENAME", "REPLACE", "REVOKE",
     "TRUNCATE", "UPDATE",
@@ -144,6 +146,7 @@ class MySQLDeadlock(MySQLError):
     """The transaction is the one that a deadlock is resolved with: all of it is rolled back."""
 
     type: ClassVar[str] = "mysql_deadlock"
+    swept_where: ClassVar[Mapping[str, str]] = sql.LOCKS_ROWS
     swept: ClassVar[str] = "1213"
     code: ClassVar[str] = "1213"
     state: ClassVar[str] = "40001"
@@ -160,6 +163,8 @@ class MySQLTooManyConnections(Fault):
     """All sessions that max_connections allows are taken: it says so instead of greeting."""
 
     type: ClassVar[str] = "mysql_too_many_connections"
+    swept: ClassVar[str] = "full"
+    lasts: ClassVar[bool] = True
     protocol: ClassVar[str] = "mysql"
     phases: ClassVar[tuple[str, ...]] = (CONNECT,)
     code: ClassVar[str] = "1040"
@@ -177,6 +182,7 @@ class MySQLAccessDenied(Fault):
     """The account's password has been changed, or the account is gone."""
 
     type: ClassVar[str] = "mysql_access_denied"
+    lasts: ClassVar[bool] = True
     protocol: ClassVar[str] = "mysql"
     phases: ClassVar[tuple[str, ...]] = (CONNECT,)
     code: ClassVar[str] = "1045"
@@ -219,6 +225,7 @@ class MySQLGoneAway(Fault):
     """After its reply the server ends an idle session (wait_timeout): the next command fails."""
 
     type: ClassVar[str] = "mysql_gone_away"
+    swept_as: ClassVar[str] = "restart"
     protocol: ClassVar[str] = "mysql"
     phases: ClassVar[tuple[str, ...]] = (COMMAND, PREPARE)
     code: ClassVar[str] = "2006"
@@ -252,6 +259,7 @@ class MySQLCommitLost(Fault):
     """The server commits, and the connection is gone before it can say so."""
 
     type: ClassVar[str] = "mysql_commit_lost"
+    swept: ClassVar[str] = "commit lost"
     protocol: ClassVar[str] = "mysql"
     code: ClassVar[str] = "2013"
     source: ClassVar[str] = CLIENT_CODES
@@ -269,6 +277,7 @@ ERRORS = toxics(
     MySQLError,
     MySQLRow(
         type="mysql_lock_wait_timeout",
+        swept_where=sql.LOCKS_ROWS,
         help="Another transaction holds a lock for longer than innodb_lock_wait_timeout.\n\n"
         "Only the statement is rolled back, the transaction goes on.",
         code="1205",
@@ -279,6 +288,8 @@ ERRORS = toxics(
     ),
     MySQLRow(
         type="mysql_read_only",
+        lasts=True,
+        swept="read-only",
         help="The server is a replica, as after a failover: statements that write are refused.",
         code="1290",
         text="The MariaDB server is running with the --read-only option so it cannot execute this"
@@ -296,6 +307,9 @@ ERRORS = toxics(
     ),
     MySQLRow(
         type="mysql_table_full",
+        swept_where=sql.WRITES_ROWS,
+        lasts=True,
+        swept="disk full",
         help="There is no space left for a table, or for a temporary one.",
         code="1114",
         text="The table is full",

@@ -86,7 +86,9 @@ class PostgreSQL(Framed[_Unit]):
     """Follows one connection to a PostgreSQL server, or to one that speaks like it."""
 
     name = "postgresql"
+    changes = sql.CHANGING
     faults = FAULTS
+    unanswered_kinds = frozenset({"Terminate"})
     last_words = LAST_WORDS
     negotiates = grants = True
     alpn = ("postgresql",)
@@ -384,6 +386,17 @@ class PostgreSQL(Framed[_Unit]):
         return last
 
     # Exchanges.
+
+    def effect(self, exchange: Exchange, data: bytes) -> str:
+        return sql.effect(exchange, data)
+
+    def refuses(self, data: bytes) -> bool:
+        at = 0
+        while at + 5 <= len(data):
+            if data[at] == 0x45:  # ErrorResponse
+                return True
+            at += 1 + max(4, int.from_bytes(data[at + 1 : at + 5], "big"))
+        return False
 
     def skip(self, exchange: Exchange) -> None:
         super().skip(exchange)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from seism.options import option
+from seism.protocols import sql
 from seism.protocols.base import COMMAND, CONNECT, Exchange, Piece
 from seism.protocols.fault import (
     Answer,
@@ -47,6 +48,12 @@ WRITES = (
     "REINDEX", "REVOKE", "TRUNCATE", "UPDATE",
 )  # fmt: skip
 """Statements that a read-only server refuses."""
+SERIALIZED = (
+    "COPY", "DELETE", "END", "COMMIT", "EXECUTE", "FETCH", "INSERT", "MERGE", "SELECT", "TABLE",
+    "UPDATE", "VALUES", "WITH",
+)  # fmt: skip
+"""Statements that can meet another transaction's update: those that read or write rows, and COMMIT.
+BEGIN, SAVEPOINT and ROLLBACK cannot."""
 SIMPLE = ("Q", "F")
 """Messages that are answered by ReadyForQuery of their own."""
 UNDEFINED = b"\0C42703\0"
@@ -184,6 +191,7 @@ class PostgreSQLCommitLost(Fault):
     """The server commits, and the connection is gone before it can say so."""
 
     type: ClassVar[str] = "postgresql_commit_lost"
+    swept: ClassVar[str] = "commit lost"
     protocol: ClassVar[str] = "postgresql"
     source: ClassVar[str] = "https://www.postgresql.org/docs/current/sql-commit.html"
 
@@ -229,7 +237,9 @@ ERRORS = toxics(
         type="postgresql_serialization_failure",
         help="A serializable transaction meets another one's update, and must be tried again.",
         code="40001",
+        swept_where=sql.LOCKS_ROWS | {"phase": COMMAND},
         swept="40001",
+        kinds=SERIALIZED,
         text="could not serialize access due to concurrent update",
         source="https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html",
     ),
@@ -237,6 +247,7 @@ ERRORS = toxics(
         type="postgresql_deadlock",
         help="The transaction is the one that a deadlock is resolved with.",
         code="40P01",
+        swept_where=sql.LOCKS_ROWS | {"phase": COMMAND},
         text="deadlock detected",
         source="https://www.postgresql.org/docs/current/explicit-locking.html#LOCKING-DEADLOCKS",
     ),
@@ -249,6 +260,8 @@ ERRORS = toxics(
     ),
     PostgreSQLRow(
         type="postgresql_read_only",
+        lasts=True,
+        swept="read-only",
         help="The server is a standby, as after a failover: statements that write are refused.",
         code="25006",
         text="cannot execute the statement in a read-only transaction",
@@ -257,6 +270,9 @@ ERRORS = toxics(
     ),
     PostgreSQLRow(
         type="postgresql_disk_full",
+        swept_where=sql.WRITES_ROWS,
+        lasts=True,
+        swept="disk full",
         help="The server has no space left for data, or for a sort's temporary file.",
         code="53100",
         text="could not extend file: No space left on device",
@@ -284,6 +300,8 @@ ENDS = toxics(
     ),
     PostgreSQLRow(
         type="postgresql_starting_up",
+        lasts=True,
+        swept="starting up",
         help="The server has been restarted, and takes no sessions yet.",
         code="57P03",
         phases=(CONNECT,),
@@ -291,6 +309,8 @@ ENDS = toxics(
     ),
     PostgreSQLRow(
         type="postgresql_too_many_connections",
+        lasts=True,
+        swept="full",
         help="All sessions that max_connections allows are taken.",
         code="53300",
         phases=(CONNECT,),

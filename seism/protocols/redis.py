@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 from typing import ClassVar
 
-from seism.protocols.base import AUTH, COMMAND, HELD_LIMIT, Exchange, ProtocolError
+from seism.protocols.base import ADDS, AUTH, COMMAND, COUNTS, HELD_LIMIT, Exchange, ProtocolError
 from seism.protocols.framed import Frame, Framed, Head, Until
 from seism.protocols.redis_faults import EXEC, FAULTS, QUEUED, SESSION, words
 from seism.toxics.base import Toxic
@@ -91,6 +92,26 @@ class Redis(Framed[Exchange]):
         QUEUED: "a command between MULTI and EXEC",
         EXEC: "EXEC",
     }
+    changes: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("LPUSH", "RPUSH", "LINSERT", "XADD"), ADDS),
+        **dict.fromkeys(
+            (
+                "INCR",
+                "INCRBY",
+                "INCRBYFLOAT",
+                "DECR",
+                "DECRBY",
+                "HINCRBY",
+                "HINCRBYFLOAT",
+                "ZINCRBY",
+                "APPEND",
+                "LPUSHX",
+                "RPUSHX",
+            ),
+            COUNTS,
+        ),
+    }
+    """Whatever sets a key may be a cache's: it is left out."""
     faults: ClassVar[tuple[type[Toxic], ...]] = FAULTS
 
     def __init__(self) -> None:
@@ -108,6 +129,13 @@ class Redis(Framed[Exchange]):
         """Commands that get no reply: CLIENT REPLY SKIP; below 0: all, CLIENT REPLY OFF."""
         self._taken_over = ""
         """Why what comes now belongs to no exchange: opaque once nothing is waiting."""
+
+    def effect(self, exchange: Exchange, data: bytes) -> str:
+        # What a transaction queues is carried out, or not, by its EXEC.
+        return super().effect(exchange, data) if exchange.phase == COMMAND else ""
+
+    def refuses(self, data: bytes) -> bool:
+        return data[:1] == b"-"
 
     def skip(self, exchange: Exchange) -> None:
         super().skip(exchange)

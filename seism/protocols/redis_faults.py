@@ -16,7 +16,7 @@ from typing import ClassVar
 from seism.errors import ConfigurationError
 from seism.options import option
 from seism.protocols.base import AUTH, COMMAND, Exchange, Piece
-from seism.protocols.fault import Answer, Edit, Fault, FaultRow, Reaction, Replace, toxics
+from seism.protocols.fault import Answer, Close, Edit, Fault, FaultRow, Reaction, Replace, toxics
 from seism.toxics.base import Rng, Toxic
 
 SESSION, QUEUED, EXEC = "session", "queued", "exec"
@@ -133,6 +133,28 @@ class RedisNil(Fault):
         return _Nil(b"_\r\n" if exchange.fields.get("resp") == "3" else b"$-1\r\n")
 
 
+@dataclass(frozen=True, slots=True)
+class RedisMaxClients(Fault):
+    """The server has as many clients as maxclients allows: it says so to new ones, and closes."""
+
+    type: ClassVar[str] = "redis_max_clients"
+    protocol: ClassVar[str] = "redis"
+    swept: ClassVar[str] = "full"
+    lasts: ClassVar[bool] = True
+    phases: ClassVar[tuple[str, ...]] = ()
+    source: ClassVar[str] = "https://redis.io/docs/latest/develop/reference/clients/"
+
+    @classmethod
+    def opens(cls) -> bool:
+        return True
+
+    def fits(self, exchange: Exchange) -> bool:
+        return exchange.number == 1 and Fault.fits(self, exchange)
+
+    def reaction(self, exchange: Exchange, rng: Rng) -> Reaction:
+        return Answer(b"-ERR max number of clients reached\r\n", Close())
+
+
 class _Nil(Edit):
     """Errors, and what is nil already, stay as they are."""
 
@@ -151,6 +173,7 @@ ERRORS = toxics(
     RedisError,
     RedisRow(
         type="redis_loading",
+        lasts=True,
         help="The server has been restarted, and reads its dataset into memory.",
         code="LOADING",
         swept="LOADING",
@@ -159,6 +182,7 @@ ERRORS = toxics(
     ),
     RedisRow(
         type="redis_readonly",
+        lasts=True,
         help="The server has become a replica, as after a failover: commands that write are "
         "refused.",
         code="READONLY",
@@ -170,6 +194,8 @@ ERRORS = toxics(
     ),
     RedisRow(
         type="redis_oom",
+        lasts=True,
+        swept="out of memory",
         help="The server has reached maxmemory, and may not evict: commands that write are "
         "refused.",
         code="OOM",
@@ -179,6 +205,7 @@ ERRORS = toxics(
     ),
     RedisRow(
         type="redis_busy",
+        lasts=True,
         help="A script has been running for longer than busy-reply-threshold.",
         code="BUSY",
         text="Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
@@ -186,6 +213,7 @@ ERRORS = toxics(
     ),
     RedisRow(
         type="redis_masterdown",
+        lasts=True,
         help="A replica has lost its primary, and may not serve stale data.",
         code="MASTERDOWN",
         text="Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
@@ -193,6 +221,7 @@ ERRORS = toxics(
     ),
     RedisRow(
         type="redis_clusterdown",
+        lasts=True,
         help="The cluster has lost slots, or its majority.",
         code="CLUSTERDOWN",
         text="The cluster is down",
@@ -200,6 +229,7 @@ ERRORS = toxics(
     ),
     RedisRow(
         type="redis_noauth",
+        lasts=True,
         help="The server wants a password that the client has not given.",
         code="NOAUTH",
         phases=(COMMAND, QUEUED, EXEC, SESSION),
@@ -208,6 +238,7 @@ ERRORS = toxics(
     ),
     RedisRow(
         type="redis_wrongpass",
+        lasts=True,
         help="The password is no longer right: AUTH, or HELLO with AUTH, fails.",
         code="WRONGPASS",
         phases=(AUTH,),
@@ -216,4 +247,4 @@ ERRORS = toxics(
     ),
 )
 
-FAULTS: tuple[type[Toxic], ...] = (*ERRORS, RedisMoved, RedisNil)
+FAULTS: tuple[type[Toxic], ...] = (*ERRORS, RedisMoved, RedisMaxClients, RedisNil)

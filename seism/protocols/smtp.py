@@ -9,10 +9,11 @@ TLS begins once the server has said 220 to STARTTLS.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import ClassVar
 
 from seism.errors import ProtocolError
-from seism.protocols.base import AUTH, COMMAND, CONNECT, SUMMARY_LIMIT, Exchange
+from seism.protocols.base import ADDS, AUTH, COMMAND, CONNECT, SUMMARY_LIMIT, Exchange
 from seism.protocols.smtp_faults import (
     BANNER,
     CONTENT,
@@ -44,6 +45,7 @@ class Smtp(StreamCodec):
     """An exchange is a command and its reply; so is a message and the reply to its end."""
 
     name: ClassVar[str] = "smtp"
+    changes: ClassVar[Mapping[str, str]] = {"content": ADDS, "BDAT": ADDS}
     faults: ClassVar[tuple[type[Toxic], ...]] = FAULTS
     last_words: ClassVar[dict[str, bytes]] = LAST_WORDS
     negotiates: ClassVar[bool] = True
@@ -70,6 +72,9 @@ class Smtp(StreamCodec):
         self._turned: Exchange | None = None
         """The exchange whose reply has changed what its client sends next."""
         self._envelope: dict[str, str] = {}
+
+    def refuses(self, data: bytes) -> bool:
+        return data[:1] in (b"4", b"5")
 
     def requests(self) -> Parser:
         stream = self.upstream

@@ -96,6 +96,8 @@ class SmtpStorage(SmtpReply):
     """The server's disk is full, or there are too many recipients."""
 
     type: ClassVar[str] = "smtp_storage"
+    swept: ClassVar[str] = "disk full"
+    lasts: ClassVar[bool] = True
     code: ClassVar[str] = "452"
 
     text: str = option("4.3.1 Insufficient system storage", help="what follows the code")
@@ -146,6 +148,7 @@ class SmtpLostAck(Fault):
     """
 
     type: ClassVar[str] = "smtp_lost_ack"
+    swept: ClassVar[str] = "acknowledgement lost"
     protocol: ClassVar[str] = "smtp"
     phases: ClassVar[tuple[str, ...]] = (DATA,)
     source: ClassVar[str] = "https://www.rfc-editor.org/rfc/rfc1047"

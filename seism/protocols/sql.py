@@ -9,10 +9,28 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from seism.protocols.base import SUMMARY_LIMIT, Exchange
+from seism.protocols.base import (
+    ADDS,
+    CHANGES,
+    COMMAND,
+    COMMITS,
+    SETS,
+    SUMMARY_LIMIT,
+    Exchange,
+)
 from seism_middleware.contract import TRACEPARENT as TRACEPARENT_VALUE
 
-__all__ = ["REGEX_HELP", "SHAPE_LIMIT", "SQL_LIMIT", "VERBS", "Statement", "shape", "statement"]
+__all__ = [
+    "LOCKS_ROWS",
+    "REGEX_HELP",
+    "SHAPE_LIMIT",
+    "SQL_LIMIT",
+    "VERBS",
+    "WRITES_ROWS",
+    "Statement",
+    "shape",
+    "statement",
+]
 
 SQL_LIMIT = 4096
 """Characters of a statement that are looked at, and kept as the field ``sql``."""
@@ -35,12 +53,43 @@ _VERBS = (
 VERBS = frozenset(_VERBS.split())
 """First words that become a kind; any other statement is ``SQL``."""
 
+CHANGING = {
+    "INSERT": ADDS,
+    "UPDATE": CHANGES,
+    "DELETE": CHANGES,
+    "MERGE": CHANGES,
+    "REPLACE": SETS,
+    "COMMIT": COMMITS,
+}
+"""Verbs -> their effects."""
+_REPEATABLE = re.compile(rb"ON\s+CONFLICT|ON\s+DUPLICATE|INSERT\s+IGNORE", re.IGNORECASE)
+
 MAIN = {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"}
 """What a WITH clause can belong to."""
 
 BEFORE_TABLE = {"FROM", "INTO", "UPDATE", "TABLE", "JOIN", "COPY", "TRUNCATE"}
 BETWEEN = {"ONLY", "IF", "NOT", "EXISTS", "TABLE", "LOW_PRIORITY", "IGNORE", "INTO", "FROM"}
 NO_NAME = VERBS - {"TABLE"} | {"WHERE", "VALUES", "ON", "USING", "LATERAL", "OF", "NOWAIT", "SKIP"}
+
+
+def effect(exchange: Exchange, data: bytes) -> str:
+    """The effect of a statement whose first bytes are ``data``: one that says what to do about
+    duplicates ``SETS``.
+    """
+    found = CHANGING.get(exchange.kind, "") if exchange.phase == COMMAND else ""
+    # A prepared statement was sent before; what is known of it has its text.
+    known = exchange.fields.get("sql", "").encode("utf-8", "replace") or data
+    return SETS if found == ADDS and _REPEATABLE.search(known) else found
+
+
+_CHANGES = "insert|update|delete|merge|replace"
+WRITES_ROWS = {"regex": rf"^ ?({_CHANGES}|load|copy|create|alter)\b|^ ?with\b.*\b({_CHANGES})\b"}
+"""A condition of exchanges: statements that need space."""
+LOCKS_ROWS = {
+    "regex": rf"^ ?({_CHANGES}|commit|end)\b|^ ?with\b.*\b({_CHANGES})\b"
+    r"|\bfor (no key )?(update|share)\b|\bfor key share\b|\block in share mode\b"
+}
+"""A condition of exchanges: statements that meet others' locks, which no plain SELECT does."""
 
 NAME = r"[^\W\d][\w$]*"
 # Every alternative is one way to read on from where it starts; unterminated ones go to the end. A

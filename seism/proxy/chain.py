@@ -139,7 +139,9 @@ class Chain:
 
     def _gate(self, stage: Stage, installed: InstalledToxic) -> TurnGate:
         client = self._client
-        gate = TurnGate(stage, installed.spec.turn, installed.history.turns, lambda: client.since)
+        turns = installed.history.turns
+        alone = installed.toxic.delays
+        gate = TurnGate(stage, installed.spec.turn, turns, lambda: client.since, alone=alone)
         if client.received and not (self._upstream and client.answered):
             gate.skip(client.since)
         return gate
@@ -397,13 +399,22 @@ class TurnGate(Stage):
     A turn begins with a client's first bytes after an answer, so that it is one exchange of any
     protocol in which requests wait for their replies. Turns are counted over all connections
     of a proxy since the toxic was added; the connection that has the n-th one is affected from
-    there on, and no other is.
+    there on, and no other is. ``alone``: in that turn only, as far as nothing is held any more.
     """
 
-    def __init__(self, inner: Stage, turn: int, turns: list[int], start: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        inner: Stage,
+        turn: int,
+        turns: list[int],
+        start: Callable[[], int],
+        *,
+        alone: bool = False,
+    ) -> None:
         """``turns`` is shared by all connections of a proxy: the offsets at which turns began,
         in order. ``start`` tells where in its stream the client's current turn began.
         """
+        self._alone = alone
         self._inner = inner
         self._turn = turn
         self._turns = turns
@@ -425,6 +436,8 @@ class TurnGate(Stage):
 
     def data(self, chunk: Chunk, now: float) -> Commands:
         start = self._start()
+        if self._open and self._alone and start != self._seen and not self._inner.held:
+            self._open = False
         if not self._open and start != self._seen:
             self._seen = start
             self._turns.append(start)

@@ -21,6 +21,7 @@ from seism.proxy.proxy import Proxy, ResolvedSpec
 from seism.proxy.relay import Follow, Relay
 from seism.proxy.slices import in_slices
 from seism.proxy.upgrade import check
+from seism.proxy.witness import Tell
 from seism.registry import Registry, load
 from seism.rng import Seed
 from seism_middleware.contract import Proxied
@@ -103,6 +104,10 @@ class Collection:
         holds = Holds(self._relay.timers, self._relay.clock, limit)
         self._relay.account.holds = holds
         return holds
+
+    def witness(self, tell: Tell) -> None:
+        """Have ``tell`` take each exchange that changes something, on connections to come."""
+        self._relay.changing = tell
 
     def follow(self, follow: Follow) -> None:
         """Have ``follow`` observe the connections of the proxy in front of the app."""

@@ -26,6 +26,7 @@ from seism.proxy.outlet import ConnectionOver
 from seism.proxy.perturbation import Perturbation, PerturbedConnection, ToxicEffect, trace_of
 from seism.proxy.pump import Socket
 from seism.proxy.relay import Relay
+from seism.proxy.witness import Witness
 from seism.rng import Journalled
 from seism.toxics.base import CLOSED, LOST, Chunk
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM, PerturbedExchange
@@ -117,9 +118,11 @@ class Connection:
         self.conversation: Conversation | None = None
         """What faults act on; None where no protocol is known."""
 
-    def converse(self, codec: Codec, opaque: Callable[[str], None]) -> None:
+    def converse(
+        self, codec: Codec, opaque: Callable[[str], None], witness: Witness | None = None
+    ) -> None:
         """Follow the protocol, before ``start``; ``opaque`` is told if that ends, and why."""
-        conversation = Conversation(self, self.up, self.down, codec, self._relay, opaque)
+        conversation = Conversation(self, self.up, self.down, codec, self._relay, opaque, witness)
         self.conversation = self.up.conversation = self.down.conversation = conversation
 
     def start(

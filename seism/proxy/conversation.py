@@ -49,6 +49,7 @@ from seism.proxy.perturbation import Perturbation
 from seism.proxy.pump import SLICE, SMALL
 from seism.proxy.relay import Relay
 from seism.proxy.timers import Timer
+from seism.proxy.witness import Witness
 from seism.rng import Journalled
 from seism.toxics.base import LOST, PASSED, Chunk, Eof
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM
@@ -166,6 +167,7 @@ class Conversation:
         "_up",
         "_upgrade",
         "_why",
+        "_witness",
         "opaque",
     )
 
@@ -177,15 +179,19 @@ class Conversation:
         codec: Codec,
         relay: Relay,
         opaque: Callable[[str], None],
+        witness: Witness | None = None,
     ) -> None:
-        """``opaque`` is told once why the codec understands no more, if that comes."""
+        """``opaque`` is told once why the codec understands no more, if that comes; ``witness``
+        sees every piece.
+        """
+        self._witness = witness
         self._connection = connection
         self._up = up
         self._down = down
         self._codec = codec
         self._relay = relay
         self._said_opaque = opaque
-        self._codec.detail = False
+        self._codec.detail = witness is not None
         self._why = ""
         self._over = False
         self.opaque = ""
@@ -312,6 +318,8 @@ class Conversation:
     def close(self) -> None:
         """The connection is gone."""
         self._over = True
+        if self._witness is not None:
+            self._witness.close()
         if self._going_on is not None:
             self._going_on.cancel()
         self._blocked.clear()
@@ -358,7 +366,13 @@ class Conversation:
     def _understood(self, stream: str, data: bytes) -> Iterator[Piece]:
         """The codec's pieces, up to where it fails; ``_why`` has the reason then."""
         try:
-            yield from self._codec.receive(stream, data)
+            if self._witness is None:
+                yield from self._codec.receive(stream, data)
+                return
+            now = self._relay.clock.now()
+            for piece in self._codec.receive(stream, data):
+                self._witness.saw(stream, piece, now)
+                yield piece
         except ProtocolError as error:
             self._why = f"protocol error: {error}"
         except Exception:
@@ -417,7 +431,7 @@ class Conversation:
         self._pending.clear()
         for stream in self._gone:
             self._release(stream)
-        self._armed = self._codec.detail = False
+        self._armed, self._codec.detail = False, self._witness is not None
 
     def _release(self, stream: str) -> None:
         """Pass on what the codec holds."""

@@ -108,6 +108,10 @@ def exchange_conditions(
             raise ConfigurationError(
                 f"{where}.{key}: too long: {len(value)} characters (maximum {PATTERN_LIMIT})"
             )
+    if which.kind.lower() in {kind.lower() for kind in protocol.unanswered_kinds}:
+        raise ConfigurationError(
+            f"{where}.kind: {which.kind} gets no reply, {toxic.type} needs a kind that is answered"
+        )
     phases = toxic.phases or tuple(protocol.phases)
     if which.phase and which.phase not in phases:
         raise ConfigurationError(

@@ -26,6 +26,7 @@ from seism.proxy.refusal import Refusal
 from seism.proxy.relay import Relay
 from seism.proxy.tls import Tls, TlsConnection
 from seism.proxy.upgrade import UpgradingConnection, check
+from seism.proxy.witness import Witness
 from seism.toxics.base import REMOVED
 from seism_middleware.contract import DOWNSTREAM, UPSTREAM, Proxied
 
@@ -323,7 +324,11 @@ class Proxy:
         accepted = AcceptedClient(self.name, self._accepted_count, client, peer)
         connection = self._connection(accepted)
         if self.protocol is not None:
-            connection.converse(self.protocol(), self._understood_no_more)
+            codec, tell = self.protocol(), self._relay.changing
+            witness = None
+            if tell is not None and codec.changes:
+                witness = Witness(codec, self.name, show_name(peer), tell)
+            connection.converse(codec, self._understood_no_more, witness)
         self._connections.add(connection)
         connection.start(self._toxics, self._route.backend, self.refused)
 

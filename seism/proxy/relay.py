@@ -11,6 +11,7 @@ from seism.proxy.perturbation import Account
 from seism.proxy.poller import Poller
 from seism.proxy.pump import SMALL
 from seism.proxy.timers import Timers
+from seism.proxy.witness import Tell
 from seism.rng import Seed
 
 
@@ -52,7 +53,18 @@ class Relay:
     One buffer is enough: a callback copies what it has read before it returns to the loop.
     """
 
-    __slots__ = ("account", "clock", "follow", "loop", "lost", "poller", "seed", "small", "timers")
+    __slots__ = (
+        "account",
+        "changing",
+        "clock",
+        "follow",
+        "loop",
+        "lost",
+        "poller",
+        "seed",
+        "small",
+        "timers",
+    )
 
     def __init__(self, loop: Any, clock: Clock, seed: Seed, account: Account) -> None:
         self.loop = loop
@@ -63,6 +75,8 @@ class Relay:
         self.lost = LostExchanges(self.timers, clock)
         self.follow: Follow | None = None
         """What follows the connections of the proxy in front of the app."""
+        self.changing: Tell | None = None
+        """Takes the exchanges that change something, if anybody wants to know."""
         self.poller = Poller(loop)
         self.small = memoryview(bytearray(SMALL))
 

@@ -27,6 +27,7 @@ from seism.proxy.conversation import BegunTls
 from seism.proxy.relay import Relay
 from seism.proxy.tls import Failed, Tls, TlsConnection, TlsLink
 from seism.proxy.tls_end import TlsEnd
+from seism.proxy.witness import Witness
 
 
 def check(spec: ProxySpec, protocol: type[Codec] | None, where: str) -> None:
@@ -69,8 +70,10 @@ class UpgradingConnection(TlsConnection):
         self._begun: BegunTls | None = None
         """TLS begins once the backend is there."""
 
-    def converse(self, codec: Codec, opaque: Callable[[str], None]) -> None:
-        super().converse(codec, opaque)
+    def converse(
+        self, codec: Codec, opaque: Callable[[str], None], witness: Witness | None = None
+    ) -> None:
+        super().converse(codec, opaque, witness)
         assert self.conversation is not None and self._tls.later is not None
         self._alpn = codec.alpn
         self.conversation.negotiate(self._upgrade, grants=self._tls.later.backend is None)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from seism.report import markdown
 from seism.report.notice import ERROR, NOTE, WARNING, notices
-from seism.report.summary import cause, place, reason, story, worst_cells
+from seism.report.summary import cause, place, reason, recovery, story, worst_cells
 from seism.report.text import clean
 from seism.verdict.result import AMBER, RED, Judgement
 
@@ -75,6 +75,8 @@ def _of_cells(judgement: Judgement, strict: bool) -> Iterator[Annotation]:
     for cell in worst_cells(judgement):
         wrong = cell.colour == RED or (strict and cell.colour == AMBER)
         text = reason(cell)
+        if recovery(cell):
+            text += f"\n{recovery(cell)}"
         if cell.worst is not None:
             text += f"\n{cause(cell.worst)}"
             text += "".join(f"\n{line}" for line in story(cell.worst))

@@ -30,6 +30,7 @@ from seism.report.notice import (
     HARM,
     REMARK,
     STEADY,
+    SURVIVED,
     UNPLACED,
     grouped,
     notices,
@@ -92,6 +93,7 @@ SECTIONS = {
     COVERED: ("Nothing covered", "unproven", ""),
     DIAGNOSIS: ("Diagnosis", "", "What the doctor found when nothing could be judged."),
     REMARK: ("Warnings", "", ""),
+    SURVIVED: ("Survived", "green", "Green cells in which a backend failed a request."),
 }
 """Title, colour and meaning of each kind of notice."""
 
@@ -129,6 +131,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
             hidden_stories=len(wrong) - len(stories),
             plan=[_entry(item) for item in judgement.plan],
             sections=_sections(judgement, strict),
+            recoveries=summary.recoveries(judgement),
             css=css,
             policy=POLICY.format(_hash(css)),
             version=seism.__version__,
@@ -197,7 +200,8 @@ def _environment() -> jinja2.Environment:
         count=count,
         hit=summary.hit,
         reason=summary.reason,
-        recovered=summary.recovered,
+        connections=summary.connections,
+        recovery=summary.recovery,
     )
     return environment
 

@@ -14,7 +14,7 @@ from seism.report.notice import notices
 from seism.report.summary import headline, outcome
 from seism.verdict.result import Judgement
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when a key changes its meaning or goes away; new keys do not raise it."""
 
 

@@ -20,11 +20,12 @@ from seism.report.notice import (
     FIRED,
     REMARK,
     STEADY,
+    SURVIVED,
     UNPLACED,
     Notice,
     notices,
 )
-from seism.report.summary import answer, backend, cause, reason, recovered, story
+from seism.report.summary import answer, backend, cause, connections, reason, recovery, story
 from seism.report.text import clean, count, seconds
 from seism.verdict.result import AMBER, RED, UNJUDGED, UNSURE, Cell, Judgement
 
@@ -37,6 +38,7 @@ CASES = {
     COVERED: "something judged",
     DIAGNOSIS: "diagnosis",
     REMARK: "warnings",
+    SURVIVED: "survived",
 }
 """Kind of a notice -> its test case; each kind of harm is one of its own."""
 ALWAYS = tuple(CASES[kind] for kind in (STEADY, DROPPED, COVERED, UNPLACED, FINDING))
@@ -63,7 +65,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
             if cell.perturbation == name:
                 _cell(_case(suite, group, cell.route), cell, strict)
         _notices(suite, group, [each for each in found if each.perturbation == name])
-        pools = [recovered(pool) for pool in judgement.pools if pool.perturbation == name]
+        pools = [connections(pool) for pool in judgement.pools if pool.perturbation == name]
         if pools:
             _say(_case(suite, group, "pools"), pools)
     for suite in root:
@@ -99,6 +101,8 @@ def _cell(case: ET.Element, cell: Cell, strict: bool) -> None:
         _wrong(case, "failure", f"{cell.colour}: {reason(cell)}", _story(cell))
     elif cell.colour == AMBER:
         _say(case, ["amber", *_story(cell)])
+    elif recovery(cell):
+        _say(case, [recovery(cell)])
 
 
 def _skipped(cell: Cell) -> str:
@@ -113,6 +117,8 @@ def _story(cell: Cell) -> list[str]:
         f"{count(cell.requests, 'request')}: {cell.exact} attributed exactly, "
         f"{cell.possible} possibly"
     )
+    if recovery(cell):
+        lines.append(recovery(cell))
     worst = cell.worst
     if worst is None:
         return lines

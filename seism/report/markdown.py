@@ -7,7 +7,16 @@ the app is shown as code, so that it is never markup.
 from __future__ import annotations
 
 from seism.report.notice import notices
-from seism.report.summary import answer, cause, headline, reason, story, tally, worst_cells
+from seism.report.summary import (
+    answer,
+    cause,
+    headline,
+    reason,
+    recoveries,
+    story,
+    tally,
+    worst_cells,
+)
 from seism.report.text import LIMIT, clean, count, seconds
 from seism.verdict.result import AMBER, GREEN, NOT_COVERED, RED, UNSURE, Judgement
 
@@ -38,6 +47,10 @@ def render(judgement: Judgement, strict: bool = False) -> str:
             lines += [*(f"- {code(text)}" for text in told), ""]
     if len(cells) > MOST:
         lines += [f"And {count(len(cells) - MOST, 'more cell')} in the reports.", ""]
+    found = recoveries(judgement)
+    lines += [f"- {code(f'recovery: {each}', 300)}" for each in found[:MOST]]
+    if len(found) > MOST:
+        lines += [f"- and {len(found) - MOST} more recoveries in the reports"]
     lines += [f"- {code(notice.line, 700)}" for notice in notices(judgement, strict)]
     figures = ", ".join(f"{number} {colour}" for colour, number in tally(judgement))
     lines += ["", f"{figures or 'no cells'}, seed {judgement.seed}", ""]

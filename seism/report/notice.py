@@ -15,8 +15,9 @@ from seism.verdict.result import AMBER, NOT_COVERED, RED, UNSURE, HarmFinding, J
 ERROR, WARNING, NOTE = "error", "warning", "note"
 """Levels: it fails the run, it weakens the result, or it is good to know."""
 
-STEADY, FINDING, HARM, FIRED, DROPPED, UNPLACED, COVERED, DIAGNOSIS, REMARK = (
+STEADY, FINDING, HARM, FIRED, DROPPED, UNPLACED, COVERED, DIAGNOSIS, REMARK, SURVIVED = (
     "steady", "finding", "harm", "fired", "dropped", "unplaced", "covered", "diagnosis", "remark",
+    "survived",
 )  # fmt: skip
 """Kinds, in the order in which they are shown."""
 
@@ -92,6 +93,10 @@ def _all(judgement: Judgement, strict: bool) -> Iterator[Notice]:
         yield _notice(WARNING, REMARK, "unsure", what)
     for warning in judgement.warnings:
         yield _notice(WARNING, REMARK, "warning", warning)
+    for cell in judgement.cells:
+        for note in cell.notes:
+            where = f"{cell.route} under {cell.perturbation}"
+            yield _notice(NOTE, SURVIVED, "survived", f"{where}: {note}", cell.perturbation)
 
 
 def _level(harm: HarmFinding, strict: bool) -> str:

@@ -27,7 +27,7 @@ from seism.report.notice import (
     Notice,
     notices,
 )
-from seism.report.summary import backend, cause, reason, story, worst_cells
+from seism.report.summary import backend, cause, reason, recovery, story, worst_cells
 from seism.report.summary import place as app_frame
 from seism.report.text import clean
 from seism.verdict.result import RED, Cell, Judgement
@@ -113,6 +113,7 @@ def _of_notice(notice: Notice) -> dict[str, Any]:
 
 def _of_cell(cell: Cell, strict: bool) -> dict[str, Any]:
     lines = [f"{cell.colour}: {clean(cell.route)} under {clean(cell.perturbation)}: {reason(cell)}"]
+    lines += [recovery(cell)] if recovery(cell) else []
     frames: tuple[str, ...] = ()
     if cell.worst is not None:
         lines += [cause(cell.worst), *story(cell.worst)]

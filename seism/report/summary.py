@@ -90,15 +90,35 @@ def harm_line(harm: HarmFinding) -> str:
     return clean(f"{harm.kind}{under}: {harm.what} ({sure}, evidence: {harm.evidence})", 600)
 
 
-def recovered(pool: Pool) -> str:
-    """``worker w, db under db down: 4 connections before, 4 after, as before after 0.2 s``."""
-    if pool.seconds is None:
-        how = "not as before by the end"
-    else:
-        how = f"as before after {seconds(pool.seconds)} and {count(pool.requests or 0, 'request')}"
+def recovery(cell: Cell) -> str:
+    """``as before 0.2 s and 12 requests after its end``; empty where nothing is known."""
+    found = cell.recovery
+    if found is None:
+        return ""
+    if found.seconds is None:
+        bad = f"{found.bad} of {count(found.requests, 'request')}"
+        return f"not as before {seconds(found.watched)} after its end: {bad} were not"
+    if not found.requests:
+        return "as before at once"
+    return (
+        f"as before {seconds(found.seconds)} and {count(found.requests, 'request')} after its end"
+    )
+
+
+def recoveries(judgement: Judgement) -> list[str]:
+    """How long each route took to be as before, where it took any time, by perturbation."""
+    return [
+        clean(f"{cell.route} under {cell.perturbation}: {recovery(cell)}")
+        for cell in judgement.cells
+        if cell.recovery is not None and (cell.recovery.seconds is None or cell.recovery.requests)
+    ]
+
+
+def connections(pool: Pool) -> str:
+    """``worker w, db under db down: 4 connections before, 4 after``."""
     return clean(
         f"worker {pool.worker}, {pool.backend} under {pool.perturbation}: "
-        f"{pool.before} connections before, {pool.after} after, {how}{_vitals(pool)}"
+        f"{pool.before} connections before, {pool.after} after{_vitals(pool)}"
     )
 
 

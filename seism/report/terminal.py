@@ -28,6 +28,7 @@ from seism.report.notice import (
     NOTE,
     REMARK,
     STEADY,
+    SURVIVED,
     UNPLACED,
     WARNING,
     grouped,
@@ -40,7 +41,8 @@ from seism.report.summary import (
     headline,
     outcome,
     reason,
-    recovered,
+    recoveries,
+    recovery,
     tally,
     worst_cells,
 )
@@ -75,6 +77,7 @@ _TITLES = {
     COVERED: ("Not covered", STYLES[UNPROVEN]),
     DIAGNOSIS: ("Diagnosis", "bold"),
     REMARK: ("Warnings", "bold"),
+    SURVIVED: ("Survived", STYLES[GREEN]),
 }
 """Title and style of each kind of notice."""
 _ROUTE = 20
@@ -97,8 +100,7 @@ def show(
     if judgement.cells:
         _table(judgement, console)
     _worst(judgement, console)
-    gone = [recovered(pool) for pool in judgement.pools if pool.seconds is None]
-    _list(console, "Pools that have not recovered", gone, "default")
+    _list(console, "Recovery", recoveries(judgement), "default")
     for (kind, level), found in grouped(notices(judgement, strict)).items():
         title, style = _HARMS[level] if kind == HARM else _TITLES[kind]
         _list(console, title, [notice.text for notice in found], style)
@@ -174,6 +176,8 @@ def _story(cell: Cell) -> Iterable[Text]:
         f"of {count(cell.requests, 'request')}: {cell.exact} attributed exactly, "
         f"{cell.possible} possibly"
     )
+    if recovery(cell):
+        yield Text(recovery(cell))
     if worst.exception:
         yield Text(f"raised {clean(worst.exception, 120)}")
     for line in worst.errors[:2]:

@@ -74,10 +74,12 @@ class Sidecar:
         token: str,
         hold_ms: int = 20,
         any_user: bool = False,
+        witness: bool = False,
     ) -> None:
         """Raises ConfigurationError, Conflict or Unavailable; nothing is left open then.
 
         ``any_user``: without a token, other local users may call as well.
+        ``witness``: the journal has each exchange that changes something.
         ``hold_ms`` is for how long a toxic waits at most for an observer that asked for it.
         """
         clock = MonotonicClock()
@@ -97,6 +99,8 @@ class Sidecar:
             Seed(seed), clock, self._perturbation, lambda: self.hub.proxies_changed(),
             note=self._changed,
         )  # fmt: skip
+        if witness:
+            self.proxies.witness(self.journal.write)
         self.hub.holds = self.proxies.hold(hold_ms / 1000)
         self._opinions = Opinions(experiment.rules)
         self.chaos: StandingChaos | None = None
@@ -160,7 +164,8 @@ class Sidecar:
             experiment = experiment.with_front(front)
         if calm:
             experiment = dataclasses.replace(experiment, chaos=None)
-        return cls(experiment, seed=experiment.seed if seed is None else seed, **options)
+        seed = experiment.seed if seed is None else seed
+        return cls(experiment, seed=seed, witness=calm, **options)
 
     @property
     def address(self) -> str:

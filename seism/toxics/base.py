@@ -203,6 +203,8 @@ class Toxic:
     """Its name in configuration and API, and of its entry point."""
     connecting: ClassVar[bool] = False
     """Acts only on connections that are being made; it has no direction then."""
+    delays: ClassVar[bool] = False
+    """It only holds bytes back: with a ``turn`` it acts on that turn alone."""
     established: ClassVar[bool] = False
     """Acts only on connections that exist when it is added; it has no direction then."""
 

@@ -45,6 +45,7 @@ class Latency(Toxic):
     """Delay since receipt, drawn for each chunk; its mean is the latency, it is never negative."""
 
     type: ClassVar[str] = "latency"
+    delays: ClassVar[bool] = True
 
     latency: int = option(0, help="mean delay", unit="ms", minimum=0, maximum=HOUR_MS)
     jitter: int = option(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from seism.verdict import log_quality
@@ -10,11 +11,14 @@ from seism.verdict.accounting import action_lines, given_up, unseen, wrong_actio
 from seism.verdict.client_view import took
 from seism.verdict.collateral import collateral
 from seism.verdict.death import deaths
-from seism.verdict.detectors import detect
+from seism.verdict.detector import Detected
+from seism.verdict.own_rate import OwnRates, Unattributed
 from seism.verdict.patience import late_verdict
 from seism.verdict.pool import PoolLimits, Pools
+from seism.verdict.recovery import Recoveries
 from seism.verdict.request import judge_request
 from seism.verdict.result import (
+    AMBER,
     COLLATERAL,
     EARLIER,
     FINE,
@@ -30,6 +34,7 @@ from seism.verdict.result import (
 )
 from seism.verdict.retry_storm import Storms
 from seism.verdict.rules import Rules
+from seism.verdict.stale import StaleConnections
 from seism.verdict.steady_state import ControlRun
 from seism.verdict.step import StepWindow
 from seism.verdict.timeline import route_of, worker_of
@@ -56,6 +61,11 @@ class JudgedRequest:
     """``during`` or ``after``."""
     verdict: Verdict
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """Its route and phase."""
+        return route_of(self.request), self.phase
+
 
 @dataclass(frozen=True, slots=True)
 class LeftConnection:
@@ -68,20 +78,73 @@ class LeftConnection:
 class StepVerdict:
     """What is said of one step, by ``rules`` and in comparison with the control run."""
 
-    def __init__(self, step: StepWindow, control: ControlRun, storms: Storms, rules: Rules) -> None:
+    def __init__(
+        self,
+        step: StepWindow,
+        control: ControlRun,
+        storms: Storms,
+        rules: Rules,
+        own: OwnRates,
+        detected: Detected,
+    ) -> None:
         self.step = step
         self._control = control
         self._storms = storms
         self._rules = rules
         self._collateral = collateral(step, control)
-        self._detected = detect(step, control, rules)
+        self._recoveries = Recoveries(step, control)
+        self._stale = StaleConnections(step)
+        self._stale_colour = (
+            RED if self._stale.is_endless(bool(self._recoveries.broken())) else AMBER
+        )
+        self._detected = detected
+        self._reconnects = step.reconnects()
         self._judged = list(self._judge_requests())
+        self.unattributed = self._find_unattributed(own)
+        """(Route, phase) -> its requests that went wrong, and that nothing is attributed to."""
+        self._doubtful: dict[tuple[str, str], Unattributed] = {}
         self._left = self._find_left()
         self.pools = Pools(step)
+
+    def settle(self, believed: Container[tuple[str, str]]) -> None:
+        """Blame what nothing is attributed to where it is ``believed`` alone: (route, phase)."""
+        self._doubtful = {
+            key: found for key, found in self.unattributed.items() if key not in believed
+        }
+        self._judged = [
+            replace(each, verdict=FINE)
+            if each.place in self._doubtful and self._is_unattributed(each)
+            else each
+            for each in self._judged
+        ]
+
+    def _find_unattributed(self, own: OwnRates) -> dict[tuple[str, str], Unattributed]:
+        failed: Counter[tuple[str, str]] = Counter()
+        total: Counter[tuple[str, str]] = Counter()
+        for each in self._judged:
+            total[each.place] += not self.step.attributions(each.request.request)
+            failed[each.place] += self._is_unattributed(each)
+        return {key: own.beside(key[0], count, total[key]) for key, count in (+failed).items()}
+
+    def _is_unattributed(self, each: JudgedRequest) -> bool:
+        """Whether it went wrong, and nothing tells that this step is to blame."""
+        key = each.request.request
+        return not (
+            each.verdict.colour == GREEN
+            or self.step.attributions(key)
+            or key in self._stale
+            or key in self._reconnects
+            or self._detected.verdict(key) is not None
+            or self._control.replies.reason(key)
+        )
 
     def cells(self, broken: Mapping[str, str]) -> list[Cell]:
         """One for each route; ``broken``: route -> since which step it has not recovered."""
         return [self._cell(route, broken.get(route)) for route in self._control.routes]
+
+    def unused(self) -> dict[tuple[str, str], str]:
+        """(Route, backend) that it does not ask any more -> since when, in words."""
+        return self._detected.unused()
 
     def cases(self) -> list[Case]:
         """The requests that are not green."""
@@ -93,13 +156,14 @@ class StepVerdict:
         usual = [route for route in control.routes if route in control.p99]
         limits = PoolLimits(
             {route: control.deadline[route] for route in usual},
-            {route: control.rules[route].recover_within for route in usual},
+            frozenset(self._recoveries.broken()),
             self._rules.connections_growth,
         )
         return [
             *control.replies.findings(self.step),
             *self.pools.findings(limits),
             *self._left_behind(),
+            *self._stale.findings(bool(self._recoveries.broken())),
             *deaths(self.step),
         ]
 
@@ -139,11 +203,11 @@ class StepVerdict:
         return found
 
     def still_broken(self, before: Mapping[str, str]) -> dict[str, str]:
-        """Routes whose last requests of the aftershock were still bad -> since which step."""
-        broken = {} if self.step.after.requests else dict(before)
-        for route, requests in self.step.after.by_route().items():
-            if not self._control.is_as_steady(requests[-1]):
-                broken[route] = before.get(route, self.step.name)
+        """Routes that had not recovered when the aftershock ended -> since which step."""
+        seen = self.step.after.by_route()
+        broken = {route: since for route, since in before.items() if route not in seen}
+        for route in self._recoveries.broken():
+            broken[route] = before.get(route, self.step.name)
         return broken
 
     def _memory(self) -> Iterator[str]:
@@ -164,8 +228,8 @@ class StepVerdict:
                 verdict = max(self._during(request), self._as_collateral(request), key=_severity)
                 yield JudgedRequest(request, "during", self._with_detected(request, verdict))
         for requests in self.step.after.by_route().values():
-            for place, request in enumerate(requests, 1):
-                verdict = self._after(request, place)
+            for request in requests:
+                verdict = self._after(request)
                 yield JudgedRequest(request, "after", self._with_detected(request, verdict))
 
     def _with_detected(self, request: RequestEnded, verdict: Verdict) -> Verdict:
@@ -206,38 +270,42 @@ class StepVerdict:
         broken = request.body in (BODY_NONE, BODY_TRUNCATED)
         return broken and self.step.is_front and self.step.is_hit(request)
 
-    def _after(self, request: RequestEnded, place: int) -> Verdict:
+    def _after(self, request: RequestEnded) -> Verdict:
         if self._control.is_as_steady(request):
             return FINE
         verdict = self._during(request)
-        within = self._control.rules[route_of(request)].recover_within
-        if verdict.colour == RED or place <= within:
-            return verdict
-        what = verdict.reason or str(request.status)
-        return Verdict(
-            RED, f"not recovered: still {what} more than {within} requests after the end"
-        )
+        if request.request in self._stale and verdict.colour == RED:
+            return Verdict(
+                self._stale_colour,
+                f"stale: {verdict.reason} on a connection that {self.step.name} had broken",
+            )
+        return verdict
 
     def _cell(self, route: str, broken_since: str | None) -> Cell:
         mine = [each for each in self._judged if route_of(each.request) == route]
         attributions = [self.step.attributions(each.request.request) for each in mine]
-        reconnects = self.step.reconnects()
         exact = sum(
-            each.request.request in reconnects or any(attribution.exact for attribution in found)
+            each.request.request in self._reconnects
+            or any(attribution.exact for attribution in found)
             for each, found in zip(mine, attributions, strict=True)
         )
         possible = sum(
             bool(found) and not any(attribution.exact for attribution in found)
             for found in attributions
         )
-        changed = [each for each in mine if self._is_changed(each)]
+        doubtful = (route, "during") in self._doubtful
+        changed = [] if doubtful else [each for each in mine if self._is_changed(each)]
         possible += sum(not self.step.attributions(each.request.request) for each in changed)
-        colour, reasons, worst = self._colour(route, mine)
+        judged = mine if broken_since is None else [e for e in mine if self.step.is_hit(e.request)]
+        colour, reasons, worst = self._colour(route, judged, broken=broken_since is not None)
         if worst is None and mine:
-            colour, reasons = _coverage(exact + len(changed), possible)
-        if broken_since is not None:
-            colour, worst = NOT_COVERED, None
-            reasons = (f"still broken since {broken_since}",)
+            certain = exact + sum(self._is_known(each.request) for each in changed)
+            colour, reasons = _coverage(certain, possible)
+            unusual = [doubt for doubt in self._doubts(route) if not doubt.is_usual]
+            if unusual:
+                colour, reasons = UNSURE, tuple(map(str, unusual))
+            if broken_since is not None:
+                colour, reasons = NOT_COVERED, (f"still broken since {broken_since}",)
         return Cell(
             route=route,
             perturbation=self.step.name,
@@ -248,8 +316,12 @@ class StepVerdict:
             possible=possible,
             worst=worst,
             certain=self._is_certain(route, mine),
+            recovery=self._recoveries.of(route),
             notes=self._detected.notes(route) if colour == GREEN else (),
         )
+
+    def _doubts(self, route: str) -> list[Unattributed]:
+        return [found for (of, _), found in self._doubtful.items() if of == route]
 
     def _is_changed(self, each: JudgedRequest) -> bool:
         """Whether it was answered as never in the control run, while something possibly hit it or a
@@ -262,22 +334,32 @@ class StepVerdict:
             and not self._control.is_usual(request)
         )
 
+    def _is_known(self, request: RequestEnded) -> bool:
+        """Whether more than the time says that it was hit: an attribution, or that so many of its
+        route are answered as never in the control run.
+        """
+        found = self._collateral.get(route_of(request))
+        significant = found is not None and request.request in found.requests
+        return significant or bool(self.step.attributions(request.request))
+
     def _is_certain(self, route: str, mine: Sequence[JudgedRequest]) -> bool:
         """Whether what went wrong is no coincidence, however flaky the route is."""
         hit = [each.verdict for each in mine if self.step.is_hit(each.request)]
-        last = self.step.after.by_route().get(route, [])[-CERTAIN:]
         return (
             (len(hit) >= CERTAIN and FINE not in hit)
-            or (len(last) == CERTAIN and not any(map(self._control.is_as_steady, last)))
+            or self._recoveries.verdict(route).colour == RED
             or len(self._left.get(route, [])) > self._rules.connections_growth
             or route in self._collateral
             or self._detected.is_certain(route)
         )
 
     def _colour(
-        self, route: str, mine: Sequence[JudgedRequest]
+        self, route: str, mine: Sequence[JudgedRequest], *, broken: bool
     ) -> tuple[str, tuple[str, ...], Case | None]:
-        """Colour, reasons and worst case of a cell; without a case, nothing went wrong."""
+        """Colour, reasons and worst case of a cell; without a case, nothing went wrong.
+
+        ``broken``: the route was before, so that its recovery is not this step's.
+        """
         if not mine:
             return NOT_COVERED, ("no request of it was observed",), None
         step = self.step
@@ -285,7 +367,15 @@ class StepVerdict:
         bad.sort(key=lambda each: (-each.verdict.severity, not step.is_hit(each.request)))
         reasons = list(dict.fromkeys(each.verdict.reason for each in bad))
         worst = bad[0] if bad else None
-        left = self._left.get(route, [])
+        slow = FINE if broken else self._recoveries.verdict(route)
+        if slow.colour != GREEN:
+            reasons.insert(
+                0 if slow.severity >= (worst.verdict.severity if worst else 0) else len(reasons),
+                slow.reason,
+            )
+            if worst is None or slow.severity >= worst.verdict.severity:
+                worst = replace(self._last_bad(route, mine), verdict=slow)
+        left = [] if broken else self._left.get(route, [])
         if len(left) > self._rules.connections_growth:
             reasons.insert(0, f"{len(left)} backend connections of its failed requests stay open")
             worst = JudgedRequest(left[0].request, "during", Verdict(RED, reasons[0]))
@@ -297,6 +387,12 @@ class StepVerdict:
         if worst is not None:
             return worst.verdict.colour, tuple(reasons), self._case(worst)
         return GREEN, (), None
+
+    def _last_bad(self, route: str, mine: Sequence[JudgedRequest]) -> JudgedRequest:
+        """The last request of the aftershock that was not as before."""
+        late = [each for each in mine if each.phase == "after"]
+        bad = [each for each in late if not self._control.is_good(each.request)]
+        return (bad or late)[-1]
 
     def _left_behind(self) -> Iterator[HarmFinding]:
         for route, left in self._left.items():
@@ -335,6 +431,8 @@ class StepVerdict:
                 if request is None or connection.in_use or connection.unsure:
                     continue
                 if self._control.is_usual(request):
+                    continue
+                if step.timeline.is_used_after(connection.local, census.at):
                     continue
                 if connection.local in perturbed and step.attributions(request.request):
                     left = LeftConnection(request, connection)

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import comb
 
 from seism.verdict.client_view import took
 from seism.verdict.request import failure
 from seism.verdict.result import AMBER, RED, Verdict
+from seism.verdict.significance import SIGNIFICANT, fisher_exact
 from seism.verdict.steady_state import ControlRun
 from seism.verdict.step import StepWindow
 from seism.verdict.timeline import route_of
 from seism_middleware.contract import RequestEnded
 
-SIGNIFICANT = 0.01
-"""The chance of an error below which a difference from the control run is believed."""
 AMPLIFIED = 20
 """More failures than so many times the requests that were hit are red if most requests fail."""
 
@@ -62,29 +60,16 @@ def collateral(step: StepWindow, control: ControlRun) -> dict[str, RouteCollater
     return found
 
 
-def fisher_exact(failed: int, total: int, usual_failed: int, usual_total: int) -> float:
-    """The chance of at least ``failed`` of ``total`` failures where the rate is the same as that of
-    ``usual_failed`` of ``usual_total``: Fisher's exact test, one-sided (R. A. Fisher, 1935).
-    """
-    failures = failed + usual_failed
-    everything = comb(total + usual_total, failures)
-    worse = range(failed, min(total, failures) + 1)
-    ways = sum(comb(total, each) * comb(usual_total, failures - each) for each in worse)
-    return ways / everything
-
-
 def _unhit(
     step: StepWindow, control: ControlRun, first: float
 ) -> Iterator[tuple[str, Sequence[RequestEnded]]]:
     """Each route with its requests that nothing hit, and that could suffer from what began at
-    ``first``; without those of the aftershock that may still fail.
+    ``first``; without the aftershock, in which they may still fail (``recovery``).
     """
-    during, after = step.during.by_route(), step.after.by_route()
-    for route in sorted({*during, *after}):
-        late = after.get(route, [])[control.rules[route].recover_within :]
+    for route, requests in sorted(step.during.by_route().items()):
         mine = [
             request
-            for request in [*during.get(route, []), *late]
+            for request in requests
             if not step.attributions(request.request) and request.began + took(request) >= first
         ]
         yield route, mine

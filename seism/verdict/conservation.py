@@ -98,6 +98,8 @@ def _strays(timeline: Timeline) -> Iterator[str]:
         phase = segment.phase
         if phase.phase in OF_A_STEP and phase.step is not None:
             mine = targets[phase.step]
+        elif phase.step is not None and phase.step < len(plan) and plan[phase.step].probe:
+            mine = targets[phase.step]  # it empties the pools before it asks its question
         elif phase.phase == "mixed":
             continue  # of its stretches, whatever lasts in them
         else:

@@ -1,20 +1,21 @@
 """A detector looks at the answers of one step beside those of the control run.
 
-Each is a function in a module of its own, and a name in ``detectors.DETECTORS``. What it tells is
+Each is a class in a module of its own, and a name in ``detectors.DETECTORS``. Its findings are
 part of the verdict on the requests that it names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from seism.verdict.client_view import sent_of
 from seism.verdict.result import GREEN, Verdict
 from seism.verdict.rules import Rules
 from seism.verdict.steady_state import ControlRun
 from seism.verdict.step import StepWindow
-from seism.verdict.timeline import route_of
+from seism.verdict.timeline import Timeline, route_of
 from seism_middleware.contract import RequestEnded
 
 ENOUGH = 5
@@ -30,9 +31,18 @@ class Told:
     verdict: Verdict
     certain: bool = False
     """Whether coincidence is excluded, however flaky the route is."""
+    unused: tuple[str, ...] = ()
+    """Backends that the route does not ask any more."""
 
 
-Detector = Callable[[StepWindow, ControlRun, Rules], Iterator[Told]]
+class Detector(Protocol):
+    """Looks at the steps of one journal."""
+
+    def __init__(self, timeline: Timeline, control: ControlRun, rules: Rules) -> None: ...
+
+    def told(self, step: StepWindow) -> Iterator[Told]:
+        """Its findings in ``step``."""
+        ...
 
 
 class Detected:
@@ -51,6 +61,14 @@ class Detected:
         """The worst that is said of ``request``."""
         found = self._of.get(request)
         return found if found is not None and found.colour != GREEN else None
+
+    def unused(self) -> dict[tuple[str, str], str]:
+        """(Route, backend) -> why what follows on that backend says nothing of the route."""
+        return {
+            (each.route, backend): each.verdict.reason
+            for each in self._told
+            for backend in each.unused
+        }
 
     def notes(self, route: str) -> tuple[str, ...]:
         """Notes on ``route``, which are not faults."""

@@ -3,23 +3,27 @@
 The rules, in the order in which they are asked (``Rules`` has the figures):
 
 red    no response; a truncated body; wrong data: a reply to another request's question; 500
-       or another 5xx than 503 that is not allowed; a 4xx that the control run never gave;
-       after the perturbation ended and ``recover_within`` requests passed: anything that is
-       not as in the control run; connections or memory that stay behind, connections that
-       are lost, requests that hang (``pool``); an action that was done twice or never
-amber  503 without Retry-After, or with a log that does not tell of it as it should
-       (``log_quality``); slower than the deadline; a retry storm, which from some size on
-       is red (``retry_storm``)
+       or another 5xx than 503 that is not allowed; a 4xx, a redirect to elsewhere or a body that
+       does not parse, if the control run never gave it (``odd_answer``); work that is done twice
+       (``work``); a route that is not as before within ``recover_s`` (``recovery``); connections
+       or memory that stay behind, connections that are lost, requests that hang (``pool``); an
+       action that was done twice or never
+amber  a recovery that takes longer than ``recover_slow_s``; 503 without Retry-After, or with
+       a log that does not tell of it as it should (``log_quality``); other content than in the
+       control run (``content``); lost work (``work``); a backend that is not asked any more
+       (``unused_backend``); slower than the deadline; a retry storm, which from some size on is
+       red (``retry_storm``)
 green  everything else
 
 A cell is not covered where no perturbation touched the route (an attribution says so), and
-where the route was still broken from an earlier perturbation. It is unsure where nothing went
+where the route was still broken from an earlier perturbation and none of the requests that were
+hit failed. It is unsure where nothing went
 wrong, and perturbations are attributed to its requests only as possible.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from seism import options
@@ -28,6 +32,9 @@ from seism.verdict import steady_state
 from seism.verdict.accounting import action_lines, dropped
 from seism.verdict.cell import StepVerdict
 from seism.verdict.conservation import unplaced, why_never_fired
+from seism.verdict.detectors import Detectors
+from seism.verdict.hidden_exception import hidden_exceptions
+from seism.verdict.own_rate import OwnRates, believed
 from seism.verdict.result import (
     AMBER,
     GREEN,
@@ -73,7 +80,10 @@ def judge(entries: Iterable[Entry]) -> Judgement:
     unsure = {(c.route, c.perturbation) for c in cells if c.route in flaky and not c.worst}
     cases = [case for case in steps.cases if (case.route, case.perturbation) not in unsure]
     cases.sort(key=lambda case: (-SEVERITY[case.colour], not case.exact, -case.duration))
-    harms = sorted(steps.harms, key=lambda harm: (-SEVERITY[harm.colour], not harm.exact))
+    of_control = control.replies.findings_of_control() if steady.met else ()
+    harms = sorted(
+        [*steps.harms, *of_control], key=lambda harm: (-SEVERITY[harm.colour], not harm.exact)
+    )
     findings = [
         *action_lines(timeline.find("steady"), "without any perturbation"),
         *steps.findings,
@@ -111,6 +121,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
             *unjudged_warnings(timeline),
             *steps.why_never_fired,
             *steps.log_misses,
+            *hidden_exceptions(timeline),
         ),
         flaky=tuple(map(str, flaky.values())),
     )
@@ -139,20 +150,34 @@ class _Steps:
     why_never_fired: list[str] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
     """Route that has not recovered by the end -> since which step."""
+    unused: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(Route, backend) that it does not ask any more -> since when, in words."""
 
 
 def _judge_steps(timeline: Timeline, control: ControlRun, rules: Rules) -> _Steps:
     found = _Steps()
-    storms = Storms(timeline, rules)
-    for index in range(len(timeline.plan)):
-        step = StepWindow.of(timeline, index)
-        if not step.ran:
-            continue
-        verdict = StepVerdict(step, control, storms, rules)
+    storms, own = Storms(timeline, rules), OwnRates(timeline, control)
+    detectors = Detectors(timeline, control, rules)
+    verdicts = [
+        (index, StepVerdict(step, control, storms, rules, own, detectors.of(step)))
+        for index in range(len(timeline.plan))
+        if (step := StepWindow.of(timeline, index)).ran
+    ]
+    blamed = believed((index, verdict.unattributed) for index, verdict in verdicts)
+    for index, verdict in verdicts:
+        step = verdict.step
+        verdict.settle({place for of, place in blamed if of == index})
         if timeline.find("warmup", index):
-            found.broken = {}  # the app was started anew
-        cells = verdict.cells(found.broken)
-        found.cases += [case for case in verdict.cases() if case.route not in found.broken]
+            found.broken, found.unused = {}, {}  # the app was started again
+        cells = [_unasked(cell, step, found.unused) for cell in verdict.cells(found.broken)]
+        known = {cell.route for cell in cells if cell.colour != NOT_COVERED}
+        worst = {cell.worst.request: cell.worst for cell in cells if cell.worst is not None}
+        found.cases += worst.values()
+        found.cases += [
+            case
+            for case in verdict.cases()
+            if case.request not in worst and (case.route in known or case.route not in found.broken)
+        ]
         found.findings += verdict.findings()
         found.log_misses += verdict.log_misses()
         found.harms += verdict.harms()
@@ -161,13 +186,22 @@ def _judge_steps(timeline: Timeline, control: ControlRun, rules: Rules) -> _Step
         fired = step.fired or (step.is_down and any(cell.possible for cell in cells))
         if not fired and step.is_probe:
             cells = [_unreached(cell) for cell in cells]
-        elif not fired:
+        elif not fired and not any(backend in step.backends for _, backend in found.unused):
             found.never_fired.append(step.name)
             why = why_never_fired(timeline, index)
             found.why_never_fired.append(f"{step.name} never fired: {why}")
         found.cells += cells
         found.broken = verdict.still_broken(found.broken)
+        found.unused |= verdict.unused()
     return found
+
+
+def _unasked(cell: Cell, step: StepWindow, unused: Mapping[tuple[str, str], str]) -> Cell:
+    """A route that does not ask the backend any more shows nothing of what is done to it."""
+    whys = [unused.get((cell.route, backend), "") for backend in step.backends]
+    if not all(whys) or SEVERITY[cell.colour] >= SEVERITY[AMBER]:
+        return cell
+    return replace(cell, colour=NOT_COVERED, reasons=(whys[0],), worst=None, notes=())
 
 
 def _unreached(cell: Cell) -> Cell:

@@ -14,9 +14,15 @@ from seism_middleware.contract import RequestEnded
 
 
 def log_misses(request: RequestEnded, backend: str) -> dict[str, str]:
-    """What is wrong with what ``request`` logged of its failure: rule -> in words."""
+    """What is wrong with what ``request`` logged of its failure: rule -> in words.
+
+    An exception that leaves the app is logged by its server (uvicorn, gunicorn and waitress do so),
+    once the middleware has told of the request: nothing is known to be missing then.
+    """
     errors = request.errors
-    misses = {}
+    misses: dict[str, str] = {}
+    if not errors and request.exception:
+        return misses
     if not errors:
         misses["error_log"] = "without an error in the log"
     elif backend and not any(backend in error.backends for error in errors):

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, linear_regression
 
+from seism.verdict.request import failure
 from seism.verdict.result import (
     AMBER,
     GREEN,
@@ -41,14 +42,18 @@ MARGIN = 0.1
 """Seconds: what follows closer than this on the end of a request may overlap with it."""
 
 
+TELLING = 10
+"""Fewer values say nothing of a slope or a mean."""
+
+
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
     """What is still no harm."""
 
     deadlines: Mapping[str, float]
     """Route of the control run -> seconds."""
-    recover_within: Mapping[str, int]
-    """Route of the control run -> requests of the aftershock."""
+    broken: frozenset[str]
+    """Routes that have not recovered by the end of the aftershock."""
     left_behind: int
     """Connections that may stay open unused."""
 
@@ -105,7 +110,6 @@ class Pools:
                 continue
             mine = [r for r in self._after.requests if worker_of(r.request) == worker]
             meanwhile = self._during.censuses.get(worker)
-            seconds, place = self._recovery(mine, len(earlier.connections), census)
             yield Pool(
                 self._step.name,
                 worker,
@@ -113,32 +117,17 @@ class Pools:
                 len(self._rows(earlier)),
                 len(self._rows(meanwhile)) if meanwhile else None,
                 len(self._rows(census)),
-                seconds,
-                place,
                 _slope(mine),
                 _cpu(mine, self._timeline, worker),
             )
 
-    def _recovery(
-        self, requests: list[RequestEnded], before: int, census: Census
-    ) -> tuple[float | None, int | None]:
-        """When, and after how many requests, as many connections were open as before, for good."""
-        since: tuple[float, int] | None = None
-        began = self._after.phase.at
-        for place, request in enumerate(requests, 1):
-            if request.connections is None:
-                continue
-            if request.connections < before:
-                since = None
-            elif since is None:
-                since = (max(0.0, request.began + request.duration - began), place)
-        if since is None and len(census.connections) >= before:
-            since = (max(0.0, census.at - began), len(requests))
-        return since or (None, None)
-
     def _grown(self, worker: str, census: Census, limits: PoolLimits) -> Iterator[HarmFinding]:
         """Pigeonhole: a pool has no use for more connections than requests ever ran at once."""
-        opened = [row for row in self._rows(census) if row.opener is not None and not row.unsure]
+        opened = [
+            row
+            for row in self._rows(census)
+            if row.opener is not None and not row.unsure and self._is_left(row, census)
+        ]
         earlier = self._before.censuses.get(worker)
         most = _at_once(self._timeline, worker, census.at) * _each(self._timeline, worker)
         grew = earlier is not None and len(opened) > len(self._rows(earlier))
@@ -146,15 +135,33 @@ class Pools:
             yield self._finding(
                 LEAKED,
                 worker,
-                f"worker {worker} holds {len(opened)} connections to {self._backend}, and no more "
-                f"than {most} can ever have been in use at once",
+                f"worker {worker} holds {len(opened)} connections to {self._backend} that nobody "
+                f"has used since a request failed on each, and no more than {most} can ever have "
+                "been in use at once",
                 requests=sorted({row.user for row in opened if row.user}),
             )
+
+    def _is_left(self, row: OpenConnection, census: Census) -> bool:
+        """Whether its last user failed, was hit, and nobody uses it later in the run: a connection
+        that its thread keeps, or that a pool hands out again, is not left.
+        """
+        user = self._timeline.requests.get(row.user or "")
+        return (
+            user is not None
+            and bool(failure(user))
+            and user.request in self._attributions
+            and not self._timeline.is_used_after(row.local, census.at)
+        )
 
     def _superseded(self, worker: str, census: Census, limits: PoolLimits) -> Iterator[HarmFinding]:
         """Open and idle, while its own route opened another: no pool has it any more."""
         rows = self._rows(census)
-        found = [row for row in rows if self._is_superseded(row, rows)]
+        found = [
+            row
+            for row in rows
+            if self._is_superseded(row, rows)
+            and not self._timeline.is_used_after(row.local, census.at)
+        ]
         for row in found:
             yield self._finding(
                 LEAKED,
@@ -183,8 +190,8 @@ class Pools:
         found = [
             request.request
             for route, requests in self._after.by_route().items()
-            if route in users
-            for request in requests[limits.recover_within.get(route, 0) :]
+            if route in users & limits.broken
+            for request in requests
             if (request.status or 500) >= 500
             and not self._asked(request)
             and worker_of(request.request) == worker
@@ -192,7 +199,13 @@ class Pools:
         if not found:
             return
         rows = self._rows(census)
-        idle = [row for row in rows if not row.in_use and row.user in self._attributions]
+        idle = [
+            row
+            for row in rows
+            if not row.in_use
+            and row.user in self._attributions
+            and not self._timeline.is_used_after(row.local, census.at)
+        ]
         starved = f"{listed(found)} got no connection to {self._backend}"
         for row in idle:
             yield self._finding(
@@ -290,12 +303,17 @@ class Pools:
 def floor(timeline: Timeline, backend: str) -> int:
     """How many connections to ``backend`` the app's pools open by themselves, 0 if none.
 
-    More were open before the load began than requests had ever run at once.
+    More were open before the load began than requests had ever run at once, and the same ones
+    still were at the end of the control run: what jobs open at the start is no pool's.
     """
-    warm_up = timeline.find("warmup")
+    warm_up, steady = timeline.find("warmup"), timeline.find("steady")
     found = 0
     for worker, census in (warm_up.censuses if warm_up else {}).items():
-        count = sum(row.backend == backend for row in census.connections)
+        kept = {row.local for row in census.connections if row.backend == backend}
+        later = steady.censuses.get(worker) if steady is not None else None
+        if later is not None:
+            kept &= {row.local for row in later.connections}
+        count = len(kept)
         if count > max(1, _at_once(timeline, worker, census.at)):
             found = max(found, count)
     return found
@@ -328,7 +346,7 @@ def _each(timeline: Timeline, worker: str) -> int:
 
 def _slope(requests: list[RequestEnded]) -> float | None:
     sizes = [request.rss / 1e6 for request in requests if request.rss is not None]
-    if len(sizes) < 2:
+    if len(sizes) < TELLING:
         return None
     return linear_regression(range(len(sizes)), sizes).slope * 100
 
@@ -340,4 +358,6 @@ def _cpu(requests: list[RequestEnded], timeline: Timeline, worker: str) -> float
         if request.cpu is not None and worker_of(request.request) == worker
     ]
     now = [request.cpu for request in requests if request.cpu is not None]
-    return fmean(now) / fmean(usual) if now and usual and fmean(usual) > 0 else None
+    if min(len(now), len(usual)) < TELLING or not fmean(usual):
+        return None
+    return fmean(now) / fmean(usual)

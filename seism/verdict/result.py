@@ -82,6 +82,23 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
+class Recovery:
+    """How long a route took, after a perturbation had ended, until it was as before."""
+
+    seconds: float | None
+    """0: it was as before at once; None: it was not by the end of what was seen of it."""
+    requests: int
+    """So many of its requests were answered before it was as before."""
+    bad: int
+    """Requests of the aftershock that were not answered as in the control run."""
+    watched: float
+    """Seconds after the end of the perturbation for which it was requested."""
+    lasting: str = ""
+    """How the last control run still failed, where the app was not restarted before; empty if it
+    did not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """One route under one planned perturbation."""
 
@@ -99,12 +116,15 @@ class Cell:
     worst: Case | None = None
     certain: bool = False
     """All of several requests that were hit went wrong, so that it is no coincidence."""
+    recovery: Recovery | None = None
+    """None: nothing of the route was requested after the perturbation."""
     notes: tuple[str, ...] = ()
     """What a green cell has survived, one line each: a fallback that works, say."""
 
 
 CROSSTALK, WRONG, ABANDONED = "crosstalk", "wrong data", "abandoned"
 LEAKED, LOST, HANG, DIED = "leaked", "lost", "hang", "died"
+STALE = "stale"
 """The kinds of harm."""
 MOST_NAMED = 20
 """Requests named in one finding of harm."""
@@ -115,7 +135,8 @@ class HarmFinding:
     """What a planned perturbation did beyond the requests that it hit."""
 
     kind: str
-    """``crosstalk``, ``wrong data``, ``abandoned``, ``leaked``, ``lost``, ``hang`` or ``died``."""
+    """``crosstalk``, ``wrong data``, ``abandoned``, ``leaked``, ``lost``, ``hang``,
+    ``died`` or ``stale``."""
     perturbation: str
     """Name of the planned perturbation, empty for the control run."""
     colour: str
@@ -139,7 +160,7 @@ class HarmFinding:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """One worker's connections to the perturbed backend, and whether they came back."""
+    """One worker's connections to the perturbed backend."""
 
     perturbation: str
     worker: str
@@ -149,10 +170,6 @@ class Pool:
     after: int
     """Open connections before the perturbation, just before its end, and at the end of its
     aftershock."""
-    seconds: float | None = None
-    requests: int | None = None
-    """How long after the end of the perturbation, and after how many requests of the worker,
-    it had as many as before; None if it never had."""
     rss_slope: float | None = None
     """MB that the worker's memory grew by per 100 requests of the aftershock."""
     cpu: float | None = None

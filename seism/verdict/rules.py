@@ -18,18 +18,25 @@ class RouteRules:
     deadline_ms: float | None = option(
         None, help="answers later than this are too slow", unit="ms", minimum=1
     )
-    recover_within: int | None = option(
-        None, help="requests that may still fail after a perturbation ended", minimum=0
-    )
+    recover_s: float | None = option(
+        None, help="how long it may take after a perturbation until it is as before", unit="s",
+        minimum=0, maximum=600,
+    )  # fmt: skip
     allow: tuple[int, ...] = option(
-        (), help="further statuses that are as good as 503, for gateways 502 and 504", minimum=100
-    )
+        (), help="further statuses that are as good as 503: for gateways 502 and 504, or 429",
+        minimum=100,
+    )  # fmt: skip
     retry_after: bool | None = option(None, help="a 503 must have Retry-After")
     error_log: bool | None = option(None, help="a 503 must have logged an error")
     statuses: tuple[int, ...] = option(
         (), help="the statuses that it has in the control runs; default: any below 500",
         minimum=100, maximum=599,
     )  # fmt: skip
+    degraded: str = option(
+        "amber",
+        help="the colour of an answer with other content than in the control run",
+        choices=("green", "amber", "red"),
+    )
     p50_ms: float | None = option(None, help=P50_HELP, unit="ms", minimum=1)
     p99_ms: float | None = option(None, help=P99_HELP, unit="ms", minimum=1)
 
@@ -50,11 +57,16 @@ class Rules:
         help="times the control run's p99, so that a noisy machine changes no verdict",
         minimum=1,
     )
-    recover_within: int = option(
-        5,
-        help="requests of a route that may still be answered as during the perturbation "
-        "after it ended",
+    recover_s: float = option(
+        10,
+        help="how long a route may take after a perturbation until it is as before; the "
+        "aftershock lasts until it is, or until this time is over",
+        unit="s",
         minimum=0,
+        maximum=600,
+    )
+    recover_slow_s: float = option(
+        5, help="a recovery that takes longer than this is amber", unit="s", minimum=0, maximum=600
     )
     retry_after: bool = option(True, help="a 503 must have Retry-After to be green")
     error_log: bool = option(True, help="a 503 must have logged an error to be green")
@@ -111,10 +123,10 @@ class Rules:
         own = self.route.get(route, RouteRules())
         return Applied(
             deadline=(self.deadline_ms if own.deadline_ms is None else own.deadline_ms) / 1000,
-            recover_within=(
-                self.recover_within if own.recover_within is None else own.recover_within
-            ),
+            recover_s=self.recover_s if own.recover_s is None else own.recover_s,
+            recover_slow_s=self.recover_slow_s,
             allow=own.allow,
+            degraded=own.degraded,
             retry_after=self.retry_after if own.retry_after is None else own.retry_after,
             error_log=self.error_log if own.error_log is None else own.error_log,
             log_once=self.log_once,
@@ -125,11 +137,13 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The rules for one route, resolved. ``deadline`` in seconds."""
+    """The rules for one route, resolved. Times are seconds."""
 
     deadline: float
-    recover_within: int
+    recover_s: float
+    recover_slow_s: float
     allow: tuple[int, ...]
+    degraded: str
     retry_after: bool
     error_log: bool
     log_once: bool

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from seism.verdict.client_view import observations, target, took
+from seism.verdict.client_view import observations, sent_of, target, took
 from seism.verdict.request import failure
 from seism.verdict.result import Steady
 from seism.verdict.rules import Rules
@@ -48,6 +48,10 @@ class ControlRun:
             route: max(self.rules[route].deadline, rules.deadline_factor * self.p99.get(route, 0.0))
             for route in self.routes
         }
+        self._medians = {
+            route: quantile([took(request) for request in seen], 0.5)
+            for route, seen in requests.items()
+        }
         self._requests = requests
         self._targets = {
             route: Targets(target(request) for request in requests.get(route, ()))
@@ -60,6 +64,14 @@ class ControlRun:
     def requests(self, route: str) -> Sequence[RequestEnded]:
         """Those of ``route`` in the control run."""
         return self._requests.get(route, ())
+
+    def median(self, route: str) -> float:
+        """Seconds that an answer of ``route`` takes in the control run; 0 if it is not there."""
+        return self._medians.get(route, 0.0)
+
+    def is_good(self, request: RequestEnded) -> bool:
+        """Whether it is as in the control run, and has not failed: some of those may have."""
+        return self.is_as_steady(request) and not failure(request)
 
     def steady(self) -> Steady:
         """Whether the app was in a steady state."""
@@ -220,6 +232,9 @@ def unmet(segment: Segment | None, rules: Rules) -> Iterator[str]:
                 f"{route}: {len(other)} of {len(run)} answers had another status than "
                 f"{' or '.join(map(str, wanted))}: {other[0].status}"
             )
+        odd = [what for each in run if (sent := sent_of(each)) and (what := sent.unexpected)]
+        if odd:
+            yield f"{route}: {len(odd)} of {len(run)} answers were not as expected: {odd[0]}"
         times = [each.duration for each in run]
         for share, limit in rules.quantiles(route).items():
             took = quantile(times, share)

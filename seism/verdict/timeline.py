@@ -12,6 +12,7 @@ from typing import Any
 from seism.errors import ConfigurationError
 from seism.journal import (
     AppEnded,
+    ChangingExchange,
     ClientRequest,
     Diagnosis,
     Entry,
@@ -82,6 +83,8 @@ class Timeline:
     requests: dict[str, RequestEnded] = field(default_factory=dict)
     """Those of the load as their clients saw them (``client_view.ClientAnswer``)."""
     clients: list[ClientRequest] = field(default_factory=list)
+    changing: list[ChangingExchange] = field(default_factory=list)
+    """The exchanges that change something, of proxies that know their protocol."""
     """The load's requests, where it has told of each."""
     outside: tuple[ClientRequest, ...] = ()
     """Those that never reached the app, for a reason of ours."""
@@ -99,8 +102,15 @@ class Timeline:
     """Which limit stopped it."""
     load: LoadDone | None = None
     """What the load generator saw of the whole run, where it did not count by phase."""
+    last_use: dict[str, float] = field(default_factory=dict)
+    """The app's end of a connection to a backend, ``host:port`` -> when the last request that used
+    it began."""
     mixed: dict[tuple[str, int], Segment] = field(default_factory=dict)
     """(``during`` or ``after``, step) -> what of the mixed load belongs to it."""
+
+    def is_used_after(self, local: str, at: float) -> bool:
+        """Whether a request that began later than ``at`` has used the connection ``local``."""
+        return self.last_use.get(local, at) > at
 
     @property
     def steady_requests(self) -> list[RequestEnded]:
@@ -176,6 +186,10 @@ def build(entries: Iterable[Entry]) -> Timeline:
     if timeline is None:
         raise ConfigurationError("the journal is empty")
     timeline.requests = _with_patterns(timeline.requests, guesses)
+    for request in timeline.requests.values():
+        for used in request.sends:
+            last = timeline.last_use.get(used.local, request.began)
+            timeline.last_use[used.local] = max(last, request.began)
     _join(timeline)
     _distribute(timeline)
     _attribute_alone(timeline)
@@ -202,6 +216,8 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
         timeline.ends[record.perturbation] = record
     elif isinstance(record, Census) and timeline.segments:
         timeline.segments[-1].censuses[worker] = record
+    elif isinstance(record, ChangingExchange):
+        timeline.changing.append(record)
     elif isinstance(record, ClientRequest):
         timeline.clients.append(record)
     elif isinstance(record, LoadDone) and record.whole:

@@ -6,7 +6,8 @@ Each finding is about one connection, and says how it is known.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from seism.verdict.result import ABANDONED, GREEN, MOST_NAMED, RED, WRONG, HarmFinding, listed
 from seism.verdict.step import StepWindow
@@ -54,28 +55,53 @@ class WrongReplies:
     def findings(self, step: StepWindow) -> Iterator[HarmFinding]:
         """What became of the replies of one step, by connection."""
         mine = {request.request for request in step.requests}
+        for rows in self._rows(mine):
+            yield self._finding(step.name, step.records, rows)
+
+    def findings_of_control(self) -> Iterator[HarmFinding]:
+        """The same of the last control run; each names the perturbation that it can be traced
+        back to, or none.
+        """
+        closing = self._timeline.find("control")
+        mine = {request.request for request in closing.requests} if closing is not None else set()
+        records = self._timeline.perturbations
+        names = {target: step.name for step in self._timeline.plan for target in step.targets}
+        for rows in self._rows(mine):
+            found = self._finding("", records, rows)
+            cause = records.get(found.hit_by)
+            name = names.get((cause.proxy, cause.toxic), "") if cause is not None else ""
+            yield replace(
+                found,
+                perturbation=name,
+                what=f"{found.what}, in the control run after all perturbations",
+                requests=tuple(row.request for row in rows),
+            )
+
+    def _rows(self, mine: Container[str]) -> Iterator[list[Harm]]:
+        """What befell the requests that are ``mine``, by connection."""
         found: dict[tuple[str, str, str, bool], list[Harm]] = defaultdict(list)
         for harm in (*self._of.values(), *self._timeline.harms):
             if harm.request in mine and (harm.what == ABANDONED or self._of[harm.request] is harm):
                 rows = found[harm.what, harm.backend, harm.local, harm.exact]
                 if all(harm.request != row.request for row in rows):
                     rows.append(harm)
-        for rows in found.values():
-            yield self._finding(step, rows)
+        yield from found.values()
 
-    def _finding(self, step: StepWindow, rows: Sequence[Harm]) -> HarmFinding:
-        """Of ``rows``, which differ in their requests alone."""
+    def _finding(
+        self, name: str, records: Mapping[str, object], rows: Sequence[Harm]
+    ) -> HarmFinding:
+        """Of ``rows``, which differ in their requests alone, under the perturbation ``name``."""
         first = rows[0]
         ids = tuple(row.request for row in rows)
         cause = next(
-            (attribution for key in ids if (attribution := self.attribution(key, step.records))),
+            (attribution for key in ids if (attribution := self.attribution(key, records))),
             None,
         )
         hit_by = first.perturbation or (cause.perturbation if cause else "")
         kind = WRONG if first.what == "sentinel" else first.what
         return HarmFinding(
             kind=kind,
-            perturbation=step.name,
+            perturbation=name,
             colour=RED if first.exact and first.what != ABANDONED else GREEN,
             what=_summary(kind, rows) + (f", since {hit_by}" if hit_by else ""),
             evidence="sentinel" if kind == WRONG else "ledger",

@@ -1,4 +1,4 @@
-"""bonsai: Python classes over libldap, which report the connects that fail.
+"""bonsai: Python classes over libldap, which report connections that fail or are lost.
 
 What its calls send is not followed here (``evidence.kernel``).
 """
@@ -12,9 +12,20 @@ from typing import Any
 
 from seism_middleware.drivers.span import Patch, Spans, Track
 
+METHODS = (
+    "add",
+    "delete",
+    "modify_password",
+    "open",
+    "paged_search",
+    "search",
+    "virtual_list_search",
+    "whoami",
+)
+
 
 def patches(spans: Spans) -> Iterator[Patch]:
-    """``open`` of the base class of all connections, whether they wait or are awaited."""
+    """Methods of the base class of all connections, whether they wait or are awaited."""
     module = sys.modules["bonsai.ldapconnection"]
     errors = sys.modules["bonsai.errors"]
 
@@ -44,4 +55,6 @@ def patches(spans: Spans) -> Iterator[Patch]:
                 spans.failed(span, error, lambda error: addresses(connection, error))
             raise
 
-    yield module.BaseLDAPConnection, "open", wrap
+    for name in METHODS:
+        if hasattr(module.BaseLDAPConnection, name):
+            yield module.BaseLDAPConnection, name, wrap

@@ -30,11 +30,14 @@ def patches(spans: Spans) -> Iterator[Patch]:
         @shows("span")
         async def wait(self: Any, *args: Any, **kwargs: Any) -> Any:
             span = spans.enter(track_of(self), _socket(self.pgconn))
+            done = False
             try:
-                return await original(self, *args, **kwargs)
+                result = await original(self, *args, **kwargs)
+                done = True
+                return result
             finally:
                 if span is not None:
-                    spans.leave(span, _socket(self.pgconn))
+                    spans.leave(span, _socket(self.pgconn), done)
 
         return wait
 

@@ -45,6 +45,7 @@ def patches(spans: Spans) -> Iterator[Patch]:
                     lambda: None if handle is None else fileno(handle),
                     lambda: func(*args, **kwargs),
                     lambda error: addresses(self._uri, error),
+                    ldap.SERVER_DOWN,
                 )
 
             return original(self, locked, *args, **kwargs)

@@ -78,7 +78,19 @@ class Track:
 class Span:
     """One call; ``claim`` once its connection is known."""
 
-    __slots__ = ("answered", "at", "before", "claim", "request", "sure", "thread", "track")
+    __slots__ = (
+        "answered",
+        "at",
+        "before",
+        "claim",
+        "lost",
+        "raised",
+        "refused",
+        "request",
+        "sure",
+        "thread",
+        "track",
+    )
 
     def __init__(self, track: Track, request: Request | None) -> None:
         self.track = track
@@ -89,6 +101,9 @@ class Span:
         self.answered = 0
         self.before: Counts = {}
         self.sure = True
+        self.raised = self.lost = False
+        self.refused = False
+        """It has been told as a failed connect."""
 
 
 class Spans:
@@ -116,10 +131,12 @@ class Spans:
         fileno: Callable[[], int | None],
         function: Callable[[], Any],
         peers: Peers | None = None,
+        lost: type[Exception] | tuple[()] = (),
     ) -> Any:
         """What ``function()`` returns; ``fileno`` gives the descriptor, None if unknown yet.
 
-        ``peers`` is asked when it raised and had no connection when it began.
+        ``peers`` is asked when it raised and had no connection when it began. ``lost`` is what
+        it raises when its connection has ended, where it leaves the descriptor open then.
         """
         span = self.enter(track, fileno())
         if span is None:
@@ -128,6 +145,7 @@ class Spans:
         try:
             result = function()
         except BaseException as error:
+            span.lost = isinstance(error, lost)
             self.leave(span, fileno(), False)
             if unconnected:
                 self.failed(span, error, peers)
@@ -193,6 +211,7 @@ class Spans:
     @shielded
     def _leave_blind(self, span: Span, done: bool, silent: bool, connects: bool) -> None:
         self._unknown.discard(span)
+        span.raised = not done
         try:
             if span.claim is None:
                 if not done:
@@ -214,8 +233,9 @@ class Spans:
 
     @shielded
     def leave(self, span: Span, fd: int | None, done: bool = True) -> None:
-        """The call has ended, or the descriptor is known only now."""
+        """The call has ended, or the descriptor is known only now; not ``done``: it raised."""
         track = span.track
+        span.raised = not done
         try:
             if fd is not None and fd >= 0:
                 if track.connection is not None and track.connection.fd != fd:
@@ -229,7 +249,7 @@ class Spans:
     @shielded
     def failed(self, span: Span, error: BaseException, peers: Peers | None) -> None:
         """The call of ``span``, which began without a connection, raised ``error``."""
-        if peers is None or not isinstance(error, Exception):
+        if span.refused or peers is None or not isinstance(error, Exception):
             return
         found = [self.ledger.backend_at(host, port) for host, port in peers(error)]
         for backend in dict.fromkeys(found):
@@ -286,6 +306,21 @@ class Spans:
         if not alive:
             track.connection = track.handle = None
             self.ledger.closed(connection.fd, connection)
+        if span.lost or (span.raised and not alive):
+            self._gave_up(connection, span)
+
+    def _gave_up(self, connection: Connection, span: Span) -> None:
+        """The call of ``span`` raised, as the driver has lost ``connection`` in it.
+
+        Where nothing had arrived before it, the connect may as well have failed: the kernel
+        accepts connections that the proxy never sees.
+        """
+        connection.broke = span.request, time.monotonic()
+        for told in list(self.ledger.on_broken):
+            told(connection)
+        if connection.opener is span.request and connection.answered == 0:
+            span.refused = True
+            self.ledger.refused(connection.backend, connection.born)
 
     def _known(self, track: Track, fd: int, opening: Span | None) -> Connection | None:
         """The connection of ``fd``; one that is new was made by ``opening``, if by a call."""

@@ -72,6 +72,7 @@ class Transport:
             self._is(self._ledger.adopt(self._sock))
         if self._connection is not None and not self._transport.is_closing():
             size = sum(memoryview(part).nbytes for part in parts)
+            self._connection.asks(next(iter(parts), b""))
             self._ledger.claim(self._connection, size, self._sock)
 
 

@@ -14,7 +14,17 @@ from seism_middleware.traffic import Claim, Connection, Request
 class Case:
     """One perturbation: what is known of it, and to which requests it has been attributed."""
 
-    __slots__ = ("attributed", "began", "connection", "due", "ended", "owned", "possible", "trap")
+    __slots__ = (
+        "attributed",
+        "began",
+        "connection",
+        "due",
+        "ended",
+        "owned",
+        "possible",
+        "sure",
+        "trap",
+    )
 
     def __init__(self, began: PerturbationBegan) -> None:
         self.began = began
@@ -23,6 +33,8 @@ class Case:
         """The connection that was perturbed, once this worker knows that it has it."""
         self.attributed: dict[str | None, str] = {}
         """Request's id -> role."""
+        self.sure: set[str | None] = set()
+        """Those of them that are exact."""
         self.trap: Callable[[Claim], None] | None = None
         self.owned = False
         """The connection is not known, but it is this process's."""

@@ -70,7 +70,8 @@ class ClaimsEvidence:
         if not found:
             return self._finding(idle=True)
         # They may have had all of their reply, and then nobody was hit.
-        late = case.began.type in CUTS and connection.arrived != connection.answered
+        cut = case.began.type in CUTS and not _gave_up(connection, set(found), at)
+        late = cut and connection.arrived != connection.answered
         exact = not late and len(found) == 1 and all(c.sure for c in window)
         if exact and connection.shared:
             exact = not _others(claims, at, set(found))
@@ -84,7 +85,7 @@ class ClaimsEvidence:
         request = last.request
         if request is None or not request.in_flight(at):
             return self._finding(idle=True)
-        if case.began.type in CUTS:
+        if case.began.type in CUTS and not _gave_up(connection, {request}, at):
             # It may have had all of its reply, and then nobody was hit.
             return self._finding([Found(request, False, "last")], idle=True)
         exact = last.sure and not _others(claims, at, {request})
@@ -117,6 +118,15 @@ def _behind(connection: Connection, claim: Claim, is_last: bool) -> Found:
     within the stretch. The last one may have been answered after it.
     """
     return Found(claim.request, claim.sure and not connection.shared and not is_last, "bytes")
+
+
+def _gave_up(connection: Connection, found: set[Request | None], at: float) -> bool:
+    """Whether a driver has closed it since ``at``, in a failed call of the only one ``found``."""
+    return (
+        connection.broke is not None
+        and found == {connection.broke[0]}
+        and at <= connection.broke[1]
+    )
 
 
 def _others(claims: Sequence[Claim], at: float, known: set[Request | None]) -> bool:

@@ -12,14 +12,14 @@ SOURCE = Path(seism.demo.__file__).parent / "wsgi"
 KINDS = {
     "uncaught exception": "500",
     "no timeout": "slower than the deadline",
-    "never recovers": "not recovered: still 503",
+    "never recovers": "not recovered within",
     "leaked connections": "backend connections of its failed requests stay open",
     "wrong data": "wrong data: it was answered with a reply to the question of request",
     "retry storm": "retry storm: it tried db",
     "double write": "actions were done more than once",
     "missing Retry-After": "without Retry-After",
     "credentials in the log": "with credentials in the log",
-    "pool never heals": "not recovered: still 503",
+    "pool never heals": "not recovered within",
 }
 """Kind of weakness -> what a reason for its colour says."""
 

@@ -25,7 +25,7 @@ while True:
 
 def client(at: str) -> redis.Redis:
     host, _, port = at.rpartition(":")
-    return redis.Redis(host, int(port), socket_timeout=2)
+    return redis.Redis(host, int(port), socket_timeout=2, retry=None)
 
 
 cache = client(os.environ["PAST" if ILL == "past" else "CACHE"])
@@ -37,7 +37,12 @@ job = (
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     if environ["PATH_INFO"] != "/ready" and ILL != "unused":
-        cache.get("key")
+        try:
+            cache.get("key")
+        except redis.RedisError:
+            if ILL == "exits":
+                os._exit(3)
+            raise
         if other is not None:
             other.get("key")
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "4")])

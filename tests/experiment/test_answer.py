@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seism.experiment.answer import MAX_BODY, MAX_ITEMS, MAX_PARTS, Contents, Reader, target
+from seism.errors import ConfigurationError
+from seism.experiment.answer import (
+    MAX_BODY,
+    MAX_ITEMS,
+    MAX_PARTS,
+    Contents,
+    Reader,
+    target,
+    unexpected,
+)
+from seism.experiment.request import Expect
 
 READER = Reader("salt")
 JSON = {"content-type": "application/json; charset=utf-8"}
@@ -123,3 +133,36 @@ def test_volatile_parts_are_left_out_once_they_are_known() -> None:
     other, more = told(contents, {"name": "b", "at": 9}, calm=False)
     assert other != second
     assert set(more) == {"type", "$", "$.name"}
+
+
+EXPECT = {"statuses": (), "json": {}, "text": ""}
+
+
+@pytest.mark.parametrize(
+    ("expect", "wrong"),
+    [
+        ({}, ""),
+        ({"statuses": [200]}, ""),
+        ({"statuses": [201]}, "its status"),
+        ({"text": "cup"}, ""),
+        ({"text": "pot"}, "its text"),
+        ({"json": {"$.items[0].name": "cup", "$.total": {"min": 1, "max": 3}}}, ""),
+        ({"json": {"$.items[1].name": "cup"}}, "`$.items[1].name`"),
+        ({"json": {"$.total": {"min": 4}, "$.ok": 1}}, "`$.total`, `$.ok`"),
+        ({"json": {"$.items.name": "cup"}}, "`$.items.name`"),
+    ],
+)
+def test_what_is_expected(expect: dict[str, Any], wrong: str) -> None:
+    body = json.dumps({"items": [{"name": "cup"}], "total": 3, "ok": True}).encode()
+    assert unexpected({**EXPECT, **expect}, 200, body) == wrong
+    assert unexpected({**EXPECT, **expect}, 503, b"") == ""
+
+
+def test_a_body_that_is_not_json_is_unexpected() -> None:
+    assert unexpected({**EXPECT, "json": {"$.a": 1}}, 200, b"<html>") == "it is not JSON"
+
+
+@pytest.mark.parametrize("json_", [{"total": 1}, {"$.a": {"least": 1}}, {"$.a": {"min": "b"}}])
+def test_what_cannot_be_expected(json_: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="json: "):
+        Expect(json=json_)

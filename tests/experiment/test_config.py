@@ -44,7 +44,7 @@ name = "db down"
 backend = "db"
 type = "down"
 [rules]
-recover_within = 3
+recover_s = 3
 [rules.route."GET /gateway"]
 allow = [502, 504]
 """
@@ -67,7 +67,7 @@ def test_the_whole_file(tmp_path: Path) -> None:
         "localhost:6379",
     ]
     assert experiment.rules.of("GET /gateway").allow == (502, 504)
-    assert experiment.rules.of("GET /gateway").recover_within == 3
+    assert experiment.rules.of("GET /gateway").recover_s == 3
     slow = toxic_of(experiment.perturbation[0])
     assert (slow.type, slow.name, slow.stream) == ("latency", "db slow", "upstream")
 
@@ -166,10 +166,42 @@ def test_placeholders() -> None:
         fill("{db.adress}", values, "here")
 
 
-def test_without_perturbations_each_backend_gets_three(tmp_path: Path) -> None:
+USUAL = ("restart", "half-open", "late", "slow", "reset", "down")
+
+
+def test_without_perturbations_each_backend_gets_the_usual_ones(tmp_path: Path) -> None:
     text = WHOLE[: WHOLE.index("[[perturbation]]")]
     names = [planned.name for planned in load(write(tmp_path, text), ENVIRON).planned()]
-    assert names == [f"{b} {what}" for b in ("db", "cache") for what in ("slow", "reset", "down")]
+    assert names == [f"{b} {what}" for b in ("db", "cache") for what in USUAL]
+
+
+def test_a_protocol_with_last_words_says_them(tmp_path: Path) -> None:
+    text = '[[backend]]\nname = "db"\nupstream = "127.0.0.1:5432"\nprotocol = "postgresql"\n'
+    planned = load(write(tmp_path, text), {}).planned()
+    assert [each.type for each in planned][:2] == ["restart", "goodbye"]
+    assert len(planned) == len(USUAL) + 1
+
+
+def test_a_fault_on_a_kind_that_gets_no_reply_is_refused(tmp_path: Path) -> None:
+    text = """
+[[backend]]
+name = "db"
+upstream = "127.0.0.1:5432"
+protocol = "postgresql"
+[[perturbation]]
+name = "hang"
+backend = "db"
+type = "exchange_hang"
+exchange = { kind = "terminate" }
+"""
+    with pytest.raises(ConfigurationError, match=r"exchange\.kind: terminate gets no reply"):
+        load(write(tmp_path, text), {})
+
+
+def test_what_is_sized_by_a_slow_backend_comes_last(tmp_path: Path) -> None:
+    text = WHOLE[: WHOLE.index("[[perturbation]]")]
+    steps = make(load(write(tmp_path, text), ENVIRON), seed=3)
+    assert [step.planned.type for step in steps][-2:] == ["late", "late"]
 
 
 def test_the_plan_is_the_seed_s(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from seism.experiment.doctor import BackendSeen, Examination, findings
 from seism.experiment.processes import AppProcess
+from seism.journal import AppEnded, Phase, read
 from seism_middleware.contract import Clock, Hello, RequestEnded, SendCount
 from tests.processes import ROOT
 from tests.servers import Valkey
@@ -48,10 +49,13 @@ def caches() -> Iterator[tuple[str, str]]:
         yield f"127.0.0.1:{cache.port}", f"127.0.0.1:{other.port}"
 
 
-def seism(folder: Path, ill: str, caches: tuple[str, str], *words: str) -> tuple[int, str]:
+def seism(
+    folder: Path, ill: str, caches: tuple[str, str], *words: str, change: tuple[str, str] = ("", "")
+) -> tuple[int, str]:
     """Exit code and output of ``seism WORDS`` on the app that is ill in that way."""
     file = folder / "seism.toml"
-    file.write_text(CONFIG.format(python=sys.executable, ill=ill, cache=caches[0]))
+    text = CONFIG.format(python=sys.executable, ill=ill, cache=caches[0])
+    file.write_text(text.replace(*change, 1))
     host, _, port = caches[0].rpartition(":")
     done = subprocess.run(
         [sys.executable, "-m", "seism", *words, "--quiet"],
@@ -112,6 +116,22 @@ def test_a_run_without_a_steady_state_says_what_to_do(
 def test_a_healthy_run_has_no_diagnosis(caches: tuple[str, str], tmp_path: Path) -> None:
     seism(tmp_path, "", caches, "run", "--report-dir", "out")
     assert diagnosis(tmp_path) == []
+
+
+@pytest.mark.parametrize("ill", ["exits", ""])
+def test_the_end_of_the_app_is_noticed_while_the_load_goes_on(
+    ill: str, caches: tuple[str, str], tmp_path: Path
+) -> None:
+    """Not only when the aftershock is over: the journal has it where it happened."""
+    load = "during = 150\npause_ms = 10"
+    seism(tmp_path, ill, caches, "run", "--report-dir", "out", change=("during = 4", load))
+    kinds = [
+        entry.record.phase if isinstance(entry.record, Phase) else "ended"
+        for entry in read(tmp_path / "out" / "journal.jsonl")
+        if isinstance(entry.record, Phase | AppEnded)
+    ]
+    assert kinds.count("ended") == (ill == "exits")
+    assert not ill or kinds.index("ended") == kinds.index("during") + 1
 
 
 CACHE = BackendSeen(

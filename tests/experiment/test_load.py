@@ -256,6 +256,18 @@ def test_equal_answers_have_one_content_and_its_parts_are_told_once(server: Serv
     assert "1234567890" not in json.dumps(answer["clients"])
 
 
+def test_what_is_expected_is_checked(server: Server) -> None:
+    expects = ({"text": "345"}, {"text": "pot"})
+    routes = [
+        route(f"/ok?{number}", expect={"statuses": [], "json": {}, **expect})
+        for number, expect in enumerate(expects)
+    ]
+    with load(server, routes) as process:
+        _, answer = segment(process, "steady", 4)
+    found = {(row[1], row[8]) for row in answer["clients"]}
+    assert found == {("GET /ok?0", ""), ("GET /ok?1", "its text")}
+
+
 def test_ids_can_be_turned_off(server: Server) -> None:
     with load(server, [route("/ok")], request_ids=False) as process:
         _, answer = segment(process, "steady", 2)
@@ -376,3 +388,40 @@ def test_it_leaves_cleanly_in_the_middle_of_a_segment(server: Server, number: in
         assert "progress" in process.stdout.readline()
         process.send_signal(number)
         assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize("more", [{}, {"rate": 200}])
+def test_an_open_segment_goes_on_until_there_is_enough(
+    server: Server, more: dict[str, Any]
+) -> None:
+    with load(server, [route("/ok"), route("/503")], **more) as process:
+        for turn in range(2):
+            write(process, {"segment": "after", "requests": 4, "open": True})
+            beyond = False
+            while "progress" in (answer := json.loads(process.stdout.readline())):
+                if answer["progress"] > 20 and not beyond:
+                    beyond = True
+                    write(process, {"enough": True})
+            assert beyond, turn
+            assert answer["requests"] > 20
+        _, closed = segment(process, "control", 4)
+        assert closed["requests"] == 12
+
+
+def test_an_open_segment_of_one_route(server: Server) -> None:
+    with load(server, [route("/ok"), route("/503")]) as process:
+        write(process, {"segment": "after", "requests": 2, "route": 1, "open": True})
+        while "progress" in (answer := json.loads(process.stdout.readline())):
+            if answer["progress"] > 4:
+                write(process, {"enough": True})
+        assert list(answer["routes"]) == ["GET /503"]
+
+
+def test_a_segment_of_requests_that_lasts(server: Server) -> None:
+    with load(server, [route("/ok")]) as process:
+        began = time.monotonic()
+        write(process, {"segment": "during", "requests": 2, "seconds": 0.3})
+        while "progress" in (answer := json.loads(process.stdout.readline())):
+            pass
+        assert time.monotonic() - began >= 0.3
+        assert answer["requests"] > 6

@@ -113,7 +113,7 @@ def planned(**values: Any) -> dict[str, Any]:
     ("values", "said"),
     [
         ([planned(at=1)], "at needs lasting"),
-        ([planned(lasting=1)], "lasting needs at"),
+        ([planned(lasting=1)], "lasting needs at .when it begins., or unit"),
         ([planned(at=1.5, lasting=1)], "whole numbers of requests"),
         ([planned(at=1, lasting=1, route="GET /")], "a route or at, not both"),
         ([planned(at=1, lasting=3), planned(name="b", at=2, lasting=3)], "limits.at_most is 1"),

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from seism.errors import ConfigurationError, NotReady
 from seism.experiment.config import SWEPT, Experiment, SweptToxic
-from seism.experiment.point import NO_USE, OFF, UNFIT, Learnt, learnt_of, points
-from seism.experiment.sweep import swept
+from seism.experiment.point import LOOP, NO_USE, OFF, UNFIT, Learnt, learnt_of, points
+from seism.experiment.sweep import STOPPED, found_before, swept
 from seism.options import build
 from seism.protocols.fault import Fault
+from seism.proxy.expression import expression
 from seism.registry import load
+from seism.toxics.base import Toxic
 from seism.verdict.judgement import judge
 from seism.verdict.result import GREEN, NEVER, NOT_COVERED, RED, Cell
 from seism.verdict.timeline import build as timeline_of
@@ -54,6 +59,91 @@ def test_each_route_backend_exchange_and_toxic_once() -> None:
     assert skipped["GET /items/7", "cache slow #1"] == NO_USE
     assert "the same as GET /items/7" in skipped["GET /items/8", "db slow #1"]
     assert len({p.planned().name for p in found}) == len(found)
+
+
+def test_a_state_is_one_for_all_exchanges() -> None:
+    read_only = SweptToxic("read-only", "postgresql_read_only")
+    found = list(
+        points(
+            [FRONT],
+            ["db"],
+            [read_only],
+            4,
+            is_fault=lambda toxic: True,
+            lasts=lambda toxic: toxic is read_only,
+        )
+    )
+    assert [point.column for point in found] == ["db read-only"]
+    assert found[0].planned().exchange == {}
+
+
+def test_exchanges_have_the_names_of_their_backend_and_loops_are_tried_once() -> None:
+    names = ("BEGIN", "INSERT t", "INSERT t", "INSERT t", "SELECT t", "COMMIT")
+    loop = Learnt("POST /", "POST /", {"db": 6}, exchanges={"db": names})
+    found = list(points([loop], ["db"], [SLOW], 64))
+    assert [point.column for point in found][::5] == ["db slow #1 (BEGIN)", "db slow #6 (COMMIT)"]
+    assert [point.turn for point in found if point.skipped == LOOP.format(3)] == [4]
+    assert [point.turn for point in found if not point.skipped] == [1, 2, 3, 5, 6]
+
+
+def test_a_fault_of_the_beginning_of_a_connection_is_known_as_one() -> None:
+    known = load()
+    opening = {type_ for type_, toxic in known.toxics.items() if _opens(toxic)}
+    assert opening >= {
+        "redis_max_clients",
+        "postgresql_too_many_connections",
+        "postgresql_starting_up",
+        "mysql_too_many_connections",
+        "mysql_access_denied",
+    }
+    assert not opening & {"postgresql_read_only", "redis_readonly", "exchange_delay"}
+
+
+def _opens(toxic: type[Toxic]) -> bool:
+    return issubclass(toxic, Fault) and toxic.opens()
+
+
+def test_no_plain_select_meets_a_lock_and_only_an_idle_session_goes_away() -> None:
+    values = {
+        "backend": [{"name": "db", "upstream": "127.0.0.1:3306", "protocol": "mysql"}],
+        "sweep": {
+            "toxic": [
+                {"name": "lock", "type": "mysql_lock_wait_timeout"},
+                {"name": "gone", "type": "mysql_gone_away"},
+            ]
+        },
+    }
+    lock, gone = build(Experiment, values, "seism.toml:").swept()
+    assert (gone.type, gone.name) == ("restart", "gone")
+    where = load().toxic(lock.type).swept_where
+    found = points([ITEM], ["db"], [lock], 4, (), is_fault=lambda _: True, where=lambda _: where)
+    pattern = expression(next(found).planned().exchange["regex"], "here")
+    locking = ["UPDATE t SET a = ?", "SELECT a FROM t FOR UPDATE", "COMMIT", "WITH x AS (?) DELETE"]
+    assert all(map(pattern, locking))
+    assert not any(map(pattern, ["SELECT a FROM t", "BEGIN", "SELECT update_time FROM t"]))
+
+
+def test_a_report_of_a_stopped_sweep_says_what_was_found(tmp_path: Path) -> None:
+    tried = {
+        "route": "GET /",
+        "perturbation": "db slow #1",
+        "colour": RED,
+        "reasons": ["500"],
+        "requests": 3,
+        "exact": 3,
+        "possible": 0,
+        "worst": None,
+        "certain": True,
+    }
+    left = {**tried, "perturbation": "db down", "colour": NOT_COVERED, "requests": 0}
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps({"cells": [tried, {**left, "reasons": [STOPPED]}]}))
+    found = found_before(report)
+    assert list(found) == [("GET /", "db slow #1")]
+    assert found["GET /", "db slow #1"].reasons == ("500",)
+    report.write_text("{}")
+    with pytest.raises(ConfigurationError, match="no sweep that could be resumed"):
+        found_before(report)
 
 
 def test_what_is_switched_off_or_too_much_is_listed() -> None:

@@ -73,7 +73,7 @@ stream = "downstream"
 attributes = {{ latency = 50 }}
 
 [rules]
-recover_within = 15
+recover_s = 10
 """
 
 

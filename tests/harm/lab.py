@@ -11,9 +11,7 @@ from pathlib import Path
 
 from seism.experiment.config import load
 from seism.experiment.runner import Run
-from seism.journal import read
-from seism.verdict.result import HarmFinding, Judgement
-from seism.verdict.timeline import build
+from seism.verdict.result import CROSSTALK, WRONG, HarmFinding, Judgement
 from tests.conservation import nothing_is_lost
 from tests.debian import unable
 from tests.processes import ROOT
@@ -90,20 +88,13 @@ def wrong(folder: Path) -> set[str]:
     return set(path.read_text(encoding="utf-8").split()) if path.exists() else set()
 
 
-def of_steps(folder: Path) -> set[str]:
-    """The requests that began during a perturbation or in its aftershock."""
-    timeline = build(list(read(folder / "run" / "journal.jsonl")))
-    return {
-        request.request
-        for segment in timeline.segments
-        if segment.phase.phase in ("during", "after")
-        for request in segment.requests
-    }
-
-
 def accused(judgement: Judgement) -> set[str]:
     """The requests that are said to have got wrong data for certain."""
-    return {case.request for case in judgement.cases if "wrong data" in case.reason}
+    cases = {case.request for case in judgement.cases if "wrong data" in case.reason}
+    wrong_data = (
+        harm for harm in judgement.harms if harm.kind in (CROSSTALK, WRONG) and harm.exact
+    )
+    return cases | {request for harm in wrong_data for request in harm.requests}
 
 
 def named(judgement: Judgement, kind: str, exact: bool = True) -> list[HarmFinding]:

@@ -36,6 +36,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
     "too high": ("http_length", {"error": 10}),
     "too low": ("http_length", {"error": -2}),
     "no number": ("http_chunk", {}),
+    "looks whole": ("http_cut", {}),
     "slow": ("http_drip", {"bytes": 2, "interval": 50}),
     "twice": ("http_duplicate", {}),
     "rewritten": ("http_header", {"name": "Content-Encoding", "value": "gzip"}),

@@ -6,8 +6,9 @@ import struct
 
 import pytest
 
-from seism.protocols.base import ProtocolError
+from seism.protocols.base import Exchange, ProtocolError
 from seism.protocols.postgresql import PostgreSQL
+from seism.protocols.postgresql_faults import ERRORS
 from tests.protocols.conformance import Conformance, Sample, heard
 from tests.protocols.record import DATA, DOWN, UP, read, recorded
 from tests.protocols.sessions.postgresql import SESSIONS, TRACE
@@ -158,3 +159,13 @@ def test_statements_are_remembered_up_to_a_bound() -> None:
     assert piece.exchange is not None and piece.exchange.kind == "SELECT"
     with pytest.raises(ProtocolError):
         list(codec.receive(DOWN, message("?")))
+
+
+@pytest.mark.parametrize(
+    ("kind", "fits"),
+    [("SELECT", True), ("UPDATE", True), ("COMMIT", True), ("BEGIN", False), ("SAVEPOINT", False),
+     ("ROLLBACK", False), ("SET", False)],
+)  # fmt: skip
+def test_only_what_meets_rows_fails_to_serialize(kind: str, fits: bool) -> None:
+    (fault,) = [each for each in ERRORS if each.type == "postgresql_serialization_failure"]
+    assert fault().fits(Exchange(1, kind)) == fits

@@ -31,7 +31,7 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     "redis_wrongpass": ("AUTH", "wrong"),
 }
 """What is asked; elsewhere it is GET."""
-FAULTS = sorted(fault.type for fault in Redis.faults)
+FAULTS = sorted({fault.type for fault in Redis.faults} - {"redis_max_clients"})
 
 
 class Client:
@@ -248,6 +248,33 @@ def test_in_a_pipeline_it_takes_its_place(type: str, protocol: int, behind: Behi
         assert len(behind.proxies.began) == 1
         behind.heal()
         assert found.get("k") == b"v"
+
+
+@pytest.mark.parametrize(("library", "protocol"), CLIENTS)
+def test_a_full_server_refuses_new_clients_and_serves_the_old(
+    library: str, protocol: int, behind: Behind
+) -> None:
+    # Whoever sets it takes the only place.
+    with configured(("CONFIG SET maxclients", "1")) as port:
+        with client(library, port, protocol) as direct:
+            genuine = seen(*direct.ask("GET", "k"))
+    with client(library, behind.port, protocol) as old:
+        assert old.value("GET", "k") == b"v"
+        behind.fault("redis_max_clients")
+        assert old.value("GET", "k") == b"v"
+        with client(library, behind.port, protocol) as new:
+            raised = seen(*new.ask("GET", "k"))
+            behind.heal()
+            assert new.value("GET", "k") == b"v"
+    assert raised == genuine
+    check(
+        "redis",
+        "redis_max_clients",
+        f"{library}, RESP{protocol}",
+        raises=raised,
+        real=genuine,
+        after="it makes a new connection",
+    )
 
 
 ERRORS = [fault.type for fault in Redis.faults if issubclass(fault, RedisError)]

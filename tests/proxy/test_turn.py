@@ -96,3 +96,11 @@ def test_removed_while_it_holds_bytes(behind: Backend) -> None:
 def test_not_for_toxics_of_the_connect(behind: Backend) -> None:
     with pytest.raises(ConfigurationError, match="turn: refuse acts before there is any"):
         add(behind, "refuse", 1)
+
+
+def test_a_delay_is_of_its_turn_alone(behind: Backend) -> None:
+    client, server = behind.pair()
+    add(behind, "latency", 2, latency=100)
+    assert converse(client, server, 5) == 5
+    (began,) = behind.proxies.began
+    assert began.offset == 3

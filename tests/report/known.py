@@ -17,6 +17,7 @@ from seism.verdict.result import (
     HarmFinding,
     Judgement,
     Pool,
+    Recovery,
     Steady,
 )
 
@@ -118,7 +119,7 @@ def mixed() -> Judgement:
             "database-slow",
             "after",
             RED,
-            "not recovered within 20 requests",
+            "not recovered within 10 s",
             None,
             31.5,
             hit_by="p-31",
@@ -145,6 +146,9 @@ def mixed() -> Judgement:
                 cell = Cell(route, name, NOT_COVERED, ("uses no backend",), 24, 0, 0)
             elif case is None:
                 cell = Cell(route, name, GREEN, (), 24, 20, 4)
+            elif case.phase == "after":
+                found = Recovery(None, 120, 90, 10.0)
+                cell = Cell(route, name, case.colour, (case.reason,), 24, 0, 4, case, False, found)
             else:
                 exact = 20 if case.exact else 0
                 cell = Cell(route, name, case.colour, (case.reason,), 24, exact, 4, case)
@@ -176,7 +180,7 @@ def harmed() -> Judgement:
     )  # fmt: skip
     pools = (
         Pool("database-down", "w1", "database", 4, 0, 3),
-        Pool("cache-slow", "w1", "cache", 4, 4, 4, 0.25, 3, 0.1, 1.2),
+        Pool("cache-slow", "w1", "cache", 4, 4, 4, 0.1, 1.2),
     )
     return replace(green(), colour=RED, harms=(lost, possible), pools=pools)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 
 from seism.model import PlannedStep
 from seism.report.json import SCHEMA, render
-from seism.verdict.result import Case, Cell, HarmFinding, Judgement, Pool, Steady
+from seism.verdict.result import Case, Cell, HarmFinding, Judgement, Pool, Recovery, Steady
 from tests.report import known
 from tests.report.test_text import ANYTHING
 
@@ -19,9 +19,10 @@ def again(document: dict[str, Any]) -> Judgement:
     """The judgement that a report was made from."""
     cells = []
     for values in document["cells"]:
-        worst = values.pop("worst")
+        worst, found = values.pop("worst"), values.pop("recovery")
+        recovery = Recovery(**found) if found else None
         texts = {key: tuple(values[key]) for key in ("reasons", "notes")}
-        cell = Cell(**{**values, **texts})
+        cell = Cell(**{**values, **texts, "recovery": recovery})
         cells.append(replace(cell, worst=case(worst) if worst else None))
     return Judgement(
         seed=document["seed"],

@@ -16,13 +16,20 @@ from typing import Any
 import pytest
 
 from seism_middleware.blocked import blocked_on, readable
-from seism_middleware.contract import DRIVER, UPSTREAM, PerturbationBegan, Proxied
+from seism_middleware.contract import (
+    DOWNSTREAM,
+    DRIVER,
+    UPSTREAM,
+    Attribution,
+    PerturbationBegan,
+    Proxied,
+)
 from seism_middleware.correlate import Correlator
 from seism_middleware.drivers import OWN, registered
 from seism_middleware.drivers.span import ENDLESS, Spans, Track
 from seism_middleware.handle import Handle
 from seism_middleware.ledger import Ledger
-from seism_middleware.tcp import address_text
+from seism_middleware.tcp import address_text, received
 from seism_middleware.traffic import Request, current
 from tests.debian import unable
 from tests.processes import ROOT
@@ -109,6 +116,14 @@ class Driver:
         finally:
             current.reset(token)
 
+    def opens(self, request: Request) -> None:
+        """The connection was made in a call, as the driver tells only after it."""
+        token = current.set(request)
+        span = self.spans.enter(self.track, None)
+        assert span is not None
+        self.spans.leave(span, self.sock.fileno())
+        current.reset(token)
+
     def send(self, request: Request | None, size: int = 10) -> None:
         self.call(request, lambda: self.sock.sendall(b"x" * size))
 
@@ -120,7 +135,8 @@ class Scene:
         self.ledger = Ledger()
         self.ledger.watch(0, [Proxied("db", "127.0.0.1", self.port)])
         self.spans = Spans(self.ledger)
-        self.correlator = Correlator(self.ledger, lambda attribution: None)
+        self.emitted: list[Attribution] = []
+        self.correlator = Correlator(self.ledger, self.emitted.append)
         self.drivers: list[Driver] = []
 
     def driver(self, tells: bool = True) -> Driver:
@@ -358,3 +374,77 @@ def test_a_socket_that_was_exchanged_is_looked_for_again(scene: Scene) -> None:
     driver.send(scene.begin("b"))
     assert driver.track.connection not in (None, first)
     assert scene.hit(driver, 5) == {("b", True)}
+
+
+@pytest.mark.parametrize("closes", [True, False])
+@pytest.mark.parametrize("soon", [True, False])
+@pytest.mark.parametrize("since", [0, 10])
+def test_a_cut_is_exact_where_the_driver_gave_up_in_its_call(
+    scene: Scene, closes: bool, soon: bool, since: int
+) -> None:
+    """Part of the answer has come: only the failed call tells that the cut hit its request."""
+    driver, request = scene.driver(), scene.begin("r1")
+    there = scene.listener.accept()[0]
+    driver.send(request)
+    there.sendall(b"a part")
+    eventually(lambda: received(driver.handle) == 6, "the part has arrived")
+    began = PerturbationBegan(
+        "p1",
+        "db",
+        "down",
+        "down",
+        time.monotonic(),
+        DOWNSTREAM,
+        address_text(driver.sock.getsockname()),
+        f"127.0.0.1:{scene.port}",
+        offset=10,
+        since=since,
+    )
+    there.close()
+    early = scene.correlator.resolve(began) if soon else []
+
+    def fails() -> None:
+        if closes:
+            driver.sock.close()
+        raise OSError("server closed the connection unexpectedly")
+
+    with pytest.raises(OSError, match="unexpectedly"):
+        driver.call(request, fails)
+    told = [*early, *scene.emitted, *scene.correlator.resolve(began)]
+    assert {(each.request, each.evidence) for each in told} == {("r1", DRIVER)}
+    assert [each.exact for each in told] == [False] * (soon or not closes) + [True] * closes
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_new_connection_that_is_never_answered_is_a_failed_connect(
+    scene: Scene, answered: bool
+) -> None:
+    request = scene.begin("r1")
+    driver = scene.driver()
+    there = scene.listener.accept()[0]
+    driver.opens(request)
+    if answered:
+        there.sendall(b"hello")
+        eventually(lambda: received(driver.handle) == 5, "the greeting has arrived")
+        driver.send(request)
+
+    def fails() -> None:
+        driver.sock.close()
+        raise OSError("server closed the connection unexpectedly")
+
+    with pytest.raises(OSError, match="unexpectedly"):
+        driver.call(request, fails)
+    assert request.refused == (None if answered else {"db": 1})
+    there.close()
+
+
+def test_the_end_of_a_stream_is_no_byte_of_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        with socket.create_connection(listener.getsockname()) as sock:
+            there = listener.accept()[0]
+            there.sendall(b"xyz")
+            there.close()
+            sock.setblocking(True)
+            assert sock.recv(10) == b"xyz"
+            assert sock.recv(10) == b""
+            assert received(sock) == 3

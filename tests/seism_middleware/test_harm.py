@@ -127,6 +127,23 @@ def test_nobody_was_answered_wrongly(stage: Stage) -> None:
     assert stage.harms() == []
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        b"*2\r\n$9\r\nSUBSCRIBE\r\n$3\r\nall\r\n",
+        b"*2\r\n$11\r\nunsubscribe\r\n$3\r\nall\r\n",
+        b"Q\0\0\0\x0fLISTEN all;\0",
+        b"P\0\0\0\x12s1\0LISTEN all\0\0\0",
+    ],
+)
+def test_what_a_subscription_brings_answers_no_question(stage: Stage, asked: bytes) -> None:
+    stage.client.sendall(asked)
+    assert stage.backend.recv(len(asked), socket.MSG_WAITALL) == asked
+    stage.request(stage.ask, stage.reply)
+    stage.request(stage.ask, stage.read)
+    assert stage.harms() == []
+
+
 def test_who_throws_a_late_reply_away_after_asking_is_not_certain(stage: Stage) -> None:
     first = stage.request(stage.ask, status="503 Later")
     stage.reply()
@@ -279,8 +296,9 @@ def test_what_an_error_tells(
     assert "hunter2" not in repr(stage.peer.received) or not arguments
 
 
-def test_an_address_names_its_backend(stage: Stage) -> None:
+@pytest.mark.parametrize("words", ["no answer from here:%d", 'at "127.0.0.1", port %d failed'])
+def test_an_address_names_its_backend(stage: Stage, words: str) -> None:
     port = stage.client.getpeername()[1]
-    stage.request(lambda: logging.getLogger("test").error("no answer from here:%d", port))
+    stage.request(lambda: logging.getLogger("test").error(words, port))
     (error,) = stage.peer.records(RequestEnded)[-1].errors
     assert error.backends == ("db",)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from seism_middleware.drivers.imports import Imports
+from seism_middleware.imports import Imports
 from tests.processes import ROOT
 
 

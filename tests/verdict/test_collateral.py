@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seism.verdict.collateral import fisher_exact
 from seism.verdict.judgement import judge
-from seism.verdict.result import AMBER, COLLATERAL, GREEN, NOT_COVERED, RED, Cell
+from seism.verdict.result import AMBER, COLLATERAL, GREEN, NOT_COVERED, RED, UNSURE, Cell
+from seism.verdict.significance import fisher_exact, holm
 from seism_middleware.contract import SendCount
 from tests.story import Story
 
@@ -96,6 +96,19 @@ def test_an_honest_503_is_right_for_who_needs_a_backend_that_is_down(
     assert cell_of(story, "GET /other").colour == colour
 
 
+@pytest.mark.parametrize(("requests", "colour"), [(1, UNSURE), (20, GREEN)])
+def test_a_503_that_nothing_is_known_to_have_hit_may_be_chance(requests: int, colour: str) -> None:
+    story = Story(DOWN)
+    story.phase("steady")
+    story.requests(20, **ASKS)
+    story.requests(20, "GET /other", **ASKS)
+    story.phase("during", 0)
+    story.perturb(0, story.request(status=503))
+    story.requests(20 - requests, "GET /other", **ASKS)
+    story.requests(requests, "GET /other", 503)
+    assert cell_of(story, "GET /other").colour == colour
+
+
 @pytest.mark.parametrize(
     ("table", "chance"),
     [((3, 4, 1, 4), 17 / 70), ((4, 4, 0, 4), 1 / 70), ((0, 5, 3, 5), 1.0), ((1, 1, 0, 10), 1 / 11)],
@@ -115,3 +128,17 @@ def test_it_is_what_counting_all_tables_gives(
     worse = sum(sum(each < total for each in chosen) >= failed for chosen in every)
     expected = worse / len(every)
     assert fisher_exact(failed, total, usual_failed, usual_total) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("chances", "found"),
+    [
+        ({}, ""),
+        ({"a": 0.009}, "a"),
+        ({"a": 0.009, "b": 0.5}, ""),
+        ({"a": 0.004, "b": 0.009}, "ab"),
+        ({"a": 0.001, "b": 0.006, "c": 0.007}, "a"),
+    ],
+)
+def test_holm_s_correction(chances: dict[str, float], found: str) -> None:
+    assert holm(chances) == set(found)

@@ -59,7 +59,6 @@ def test_lost(eager: int, after: int, found: bool) -> None:
     assert judgement.colour == (RED if found else GREEN)
     (pool,) = judgement.pools
     assert (pool.before, pool.during, pool.after) == (eager, None, after)
-    assert (pool.seconds is None) == (after < eager)
 
 
 @pytest.mark.parametrize("new", [0, 1])
@@ -85,7 +84,7 @@ def test_a_pool_that_opens_them_again_when_they_are_needed(new: int) -> None:
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_requests_that_get_no_connection(kept: bool) -> None:
-    story = begun(rules=Rules(recover_within=2))
+    story = begun(rules=Rules(recover_s=0.01))
     used = (contract.SendCount("db", "127.0.0.1:1", 1, 8),)
     story.phase("steady")
     story.requests(10, sends=used)
@@ -103,7 +102,7 @@ def test_requests_that_get_no_connection(kept: bool) -> None:
 
 
 def test_requests_that_fail_on_the_backend_itself() -> None:
-    story = begun(rules=Rules(recover_within=2))
+    story = begun(rules=Rules(recover_s=0.01))
     used = (contract.SendCount("db", "127.0.0.1:1", 1, 8),)
     story.phase("steady")
     story.requests(10, sends=used)
@@ -116,6 +115,54 @@ def test_requests_that_fail_on_the_backend_itself() -> None:
     judgement = judge(story.end())
     assert kinds(judgement) == []
     assert judgement.colour == RED
+
+
+def test_a_connection_of_each_thread_is_not_leaked() -> None:
+    """Twelve threads, one request at a time: each keeps its own connection, and all is well."""
+    story = begun()
+    story.phase("steady")
+    first = story.request()
+    story.requests(9)
+    census(story, row(1, first, first))
+    story.phase("during", 0)
+    users = [story.request() for _ in range(12)]
+    story.perturb(0, *users)
+    story.phase("after", 0)
+    story.requests(10)
+    census(story, *(row(100 + n, user, user) for n, user in enumerate(users)))
+    assert kinds(judge(story.end())) == []
+
+
+def test_what_is_used_again_later_was_not_leaked() -> None:
+    story = begun()
+    story.phase("steady")
+    first = story.request()
+    story.requests(9)
+    census(story, row(1, first, first))
+    story.phase("during", 0)
+    users = [story.request(status=503) for _ in range(9)]
+    story.perturb(0, *users)
+    story.phase("after", 0)
+    story.requests(10)
+    census(story, *(row(100 + n, user, user) for n, user in enumerate(users)))
+    story.phase("control")
+    for n in range(9):
+        story.request(sends=(contract.SendCount("db", f"127.0.0.1:{100 + n}", 1, 8),))
+    assert kinds(judge(story.end())) == []
+
+
+def test_what_jobs_open_at_the_start_is_no_pool_s() -> None:
+    story = begun()
+    census(story, *(row(n) for n in range(10)))
+    story.phase("steady")
+    story.requests(10)
+    census(story, *(row(n) for n in range(3)))
+    story.phase("during", 0)
+    story.perturb(0, story.request())
+    story.phase("after", 0)
+    story.requests(10)
+    census(story, *(row(100 + n) for n in range(3)))
+    assert kinds(judge(story.end())) == []
 
 
 def test_a_lazy_pool_is_not_blamed_for_what_nobody_needed() -> None:
@@ -267,6 +314,29 @@ def test_crosstalk_is_traced_back_to_the_perturbation(exact: bool) -> None:
         assert (case.hit_by, case.role, case.exact) == ("p1", "harmed", True)
 
 
+@pytest.mark.parametrize("traced", [True, False])
+def test_crosstalk_in_the_last_control_run(traced: bool) -> None:
+    story = begun()
+    story.phase("steady")
+    story.requests(10)
+    story.phase("during", 0)
+    hit = story.request(status=503)
+    story.perturb(0, hit)
+    story.phase("after", 0)
+    story.requests(10)
+    story.phase("control")
+    story.requests(5)
+    first = story.request()
+    other = hit if traced else "w-9999"
+    story.add(contract.Harm("crosstalk", first, True, "db", "127.0.0.1:1", other))
+    judgement = judge(story.end())
+    (harm,) = judgement.harms
+    assert (harm.kind, harm.colour, harm.requests) == ("crosstalk", RED, (first,))
+    assert harm.perturbation == ("db slow" if traced else "")
+    assert harm.what.endswith(", in the control run after all perturbations")
+    assert judgement.colour == RED
+
+
 def test_wrong_data_in_the_control_run_is_no_steady_state() -> None:
     story = begun()
     story.phase("steady")
@@ -307,3 +377,15 @@ def test_the_log(errors: tuple[LoggedError, ...], rules: Rules, colour: str, tol
     assert judgement.colour == colour
     assert len(judgement.warnings) == bool(told)
     assert told in "".join(judgement.warnings)
+
+
+def test_an_exception_that_leaves_the_app_is_logged_by_its_server() -> None:
+    story = begun()
+    story.phase("steady")
+    story.requests(10)
+    story.phase("during", 0)
+    story.perturb(0, story.request(status=503, errors=(), exception="builtins.KeyError"))
+    story.phase("after", 0)
+    story.requests(10)
+    judgement = judge(story.end())
+    assert (judgement.colour, judgement.warnings) == (GREEN, ())

@@ -84,3 +84,16 @@ def test_a_limit_of_rate_is_decided_by_the_load() -> None:
 
 def test_a_service_unavailable_is_not_odd() -> None:
     assert told([FINE] * 10, [{"status": 503}] * 4).colour in (GREEN, AMBER, NOT_COVERED)
+
+
+def test_what_is_not_as_expected_is_red_and_no_steady_state() -> None:
+    odd = {"unexpected": "`$.total`"}
+    cell = told([FINE] * 10, [odd] * 4)
+    assert cell.colour == RED
+    assert cell.reasons[0].startswith("200 that is not as expected (`$.total`), which")
+    story = Story(RESET)
+    story.phase("steady")
+    story.sent(seen={}, **odd)
+    story.phase("during", 0)
+    steady = judge(story.end()).steady
+    assert steady.reason == "GET /: 1 of 1 answers were not as expected: `$.total`"

@@ -21,7 +21,7 @@ def waiting(
     """
     story = Story(("db late", "db", type_))
     story.phase("steady")
-    for _ in range(10):
+    for _ in range(120):  # so that one failure is significant
         story.sent("/", seen={})
     story.phase("during", 0)
     began = story.now + 0.01

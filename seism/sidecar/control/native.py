@@ -100,8 +100,8 @@ class ClientsReported:
 
     requests: tuple[Any, ...] = option(
         help="of each request of the load: id, route, when it was sent, seconds, outcome, status; "
-        "then, if known, the target of a redirect, the type as which the body does not parse, the "
-        "id of the content, and its parts"
+        "then, if known, the target of a redirect, the type as which the body does not parse, "
+        "what is not as expected, the id of the content, and its parts"
     )
 
 
@@ -280,9 +280,9 @@ def _client(fields: Any) -> ClientRequest:
 
 def _is_answer(fields: list[Any]) -> bool:
     """Whether they are those of ``ClientRequest`` from ``target`` on, or the first ones of them."""
-    match [*fields, *("", "", "", None)[len(fields) :]]:
-        case [str(target), str(broken), str(content), dict() | None as parts]:
-            short = all(len(each) <= _MAX_TEXT for each in (target, broken, content))
+    match [*fields, *("", "", "", "", None)[len(fields) :]]:
+        case [str(target), str(broken), str(odd), str(content), dict() | None as parts]:
+            short = all(len(each) <= _MAX_TEXT for each in (target, broken, odd, content))
             return short and all(
                 isinstance(value, str) and max(len(name), len(value)) <= _MAX_TEXT
                 for name, value in (parts or {}).items()

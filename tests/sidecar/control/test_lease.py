@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -85,6 +86,27 @@ def test_what_somebody_else_did_since_stays(client: Client) -> None:
         client.release()
         assert other.proxy("one").named("slow").get()["type"] == "noop"
         assert not other.proxies()["two"]["enabled"]
+
+
+def test_what_a_toxic_has_left_dead_is_reset_with_its_lease(client: Client) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+        client.create("held", "{}:{}".format(*server.getsockname()))
+        host, port = client.proxies()["held"]["listen"].split(":")
+        with socket.create_connection((host, int(port)), 10) as ours, server.accept()[0] as far:
+            ours.sendall(b"ask")
+            assert far.recv(3) == b"ask"
+            client.lease(60)
+            client.proxy("held").add_toxic("half_open", "gone")
+            client.proxy("held").named("gone").remove()
+            far.sendall(b"answer")
+            ours.settimeout(0.1)
+            with pytest.raises(TimeoutError):
+                ours.recv(1)
+            ours.settimeout(10)
+            client.release()
+            with pytest.raises(ConnectionResetError):
+                ours.recv(1)
 
 
 def test_a_lease_that_is_over_perturbs_nothing(client: Client) -> None:

@@ -1,0 +1,71 @@
+"""``seism init``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from seism.commands.experiment import APP_COMMAND, EXISTING_FILE, WithCommand, interruptible
+from seism.report.text import clean
+
+
+@click.command(cls=WithCommand)
+@click.option(
+    "--output", type=EXISTING_FILE, default=Path("seism.toml"), show_default=True,
+    help="The file to write.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@click.option(
+    "--allow", multiple=True, metavar="HOST:PORT",
+    help="Go on although the app connects to it and it looks like production; repeatable.",
+)  # fmt: skip
+@click.option("--quiet", is_flag=True, help="No progress, only the result.")
+@click.pass_context
+def init(
+    context: click.Context, output: Path, force: bool, allow: tuple[str, ...], quiet: bool
+) -> None:
+    """Write a seism.toml for an application that exists, and that what follows -- starts.
+
+    Starts it with the observer injected, asks its routes without parameters (GET only, 20 at most),
+    watches what it connects to, asks each such server what it speaks, and ends it. A backend
+    that is public or looks like production is refused.
+
+    \b
+    Example:
+      seism init -- gunicorn -b 127.0.0.1:8000 shop:app
+    """
+    from rich.console import Console
+
+    from seism.errors import ConfigurationError
+    from seism.experiment.config import load
+    from seism.experiment.discovery import MAX_REQUESTS, discover
+    from seism.experiment.draft import draft
+    from seism.report.progress import Progress
+
+    command: tuple[str, ...] = context.meta[APP_COMMAND]
+    if not command:
+        raise click.UsageError("What starts the app is missing: seism init -- COMMAND.")
+    if output.exists() and not force:
+        raise ConfigurationError(f"{output}: exists already; nothing was written (use --force)")
+    with interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
+        progress.note(
+            f"starts {shlex.join(command)}, sends it at most {MAX_REQUESTS} GET requests, and asks "
+            "each server that it connects to what it speaks"
+        )
+        found = discover(command, Path.cwd(), progress, allow)
+    text = draft(found)
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{output}: {error.strerror}") from None
+    load(output)
+    for line in (
+        *(f"observed: {each.removeprefix('observing ')}" for each in found.observed),
+        *(f"backend {each.name}: {each.upstream}" for each in found.backends),
+        f"routes: {len(found.routes)}",
+    ):
+        click.echo(clean(line))
+    todo = text.count("TO DO")
+    click.echo(f"{output}: written" + (f"; {todo} things to do are marked TO DO" if todo else ""))

@@ -1,0 +1,278 @@
+"""``seism init``: starts an application, asks it a few safe questions, and watches what it does."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seism.errors import ConfigurationError, NotReady
+from seism.experiment import inject, probe, rewrite, safety
+from seism.experiment.connections import SocketWatch
+from seism.experiment.session import Watcher
+from seism.experiment.supervisor import Child, Supervisor, find_command
+from seism.model import show_address
+from seism_middleware.contract import SIDECAR_VARIABLE, WATCH_VARIABLE
+
+MAX_REQUESTS = 20
+TIMES = 2
+"""Each is asked so often: a worker's first request may make the connections of later ones."""
+LOOK_SECONDS = 0.001
+"""Between two looks at the app's connections, while it works for a request."""
+SETTLE_SECONDS = 0.3
+REQUEST_SECONDS = 10.0
+OPENAPI = "/openapi.json"
+METHODS = ("get", "put", "post", "delete", "patch", "head")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FoundRoute:
+    """A route of the app; ``status`` is that of a GET, 0 if it was not asked or did not answer."""
+
+    path: str
+    method: str = "GET"
+    status: int = 0
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether it can be asked without a value and without a change."""
+        return self.method == "GET" and "{" not in self.path
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBackend:
+    """A server that the app connected to."""
+
+    name: str
+    host: str
+    port: int
+    protocol: str
+    """Empty if it is unknown, ``tls`` if it begins with TLS."""
+    answers: bool = True
+    by_python: bool = False
+    """Python's own sockets connected to it, which ``redirect`` reaches."""
+    setting: str = ""
+    """Where its address was found, so that it is replaced there."""
+
+    @property
+    def upstream(self) -> str:
+        return show_address(self.host, self.port)
+
+
+@dataclass(slots=True)
+class Discovery:
+    """Everything that one look at an application has found."""
+
+    command: tuple[str, ...]
+    port: int = 0
+    observed: list[str] = field(default_factory=list)
+    """What the injected observer said."""
+    backends: list[FoundBackend] = field(default_factory=list)
+    routes: list[FoundRoute] = field(default_factory=list)
+    allowed: tuple[str, ...] = ()
+
+
+def discover(
+    command: tuple[str, ...], cwd: Path, progress: Watcher, allowed: Sequence[str] = (),
+    start_seconds: float = 30,
+) -> Discovery:  # fmt: skip
+    """Run ``command`` and find out. Nothing of it runs afterwards.
+
+    Raises NotReady if it does not answer, ConfigurationError for a command that cannot be found and
+    for a backend that looks like production and is not ``allowed`` (by name or address).
+    """
+    with tempfile.TemporaryDirectory(prefix="seism-init-") as folder, Supervisor() as children:
+        watch = Path(folder, "watch")
+        env = {**os.environ, SIDECAR_VARIABLE: "", WATCH_VARIABLE: str(watch)}
+        inject.inject(env)
+        file = find_command(command[0], cwd, env)
+        try:
+            inject.check(command, file, "the command")
+        except ConfigurationError as error:
+            progress.note(str(error))
+        child = children.spawn("app", command, log=Path(folder, "log"), cwd=cwd, env=env)
+        looking = _Looking(child, watch, set(allowed))
+        found = Discovery(command)
+        progress.phase("starting the app")
+        found.port = _wait(children, looking, start_seconds)
+        with looking.running():
+            progress.phase("asking the app")
+            looking.refuse_production()
+            found.routes = _ask_routes(found.port, watch, looking)
+            time.sleep(SETTLE_SECONDS)
+        looking.refuse_production()
+        found.observed = inject.said(children.tail("app", 1000))
+    progress.phase("asking its backends what they speak")
+    found.backends = list(_backends(looking, command, cwd))
+    found.allowed = tuple(each.name for each in found.backends
+                          if looking.allows(each.host, each.port))  # fmt: skip
+    return found
+
+
+class _Looking:
+    """What the app connects to, by its sockets and by what its Python tells."""
+
+    def __init__(self, child: Child, watch: Path, allowed: set[str]) -> None:
+        self._sockets = SocketWatch(child.process.pid)
+        self._lock = threading.Lock()
+        self._watch = watch
+        self._allowed = allowed
+        self._stop = threading.Event()
+        self.listening: set[int] = set()
+        self.connected: set[tuple[str, int]] = set()
+        self.tried: set[tuple[str, int]] = set()
+        self.native: set[tuple[str, int]] = set()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._look, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            thread.join()
+
+    def _look(self) -> None:
+        while not self._stop.wait(LOOK_SECONDS):
+            self.look()
+
+    def look(self) -> None:
+        with self._lock:
+            now = self._sockets.look()
+            self.listening |= now.listening
+            self.connected |= now.remote
+
+    def told(self) -> None:
+        """Take over what the app's Python has told of its connects."""
+        for fact in facts(self._watch):
+            ports = {fact.get("port"), fact.get("native")}
+            if "host" in fact and not ports & self.listening:
+                address = str(fact["host"]), int(fact["port"])
+                (self.native if "native" in fact else self.tried).add(address)
+
+    def allows(self, host: str, port: int) -> bool:
+        return bool({host, show_address(host, port)} & self._allowed)
+
+    def refuse_production(self) -> None:
+        self.look()
+        self.told()
+        for host, port in sorted(self.connected | self.tried | self.native):
+            upstream = show_address(host, port)
+            reason = "" if self.allows(host, port) else safety.risk("", upstream)
+            if reason:
+                raise ConfigurationError(
+                    f"the app connects to {upstream}: {reason}: point the app at a test backend, "
+                    f"or allow it by --allow {upstream}"
+                )
+
+
+def facts(watch: Path) -> list[dict[str, Any]]:
+    """What the app's processes have told so far."""
+    try:
+        lines = watch.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def _wait(children: Supervisor, looking: _Looking, seconds: float) -> int:
+    """The port at which the app answers HTTP."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        ended = children.exited()
+        if ended is not None:
+            said = [line for line in children.tail("app") if line.strip()]
+            last = said[-1] if said else "it said nothing"
+            raise NotReady(f"the app ended with exit code {ended[1]} before it was up: {last}")
+        looking.look()
+        for port in sorted(looking.listening):
+            if get(port, "/")[0]:
+                return port
+        time.sleep(0.1)
+    raise NotReady(
+        f"the app did not answer HTTP at any port within {seconds:g} s; start it in the foreground"
+    )
+
+
+def get(port: int, path: str) -> tuple[int, bytes]:
+    """Status and body; (0, nothing) where there is no answer of HTTP."""
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=REQUEST_SECONDS)
+    try:
+        client.request("GET", path, headers={"Connection": "close"})
+        response = client.getresponse()
+        return response.status, response.read()
+    except (http.client.HTTPException, OSError):
+        return 0, b""
+    finally:
+        client.close()
+
+
+def _ask_routes(port: int, watch: Path, looking: _Looking) -> list[FoundRoute]:
+    known = {FoundRoute("/")}
+    known |= set(openapi(get(port, OPENAPI)[1]))
+    known |= {
+        FoundRoute(fact["path"], "GET" if fact["method"] == "ANY" else fact["method"])
+        for fact in facts(watch) if "path" in fact
+    }  # fmt: skip
+    found, asked = [], 0
+    for route in sorted(known):
+        if route.is_safe and asked < MAX_REQUESTS:
+            asked += 1
+            status = max(get(port, route.path)[0] for _ in range(TIMES))
+            route = FoundRoute(route.path, route.method, status)
+            looking.refuse_production()
+        found.append(route)
+    return found
+
+
+def openapi(text: bytes) -> Iterator[FoundRoute]:
+    """The routes of an OpenAPI document; none of anything else."""
+    try:
+        paths = json.loads(text)["paths"]
+        for path, methods in paths.items():
+            for method in methods:
+                if method in METHODS:
+                    yield FoundRoute(str(path), method.upper())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return
+
+
+def _backends(looking: _Looking, command: Sequence[str], cwd: Path) -> Iterator[FoundBackend]:
+    names: dict[str, int] = {}
+    answering = {_canonical(each) for each in looking.connected | looking.native}
+    by_python = {_canonical(each) for each in looking.tried}
+    for host, port in sorted(answering | by_python, key=lambda each: (each[1], each[0])):
+        spoken = probe.protocol(host, port) or probe.PORTS.get(port, "")
+        kind = spoken or f"port{port}"
+        names[kind] = names.get(kind, 0) + 1
+        name = kind if names[kind] == 1 else f"{kind}-{names[kind]}"
+        place = rewrite.Place(name, host, port, "127.0.0.1:1")
+        yield FoundBackend(
+            name, host, port, spoken, (host, port) in answering, (host, port) in by_python,
+            _setting(place, command, cwd),
+        )  # fmt: skip
+
+
+def _canonical(address: tuple[str, int]) -> tuple[str, int]:
+    host, port = address
+    return ("127.0.0.1" if host.lower() in rewrite.LOOPBACK else host), port
+
+
+def _setting(place: rewrite.Place, command: Sequence[str], cwd: Path) -> str:
+    """Where ``seism run`` would replace its address."""
+    rewriter = rewrite.Rewriter((place,))
+    rewriter.settings(dict(os.environ), "environment")
+    with tempfile.TemporaryDirectory() as folder:
+        copies = rewrite.Copies(Path(folder), rewriter)
+        for word in command:
+            copies.word(word, cwd)
+    return ", ".join(dict.fromkeys(done.where for done in rewriter.done))

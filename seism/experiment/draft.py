@@ -1,0 +1,126 @@
+"""The commented ``seism.toml`` that ``seism init`` writes from what it has found out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from seism import registry
+from seism.experiment import probe
+from seism.experiment.discovery import Discovery, FoundBackend, FoundRoute
+from seism.experiment.toml import string, value
+
+MAX_LISTED = 40
+"""Routes that are written as comments."""
+
+
+def draft(found: Discovery) -> str:
+    """The text of the file, which ``seism check`` accepts."""
+    parts = [_head(found), _app(found), *map(_backend, found.backends), _load(found)]
+    if found.allowed:
+        parts.append(["[limits]", f"allow = {value(list(found.allowed))}"])
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _head(found: Discovery) -> list[str]:
+    lines = [
+        "# Written by `seism init`. Read what it could not find out, marked by TO DO; then:",
+        "#   seism check && seism run",
+    ]
+    if not found.backends:
+        lines.append(
+            "# TO DO: the app connected to no backend. Name each by a [[backend]] with name and "
+            "upstream."
+        )
+    return lines
+
+
+def _app(found: Discovery) -> list[str]:
+    port = str(found.port)
+    command = [_with_placeholder(word, port) for word in found.command]
+    lines = ["[app]", f"command = {value(command)}"]
+    if command == list(found.command):
+        lines.append(f'url = "http://127.0.0.1:{port}"')
+    if found.observed:
+        lines += [f"# {text}" for text in found.observed]
+        lines.append("inject = true")
+    if not any(route.path == "/" and 0 < route.status < 500 for route in found.routes):
+        good = next((route.path for route in found.routes if 0 < route.status < 500), "/")
+        lines.append(f"ready = {string(good)}")
+    if any(each.by_python and not each.setting for each in found.backends):
+        lines += [
+            "# No setting that Seism can replace has the address of a backend.",
+            "redirect = true",
+        ]
+    if not found.observed:
+        lines += [
+            "", "# The app could not be observed from within: a proxy in front of it does that.",
+            "[front]",
+        ]  # fmt: skip
+    return lines
+
+
+def _with_placeholder(word: str, port: str) -> str:
+    """``word`` with ``{port}`` in place of the app's port, where it can be nothing else."""
+    if word == port:
+        return "{port}"
+    for before in (":", "="):
+        if word.endswith(f"{before}{port}"):
+            return word[: -len(port)] + "{port}"
+    return word
+
+
+def _backend(backend: FoundBackend) -> list[str]:
+    lines = ["[[backend]]", f"name = {string(backend.name)}"]
+    lines.append(f"upstream = {string(backend.upstream)}")
+    if backend.protocol in registry.load().protocols:
+        lines.append(f"protocol = {string(backend.protocol)}")
+    elif backend.protocol == probe.TLS:
+        lines += [
+            "# It speaks TLS. Either the app speaks plainly to the proxy, and the proxy TLS:",
+            '#   upstream_tls = { ca = "ca.pem" }',
+            "# or the app is told to trust a certificate of the proxy (SSL_CERT_FILE,",
+            "# REQUESTS_CA_BUNDLE or the driver's option) as well:",
+            '#   tls = { certificate = "proxy.pem", key = "proxy.key" }',
+        ]
+    else:
+        known = ", ".join(sorted(registry.load().protocols))
+        lines.append(f"# TO DO: its protocol is not known; one of: {known}")
+    if backend.setting:
+        lines.append(f"# Its address is in: {backend.setting}")
+    elif not backend.by_python:
+        lines += [
+            "# TO DO: its address is in no setting that Seism can replace, and its client is in C.",
+            f"# Tell the app by [app.env]: SOME_VARIABLE = {string(f'{{{backend.name}.address}}')}",
+        ]
+    if not backend.answers:
+        lines = [
+            f"# The app tried {backend.upstream}; nobody answered.",
+            *(f"# {line.removeprefix('# ')}" for line in lines),
+        ]
+    return lines
+
+
+def _load(found: Discovery) -> list[str]:
+    good = [route for route in found.routes if route.method == "GET" and 0 < route.status < 400]
+    lines = ["[load]", "workers = 4"]
+    if not good:
+        lines += ["", "# TO DO: no route answered well by itself.", *_route(FoundRoute("/"))]
+    for route in good:
+        lines += ["", *_route(route)]
+    rest = [route for route in found.routes if route not in good and (good or route.path != "/")]
+    if rest:
+        lines += ["", "# TO DO: these need a value, a body, a login or another method:"]
+        for route in rest[:MAX_LISTED]:
+            status = f"  # a GET answered {route.status}" if route.status else ""
+            lines += ["#"] + [f"# {line}" for line in _route(route)]
+            lines[-1] += status
+        if len(rest) > MAX_LISTED:
+            lines.append(f"# and {len(rest) - MAX_LISTED} more")
+    return lines
+
+
+def _route(route: FoundRoute) -> Iterator[str]:
+    yield "[[load.route]]"
+    if route.method != "GET":
+        yield f"method = {string(route.method)}"
+    yield f"path = {string(route.path)}"

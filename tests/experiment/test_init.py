@@ -1,0 +1,173 @@
+"""``seism init`` on applications that know nothing of Seism, with real servers behind them."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from seism.demo.backends import DATABASE_USER, Backends
+from seism.experiment import probe
+from seism.experiment.config import Experiment, load
+from seism.experiment.discovery import Discovery, FoundBackend, FoundRoute, openapi
+from seism.experiment.draft import draft
+from tests.ports import free_port
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def backends() -> Iterator[Backends]:
+    with Backends() as started:
+        yield started
+
+
+def init(
+    folder: Path, *words: str, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "seism", "init", *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}, cwd=folder,
+        capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+
+
+def environment(backends: Backends) -> dict[str, str]:
+    database = f"postgresql://{DATABASE_USER}@{backends.addresses['db']}/postgres"
+    return {"CACHE": backends.addresses["cache"], "DB": database}
+
+
+def test_an_existing_application(backends: Backends, tmp_path: Path) -> None:
+    bind = f"127.0.0.1:{free_port()}"
+    command = ("gunicorn", "-w", "2", "-b", bind, "tests.experiment.init_app:app")
+    done = init(tmp_path, "--", *command, env=environment(backends))
+    assert done.returncode == 0, done.stderr
+    assert "at most 20 GET requests" in " ".join(done.stderr.split())
+    experiment = load(tmp_path / "seism.toml", {})
+    assert experiment.app is not None and experiment.load is not None
+    assert experiment.app.inject and not experiment.app.redirect
+    assert experiment.app.command == (*command[:4], "127.0.0.1:{port}", command[5])
+    assert {(each.upstream, each.protocol) for each in experiment.backend} == {
+        (backends.addresses["cache"], "redis"), (backends.addresses["db"], "postgresql"),
+    }  # fmt: skip
+    assert [route.path for route in experiment.load.route] == ["/", "/rows"]
+    text = (tmp_path / "seism.toml").read_text()
+    assert '# path = "/items/{number}"' in text and '# path = "/orders"' in text
+    assert "# Its address is in: environment DB" in text
+    # Nothing is overwritten unasked.
+    again = init(tmp_path, "--", *command)
+    assert again.returncode == 2 and "seism.toml: exists already" in again.stderr
+
+
+NOT_PYTHON = "python3 -I -m http.server --bind 127.0.0.1 {port}"
+
+
+def test_an_application_that_cannot_be_observed_from_within(tmp_path: Path) -> None:
+    port = free_port()
+    done = init(tmp_path, "--", *NOT_PYTHON.format(port=port).split())
+    assert done.returncode == 0, done.stderr
+    experiment = load(tmp_path / "seism.toml")
+    assert experiment.app is not None and experiment.front is not None
+    assert not experiment.app.inject
+    assert experiment.app.command[-1] == "{port}"
+    assert "TO DO: the app connected to no backend" in (tmp_path / "seism.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ((sys.executable, "-c", "raise SystemExit('no settings')"), 3, "exit code 1 .*no settings"),
+        (("no-such-program",), 2, "'no-such-program' was not found"),
+        ((), 2, "seism init -- COMMAND"),
+    ],
+)
+def test_what_does_not_start(
+    tmp_path: Path, command: tuple[str, ...], code: int, said: str
+) -> None:
+    done = init(tmp_path, "--", *command)
+    assert done.returncode == code
+    assert re.search(said, done.stderr)
+    assert not (tmp_path / "seism.toml").exists()
+
+
+PRODUCTION = """
+import socket, sys
+from wsgiref.simple_server import make_server
+def app(environ, start_response):
+    start_response("200 OK", [])
+    try:
+        socket.create_connection(("198.41.0.4", 5432), 0.1)
+    except OSError:
+        pass
+    return [b"fine"]
+make_server("127.0.0.1", int(sys.argv[1]), app).serve_forever()
+"""
+
+
+def test_a_public_backend_is_refused_and_can_be_allowed(tmp_path: Path) -> None:
+    command = ("--", sys.executable, "-c", PRODUCTION, str(free_port()))
+    done = init(tmp_path, *command)
+    assert done.returncode == 2
+    assert "198.41.0.4:5432 is neither on loopback nor in a private network" in done.stderr
+    assert not (tmp_path / "seism.toml").exists()
+    assert init(tmp_path, "--allow", "198.41.0.4:5432", *command).returncode == 0
+    assert "nobody answered" in (tmp_path / "seism.toml").read_text()
+
+
+def test_run_without_a_file_offers_it(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "seism", "run"], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2 and "seism init -- COMMAND" in done.stderr
+
+
+def test_protocols_by_their_first_bytes(backends: Backends) -> None:
+    for name, spoken in (("cache", "redis"), ("db", "postgresql")):
+        host, _, port = backends.addresses[name].rpartition(":")
+        assert probe.protocol(host, int(port)) == spoken
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert probe.protocol("127.0.0.1", silent.getsockname()[1]) == ""
+    assert probe.protocol("127.0.0.1", free_port()) == ""
+
+
+def read(folder: Path, found: Discovery) -> Experiment:
+    (folder / "seism.toml").write_text(draft(found), encoding="utf-8")
+    return load(folder / "seism.toml", {})
+
+
+def test_each_draft_is_a_whole_file(tmp_path: Path) -> None:
+    found = Discovery(("serve", "--port=8000", "8000", "x8000"), 8000)
+    empty = read(tmp_path, found)
+    assert empty.app is not None and empty.load is not None
+    assert empty.app.command == ("serve", "--port={port}", "{port}", "x8000")
+    assert [route.path for route in empty.load.route] == ["/"]
+    found.backends = [
+        FoundBackend("tls", "10.0.0.1", 6380, "tls"),
+        FoundBackend("port9", "10.0.0.1", 9, ""),
+        FoundBackend("redis", "10.0.0.1", 6379, "redis", answers=False),
+        FoundBackend("mysql", "::1", 3306, "mysql", by_python=True),
+    ]
+    found.routes = [FoundRoute("/", status=500), FoundRoute('/a"b', status=200)]
+    found.allowed = ("tls",)
+    whole = read(tmp_path, found)
+    assert whole.app is not None and whole.load is not None
+    assert whole.app.ready == '/a"b' and whole.app.redirect
+    assert [each.name for each in whole.backend] == ["tls", "port9", "mysql"]
+    assert whole.limits.allow == ("tls",)
+    assert "upstream_tls" in draft(found)
+
+
+def test_the_routes_of_an_openapi_document() -> None:
+    text = b'{"paths": {"/a": {"get": {}, "post": {}, "summary": "x"}, "/b/{id}": {"get": {}}}}'
+    assert [(route.method, route.path) for route in openapi(text)] == [
+        ("GET", "/a"), ("POST", "/a"), ("GET", "/b/{id}"),
+    ]  # fmt: skip
+    for other in (b"", b"[]", b"{}", b'{"paths": 1}', b"<html>"):
+        assert list(openapi(other)) == []

@@ -1,0 +1,1 @@
+"""Pairs of applications: a healthy one, and a sick twin that differs in one line (``SICK``)."""
