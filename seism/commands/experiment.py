@@ -318,9 +318,9 @@ def shrink(
         this, judgement = again(list(some), report_dir / f"{replays}")
         red = shrinking.breaks(judgement, cell.route)
         names = ", ".join(one.name for one in some)
-        if not red and judgement.incomplete:
+        if not red and (judgement.incomplete or this.limit):
             code = INTERRUPTED if this.interrupted else judgement.exit_code()
-            raise shrinking.Stopped(judgement.incomplete)
+            raise shrinking.Stopped(judgement.incomplete or this.limit)
         click.echo(f"{replays}. {'red' if red else 'not red'}: {names}")
         if red:
             found = some
