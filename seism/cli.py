@@ -32,6 +32,7 @@ from seism.commands.experiment import (
     replay,
     reports,
     run,
+    shared,
     show_sweep,
     shrink,
     sweep,
@@ -218,6 +219,7 @@ def demo(
 @click.argument("journal", type=EXISTING_FILE)
 @click.option("--report-dir", type=FOLDER, help="Where the reports go.  [default: beside it]")
 @click.option("--strict", is_flag=True, help="Amber is a failure, too.")
+@shared
 def report(journal: Path, report_dir: Path | None, strict: bool) -> int:
     """Judge a JOURNAL again and write its reports."""
     from seism.journal import read

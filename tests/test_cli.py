@@ -288,7 +288,7 @@ def test_an_app_that_is_observed_through_its_environment(seism: Seism) -> None:
     journal = seism.folder / "seism-report" / "journal.jsonl"
     judgement = judge(read(journal))
     assert {(cell.route, cell.colour) for cell in judgement.cells} == {
-        ("/", "green"), ("/weak", "red"),
+        ("GET /", "green"), ("GET /weak", "red"),
     }  # fmt: skip
 
 
@@ -423,6 +423,9 @@ def test_an_interrupted_run_reports_what_there_was(
         assert (folder / name).is_file()
     told = json.loads((folder / "report.json").read_text())
     assert told["incomplete"] == "the run was interrupted"
+    assert {path.name: path.stat().st_mode & 0o077 for path in folder.iterdir()} == dict.fromkeys(
+        (path.name for path in folder.iterdir()), 0
+    )
     assert "Not proven: the run was interrupted" in done.out
     assert (told["findings"], told["harms"]) == ([], [])
 

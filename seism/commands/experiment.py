@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,32 @@ INTERRUPTED = 130
 """Exit code of a run that Ctrl-C or SIGTERM ended: its reports have what there was."""
 TIMELINE = "timeline.html"
 APP_COMMAND = "seism.app_command"
+SHARED = "seism.shared"
 EXISTING_FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def _share(context: click.Context, _: click.Parameter, value: bool) -> None:
+    context.meta[SHARED] = value
+
+
+shared = click.option(
+    "--shared", is_flag=True, expose_value=False, callback=_share,
+    help="Give the reports the mode that the umask gives, instead of 0600.",
+)  # fmt: skip
+
+
+@contextmanager
+def private() -> Iterator[None]:
+    """Files made meanwhile are the user's own, unless ``--shared`` was given."""
+    if click.get_current_context().meta.get(SHARED):
+        yield
+        return
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def reports(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,6 +62,7 @@ def reports(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--strict", is_flag=True, help="Amber is a failure, too."),
         click.option("--quiet", is_flag=True, help="No progress, only the result."),
+        shared,
     ):  # fmt: skip
         command = decorate(command)
     return command
@@ -90,12 +115,13 @@ def report(
     from seism.report.writer import write
 
     try:
-        paths = write(judgement, directory, strict=strict)
-        paths[TIMELINE] = directory / TIMELINE
-        # Without a plan nothing was to be judged: the page says what it thinks of the requests.
-        said = headline(judgement) if judgement.plan else ""
-        page = render(read(journal), judgement, said)
-        paths[TIMELINE].write_text(page, encoding="utf-8")
+        with private():
+            paths = write(judgement, directory, strict=strict)
+            paths[TIMELINE] = directory / TIMELINE
+            # Without a plan nothing was to be judged: the page says what it thinks of the requests.
+            said = headline(judgement) if judgement.plan else ""
+            page = render(read(journal), judgement, said)
+            paths[TIMELINE].write_text(page, encoding="utf-8")
         for line in github.tell(judgement, strict, os.environ):
             click.echo(line)
     except OSError as error:
@@ -220,7 +246,8 @@ def show_sweep(swept: Swept, directory: Path, strict: bool) -> int:
     )  # fmt: skip
     for line in swept.lines():
         click.echo(line)
-    write_coverage(swept, directory / "coverage.json")
+    with private():
+        write_coverage(swept, directory / "coverage.json")
     return code
 
 
@@ -237,6 +264,7 @@ def show_sweep(swept: Swept, directory: Path, strict: bool) -> int:
 )  # fmt: skip
 @click.option("--strict", is_flag=True, help="Amber is a failure, too.")
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
+@shared
 def replay(
     journal: Path, config: Path, only: tuple[str, ...], report_dir: Path, strict: bool, quiet: bool
 ) -> int:
@@ -290,9 +318,9 @@ def shrink(
         this, judgement = again(list(some), report_dir / f"{replays}")
         red = shrinking.breaks(judgement, cell.route)
         names = ", ".join(one.name for one in some)
-        if not red and judgement.incomplete:
+        if not red and (judgement.incomplete or this.limit):
             code = INTERRUPTED if this.interrupted else judgement.exit_code()
-            raise shrinking.Stopped(judgement.incomplete)
+            raise shrinking.Stopped(judgement.incomplete or this.limit)
         click.echo(f"{replays}. {'red' if red else 'not red'}: {names}")
         if red:
             found = some

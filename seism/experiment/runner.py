@@ -54,6 +54,8 @@ class Run:
     """What is perturbed, in this order; None: what the file and the seed say."""
     interrupted: bool = False
     """Whether Ctrl-C or SIGTERM ended it; what there was until then has been judged."""
+    limit: str = ""
+    """The limit that ended it, if one did."""
 
     def judge(self) -> Judgement:
         """Run it all and judge it. Raises what ``Session`` raises."""
@@ -65,6 +67,7 @@ class Run:
                 try:
                     self._experiment(session)
                 except LimitReached as reached:
+                    self.limit = str(reached)
                     session.control.stopped(str(reached))
                 except KeyboardInterrupt:
                     self._interrupt(session)

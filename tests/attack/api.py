@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import tempfile
 from pathlib import Path
 
@@ -34,6 +35,29 @@ def files(control: Control, seconds: float) -> None:
                     control.call(
                         "POST", "/proxies", {"name": "a", "upstream": "127.0.0.1:1", **tls}
                     )
+
+
+CHUNKED = (
+    b"zz\r\n{}\r\n0\r\n\r\n",
+    b"-1\r\n{}\r\n0\r\n\r\n",
+    b"2\r\n{}xx\r\n0\r\n\r\n",
+    b"2;" + b"a" * 70_000 + b"\r\n{}\r\n0\r\n\r\n",
+    b"20\r\n{}",
+    b"",
+)
+"""Bodies that are not whole, or not chunked as they should be."""
+
+
+def bodies(control: Control, seconds: float) -> None:
+    """What a client can get wrong in a chunked body: the log has no traceback of it."""
+    for body in CHUNKED:
+        for path in (b"POST /proxies", b"GET /version", b"DELETE /proxies/none", b"POST /none"):
+            with socket.create_connection((control.host, control.port), timeout=5) as client:
+                head = b" HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+                client.sendall(path + head + body)
+                with contextlib.suppress(OSError):
+                    client.settimeout(0.2)
+                    client.recv(4096)
 
 
 def keys(control: Control, seconds: float) -> None:

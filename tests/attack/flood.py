@@ -75,15 +75,15 @@ def storm(target: Target, seconds: float) -> None:
 def handshakes(target: Target, seconds: float) -> None:
     """Clients of backends that never answer a TLS handshake; all leave while it hangs."""
     idle = target.descriptors()
-    silent = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    upstream = "{}:{}".format(*silent.getsockname())
-    address = created(target, "silent", upstream, upstream_tls={"verify": False})
-    clients = [socket.create_connection(address, timeout=10) for _ in range(500)]
-    until(10, lambda: target.descriptors() >= idle + 2 * len(clients) - 10)
-    for client in clients:
-        client.sendall(b"hello")
-        _leave(client)
-    _all_left(target, idle)
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as silent:
+        upstream = "{}:{}".format(*silent.getsockname())
+        address = created(target, "silent", upstream, upstream_tls={"verify": False})
+        clients = [socket.create_connection(address, timeout=10) for _ in range(500)]
+        until(10, lambda: target.descriptors() >= idle + 2 * len(clients) - 10)
+        for client in clients:
+            client.sendall(b"hello")
+            _leave(client)
+        _all_left(target, idle)
 
 
 def _all_left(target: Target, idle: int) -> None:

@@ -47,6 +47,7 @@ ATTACKS: dict[str, Attack] = {
     "as many proxies as there may be": Attack(api.populate),
     "files without an end": Attack(api.files),
     "unknown keys": Attack(api.keys),
+    "malformed bodies": Attack(api.bodies),
     "held behind a late request": Attack(armed.request),
     "held behind a late reply": Attack(armed.reply),
     "each exchange held": Attack(armed.each),
