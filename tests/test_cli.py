@@ -288,7 +288,7 @@ def test_an_app_that_is_observed_through_its_environment(seism: Seism) -> None:
     journal = seism.folder / "seism-report" / "journal.jsonl"
     judgement = judge(read(journal))
     assert {(cell.route, cell.colour) for cell in judgement.cells} == {
-        ("/", "green"), ("/weak", "red"),
+        ("GET /", "green"), ("GET /weak", "red"),
     }  # fmt: skip
 
 

@@ -67,5 +67,5 @@ def init(
         f"routes: {len(found.routes)}",
     ):
         click.echo(clean(line))
-    todo = text.count("TO DO")
-    click.echo(f"{output}: written" + (f"; {todo} things to do are marked TO DO" if todo else ""))
+    todo = text.count("# TO DO: ")
+    click.echo(f"{output}: written" + (f"; search it for TO DO ({todo})" if todo else ""))

@@ -30,6 +30,8 @@ LOOK_SECONDS = 0.001
 SETTLE_SECONDS = 0.3
 REQUEST_SECONDS = 10.0
 OPENAPI = "/openapi.json"
+DESCRIBING = {OPENAPI, "/docs", "/docs/oauth2-redirect", "/redoc"}
+"""FastAPI's routes that describe the others."""
 METHODS = ("get", "put", "post", "delete", "patch", "head")
 
 
@@ -223,8 +225,9 @@ def _ask_routes(port: int, watch: Path, looking: _Looking) -> list[FoundRoute]:
         FoundRoute(fact["path"], "GET" if fact["method"] == "ANY" else fact["method"])
         for fact in facts(watch) if "path" in fact
     }  # fmt: skip
-    found, asked = [], 0
-    for route in sorted(known):
+    found: list[FoundRoute] = []
+    asked = 0
+    for route in sorted(each for each in known if each.path not in DESCRIBING):
         if route.is_safe and asked < MAX_REQUESTS:
             asked += 1
             status = max(get(port, route.path)[0] for _ in range(TIMES))

@@ -328,18 +328,19 @@ def _points(session: Session, learnt: list[Learnt], without: Sequence[str]) -> I
     backends = [backend.name for backend in experiment.backend]
     known, toxics = load(), experiment.swept()
     # Looking up what is installed takes its time: once, and not for each point.
-    fits = {(t.name, b): experiment.fits(t, b) for t in toxics for b in backends}
-    types = {t.name: known.toxic(t.type) for t in toxics if t.type != DOWN}
+    fits = {(t.name, t.type, b): experiment.fits(t, b) for t in toxics for b in backends}
+    types = {t.type: known.toxic(t.type) for t in toxics if t.type != DOWN}
     faults = {name: type_ for name, type_ in types.items() if issubclass(type_, Fault)}
     states = {name for name, fault in faults.items() if fault.lasts}
-    states |= {t.name for t in toxics if t.type == DOWN or types[t.name].established}
+    states |= {type_ for type_, toxic in types.items() if toxic.established} | {DOWN}
     return (
         point
         for point in points(
             learnt, backends, toxics, options.exchanges, without,
-            lambda toxic, backend: fits[toxic.name, backend], lambda toxic: toxic.name in faults,
-            lambda toxic: toxic.name in states,
-            lambda toxic: faults[toxic.name].swept_where if toxic.name in faults else {},
+            lambda toxic, backend: fits[toxic.name, toxic.type, backend],
+            lambda toxic: toxic.type in faults,
+            lambda toxic: toxic.type in states,
+            lambda toxic: faults[toxic.type].swept_where if toxic.type in faults else {},
         )
         # Nobody has asked for a fault of a protocol that another backend has.
         if point.skipped != UNFIT or point.toxic in options.toxic

@@ -16,12 +16,12 @@ UNKNOWN = "unknown"
 
 def unseen(segment: Segment) -> int:
     """Requests that got no response and that no worker ever began."""
-    return _unseen(segment.load, len(segment.requests))
+    return _unseen(segment.load, len(segment.requests) + segment.outside)
 
 
 def unseen_of_all(timeline: Timeline) -> int:
     """The same of the whole run, where the load did not count by phase."""
-    return _unseen(timeline.load, len(timeline.requests))
+    return _unseen(timeline.load, len(timeline.requests) + len(timeline.outside))
 
 
 def given_up(segment: Segment) -> int:
@@ -29,7 +29,7 @@ def given_up(segment: Segment) -> int:
     if segment.load is None:
         return 0
     known = sum(request.body in (BODY_NONE, BODY_TRUNCATED) for request in segment.requests)
-    return max(0, _unanswered(segment.load) - unseen(segment) - known)
+    return max(0, _unanswered(segment.load) - unseen(segment) - known - segment.outside)
 
 
 def dropped(timeline: Timeline) -> int:

@@ -134,6 +134,9 @@ class StepVerdict:
             or self.step.attributions(key)
             or key in self._stale
             or key in self._reconnects
+            # A probe sends one request at a time, and few: what fails while its backend is away
+            # may be a connect that nobody sees.
+            or (self.step.is_probe and self._is_changed(each))
             or self._detected.verdict(key) is not None
             or self._control.replies.reason(key)
         )

@@ -223,8 +223,8 @@ class ContentDetector:
         logged = sum(bool(each.errors) for each in failed)
         log = f"; {logged} of them logged an error" if logged else ""
         what = (
-            f"a fallback that works: {counted(len(failed), len(failed))} that were hit got the "
-            f"same content as in the control run{log}"
+            f"{counted(len(failed), len(failed))} that were hit got the same content as in the "
+            f"control run, without {' and '.join(step.backends)}{log}"
         )
         ids = frozenset(each.request for each in failed)
         yield Told(route, ids, Verdict(GREEN, what))

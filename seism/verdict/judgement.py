@@ -39,6 +39,7 @@ from seism.verdict.result import (
     AMBER,
     GREEN,
     NEVER,
+    NO_PARKED,
     NOT_COVERED,
     RED,
     SEVERITY,
@@ -184,8 +185,9 @@ def _judge_steps(timeline: Timeline, control: ControlRun, rules: Rules) -> _Step
         found.pools += verdict.pools.summary()
         # Nobody may have seen the connects that failed: it is down all the same.
         fired = step.fired or (step.is_down and any(cell.possible for cell in cells))
-        if not fired and step.is_probe:
-            cells = [_unreached(cell) for cell in cells]
+        if not fired and (step.is_probe or step.is_of_parked):
+            why = NO_PARKED if step.is_of_parked else NEVER
+            cells = [_unreached(cell, why) for cell in cells]
         elif not fired and not any(backend in step.backends for _, backend in found.unused):
             found.never_fired.append(step.name)
             why = why_never_fired(timeline, index)
@@ -204,11 +206,11 @@ def _unasked(cell: Cell, step: StepWindow, unused: Mapping[tuple[str, str], str]
     return replace(cell, colour=NOT_COVERED, reasons=(whys[0],), worst=None, notes=())
 
 
-def _unreached(cell: Cell) -> Cell:
-    """What a probe says that had nothing to perturb, unless something went wrong all the same."""
+def _unreached(cell: Cell, why: str) -> Cell:
+    """What is said where there was nothing to perturb, unless something went wrong all the same."""
     if SEVERITY[cell.colour] >= SEVERITY[AMBER]:
         return cell
-    return replace(cell, colour=NOT_COVERED, reasons=(NEVER,), worst=None)
+    return replace(cell, colour=NOT_COVERED, reasons=(why,), worst=None)
 
 
 def _not_blamed(cell: Cell, flaky: Flaky | None) -> Cell:

@@ -168,10 +168,11 @@ def recovery_verdict(found: Recovery | None, limit: float, slow: float) -> Verdi
         )
     if found.seconds is None:
         never = f"; never, until restarted: {found.lasting}" if found.lasting else ""
+        within = f"within {limit:g} s"
+        if found.watched < limit:
+            within = f"when its aftershock ended, after {found.watched:.1f} s"
         return Verdict(
-            RED,
-            f"not recovered within {min(limit, found.watched):.3g} s ({found.bad} of "
-            f"{found.requests} requests){never}",
+            RED, f"not recovered {within} ({found.bad} of {found.requests} requests){never}"
         )
     if found.seconds > limit:
         return Verdict(

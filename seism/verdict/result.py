@@ -19,6 +19,9 @@ UNSURE = "unsure"
 NEVER = "unreachable: that exchange never came, or nothing of it could be perturbed"
 """Why the cell of a sweep's probe is not covered that found nothing to perturb."""
 
+NO_PARKED = "no connection that a pool keeps was there to perturb"
+"""Why the cell of a perturbation of parked connections is not covered, where the app keeps none."""
+
 EARLIER = "earlier"
 """A case's role: nothing hit the request itself, but its route was hit before by this."""
 

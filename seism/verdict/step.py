@@ -90,6 +90,11 @@ class StepWindow:
         return all(type_ == DOWN for type_ in self.planned.types)
 
     @property
+    def is_of_parked(self) -> bool:
+        """Whether it is done to connections that a pool keeps, which an app can do without."""
+        return {*self.planned.types} <= {*ENDS_PARKED, "half_open"}
+
+    @property
     def is_of_all(self) -> bool:
         """Whether it is for whoever uses the backend, and not for a part of them."""
         spec = self.planned.spec
@@ -114,7 +119,7 @@ class StepWindow:
 
     def reconnects(self) -> set[str]:
         """Requests that were the first on a connection in place of those that the step ended."""
-        if not all(type_ in ENDS_PARKED for type_ in self.planned.types):
+        if not self.records or not all(type_ in ENDS_PARKED for type_ in self.planned.types):
             return set()
         taken = {record.client for record in self.records.values()}
         first = set()

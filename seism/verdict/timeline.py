@@ -52,6 +52,8 @@ class Segment:
     censuses: dict[str, Census] = field(default_factory=dict)
     """The last one of each worker in this segment."""
     load: LoadDone | None = None
+    outside: int = 0
+    """Requests of the load that never reached the app, for a reason of ours."""
     reached: list[Reached] = field(default_factory=list)
 
     @classmethod
@@ -312,6 +314,10 @@ def _distribute(timeline: Timeline) -> None:
                     segment = later
                     break
         segment.requests.append(request)
+    for sent in timeline.outside:
+        left = segment_at(sent.at)
+        if left is not None:
+            left.outside += 1
     for perturbation in timeline.perturbations.values():
         found = segment_at(perturbation.at)
         if found is not None:

@@ -54,9 +54,10 @@ class WorkDetector:
     def __init__(self, timeline: Timeline, control: ControlRun, rules: Rules) -> None:
         self._control = control
         self._of, self._doubtful = _owned(timeline)
+        certain = [r for r in timeline.steady_requests if r.request not in self._doubtful]
         self._usual = {
             key: self._usual_of(requests)
-            for key, requests in by_request(timeline.steady_requests).items()
+            for key, requests in by_request(certain).items()
             if len(requests) >= ENOUGH
         }
 
@@ -149,14 +150,15 @@ def _owned(timeline: Timeline) -> tuple[dict[str, list[ChangingExchange]], set[s
     found: dict[str, list[ChangingExchange]] = defaultdict(list)
     doubtful: set[str] = set()
     for exchange in timeline.changing:
-        owners = list(_running(users.get(exchange.client, ()), exchange.at))
+        near = list(_running(users.get(exchange.client, ()), exchange.at, SLACK_S))
+        owners = list(_running(near, exchange.at, 0.0)) or near
         if len(owners) == 1:
             found[owners[0].request].append(exchange)
         doubtful.update(owner.request for owner in owners if len(owners) > 1)
     return found, doubtful
 
 
-def _running(requests: Iterable[RequestEnded], at: float) -> Iterator[RequestEnded]:
+def _running(requests: Iterable[RequestEnded], at: float, slack: float) -> Iterator[RequestEnded]:
     for request in requests:
-        if request.began - SLACK_S <= at <= request.began + took(request) + SLACK_S:
+        if request.began - slack <= at <= request.began + took(request) + slack:
             yield request

@@ -87,6 +87,8 @@ def request_handler(original: Any, hook: Hook, wrap: Wrap) -> Any:
     def patched(self: Any, *args: Any, **kwargs: Any) -> Any:
         if not handlers:
             handlers.append(wrap(original, hook.interface, hook.server))
+            handle = getattr(self, "_request_handler", None)
+            watch.note_routes(getattr(handle, "__self__", None))
         return handlers[0](self, *args, **kwargs)
 
     return patched
@@ -224,6 +226,7 @@ class Injection:
         from seism_middleware.frameworks import inside
         from seism_middleware.wsgi import SeismWSGI
 
+        found: Any
         where = f"under {server}, process {os.getpid()}"
         found: Any
         if interface == AIOHTTP:
@@ -241,7 +244,9 @@ class Injection:
             found = (SeismASGI if interface == ASGI else SeismWSGI)(app)
             self._wrapped.append(found)
             watch.note_routes(app)
-            say(f"observing {_shown(app)} ({interface}) {where}")
+            # Servers put layers of their own around it.
+            own = (each for each in inside(app) if not _shown(each).startswith(f"{server}."))
+            say(f"observing {_shown(next(own, app))} ({interface}) {where}")
         os.environ[MARK] = f"{os.getpid()}:{server}"
         return found
 

@@ -24,8 +24,7 @@ _PACKAGE = os.path.dirname(_HERE)
 class _BesideUs:
     """Finds ``seism_middleware`` where no other finder does."""
 
-    @staticmethod
-    def find_spec(name, path=None, target=None):  # type: ignore[no-untyped-def]
+    def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
         if name != "seism_middleware":
             return None
         return importlib.util.spec_from_file_location(
@@ -45,7 +44,7 @@ def _start() -> None:
             sys.stderr.flush()
             os._exit(EXIT_CODE)
         return
-    sys.meta_path.append(_BesideUs)
+    sys.meta_path.append(_BesideUs())
     importlib.import_module("seism_middleware.inject.server").start()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from seism_middleware.imports import Imports
@@ -72,7 +72,7 @@ def _mysqlclient(module: Any) -> None:
     module.Connection.__init__ = _looking(module.Connection.__init__)
 
 
-_DRIVERS = {
+_DRIVERS: dict[str, Callable[[Any], None]] = {
     "psycopg": _psycopg, "psycopg2": _psycopg2, "MySQLdb.connections": _mysqlclient,
 }  # fmt: skip
 """Drivers in C that keep a connection for one request only, by default or in frameworks."""
@@ -153,6 +153,12 @@ def _starlette(app: Any, mount: str = "") -> Iterator[tuple[str, str]]:
             yield from _starlette(route, path)
 
 
+def _aiohttp(app: Any) -> Iterator[tuple[str, str]]:
+    for route in app.router.routes():
+        if route.resource is not None and route.method not in ("HEAD", "OPTIONS"):
+            yield route.method.replace("*", "ANY"), route.resource.canonical
+
+
 def _django(_: Any) -> Iterator[tuple[str, str]]:
     from django.urls import get_resolver
 
@@ -170,10 +176,11 @@ def _patterns(resolver: Any, mount: str) -> Iterator[tuple[str, str]]:
             yield "GET", readable(path)
 
 
-_FRAMEWORKS = (
+_FRAMEWORKS: tuple[tuple[str, str, Callable[[Any], Iterator[tuple[str, str]]]], ...] = (
     ("flask", "Flask", _flask),
     ("bottle", "Bottle", _bottle),
     ("pyramid.router", "Router", _pyramid),
     ("starlette.applications", "Starlette", _starlette),
     ("django.core.handlers.base", "BaseHandler", _django),
+    ("aiohttp.web_app", "Application", _aiohttp),
 )

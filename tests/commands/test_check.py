@@ -135,7 +135,9 @@ def test_check_shows_the_plan(seism: Run, tmp_path: Path) -> None:
     assert "run, with seed 1:" in out
     assert "db slow: latency latency=3000, upstream, on db" in out
     assert "cache down: cache down" in out
-    assert len(json.loads(seism("check", "--json", str(file)).out)["plan"]) == 6
+    values = json.loads(seism("check", "--json", str(file)).out)
+    assert len(values["plan"]) == 12
+    assert f"expected time: about {values['expected_seconds'] / 60:.1f} min" in out
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,18 @@ def test_an_existing_application(backends: Backends, tmp_path: Path) -> None:
     assert again.returncode == 2 and "seism.toml: exists already" in again.stderr
 
 
+@pytest.mark.parametrize("server", ["aiohttp", "django"])
+def test_the_routes_of_a_framework(server: str, tmp_path: Path) -> None:
+    apps = ROOT / "tests" / "seism_middleware" / "inject_apps.py"
+    done = init(tmp_path, "--", sys.executable, str(apps), server, str(free_port()))
+    assert done.returncode == 0, done.stderr
+    experiment = load(tmp_path / "seism.toml")
+    assert experiment.app is not None and experiment.load is not None
+    assert experiment.app.inject and experiment.app.command[-1] == "{port}"
+    assert "/pid" in [route.path for route in experiment.load.route]
+    assert '# path = "/broken"  # a GET answered 500' in (tmp_path / "seism.toml").read_text()
+
+
 NOT_PYTHON = "python3 -I -m http.server --bind 127.0.0.1 {port}"
 
 

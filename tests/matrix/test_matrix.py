@@ -33,6 +33,10 @@ SHORT = (
     ("mysqlclient", "threads, a connection per request", "MySQLdb"),
     ("pycurl", "threads, a connection per request", "pycurl"),
     ("asyncpg", "uvloop, a connection per request", "uvloop"),
+    ("django", "gevent, a connection per request", "django"),
+    ("python-ldap", "threads, a connection per request", "ldap"),
+    ("psycopg", "asyncio, a connection per request", "psycopg"),
+    ("bonsai", "threads, a connection per request", "bonsai"),
 )
 """Client, model, and a module of the extra ``matrix`` that the cell needs."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from seism_middleware.asgi import SeismASGI
 
 DEADLINE = 0.25
+log = logging.getLogger("app")
 engine = create_async_engine(
     f"postgresql+asyncpg://seism@{os.environ['DB']}/postgres",
     pool_size=2,
@@ -35,7 +37,8 @@ async def serve(scope: Any, receive: Any, send: Any) -> None:
     status, headers = 200, []
     try:
         await asyncio.wait_for(ask(), DEADLINE)
-    except (TimeoutError, SQLAlchemyError, OSError):
+    except (TimeoutError, SQLAlchemyError, OSError) as error:
+        log.error("db: %s", type(error).__name__)
         status, headers = 503, [(b"retry-after", b"1")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"x"})

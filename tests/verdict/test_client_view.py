@@ -137,6 +137,21 @@ def test_what_was_sent_into_a_close_is_no_request_of_the_app() -> None:
     assert [sent.request for sent in timeline.outside] == [request]
 
 
+def test_what_was_sent_into_a_close_is_no_finding() -> None:
+    story = Story(DOWN)
+    story.phase("steady")
+    for _ in range(10):
+        story.sent("/", seen={})
+    story.phase("during", 0)
+    story.perturb(0, story.sent("/", status=503, seen={"retry_after": True}))
+    story.sent("/", STALE, None)
+    story.load(2, no_response=1)
+    story.phase("after", 0)
+    for _ in range(10):
+        story.sent("/", seen={})
+    assert judge(story.end()).findings == ()
+
+
 def test_a_request_that_its_worker_began_is_not_lost_in_a_close() -> None:
     story, _ = under(outcome=STALE, status=None, seen=SEEN | {"body": "none"})
     assert only_cell(judge(story.end())).reasons == ("no response",)
@@ -188,9 +203,9 @@ def test_a_failed_connect_that_nobody_saw(status: int, colour: str) -> None:
     for _ in range(10):
         story.sent("/", seen={})
     story.phase("during", 0)
+    story.perturb(0)
     for _ in range(4):
         story.sent("/", status=status, seen={})
-    story.perturb(0)
     story.phase("after", 0)
     for _ in range(10):
         story.sent("/", seen={})

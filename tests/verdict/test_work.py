@@ -123,3 +123,16 @@ def test_where_two_requests_used_the_connection_nothing_is_lost() -> None:
     told.request(PUSH)
     (cell,) = judge(story.end()).cells
     assert cell.colour == GREEN
+
+
+def test_requests_that_follow_each_other_at_once_do_not_share_an_exchange() -> None:
+    told = Told()
+    told.story.phase("steady")
+    for _ in range(8):
+        told.request(PUSH, duration=0.0099)
+    told.story.phase("during", 0)
+    told.story.perturb(0, *[told.request(duration=0.0099) for _ in range(4)])
+    told.story.phase("after", 0)
+    told.request(PUSH)
+    (cell,) = judge(told.story.end()).cells
+    assert cell.reasons[0].startswith("lost work: 4 answered as usual")

@@ -37,6 +37,7 @@ def wrong(name: str, command: str, folder: Path, backends: Mapping[str, str]) ->
     text = text.replace("{python}", sys.executable).replace("{zoo}", str(HERE))
     (folder / "seism.toml").write_text(text)
     done = seism(folder, command, "--quiet", "--report-dir", "out", env=backends)
+    assert (folder / "out" / "report.json").exists(), done.stderr
     report = json.loads((folder / "out" / "report.json").read_text())
     journal = folder / "out" / "journal.jsonl"
     nothing_is_lost(journal)

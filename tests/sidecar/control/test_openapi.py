@@ -118,7 +118,8 @@ def test_every_route_succeeds_as_declared(served: Control, declared: Declared) -
     call("POST", "/reset", "/reset")
     call("POST", "/seism/phase", "/seism/phase", {"phase": "steady", "step": None, "name": "x"})
     call("POST", "/seism/load", "/seism/load", {"segment": "x", "requests": 0, "routes": {}})
-    call("POST", "/seism/clients", "/seism/clients", {"requests": []})
+    row = ["run-1", "GET /", 1.5, 0.1, "complete", 200, "", "", "", "c1", {"$.items": "l3"}]
+    call("POST", "/seism/clients", "/seism/clients", {"requests": [row[:6], row]})
     call("POST", "/seism/stopped", "/seism/stopped", {"why": "a limit"})
     call("POST", "/seism/app-ended", "/seism/app-ended", {"step": 0, "code": 3, "said": ["x"]})
     call("POST", "/seism/plan", "/seism/plan", {"steps": [{"name": "x"}]})
