@@ -88,10 +88,9 @@ def test_a_sweep_that_is_stopped_reports_what_there_was(
     assert f"exit code {done.code}\n" in done.out
     if interrupted:
         assert done.code == 130
-        assert matrix(folder)["GET /weak"]["cache reset #1"] == "red"
     reason = "the run was interrupted" if interrupted else "its maximum duration of 10 s is over"
     assert reason in (folder / "report.json").read_text()
-    assert json.loads((folder / "coverage.json").read_text())["saved"] == {}
+    assert "the sweep was stopped before it" in (folder / "coverage.json").read_text()
     assert seism.left() == []
 
 
