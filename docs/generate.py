@@ -178,7 +178,7 @@ def _place(fault: type[Fault]) -> str:
         return "statements that lock rows" if locks else "statements that write"
     kinds = getattr(fault, "kinds", ())
     if kinds:
-        return ", ".join(kinds)
+        return ", ".join(sorted(kinds))
     if getattr(fault, "writes", False):
         return "commands that write"
     if fault.opens():

@@ -226,7 +226,6 @@ class Injection:
         from seism_middleware.frameworks import inside
         from seism_middleware.wsgi import SeismWSGI
 
-        found: Any
         where = f"under {server}, process {os.getpid()}"
         found: Any
         if interface == AIOHTTP:
