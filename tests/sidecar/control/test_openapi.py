@@ -122,12 +122,13 @@ def test_every_route_succeeds_as_declared(served: Control, declared: Declared) -
     call("POST", "/seism/clients", "/seism/clients", {"requests": [row[:6], row]})
     call("POST", "/seism/stopped", "/seism/stopped", {"why": "a limit"})
     call("POST", "/seism/app-ended", "/seism/app-ended", {"step": 0, "code": 3, "said": ["x"]})
+    call("POST", "/seism/diagnosis", "/seism/diagnosis", {"findings": ["x"]})
     call("POST", "/seism/plan", "/seism/plan", {"steps": [{"name": "x"}]})
     call("POST", "/seism/leases", "/seism/leases", {"seconds": 60})
     for method in ("PUT", "DELETE"):
         call(method, "/seism/leases/lease-1", "/seism/leases/{lease}")
     call("POST", "/seism/census", "/seism/census", None)
-    for path in ("/version", "/metrics", "/seism/workers", "/seism/connections?limit=1",
+    for path in ("/version", "/metrics", "/seism/workers",                  "/seism/connections?limit=1",
                  "/seism/events?since=start", "/seism/openapi.json", "/seism/stream",
                  "/seism/"):  # fmt: skip
         call("GET", path, path.partition("?")[0])
