@@ -128,7 +128,8 @@ def test_every_route_succeeds_as_declared(served: Control, declared: Declared) -
     for method in ("PUT", "DELETE"):
         call(method, "/seism/leases/lease-1", "/seism/leases/{lease}")
     call("POST", "/seism/census", "/seism/census", None)
-    for path in ("/version", "/metrics", "/seism/workers",                  "/seism/connections?limit=1",
+    for path in ("/version", "/metrics", "/seism/workers",
+                 "/seism/connections?limit=1",
                  "/seism/events?since=start", "/seism/openapi.json", "/seism/stream",
                  "/seism/"):  # fmt: skip
         call("GET", path, path.partition("?")[0])

@@ -44,6 +44,7 @@ REQUESTS = {
     "load": ("POST", "/seism/load", b'{"segment":"x","requests":0,"routes":{}}', {}),
     "clients": ("POST", "/seism/clients", b'{"requests":[]}', {}),
     "app ended": ("POST", "/seism/app-ended", b'{"step":0}', {}),
+    "diagnosis": ("POST", "/seism/diagnosis", b'{"findings":["x"]}', {}),
     "plan": ("POST", "/seism/plan", b'{"steps":[]}', {}),
     "stopped": ("POST", "/seism/stopped", b'{"why":"x"}', {}),
     "lease": ("POST", "/seism/leases", b'{"seconds":1}', {}),
