@@ -17,7 +17,7 @@ from seism.verdict.timeline import build
 
 LATE, SLOW = "late", "latency"
 USUAL_MS = 300
-"""Where no deadline shows: less than usual time-outs, more than a healthy backend takes."""
+"""Where no deadline shows: less than usual timeouts, more than a healthy backend takes."""
 MARGIN = 1.2
 """The delay, in deadlines."""
 SHORTEST_MS, LONGEST_MS = 100, 2000

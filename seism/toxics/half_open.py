@@ -1,7 +1,7 @@
 """The peer has vanished without a FIN: its connections stay open, and are dead.
 
 Incidents: procrastinate 1334, and consumers on LISTEN or pub/sub in general, which are silent for
-hours; clients without a read time-out, which never come back. A firewall that has lost its
+hours; clients without a read timeout, which never come back. A firewall that has lost its
 state, a failover of a virtual address and a machine that loses power all look like this.
 """
 

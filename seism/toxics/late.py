@@ -1,9 +1,9 @@
-"""One reply is late by less than usual time-outs, then the connection is itself again.
+"""One reply is late by less than usual timeouts, then the connection is itself again.
 
 Incidents: psycopg_pool 509 and SQLAlchemy 12077, where each request that its own deadline
 cancelled took a place of the pool with it; the redis-py releases of March 2023, where the late
 reply was read by the next request. A delay of 0.3 s against a deadline of 0.25 s shows them,
-3 s trips every time-out at once and shows none.
+3 s trips every timeout at once and shows none.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One client with a read time-out and one without, on connections that the peer has left."""
+"""One client with a read timeout and one without, on connections that the peer has left."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A client without a time-out: a silent backend is waited for without end."""
+"""A client without a timeout: a silent backend is waited for without end."""
 
 import os
 
