@@ -302,7 +302,10 @@ class StepVerdict:
         judged = mine if broken_since is None else [e for e in mine if self.step.is_hit(e.request)]
         colour, reasons, worst = self._colour(route, judged, broken=broken_since is not None)
         if worst is None and mine:
-            certain = exact + sum(self._is_known(each.request) for each in changed)
+            # As for failures, see ``_is_unattributed``: a probe's odd answer is its outage's.
+            certain = exact + sum(
+                self.step.is_probe or self._is_known(each.request) for each in changed
+            )
             colour, reasons = _coverage(certain, possible)
             unusual = [doubt for doubt in self._doubts(route) if not doubt.is_usual]
             if unusual:

@@ -63,8 +63,8 @@ def db(client: Client) -> str:
         (["toxic", "remove", "db", ""], ["slow"]),
         (["toxic", "remove", "cache", ""], ["timeout_downstream"]),
         (["toxic", "remove", "none", ""], []),
-        (["toxic", "add", "db", "lat"], ["latency"]),
-        (["toxic", "types", "lat"], ["latency"]),
+        (["toxic", "add", "db", "lat"], ["late", "latency"]),
+        (["toxic", "types", "lat"], ["late", "latency"]),
         (["toxic", "add", "db", "latency", "ji"], ["jitter="]),
         (["toxic", "add", "db", "latency", "jitter=1", "j"], []),
         (["toxic", "add", "db", "latency", "jitter", "=", "1", "lat"], ["latency="]),
@@ -108,7 +108,7 @@ def test_a_broken_plug_in_is_silent(asked: Callable[..., object], tmp_path: Path
     path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
     done = asked("toxic", "types", "lat", PYTHONPATH=path)
     assert isinstance(done, subprocess.CompletedProcess)
-    assert (done.stdout, done.stderr) == ("plain,latency\n", "")
+    assert (done.stdout, done.stderr) == ("plain,late\nplain,latency\n", "")
 
 
 def test_in_bash(db: str, environment: dict[str, str], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from seism.experiment.config import load
 from seism.experiment.runner import Run
+from seism.experiment.session import Silent
 from seism.verdict.result import CROSSTALK, WRONG, HarmFinding, Judgement
 from tests.conservation import nothing_is_lost
 from tests.debian import unable
@@ -26,16 +27,6 @@ LOOPS = {loop: (*UVICORN, f"--loop={loop}") for loop in ("asyncio", "uvloop")}
 STREAMS = ("upstream", "downstream")
 BY_LOOP = (*((stream, "asyncio") for stream in STREAMS), ("downstream", "uvloop"))
 """Stream and event loop; each run takes ten seconds."""
-
-
-class Quiet:
-    """A watcher that looks away."""
-
-    def phase(self, text: str) -> None: ...
-
-    def step(self, index: int, total: int, name: str, phase: str) -> None: ...
-
-    def advance(self, done: int, of: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,7 @@ class Lab:
             "TRUTH": str(folder / "truth"),
             **self.env,
         }
-        judgement = Run(load(file), file, 7, folder / "run", Quiet(), environ).judge()
+        judgement = Run(load(file), file, 7, folder / "run", Silent(), environ).judge()
         nothing_is_lost(folder / "run" / "journal.jsonl")
         return judgement
 
