@@ -101,7 +101,7 @@ def test_faults_of_the_backend_s_protocol(seism: Seism, tmp_path: Path) -> None:
     done = seism.run("sweep")
     assert done.code == 1, done.err + done.out
     assert matrix(tmp_path / "seism-report") == {
-        "GET /": {"cache loading #1": "green"}, "GET /weak": {"cache loading #1": "red"},
+        "GET /": {"cache loading": "green"}, "GET /weak": {"cache loading": "red"},
     }  # fmt: skip
     assert "redis_loading on cache" in done.out
 
@@ -245,8 +245,8 @@ def test_what_only_a_pair_breaks_is_found(tmp_path: Path) -> None:
     swept = sweep_example(app)
     assert swept.code == 1, swept.said
     found = swept.report["matrix"]["GET /bestsellers"]
-    assert found["db reset #1"] == "green"
-    assert found["db reset #1 + db reset #2"] == "red"
+    assert found["db reset #1 (SELECT items)"] == "green"
+    assert found["db reset #1 (SELECT items) + db reset #2"] == "red"
     red = [cell for cell in swept.report["cells"] if cell["colour"] == "red"]
     assert {cell["route"] for cell in red} == {"GET /bestsellers"}
     assert all(cell["exact"] and cell["reasons"][0].startswith("500") for cell in red)
