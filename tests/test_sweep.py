@@ -25,7 +25,7 @@ from tests.test_cli import Done, Seism, cache, seism
 
 __all__ = ["cache", "seism"]
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 TWO = """\
 [sweep]
@@ -159,7 +159,7 @@ def sweep_example(app: Path) -> Sweep:
             [sys.executable, "-m", "seism", "sweep", str(app / "sweep.toml"),
              "--report-dir", str(out)],
             env={**os.environ, **addresses, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
-            capture_output=True, text=True, timeout=500, check=False,
+            capture_output=True, text=True, timeout=1000, check=False,
         )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
     return Sweep(out, done.returncode, done.stdout)

@@ -46,6 +46,15 @@ class BackendError(Exception):
         self.backend = backend
 
 
+UNWELL_CACHE = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.ReadOnlyError,
+    redis.OutOfMemoryError,
+)
+"""Replies that blame the server's state, and not the command, and none at all."""
+
+
 class Cache:
     """Valkey. A command is tried once: a cache that is late is of no use."""
 
@@ -63,7 +72,7 @@ class Cache:
         """The reply to one command. Raises BackendError."""
         try:
             return self.client.execute_command(*command)
-        except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as error:
+        except UNWELL_CACHE as error:
             raise BackendError("cache") from error
 
     def reachable(self) -> bool:
@@ -75,8 +84,9 @@ class Cache:
         return True
 
 
-UNWELL = ("08", "40", "53", "57", "58")
-"""Classes of PostgreSQL's error codes that blame the server's state, and not the statement."""
+UNWELL = ("08", "25006", "40", "53", "57", "58")
+"""PostgreSQL's error codes, or their classes, that blame the server's state and not the statement;
+25006 comes from a server that has become a standby."""
 
 
 @contextmanager
