@@ -384,9 +384,15 @@ def _lasts(step: Step) -> bool:
     """Whether it is a state that all requests of the probe meet."""
     type_ = step.planned.type
     if type_ == DOWN:
-        return False
+        return True
     toxic = load().toxic(type_)
     return toxic.established or (issubclass(toxic, Fault) and toxic.lasts)
+
+
+def _opens(type_: str) -> bool:
+    """Whether it acts where a connection begins, so that what a pool holds does not meet it."""
+    toxic = None if type_ == DOWN else load().toxic(type_)
+    return toxic is not None and issubclass(toxic, Fault) and toxic.opens()
 
 
 def _moments(session: Session, step: Step) -> dict[str, Any]:
@@ -408,8 +414,7 @@ def _moments(session: Session, step: Step) -> dict[str, Any]:
 def _state(session: Session, step: Step) -> dict[str, Any]:
     """All requests meet the state; one of a connection's begin needs empty pools to be met."""
     label, route = step.planned.name, session.route(step)
-    toxic = load().toxic(step.planned.type)
-    opens = issubclass(toxic, Fault) and toxic.opens()
+    opens = _opens(step.planned.type)
     if opens:
         session.phase("warmup", step.index)
         session.end_parked(step.planned.backend)

@@ -126,7 +126,8 @@ OTHERWISE = {
 """What some servers make of it, of a bare app too."""
 
 BY_CHANCE = tuple(("granian wsgi", path) for path in ("short", "after", "chunk"))
-"""It closes, sometimes before the head is out: bare as well, in most cases of ``after``."""
+"""It closes the connection, sometimes before the head is out, and the iterable at any time: bare as
+well."""
 
 
 @pytest.mark.parametrize("path", CASES)
@@ -146,7 +147,6 @@ def test_the_client_sees_what_the_bare_app_shows(running: Running, path: str) ->
         seen.append((answer, told))
     # Closed as often, and as often read: a file is still sent by the kernel where it was.
     if (running.name, path) in BY_CHANCE:
-        assert seen[1][1] == seen[0][1]
         assert {answer[-1] for answer, _ in seen} <= {"broken", "nothing"}
     else:
         assert seen[1] == seen[0]

@@ -155,8 +155,8 @@ def _handler(control: ControlServer) -> type[Any]:
                     super().handle()
                 else:
                     self.socket.close()
-            except TimeoutError:
-                pass  # the client does not read
+            except (TimeoutError, ConnectionError):
+                pass  # the client does not read, or has left before its refusal
             finally:
                 control.connections -= 1
                 # Else a later garbage collection does it, in whatever thread that is.
