@@ -418,11 +418,13 @@ def _state(session: Session, step: Step) -> dict[str, Any]:
     if opens:
         session.phase("warmup", step.index)
         session.end_parked(step.planned.backend)
+    else:
+        session.phase("during", step.index, label)
     with session.perturbed(step):
         if opens:
             # A pool that does not check fails with what it holds, which is not the question.
             session.send(f"{label}: parked", WARM_UP, route)
-        session.phase("during", step.index, label)
+            session.phase("during", step.index, label)
         for _ in range(step.during):
             answers = session.drive(f"{label}: during", 1, route)
             if _took_long(answers):

@@ -62,7 +62,9 @@ CHANGING = {
     "COMMIT": COMMITS,
 }
 """Verbs -> their effects."""
-_REPEATABLE = re.compile(rb"ON\s+CONFLICT|ON\s+DUPLICATE|INSERT\s+IGNORE", re.IGNORECASE)
+_REPEATABLE = re.compile(
+    rb"ON\s+CONFLICT|ON\s+DUPLICATE|INSERT\s+IGNORE|WHERE\s+NOT\s+EXISTS", re.IGNORECASE
+)
 
 MAIN = {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"}
 """What a WITH clause can belong to."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from seism.model import DOWN
 from seism.verdict.client_view import ClientAnswer
 from seism.verdict.result import Cell
+from seism.verdict.step import OUTLASTS
 from seism.verdict.timeline import Segment, Timeline, route_of
 from seism_middleware.contract import RequestEnded
 
@@ -94,10 +95,13 @@ def _strays(timeline: Timeline) -> Iterator[str]:
     plan = timeline.plan
     targets = [set(step.targets) for step in plan]
     everything = {target for each in targets for target in each}
+    outlasting: set[tuple[str, str]] = set()
     for segment in timeline.segments:
         phase = segment.phase
         if phase.phase in OF_A_STEP and phase.step is not None:
             mine = targets[phase.step]
+            if OUTLASTS in plan[phase.step].types:
+                outlasting |= mine
         elif phase.step is not None and phase.step < len(plan) and plan[phase.step].probe:
             mine = targets[phase.step]  # it empties the pools before it asks its question
         elif phase.phase == "mixed":
@@ -106,5 +110,5 @@ def _strays(timeline: Timeline) -> Iterator[str]:
             mine = set()
         for record in segment.perturbations:
             target = record.proxy, record.toxic
-            if target in everything and target not in mine:
+            if target in everything and target not in mine | outlasting:
                 yield f"{record.toxic} on {record.proxy} in the phase {phase.phase}"

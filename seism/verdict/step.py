@@ -11,6 +11,8 @@ from seism_middleware.contract import Attribution, PerturbationBegan, RequestEnd
 
 ENDS_PARKED = ("restart", "goodbye")
 """Types that end the connections that nobody waits on: a client can notice it without a byte."""
+OUTLASTS = "half_open"
+"""The type whose connections stay dead after its step, until their clients give them up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class StepWindow:
     @property
     def is_of_parked(self) -> bool:
         """Whether it is done to connections that a pool keeps, which an app can do without."""
-        return {*self.planned.types} <= {*ENDS_PARKED, "half_open"}
+        return {*self.planned.types} <= {*ENDS_PARKED, OUTLASTS}
 
     @property
     def is_of_all(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -144,3 +145,17 @@ def test_a_request_of_a_mixed_load_that_was_hit_by_what_is_over_is_in_a_cell() -
     assert judgement.unplaced == ()
     requests = {cell.perturbation: cell.requests for cell in judgement.cells}
     assert requests == {"db slow": 6, "db down": 3}
+
+
+@pytest.mark.parametrize(("type_", "strays"), [("half_open", 0), ("latency", 1)])
+def test_a_dead_connection_may_be_used_long_after_its_step(type_: str, strays: int) -> None:
+    story = Story(("db", "db", type_))
+    story.phase("steady")
+    story.requests(10)
+    story.phase("during", 0)
+    story.perturb(0, story.request())
+    story.phase("after", 0)
+    story.requests(10)
+    story.phase("control")
+    story.perturb(0, story.request())
+    assert len(judge(story.end()).unplaced) == strays
