@@ -73,6 +73,9 @@ fuzz: $(VENV)/.test ## every codec under a coverage-guided fuzzer, 2 minutes eac
 attack: $(VENV)/.test ## hostile peers against a real sidecar, and what bystanders notice, 6 min (ARGS="--only stream", --codecs)
 	$(BIN)/python -m tests.attack.run $(ARGS)
 
+kills: $(VENV)/.test ## SIGKILL of each process of a run, 100 times each, resumable, 60 minutes (ARGS="--times 10")
+	$(BIN)/python -m tests.attack.kill $(ARGS)
+
 proof: $(VENV)/.test $(VENV)/.matrix ## all long proofs, resumable, written to docs/proof.md, about 75 minutes (ARGS=--again)
 	$(BIN)/python -m tests.proof.run all $(if $(SEED),--seed $(SEED)) $(ARGS)
 
@@ -128,7 +131,7 @@ bench-dashboard: $(VENV)/.test ## the page with 100,000 requests in Chromium, ab
 screenshots: $(VENV)/.test ## the pictures of docs/dashboard.md
 	SEISM_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/dashboard/test_screenshots.py tests/dashboard/test_tried.py
 
-cpython: $(VENV)/.test ## CPython's own tests with and without the patches (ARGS="test.test_ssl")
+cpython: $(VENV)/.test ## CPython's own tests with and without the patches (ARGS="test.test_ssl", --faulty)
 	$(BIN)/python -m tests.cpython.run $(ARGS)
 
 matrix: $(VENV)/.matrix ## each client under each model, written to docs/matrix.md, 15 min (ARGS="--only redis")

@@ -203,3 +203,10 @@ def test_the_middleware_really_imports_nothing_heavy() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
     )
     assert done.stdout.split() == ["seism_middleware"]
+
+
+def test_every_target_of_make_has_a_rule() -> None:
+    """A name in .PHONY alone does nothing, successfully."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (names,) = re.findall(r"^\.PHONY: (.+)$", text, re.MULTILINE)
+    assert set(names.split()) == set(re.findall(r"^([a-z][a-z-]*):", text, re.MULTILINE))
