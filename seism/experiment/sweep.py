@@ -473,7 +473,7 @@ def swept(
         if cell is None:
             why = point.skipped or NEVER
             cell = Cell(point.learnt.route, point.column, NOT_COVERED, (why,), 0, 0, 0)
-        elif cell.colour == NOT_COVERED and cell.reasons == (NEVER,):
+        if cell.colour == NOT_COVERED and cell.reasons == (NEVER,):
             unreachable += isinstance(point, Point)
         names[cell.perturbation] = point.column
         cell = replace(cell, perturbation=point.column)
@@ -502,7 +502,7 @@ def swept(
             colour=max(colours, key=SEVERITY.__getitem__),
         ),
         grid=len(points),
-        tried=len(found) - len(pairs.pairs),
+        tried=sum(not point.skipped for point in points),
         saved=dict(saved),
         unreachable=unreachable,
         pairs=pairs,
