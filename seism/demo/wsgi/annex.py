@@ -18,7 +18,7 @@ from pyramid.response import Response
 
 log = logging.getLogger("annex")
 
-PATIENCE_S = 0.5
+PATIENCE_S = 1.5
 SESSIONS = 2
 
 
