@@ -41,7 +41,8 @@ REPAIRS = {
         "                self._keep(line)\n            raise":
         "                line.close()\n            raise",
         "                if time.monotonic() > until:\n                    raise\n":
-        "                if time.monotonic() > until - PATIENCE_S / 1.2:\n                    raise\n"
+        "                if time.monotonic() > until - PATIENCE_S / 1.2:\n"
+        "                    raise\n"
         "                time.sleep(PATIENCE_S / 12)\n",
         "INSERT INTO payments (key, item) VALUES (:key, :item)":
         "INSERT INTO payments (key, item) SELECT cast(:key AS text), cast(:item AS integer) "
