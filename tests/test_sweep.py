@@ -87,6 +87,7 @@ def test_a_sweep_that_is_stopped_reports_what_there_was(
         process.send_signal(signal.SIGINT)
     done = Done(process.wait(90), *process.communicate())
     assert f"exit code {done.code}\n" in done.out
+    assert done.err.count("seism: interrupted;") == interrupted
     if interrupted:
         assert done.code == 130
     reason = "the run was interrupted" if interrupted else "its maximum duration of 10 s is over"

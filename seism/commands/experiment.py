@@ -229,11 +229,7 @@ def sweep(
             command=context.meta[APP_COMMAND], redirect=redirect, allow=allow,
         ) as session:  # fmt: skip
             swept = sweeping.run(session, without, earlier)
-    code = show_sweep(swept, report_dir, strict)
-    if swept.interrupted:
-        click.echo(f"seism: interrupted; {report_dir} has what there was until then", err=True)
-        return INTERRUPTED
-    return code
+    return show_sweep(swept, report_dir, strict)
 
 
 def show_sweep(swept: Swept, directory: Path, strict: bool) -> int:
