@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
-from seism.experiment.processes import Address, AppProcess, Processes
+from seism.experiment.processes import AppProcess, Processes
 from seism.experiment.session import Session
+from seism.experiment.tcp_sockets import Address
 from seism.model import address, show_address, unix_path
 from seism.verdict.client_view import observations, took
 from seism.verdict.result import listed

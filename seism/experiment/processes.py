@@ -5,19 +5,14 @@ Only what the user of this process may read; a process that is another user's sh
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from seism.experiment.guard import descendants
+from seism.experiment.tcp_sockets import LISTEN, Address, inodes, listed
 from seism_middleware.contract import SIDECAR_VARIABLE
-
-Address = tuple[str, int]
-"""(IP address, port)."""
 
 LIBRARIES = {
     "libmariadb": "MariaDB Connector/C",
@@ -39,8 +34,6 @@ LIBRARIES = {
 }
 """The name of a shared library begins so -> the client that talks to a backend through it."""
 _LIBRARY = re.compile(rf"/({'|'.join(LIBRARIES)})[-.\w]*\.so")
-_LISTEN = "0A"
-"""State of a row of /proc/net/tcp."""
 
 
 @dataclass(slots=True)
@@ -78,16 +71,16 @@ class Processes:
             process = self._known.get(pid) or _process(pid)
             if process is not None:
                 self._known[pid] = process
-                sockets |= dict.fromkeys(_sockets(pid), process)
+                sockets |= dict.fromkeys(inodes(pid), process)
         for pid in list(self._known)[:1]:
-            for local, remote, state, inode in _rows(pid):
-                owner = sockets.get(inode)
+            for each in listed(pid):
+                owner = sockets.get(each.inode)
                 if owner is None:
                     continue
-                if state == _LISTEN:
-                    owner.listens.add(local[1])
+                if each.state == LISTEN:
+                    owner.listens.add(each.local[1])
                 else:
-                    owner.connections.add((local, remote))
+                    owner.connections.add((each.local, each.remote))
 
     def look_inside(self) -> None:
         """Add the libraries that are loaded now, which takes longer."""
@@ -109,37 +102,3 @@ def _read(pid: int, name: str) -> bytes:
         return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:
         return b""
-
-
-def _sockets(pid: int) -> Iterator[int]:
-    """The inodes of its sockets."""
-    try:
-        descriptors = os.listdir(f"/proc/{pid}/fd")
-    except OSError:
-        return
-    for descriptor in descriptors:
-        try:
-            target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
-        except OSError:
-            continue
-        if target.startswith("socket:["):
-            yield int(target[8:-1])
-
-
-def _rows(pid: int) -> Iterator[tuple[Address, Address, str, int]]:
-    """Of the tables of TCP sockets: local end, remote end, state, inode."""
-    for table in ("net/tcp", "net/tcp6"):
-        for line in _read(pid, table).decode().splitlines()[1:]:
-            words = line.split()
-            yield _address(words[1]), _address(words[2]), words[3], int(words[9])
-
-
-def _address(text: str) -> Address:
-    """``0100007F:1F90`` is 127.0.0.1, port 8080; an IPv4 address in IPv6 is shown as IPv4."""
-    host, _, port = text.partition(":")
-    words = [int(host[at : at + 8], 16) for at in range(0, len(host), 8)]
-    packed = struct.pack(f"={len(words)}I", *words)
-    if len(packed) == 16 and packed.startswith(b"\0" * 10 + b"\xff\xff"):
-        packed = packed[12:]
-    family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
-    return socket.inet_ntop(family, packed), int(port, 16)

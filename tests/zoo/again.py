@@ -16,7 +16,7 @@ from pathlib import Path
 
 from seism.demo.backends import Backends
 from tests.zoo.judged import KNOWN, wrong
-from tests.zoo.run import busy
+from tests.zoo.run import LOADS, busy
 
 NAMES = (
     "connection_per_request",
@@ -33,8 +33,6 @@ NAMES = (
 )
 CASES = [(name, command) for name, command in KNOWN if name in NAMES]
 TIMES = 10
-LOADS = {"idle": 0, "busy": 2}
-"""Busy loops beside it."""
 
 
 def judge(
