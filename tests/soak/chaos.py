@@ -33,6 +33,11 @@ DELAYING: dict[str, Attributes] = {
     },
     "stall": lambda rng: {"chance": rng.choice((0.01, 0.5, 1)), "timeout": rng.choice((0, 5, 200))},
     "connect_delay": lambda rng: {"delay": _time(rng)},
+    "late": lambda rng: {
+        "delay": _time(rng),
+        "jitter": rng.choice((0, 200)),
+        "pause": rng.choice((0, 20, 1000)),
+    },
 }
 """They never lose a byte."""
 
@@ -52,6 +57,13 @@ CUTTING: dict[str, Attributes] = {
     "refuse": lambda rng: {},
     "accept_close": lambda rng: {"delay": _time(rng)},
     "blackhole": lambda rng: {"timeout": _time(rng)},
+    "restart": lambda rng: {},
+    "goodbye": lambda rng: {},
+    "half_open": lambda rng: {"user_timeout": _time(rng)},
+    "flapping": lambda rng: {
+        "away": rng.choice((1, 50, 3_600_000)),
+        "back": rng.choice((1, 50, 3_600_000)),
+    },
 }
 """They end a stream early; what has come until then is right."""
 
