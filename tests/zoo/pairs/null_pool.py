@@ -1,4 +1,4 @@
-"""A connection for each request (SQLAlchemy's NullPool), whose connect ends in time, or does not."""
+"""A connection for each request (NullPool), whose connect ends in time, or does not."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def connect() -> psycopg2.extensions.connection:
 
 
 def deliver() -> None:
-    """What has not been told yet, by itself, until it is there."""
+    """Push each row, by itself, until all are there."""
     connection = connect()
     while True:
         with connection.cursor() as cursor:
