@@ -28,6 +28,12 @@ EARLIER = "earlier"
 COLLATERAL = "collateral"
 """A case's role: nothing hit the request, and it failed as the control run does not."""
 
+ERROR, SILENT, SLOW, CUT = "error", "no response", "slow", "cut"
+BAD_503, STORM, UNRECOVERED = "bad 503", "retry storm", "not recovered"
+ODD, DEGRADED, HIDDEN, UNUSED = "odd answer", "degraded", "hidden exception", "backend unused"
+LOST_WORK, TWICE = "lost work", "done twice"
+"""Kinds of what is wrong with a request; harm has kinds of its own."""
+
 SEVERITY = {NOT_COVERED: 0, UNSURE: 1, GREEN: 2, AMBER: 3, RED: 4}
 UNJUDGED = (NOT_COVERED, UNSURE)
 """The colours that say nothing of how a route survives."""
@@ -41,6 +47,8 @@ class Verdict:
     """``green``, ``amber`` or ``red``."""
     reason: str = ""
     """One line, empty when green."""
+    kind: str = ""
+    """What is wrong, such as ``error`` or ``slow``; empty when green."""
 
     @property
     def severity(self) -> int:
@@ -82,6 +90,8 @@ class Case:
     each, outermost first."""
     what: str = ""
     """The perturbation that hit it in words: type, backend, where in which connection."""
+    kind: str = ""
+    """As in ``Verdict``."""
 
 
 @dataclass(frozen=True, slots=True)
