@@ -101,7 +101,7 @@ def judge_request(
 
 
 def _kind(request: RequestEnded) -> str:
-    """What is wrong with a request that has failed."""
+    """The kind of fault of a request that has failed."""
     if unanswered(request):
         if gave_up(request):
             return HANG

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from seism.model import PlannedStep, ToxicSpec
 from seism.verdict.result import (
     AMBER,
+    BAD_503,
+    ERROR,
     GREEN,
     NOT_COVERED,
     RED,
     SEVERITY,
+    UNRECOVERED,
     UNSURE,
     Case,
     Cell,
@@ -21,6 +25,7 @@ from seism.verdict.result import (
     Steady,
 )
 
+ROOT = Path(__file__).parents[2]
 ROUTES = (
     "GET /health",
     "GET /articles/{slug}",
@@ -112,6 +117,7 @@ def mixed() -> Judgement:
                 "shop/cart.py:41 show",
                 "site-packages/redis/client.py:559 execute_command",
             ),
+            kind=ERROR,
         ),
         (ROUTES[3], "database-slow"): Case(
             "w2-77",
@@ -126,6 +132,7 @@ def mixed() -> Judgement:
             role="harmed",
             evidence="overlap",
             exact=False,
+            kind=UNRECOVERED,
         ),
         ("GET /session", "cache-down"): Case(
             "w1-311",
@@ -136,6 +143,7 @@ def mixed() -> Judgement:
             "503 without Retry-After",
             503,
             0.4,
+            kind=BAD_503,
         ),
     }
     cells = []
