@@ -29,6 +29,7 @@ from seism.commands.experiment import (
     JOURNAL,
     SEED_HELP,
     interruptible,
+    repeatable,
     replay,
     reports,
     run,
@@ -225,7 +226,10 @@ def report(journal: Path, report_dir: Path | None, strict: bool) -> int:
     from seism.journal import read
     from seism.verdict.judgement import judge
 
-    return show_report(judge(read(journal)), journal, report_dir or journal.parent, strict)
+    judgement = judge(read(journal))
+    if (config := Path("seism.toml")).exists():
+        judgement = repeatable(judgement, journal, config)
+    return show_report(judgement, journal, report_dir or journal.parent, strict)
 
 
 @cli.command()

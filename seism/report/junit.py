@@ -1,4 +1,4 @@
-"""``junit.xml``: one test case per route and perturbation, for CI servers.
+"""``junit.xml``: one test case per route and perturbation, and one per weakness, for CI servers.
 
 Jenkins splits ``classname`` at its last dot into package and class, so a class name
 ``seism.<backend>.<perturbation>`` groups by backend, then perturbation, then route.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 
+from seism.report.diagnosis import diagnoses
 from seism.report.notice import (
     COVERED,
     DIAGNOSIS,
@@ -68,6 +69,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
         pools = [connections(pool) for pool in judgement.pools if pool.perturbation == name]
         if pools:
             _say(_case(suite, group, "pools"), pools)
+    _weaknesses(root, judgement, strict)
     for suite in root:
         _count(suite)
     for key in ("tests", "failures", "errors"):
@@ -75,6 +77,22 @@ def render(judgement: Judgement, strict: bool = False) -> str:
     ET.indent(root)
     document = ET.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{document}\n'
+
+
+def _weaknesses(root: ET.Element, judgement: Judgement, strict: bool) -> None:
+    """A suite with one test case for each thing to fix."""
+    found = diagnoses(judgement)
+    if not found:
+        return
+    suite = ET.SubElement(root, "testsuite", name="weaknesses")
+    for each in found:
+        name = f"{each.title[:250]} [{each.fingerprint}]"
+        case = _case(suite, f"seism.weaknesses.{_class(each.weakness.kind)}", name)
+        lines = [f"{each.colour}, {each.often}", *each.lines()]
+        if each.is_failure(strict):
+            _wrong(case, "failure", f"{each.colour}: {each.title}", lines)
+        else:
+            _say(case, lines)
 
 
 def _notices(

@@ -46,6 +46,15 @@ def notices(judgement: Judgement, strict: bool = False) -> tuple[Notice, ...]:
     return tuple(_all(judgement, strict))
 
 
+def beside(judgement: Judgement, strict: bool = False) -> tuple[Notice, ...]:
+    """Those that are not in a weakness."""
+    return tuple(
+        each
+        for each in _all(judgement, strict)
+        if each.kind != FINDING and not (each.kind == HARM and each.level != NOTE)
+    )
+
+
 def grouped(found: Iterable[Notice]) -> dict[tuple[str, str], list[Notice]]:
     """(Kind, level) -> notices, in order."""
     groups: dict[tuple[str, str], list[Notice]] = {}

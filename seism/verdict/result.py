@@ -238,6 +238,9 @@ class Judgement:
     warnings: tuple[str, ...] = ()
     flaky: tuple[str, ...] = ()
     """Routes that fail now and then without any perturbation, with figures, one line each."""
+    replay: str = ""
+    """The command that repeats the run, to which ``--only`` and ``--route`` are added; empty: none
+    does."""
 
     def cell(self, route: str, perturbation: str) -> Cell | None:
         for cell in self.cells:

@@ -288,7 +288,7 @@ def weaknesses(judgement: Judgement) -> tuple[Weakness, ...]:
     libraries = _libraries_of_backends(judgement)
     found = [_weakness(each, steps, libraries) for each in clusters.all()]
     found.sort(
-        key=lambda each: (-SEVERITY[each.colour], -len(each.cells), -each.times, each.fingerprint)
+        key=lambda each: (-SEVERITY[each.colour], -len(each.cells), -each.times)
     )
     return tuple(found)
 

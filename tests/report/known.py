@@ -14,6 +14,7 @@ from seism.verdict.result import (
     NOT_COVERED,
     RED,
     SEVERITY,
+    SLOW,
     UNRECOVERED,
     UNSURE,
     Case,
@@ -170,6 +171,46 @@ def mixed() -> Judgement:
     )
 
 
+def wide(number: int) -> Judgement:
+    """``number`` perturbations of three backends, under some of which routes break."""
+    backends = ("db", "cache", "search-index")
+    kinds = ("reset", "slow", "down", "restart", "half-open", "late")
+    steps = []
+    for place in range(number):
+        owner, kind = backends[place % 3], kinds[place // 3 % len(kinds)]
+        again = place // 18
+        name = f"{owner} {kind}" + (f" #{again + 1}" if again else "")
+        toxic = {"reset": "reset_peer", "slow": "latency", "half-open": "half_open"}.get(kind, kind)
+        steps.append(PlannedStep(ToxicSpec(toxic, name), owner, name, during=120))
+    steps.sort(key=lambda step: backends.index(step.backend))
+    cells, cases = [], []
+    for row, route in enumerate(ROUTES):
+        for step in steps:
+            cell = Cell(route, step.name, GREEN, (), 24, 20, 4)
+            if row == 0:
+                cell = Cell(route, step.name, NOT_COVERED, ("it did not touch it",), 24, 0, 0)
+            elif row == 2 and step.backend == "cache":
+                case = replace(mixed().cases[0], perturbation=step.name, request=step.name)
+                cell = replace(cell, colour=RED, reasons=(case.reason,), worst=case)
+                cases.append(case)
+            elif row == 3 and step.type == "latency":
+                reason = "slower than the deadline of 1.0 s"
+                case = Case(
+                    step.name, route, step.name, "during", AMBER, reason, 200, 1.04, kind=SLOW
+                )
+                cell = replace(cell, colour=AMBER, reasons=(reason,), worst=case)
+                cases.append(case)
+            cells.append(cell)
+    return replace(
+        green(),
+        plan=tuple(steps),
+        perturbations=tuple(step.name for step in steps),
+        colour=RED,
+        cells=tuple(cells),
+        cases=tuple(cases),
+    )
+
+
 def leaking() -> Judgement:
     """Every route holds, and a worker loses connections."""
     finding = "worker w1: open connections to database grow by one per failure (4 to 31)"
@@ -311,6 +352,7 @@ def hostile(text: str) -> Judgement:
 ALL = {
     "green": green(),
     "mixed": mixed(),
+    "wide": wide(60),
     "leaking": leaking(),
     "harmed": harmed(),
     "unsteady": unsteady(),

@@ -111,7 +111,7 @@ def test_links_lead_to_what_they_name() -> None:
     assert len(ids) == len(set(ids))
     links = [attrs["href"] or "" for tag, attrs in tags if tag == "a"]
     assert {link.removeprefix("#") for link in links} <= set(ids)
-    assert len([link for link in links if link.startswith("#case-")]) == 3
+    assert len([link for link in links if link.startswith("#weakness-")]) == 3
 
 
 def test_a_person_finds_the_verdict_the_cause_and_the_log() -> None:
