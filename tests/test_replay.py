@@ -199,7 +199,7 @@ def test_the_command_of_a_weakness_shows_it_alone(seism: Seism, tmp_path: Path) 
     refused = seism.run("replay", "seism-report/journal.jsonl", "--route", "GET /waek")
     assert refused.code == 2
     assert refused.line() == (
-        "seism: --route: the load has no 'GET /waek', did you mean 'GET /weak'?"
+        "seism: --route: the load has no 'GET /waek'; did you mean 'GET /weak'?"
     )
 
 

@@ -12,6 +12,8 @@ from seism.report.text import clean, count, seconds
 from seism.verdict.result import AMBER, RED, Judgement
 from seism.verdict.weakness import Weakness, weaknesses
 
+NEW, ACCEPTED = "new", "accepted"
+"""States of a weakness beside a baseline."""
 MOST_HARMS = 2
 MOST_NAMES = 3
 """Pieces of harm, and names in a list, that are told."""
@@ -28,6 +30,8 @@ class Diagnosis:
     advice: Advice
     again: str
     """The command that shows it alone; empty where none does."""
+    state: str = ""
+    """``new`` or ``accepted`` beside a baseline; empty without one."""
 
     @property
     def colour(self) -> str:
@@ -65,7 +69,13 @@ class Diagnosis:
 
     def is_failure(self, strict: bool) -> bool:
         """Whether it fails a run."""
-        return self.colour == RED or (strict and self.colour == AMBER)
+        wrong = self.colour == RED or (strict and self.colour == AMBER)
+        return wrong and self.state != ACCEPTED
+
+    @property
+    def label(self) -> str:
+        """How often it shows, and whether it is new or accepted."""
+        return f"{self.often}, {self.state}" if self.state else self.often
 
     def lines(self) -> list[str]:
         """All of it, in the order in which people ask: where, what, why, what to do."""
@@ -99,7 +109,14 @@ class CellGroup:
 def diagnoses(judgement: Judgement) -> tuple[Diagnosis, ...]:
     """All weaknesses, the worst first."""
     return tuple(
-        Diagnosis(each, clean(each.title, 400), _often(each), advice(each), _again(judgement, each))
+        Diagnosis(
+            each,
+            clean(each.title, 400),
+            _often(each),
+            advice(each),
+            _again(judgement, each),
+            _state(judgement, each),
+        )
         for each in weaknesses(judgement)
     )
 
@@ -125,6 +142,21 @@ def first(names: Iterable[str], most: int) -> str:
     shown = list(names)
     more = f" and {len(shown) - most} more" if len(shown) > most else ""
     return ", ".join(shown[:most]) + more
+
+
+def compared(judgement: Judgement) -> str:
+    """``baseline.toml: 1 new, 2 accepted, 1 gone``; empty without a baseline."""
+    found = judgement.baseline
+    if found is None:
+        return ""
+    counts = f"{len(found.new)} new, {len(found.accepted)} accepted, {len(found.gone)} gone"
+    return clean(f"{found.file}: {counts}")
+
+
+def _state(judgement: Judgement, weakness: Weakness) -> str:
+    if judgement.baseline is None:
+        return ""
+    return ACCEPTED if weakness.fingerprint in judgement.baseline.accepted else NEW
 
 
 def _often(weakness: Weakness) -> str:

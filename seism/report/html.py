@@ -20,7 +20,7 @@ from markupsafe import Markup
 import seism
 from seism.model import PlannedStep
 from seism.report import summary
-from seism.report.diagnosis import diagnoses, first, groups, summed
+from seism.report.diagnosis import compared, diagnoses, first, groups, summed
 from seism.report.notice import (
     COVERED,
     DIAGNOSIS,
@@ -121,6 +121,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
             columns=[(name, summary.backend(judgement, name)) for name in judgement.perturbations],
             weaknesses=weaknesses,
             summed=summed(weaknesses),
+            compared=compared(judgement),
             plan=[_entry(item) for item in judgement.plan],
             sections=_sections(judgement, strict),
             recoveries=summary.recoveries(judgement),

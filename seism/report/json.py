@@ -48,6 +48,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
         "warnings": judgement.warnings,
         "flaky": judgement.flaky,
         "replay": judgement.replay,
+        "baseline": dataclasses.asdict(judgement.baseline) if judgement.baseline else None,
         "notices": [dataclasses.asdict(notice) for notice in notices(judgement, strict)],
     }
     return json.dumps(_finite(document), indent=2, allow_nan=False) + "\n"
@@ -58,6 +59,7 @@ def _weakness(found: Diagnosis) -> dict[str, Any]:
     weakness = found.weakness
     return {
         "fingerprint": weakness.fingerprint,
+        "state": found.state,
         "kind": weakness.kind,
         "colour": weakness.colour,
         "title": weakness.title,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from seism.report.diagnosis import Diagnosis, diagnoses, groups, summed
+from seism.report.diagnosis import ACCEPTED, Diagnosis, compared, diagnoses, groups, summed
 from seism.report.notice import beside
 from seism.report.summary import backend, headline, tally
 from seism.report.text import LIMIT, clean
@@ -32,9 +32,15 @@ def render(judgement: Judgement, strict: bool = False) -> str:
     lines = [f"## Seism: {headline(judgement)}", ""]
     if judgement.cells:
         lines += [*_table(judgement), ""]
-    found = diagnoses(judgement)
-    if found:
-        lines += [f"**{summed(found)}**", ""]
+    everything = diagnoses(judgement)
+    if everything:
+        lines += [f"**{summed(everything)}**", ""]
+    if judgement.baseline is not None:
+        lines += [code(compared(judgement)), ""]
+        lines += [f"- gone: {code(title)}" for title in judgement.baseline.gone[:MOST]]
+        known = [each for each in everything if each.state == ACCEPTED]
+        lines += [f"- accepted: {code(each.title, 400)} ({each.often})" for each in known[:MOST]]
+    found = [each for each in everything if each.state != ACCEPTED]
     for each in found[:MOST]:
         lines += _told(each)
     if len(found) > MOST:
@@ -47,7 +53,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
 
 def _told(found: Diagnosis) -> Iterator[str]:
     at = f", at {code(found.place)}" if found.place else ""
-    yield f"- **{SYMBOLS[found.colour]}** {code(found.title, 400)} ({found.often}{at})"
+    yield f"- **{SYMBOLS[found.colour]}** {code(found.title, 400)} ({found.label}{at})"
     told = [group.line for group in groups(found.weakness)[:1]]
     told += [*found.example[1:3], *found.harm[:1]]
     yield from (f"  - {code(text, 600)}" for text in (*told, found.remedy, found.again) if text)

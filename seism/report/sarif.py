@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import seism
 from seism.report.advice import GENERAL
-from seism.report.diagnosis import Diagnosis, diagnoses
+from seism.report.diagnosis import ACCEPTED, Diagnosis, diagnoses
 from seism.report.notice import (
     COVERED,
     DIAGNOSIS,
@@ -129,10 +129,12 @@ def _of_weakness(found: Diagnosis, strict: bool) -> dict[str, Any]:
     result: dict[str, Any] = {
         "ruleId": found.weakness.kind,
         "level": "error" if found.is_failure(strict) else "warning",
-        "message": {"text": "\n".join([f"{found.title} ({found.often})", *found.lines()])},
+        "message": {"text": "\n".join([f"{found.title} ({found.label})", *found.lines()])},
         "locations": [place],
         "partialFingerprints": {"weakness/v1": found.fingerprint},
     }
+    if found.state:
+        result["baselineState"] = "unchanged" if found.state == ACCEPTED else "new"
     if related:
         result["relatedLocations"] = related
     return result

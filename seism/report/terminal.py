@@ -17,7 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from seism.report.diagnosis import Diagnosis, diagnoses, first, groups, summed
+from seism.report.diagnosis import Diagnosis, compared, diagnoses, first, groups, summed
 from seism.report.notice import (
     COVERED,
     DIAGNOSIS,
@@ -232,7 +232,7 @@ def _weaknesses(judgement: Judgement, console: Console) -> None:
     for each in found[:MOST_WEAKNESSES]:
         title = Text(f"{_symbol(console, each.colour)} ", STYLES[each.colour])
         title.append(each.title, "bold not dim")
-        _print(console, title.append(f" ({each.often})", "default"))
+        _print(console, title.append(f" ({each.label})", "default"))
         for line in _told(each, console):
             _print(console, line, indent=4)
         if each.again:
@@ -285,6 +285,8 @@ def _paths(console: Console, paths: Iterable[Path]) -> None:
 
 def _verdict(judgement: Judgement, console: Console, strict: bool, code: int | None) -> None:
     result = outcome(judgement)
+    if line := compared(judgement):
+        _print(console, Text(line))
     words = [f"{number} {colour}" for colour, number in tally(judgement)]
     words += [
         f"seed {judgement.seed}",

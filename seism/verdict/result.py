@@ -204,6 +204,21 @@ class Steady:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """The weaknesses of a run beside those that were accepted before, in a baseline."""
+
+    file: str
+    new: tuple[str, ...]
+    """Fingerprints of those that are not accepted, or worse than what was."""
+    accepted: tuple[str, ...]
+    """Fingerprints of those that are."""
+    gone: tuple[str, ...]
+    """Titles of those that were accepted, and are not there any more."""
+    colour: str
+    """The worst of the new ones; green: there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """Everything that was decided about one run."""
 
@@ -238,6 +253,8 @@ class Judgement:
     warnings: tuple[str, ...] = ()
     flaky: tuple[str, ...] = ()
     """Routes that fail now and then without any perturbation, with figures, one line each."""
+    baseline: Comparison | None = None
+    """With what was accepted before; None: everything counts."""
     replay: str = ""
     """The command that repeats the run, to which ``--only`` and ``--route`` are added; empty: none
     does."""
@@ -258,11 +275,12 @@ class Judgement:
 
     def exit_code(self, strict: bool = False) -> int:
         """0 green, 1 red, 3 no steady state, 4 never fired, dropped, incomplete, unplaced or
-        nothing judged at all; amber is 0 unless strict.
+        nothing judged at all; amber is 0 unless strict. What a baseline accepts does not count.
         """
         if not self.steady.met:
             return 3
-        if self.colour == RED or (strict and self.colour == AMBER):
+        colour = self.colour if self.baseline is None else self.baseline.colour
+        if colour == RED or (strict and colour == AMBER):
             return 1
         gaps = self.never_fired or self.dropped or self.incomplete or self.unplaced
         if gaps or self.colour in UNJUDGED:

@@ -287,9 +287,7 @@ def weaknesses(judgement: Judgement) -> tuple[Weakness, ...]:
     steps = {step.name: step for step in judgement.plan}
     libraries = _libraries_of_backends(judgement)
     found = [_weakness(each, steps, libraries) for each in clusters.all()]
-    found.sort(
-        key=lambda each: (-SEVERITY[each.colour], -len(each.cells), -each.times)
-    )
+    found.sort(key=lambda each: (-SEVERITY[each.colour], -len(each.cells), -each.times))
     return tuple(found)
 
 
