@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seism.commands.baseline import beside_baseline, failing, is_strict
 from seism.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def reports(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Where journal and reports go.",
         ),
         click.option("--strict", is_flag=True, help="Amber is a failure, too."),
+        failing,
         click.option("--quiet", is_flag=True, help="No progress, only the result."),
         shared,
     ):  # fmt: skip
@@ -116,6 +118,8 @@ def report(
     from seism.report.terminal import show
     from seism.report.writer import write
 
+    strict = strict or is_strict()
+    judgement = beside_baseline(judgement)
     try:
         with private():
             paths = write(judgement, directory, strict=strict)

@@ -85,8 +85,8 @@ def accept(
 ) -> tuple[Accepted, ...]:
     """The weaknesses of a ``report.json``; those accepted before keep their reason and day.
 
-    ``reason`` and ``until`` are for the others. A run that was stopped is no weakness. Raises
-    ConfigurationError for a file that is no report.
+    ``reason`` and ``until`` are for the others. A run that was stopped is left out. Raises
+    ConfigurationError for a file that is not a report.
     """
     known = {each.fingerprint: each for each in before}
     found = []
@@ -131,7 +131,7 @@ def compare(judgement: Judgement, entries: Iterable[Accepted], file: str, today:
 def difference(one: Path, other: Path) -> Difference:
     """What changed between two ``report.json``, or the folders that they are in.
 
-    Raises ConfigurationError for a file that is no report.
+    Raises ConfigurationError for a file that is not a report.
     """
     before = {each["fingerprint"]: each["title"] for each in _weaknesses(one)}
     after = {each["fingerprint"]: each["title"] for each in _weaknesses(other)}

@@ -55,7 +55,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
 
 
 def _weakness(found: Diagnosis) -> dict[str, Any]:
-    """What is to be fixed; its cells, cases and harm are in lists of their own, by these names."""
+    """One thing to fix; its cells, cases and harm are in lists of their own, by these names."""
     weakness = found.weakness
     return {
         "fingerprint": weakness.fingerprint,

@@ -60,7 +60,7 @@ def _told(found: Diagnosis) -> Iterator[str]:
 
 
 def _table(judgement: Judgement) -> list[str]:
-    """A column for each perturbation, or, where these are too many, for each backend."""
+    """A column for each perturbation, or, if the page has no room, for each backend."""
     names = judgement.perturbations
     owner = {name: name for name in names}
     if len(names) >= COLUMNS:
