@@ -1,4 +1,4 @@
-"""``report.html`` in a real browser: what is on the first screen, and nothing over anything else."""
+"""``report.html`` in a browser: what is on the first screen, and that nothing overlaps."""
 
 from __future__ import annotations
 
