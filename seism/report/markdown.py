@@ -56,7 +56,11 @@ def _told(found: Diagnosis) -> Iterator[str]:
     yield f"- **{SYMBOLS[found.colour]}** {code(found.title, 400)} ({found.label}{at})"
     told = [group.line for group in groups(found.weakness)[:1]]
     told += [*found.example[1:3], *found.harm[:1]]
-    yield from (f"  - {code(text, 600)}" for text in (*told, found.remedy, found.again) if text)
+    yield from (f"  - {code(text, 600)}" for text in told)
+    if found.remedy:  # a text of ours, whose backticks are markup
+        yield f"  - {found.remedy}"
+    if found.again:
+        yield f"  - {code(found.again, 600)}"
 
 
 def _table(judgement: Judgement) -> list[str]:

@@ -157,6 +157,8 @@ class Weakness:
     """The amber and red cells in which it shows, the worst first."""
     harms: tuple[HarmFinding, ...]
     findings: tuple[str, ...]
+    requests: tuple[str, ...]
+    """Ids of the requests that show it."""
     times: int
     """Requests, or pieces of harm, that show it."""
     example: Case | None
@@ -191,10 +193,14 @@ class _Cluster:
     @property
     def times(self) -> int:
         """Requests that show it, each once, and what concerns no request."""
-        requests = {case.request for case in self.cases}
-        requests |= {request for harm in self.harms for request in harm.requests}
         beside = [harm for harm in self.harms if not harm.requests]
-        return len(requests) + len(beside) + len(self.findings)
+        return len(self.requests) + len(beside) + len(self.findings)
+
+    @property
+    def requests(self) -> dict[str, None]:
+        """The requests that show it, each once."""
+        found = dict.fromkeys(case.request for case in self.cases)
+        return found | dict.fromkeys(key for harm in self.harms for key in harm.requests)
 
     def take(self, other: _Cluster) -> None:
         """All of ``other``, too."""
@@ -328,6 +334,7 @@ def _weakness(
         cells=tuple(cells),
         harms=tuple(cluster.harms),
         findings=tuple(cluster.findings),
+        requests=tuple(cluster.requests),
         times=cluster.times,
         example=placed if placed is not None and cluster.kind in BY_CODE else example,
     )
