@@ -34,6 +34,7 @@ from seism.verdict.result import (
     Cell,
     HarmFinding,
     Verdict,
+    plural,
 )
 from seism.verdict.retry_storm import Storms
 from seism.verdict.rules import Rules
@@ -198,13 +199,13 @@ class StepVerdict:
                 continue
             if missed := unseen(segment):
                 found.append(
-                    f"{step.name}: {when} it {missed} requests got no response, "
+                    f"{step.name}: {when} it {plural(missed, 'request')} got no response, "
                     "and no worker ever saw them"
                 )
             if late := given_up(segment):
                 found.append(
-                    f"{step.name}: {when} it {late} requests got no response: their clients had "
-                    "given up when it came"
+                    f"{step.name}: {when} it {plural(late, 'request')} got no response: the client "
+                    "had given up when it came"
                 )
         return found
 
@@ -521,8 +522,7 @@ def _coverage(certain: int, possible: int) -> tuple[str, tuple[str, ...]]:
     if certain:
         return GREEN, ()
     if possible:
-        requests = f"{possible} request" if possible == 1 else f"{possible} requests"
-        return UNSURE, (f"{requests} possibly hit, none for certain",)
+        return UNSURE, (f"{plural(possible, 'request')} possibly hit, none for certain",)
     return NOT_COVERED, ("the perturbation did not touch it",)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from seism.verdict.client_view import took
 from seism.verdict.patience import UNDONE
-from seism.verdict.result import AMBER, FINE, RED, UNRECOVERED, Recovery, Verdict
+from seism.verdict.result import AMBER, FINE, RED, UNRECOVERED, Recovery, Verdict, plural
 from seism.verdict.significance import SIGNIFICANT, fisher_exact
 from seism.verdict.steady_state import ControlRun
 from seism.verdict.step import StepWindow
@@ -180,14 +180,14 @@ def recovery_verdict(found: Recovery | None, limit: float, slow: float) -> Verdi
     if found.seconds > limit:
         return Verdict(
             RED,
-            f"recovered after {found.seconds:.1f} s ({found.requests} requests), not within "
-            f"{limit:g} s",
+            f"recovered after {found.seconds:.1f} s ({plural(found.requests, 'request')}), "
+            f"not within {limit:g} s",
             UNRECOVERED,
         )
     if found.seconds > slow:
         return Verdict(
             AMBER,
-            f"recovered after {found.seconds:.1f} s only ({found.requests} requests)",
+            f"recovered after {found.seconds:.1f} s only ({plural(found.requests, 'request')})",
             UNRECOVERED,
         )
     return FINE

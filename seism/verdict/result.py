@@ -288,6 +288,11 @@ class Judgement:
         return 0
 
 
+def plural(number: int, noun: str) -> str:
+    """``1 request``, ``2 requests``."""
+    return f"{number} {noun if number == 1 else noun + 's'}"
+
+
 def listed(ids: Sequence[str], most: int = 5) -> str:
     """``a, b and 3 more``."""
     more = f" and {len(ids) - most} more" if len(ids) > most else ""
