@@ -73,9 +73,9 @@ _OF_SYSTEM = frozenset(
 
 SAME = {SLOW: HANG, CROSSTALK: WRONG}
 """Kinds that are one thing to fix."""
-BY_CODE = (ERROR, HIDDEN, LEAKED)
+BY_CODE = (ERROR, HIDDEN)
 """Kinds that are fixed where they were raised."""
-BY_ROUTE = (ODD, DEGRADED, LOST_WORK, TWICE, COLLATERAL, OTHER)
+BY_ROUTE = (LEAKED, ODD, DEGRADED, LOST_WORK, TWICE, COLLATERAL, OTHER)
 """Kinds that are fixed in what answers the route."""
 
 TITLES = {
@@ -242,11 +242,14 @@ class _Clusters:
             self._of(_Cluster(FINDING, "", "", "", "", text)).findings.append(finding)
 
     def all(self) -> list[_Cluster]:
-        """Each once; what lacks a place joins the only one of its kind that has one."""
+        """Each once; what lacks a place joins the only one of its kind that has one.
+
+        A backend that is not asked any more is why its routes do not recover: said once.
+        """
         placed: dict[tuple[str, str], list[_Cluster]] = {}
         bare = []
         for each in self._found.values():
-            if each.where or each.family:
+            if each.where or each.family or each.route:
                 placed.setdefault((each.kind, each.backend), []).append(each)
             else:
                 bare.append(each)
@@ -257,7 +260,18 @@ class _Clusters:
                 better[0].take(each)
             else:
                 found.append(each)
-        return found
+        return [each for each in found if not self._is_said(each, found)]
+
+    def _is_said(self, each: _Cluster, found: Iterable[_Cluster]) -> bool:
+        """Whether another one says it, and has taken it."""
+        if each.kind != UNUSED:
+            return False
+        for other in found:
+            same = other.kind == UNRECOVERED and other.backend == each.backend
+            if same and each.cells.keys() <= other.cells.keys():
+                other.take(each)
+                return True
+        return False
 
     def _add_case(self, case: Case, cell: Cell) -> None:
         kind = _kind(case.kind)
@@ -274,8 +288,9 @@ class _Clusters:
         kind = _kind(harm.kind)
         cases = [self._cases[key] for key in harm.requests if key in self._cases]
         where, family = _code(cases[0]) if cases and kind in BY_CODE else ("", "")
+        route = cases[0].route if cases and kind in BY_ROUTE else ""
         backend = harm.backend or self._backend(harm.perturbation)
-        cluster = self._of(_Cluster(kind, backend, where, family))
+        cluster = self._of(_Cluster(kind, backend, where, family, route))
         cluster.harms.append(harm)
         cluster.routes |= dict.fromkeys(case.route for case in cases)
 

@@ -19,6 +19,8 @@ from seism.verdict.result import (
     RED,
     SLOW,
     STALE,
+    UNRECOVERED,
+    UNUSED,
     Case,
     Cell,
     HarmFinding,
@@ -143,6 +145,20 @@ def test_a_leak_is_one_weakness_whatever_tells_of_it() -> None:
     found = only(judged(told, harms=leaks))
     assert found.title == "GET /export leaks connections to database when database is slow"
     assert found.times == 6
+
+
+def test_a_backend_that_is_not_asked_any_more_and_no_recovery_are_one() -> None:
+    late = case(kind=UNRECOVERED, request="1")
+    unused = case(kind=UNUSED, request="2", colour=AMBER)
+    found = only(judged(late, unused))
+    assert (found.kind, found.colour, found.times) == (UNRECOVERED, RED, 2)
+    elsewhere = case("GET /b", kind=UNUSED, request="3", colour=AMBER)
+    assert len(weaknesses(judged(late, elsewhere))) == 2
+
+
+def test_two_routes_that_leak_are_two() -> None:
+    leaks = (case("GET /a", kind=LEAKED), case("GET /b", kind=LEAKED))
+    assert {each.routes for each in weaknesses(judged(*leaks))} == {("GET /a",), ("GET /b",)}
 
 
 def test_a_request_that_failed_on_a_broken_connection_is_stale() -> None:
