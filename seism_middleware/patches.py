@@ -3,8 +3,8 @@
 Classes are patched, no modules (but ``psycopg2._connect``, whose classes are C): the standard
 library's ``socket.socket``, gevent's where the app uses gevent, asyncio's selector transport
 where the app uses asyncio, SSL sockets, ``logging.Logger``, what starts threads
-(``propagation``), and drivers that are written in C (``drivers``). Nothing is patched before the
-first observed request.
+(``propagation``), and drivers that are written in C (``drivers``). Nothing but ``psycopg2``
+(``drivers.early``) is patched before the first observed request.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 from seism_middleware import drivers, plugins, propagation
 from seism_middleware.connects import destination, sock_connect
+from seism_middleware.drivers.early import EARLY, MODULE
 from seism_middleware.drivers.span import Spans
 from seism_middleware.guard import fault, guarded, shielded
 from seism_middleware.imports import Imports
@@ -68,6 +69,8 @@ class Patches:
         with self._lock:
             if level != NONE:
                 self._once(SOCKETS, self._install_sockets)
+            elif not self._installed:
+                EARLY.release()
             if level == ALL:
                 self._once(ALL, self._install_threads)
         self.follow()
@@ -95,6 +98,11 @@ class Patches:
 
     def _driver(self, module: str, executed: bool = False) -> bool:
         """Whether the driver is patched now."""
+        if EARLY.adopt(module, self._spans):
+            self._pending.remove(module)
+            self._hooks.append((f"{MODULE}._connect", EARLY.release))
+            self._news = True
+            return True
         patches = drivers.found(self._drivers, module, self._spans, executed)
         if patches is None:
             return False
