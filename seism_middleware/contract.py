@@ -149,6 +149,11 @@ ELSEWHERE = "..."
 """How the path of a frame begins that is not in the app's folder."""
 
 
+def is_own_frame(frame: str) -> bool:
+    """Whether ``app/views.py:41 checkout`` is of the app's own code: of a file in its folder."""
+    return not frame.startswith((*LIBRARIES, ELSEWHERE, "<"))
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedError:
     """One log record of level ERROR or above made while the request ran.

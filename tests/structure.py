@@ -51,6 +51,7 @@ JUDGING = (
     "verdict.whole_run",
     "verdict.conservation",
     "verdict.judgement",
+    "verdict.weakness",
 )
 """The way of an entry of the journal to the judgement, in the order in which data flows."""
 

@@ -8,6 +8,7 @@ from seism.journal import INTERRUPTED
 from seism.model import DOWN
 from seism.verdict.accounting import action_lines, unseen, unseen_of_all
 from seism.verdict.alone import restless
+from seism.verdict.result import plural
 from seism.verdict.timeline import Timeline
 from seism_middleware.contract import PerturbationBegan
 
@@ -22,9 +23,13 @@ def load_findings(timeline: Timeline) -> Iterator[str]:
             yield from action_lines(segment, when)
             missed = 0 if any(each.front for each in active) else unseen(segment)
             if missed:
-                yield f"{when} {missed} requests got no response, and no worker ever saw them"
+                yield f"{when} {_unseen(missed)}"
     if not any(step.front for step in plan) and (missed := unseen_of_all(timeline)):
-        yield f"{missed} requests got no response, and no worker ever saw them"
+        yield _unseen(missed)
+
+
+def _unseen(missed: int) -> str:
+    return f"{plural(missed, 'request')} got no response, and no worker ever saw them"
 
 
 def end_findings(timeline: Timeline) -> Iterator[str]:
