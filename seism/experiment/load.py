@@ -37,6 +37,11 @@ done. The answer is one line::
     {"check": "steady", "actions": {"POST /orders": {"sent": 32, "retried": 2,
      "acknowledged": 32, "twice": 0, "lost": 0, "unknown": 0}}}
 
+``"setup": {"login": [...], "headers": {}, "basic": "", "expired": [401], "lasts_s": 0}`` has each
+worker log in by these requests before its first one, and anew after an answer that says that it is
+not logged in any more. Its requests are counted and told as those of the routes are. A segment's
+last line then has ``"logins": {"again": {"GET /: 401": 2}, "failed": ["POST /login: 503"]}``.
+
 Times are seconds. End of input, SIGTERM and SIGINT end it with exit code 0.
 """
 
@@ -62,7 +67,8 @@ from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
-from seism.experiment.answer import CALM, Answer, Contents, Reader, unexpected
+from seism.experiment.answer import CALM, REDIRECTS, Answer, Contents, Reader, unexpected
+from seism.experiment.user import Message, Response, User, basic
 from seism.journal import COMPLETE, CUT, NOTHING, REFUSED, STALE, TIMED_OUT
 from seism.rng import Seed
 from seism_middleware.contract import CLIENT_HEADER
@@ -96,6 +102,10 @@ class Route:
     weight: int = 1
     headers: dict[str, str] = field(default_factory=dict)
     body: str | None = None
+    json: Any = None
+    form: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    capture: dict[str, str] = field(default_factory=dict)
     action: dict[str, Any] | None = None
     """``header``, ``retries`` and ``count``, if each request is an action of its own."""
     expect: dict[str, Any] | None = None
@@ -290,13 +300,13 @@ class Client:
         self._connection.response_class = _Response
         self._prefix = parts.path.rstrip("/")
         self._used = 0.0
+        self.response: Response | None = None
+        """The last request's, if it got a whole one."""
         self._doubtful = False
         """The last response was a 500: servers may close after it (see ``CLOSE_S``)."""
 
-    def request(
-        self, route: Route, headers: dict[str, str] | None = None, due: float | None = None
-    ) -> Outcome:
-        """Send one request, once, and read its whole response.
+    def request(self, route: Route, message: Message, due: float | None = None) -> Outcome:
+        """Send one request, ``message``, of ``route`` once, and read its whole response.
 
         ``due``: when it should have been sent (monotonic seconds), by default now.
         """
@@ -304,7 +314,7 @@ class Client:
         kept, self._doubtful = self._connection.sock is not None and self._doubtful, False
         status: int | None = None
         body, ended, connected = b"", COMPLETE, False
-        found: Mapping[str, str] = {}
+        found: Sequence[tuple[str, str]] = ()
         began = time.monotonic() if due is None else due
         try:
             if self._connection.sock is None:
@@ -312,14 +322,14 @@ class Client:
             connected = True
             self._connection.request(
                 route.method,
-                self._prefix + route.path,
-                body=route.body,
-                headers={**route.headers, **(headers or {})},
+                self._prefix + message.path,
+                body=message.body,
+                headers=message.headers,
             )
             response = self._connection.getresponse()
             status = response.status
             body = response.read()
-            found = {name.lower(): value for name, value in response.getheaders()}
+            found = response.getheaders()
             self._doubtful = status == 500
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
@@ -327,9 +337,12 @@ class Client:
             if kept and status is None and _is_closed(error):
                 ended = STALE
         self._used = time.monotonic()
+        whole = status is not None and ended == COMPLETE
+        self.response = Response(status or 0, found, body) if whole else None
         answer = NO_ANSWER
         if self._reader is not None and status is not None and ended == COMPLETE:
-            answer = self._reader.read(status, found, body, self._host, route.method)
+            named = {name.lower(): value for name, value in found}
+            answer = self._reader.read(status, named, body, self._host, route.method)
             if route.expect is not None:
                 answer = replace(answer, unexpected=unexpected(route.expect, status, body))
         return Outcome(route, ended, status, began, self._used - began, body[:64], answer)
@@ -364,6 +377,21 @@ Ticket = tuple[int, float, "queue.SimpleQueue[None]"]
 """A route's index, when it is due, and who is to be told that it is done."""
 
 
+@dataclass(slots=True)
+class Worker:
+    """One client of the load: its connection, who it is, and whether it has to log in."""
+
+    client: Client
+    user: User
+    account: Mapping[str, str]
+    due: bool = False
+    """It has to log in before its next request."""
+    because: str = ""
+    """Why it has to log in anew."""
+    until: float = math.inf
+    """When its login is renewed: monotonic seconds."""
+
+
 class Load:
     """The workers: threads, each with its own connection, stream and inbox of hands."""
 
@@ -385,15 +413,29 @@ class Load:
         timeout_s = config.get("timeout_s", 15)
         self._run = os.urandom(4).hex()
         self._keys = itertools.count(1)
-        self._actions: queue.SimpleQueue[tuple[Route, str, Outcome, int]] = queue.SimpleQueue()
+        self._actions: queue.SimpleQueue[tuple[User, Route, str, Outcome, int]] = (
+            queue.SimpleQueue()
+        )
         self._direct = Client(config.get("direct") or config["url"], timeout_s)
+        setup = config.get("setup") or {}
+        self._login = [Route(**step) for step in setup.get("login", ())]
+        self._login_paths = {step.path.partition("?")[0] for step in self._login}
+        self._expired = set(setup.get("expired", ()))
+        self._lasts_s = setup.get("lasts_s") or math.inf
+        self._headers = dict(setup.get("headers", {}))
+        if setup.get("basic"):
+            self._headers.setdefault("Authorization", basic(setup["basic"]))
+        self._accounts = setup.get("accounts") or [{}]
+        self._worker_numbers = itertools.count()
+        self._logins: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        """Why a worker logged in anew, and why that failed if it did."""
         self._due: queue.SimpleQueue[Ticket] = queue.SimpleQueue()
         self._serving = 0
         self._identifies = config.get("request_ids", True)
         reader = Reader(config.get("salt") or os.urandom(8).hex())
         self._contents = Contents(reader)
         self._calm = False
-        self._make = functools.partial(
+        self._connect = functools.partial(
             Client, config["url"], timeout_s, reader if self._identifies else None
         )
         self._ids = itertools.count(1)
@@ -453,7 +495,22 @@ class Load:
                 progress = {"progress": done, "of": max(total, done), "failed": failed}
                 yield progress | self._clients()
         answer = {"segment": name, "requests": len(outcomes), "routes": summary(outcomes)}
-        yield answer | self._clients()
+        yield answer | self._clients() | self._logged_in()
+
+    def _make(self) -> Worker:
+        account = self._accounts[next(self._worker_numbers) % len(self._accounts)]
+        user = User(account, self._headers, keeps_cookies=bool(self._login))
+        return Worker(self._connect(), user, account, due=bool(self._login))
+
+    def _logged_in(self) -> dict[str, Any]:
+        """What logins there were since the last call, beside the first of each worker."""
+        again: Counter[str] = Counter()
+        failed: Counter[str] = Counter()
+        while not self._logins.empty():
+            because, problem = self._logins.get()
+            again.update([because] if because else [])
+            failed.update([problem] if problem else [])
+        return {"logins": {"again": again, "failed": failed}} if again or failed else {}
 
     def _rest(
         self, weights: Sequence[int], stream: Random, route: int | None, end: float, *, open_: bool
@@ -480,19 +537,61 @@ class Load:
         return {"clients": found} if found else {}
 
     def _send(
-        self, client: Client, route: Route, due: float | None, headers: dict[str, str]
-    ) -> Outcome:
-        """One request, which is sent once."""
-        if not self._identifies:
-            return client.request(route, headers, due)
+        self, worker: Worker, route: Route, due: float | None, headers: dict[str, str],
+        *, login: bool = False,
+    ) -> tuple[Outcome, dict[str, str | None]]:  # fmt: skip
+        """One request, which is sent once, and what was captured from its answer."""
+        client, user = worker.client, worker.user
+        message = user.message(route, login=login)
+        message.headers.update(headers)
         request = f"{self._run}-{next(self._ids)}"
-        outcome = client.request(route, {**headers, CLIENT_HEADER: request}, due)
-        times = round(outcome.at, 6), round(outcome.duration, 6)
-        answer = outcome.answer
-        told = self._contents.told(route.name, answer, calm=self._calm)
-        row = (request, route.name, *times, outcome.ended, outcome.status)
-        self._seen.put((*row, answer.target, answer.broken, answer.unexpected, *told))
-        return outcome
+        if self._identifies:
+            message.headers[CLIENT_HEADER] = request
+        outcome = client.request(route, message, due)
+        response = client.response
+        captured = user.take(route, response) if response is not None else {}
+        if self._identifies:
+            times = round(outcome.at, 6), round(outcome.duration, 6)
+            answer = outcome.answer
+            told = self._contents.told(route.name, answer, calm=self._calm)
+            row = (request, route.name, *times, outcome.ended, outcome.status)
+            self._seen.put((*row, answer.target, answer.broken, answer.unexpected, *told))
+        return outcome, captured
+
+    def _log_in(self, worker: Worker) -> None:
+        """Have ``worker`` log in; one that cannot goes on as who it is."""
+        problem = ""
+        fresh = replace(worker, user=worker.user.anew(worker.account))
+        for step in self._login:
+            outcome, captured = self._send(fresh, step, None, {}, login=True)
+            self._outcomes.put(outcome)
+            missing = [f"no {step.capture[name]}" for name, value in captured.items() if not value]
+            answered = str(outcome.status) if outcome.whole else outcome.ended
+            if not outcome.whole or (outcome.status or 500) >= 400:
+                problem = f"{step.name}: {answered}"
+            elif outcome.answer.unexpected or missing:
+                odd = outcome.answer.unexpected and f"unexpected: {outcome.answer.unexpected}"
+                problem = f"{step.name}: {answered}, {odd or ', '.join(missing)}"
+            if problem:
+                break
+            fresh.user.values.update({name: value for name, value in captured.items() if value})
+        else:
+            worker.user.become(fresh.user)
+            worker.until = time.monotonic() + self._lasts_s
+        if worker.because or problem:
+            self._logins.put((worker.because, problem))
+        worker.due, worker.because = bool(problem) and not worker.because, ""
+
+    def _notice_expiry(self, worker: Worker, route: Route, outcome: Outcome) -> None:
+        """See whether the answer says that ``worker`` is not logged in any more."""
+        if not self._login or outcome.status is None:
+            return
+        where = worker.client.response.header("location") if worker.client.response else None
+        path = urlsplit(where or "").path
+        if outcome.status in self._expired:
+            worker.due, worker.because = True, f"{route.name}: {outcome.status}"
+        elif outcome.status in REDIRECTS and path in self._login_paths:
+            worker.due, worker.because = True, f"{route.name}: {outcome.status} to {path}"
 
     def _open(self, indices: Iterable[int]) -> Iterator[int]:
         """Have each of ``indices`` sent when it is due; gives none of them to who iterates."""
@@ -514,56 +613,67 @@ class Load:
             done.get()
         yield from ()
 
-    def _serve(self, client: Client) -> None:
+    def _serve(self, worker: Worker) -> None:
         while True:
             index, due, done = self._due.get()
             route = self._routes[index]
-            self._outcomes.put(self._request(client, route, due))
+            self._outcomes.put(self._request(worker, route, due))
             done.put(None)
 
     def check(self, name: str) -> dict[str, Any]:
         """Ask how often each action since the last check was done."""
         tallies = {route.name: Tally() for route in self._routes if route.action}
         while not self._actions.empty():
-            route, key, outcome, retried = self._actions.get()
+            user, route, key, outcome, retried = self._actions.get()
             acknowledged = outcome.whole and (outcome.status or 0) < 400
             tally = tallies[route.name]
             tally.retried += retried
-            tally.add(acknowledged, self._done(route, key))
+            tally.add(acknowledged, self._done(user, route, key))
         return {"check": name, "actions": {key: asdict(value) for key, value in tallies.items()}}
 
-    def _done(self, route: Route, key: str) -> int | None:
+    def _done(self, user: User, route: Route, key: str) -> int | None:
         assert route.action is not None
-        asked = Route("GET", route.action["count"].replace("{key}", key))
+        asked = Route("GET", route.action["count"])
+        message = user.message(asked, {"key": key})
         for attempt in range(ASKED_AT_MOST):
             if attempt:
                 time.sleep(ASKED_AGAIN_S)
-            outcome = self._direct.request(asked)
+            outcome = self._direct.request(asked, message)
             number = outcome.body.strip()
             if outcome.whole and outcome.status == 200 and number.isdigit():
                 return int(number)
         return None
 
-    def _work(self, client: Client, hands: queue.SimpleQueue[Iterable[int]]) -> None:
+    def _work(self, worker: Worker, hands: queue.SimpleQueue[Iterable[int]]) -> None:
         while True:
             for index in hands.get():
                 route = self._routes[index]
-                self._outcomes.put(self._request(client, route))
+                self._outcomes.put(self._request(worker, route))
                 time.sleep(self._pause_s)
             self._outcomes.put(None)
 
-    def _request(self, client: Client, route: Route, due: float | None = None) -> Outcome:
+    def _request(self, worker: Worker, route: Route, due: float | None = None) -> Outcome:
         """One request; an action with the same key until it has an answer, or has been tried
         enough.
         """
+        if worker.due or time.monotonic() > worker.until:
+            self._log_in(worker)
         if route.action is None:
-            return self._send(client, route, due, {})
+            outcome, _ = self._send(worker, route, due, {})
+        else:
+            outcome = self._act(worker, route, route.action, due)
+        self._notice_expiry(worker, route, outcome)
+        return outcome
+
+    def _act(
+        self, worker: Worker, route: Route, action: Mapping[str, Any], due: float | None
+    ) -> Outcome:
         key = f"{self._run}-{next(self._keys)}"
-        for retried in range(route.action["retries"] + 1):  # noqa: B007
-            outcome = self._send(client, route, due, {route.action["header"]: key})
+        for retried in range(action["retries"] + 1):  # noqa: B007
+            outcome, _ = self._send(worker, route, due, {action["header"]: key})
             if outcome.whole:
                 break
-        self._actions.put((route, key, outcome, retried))
+        self._actions.put((worker.user, route, key, outcome, retried))
         return outcome
 
 

@@ -60,6 +60,7 @@ from seism.verdict.whole_run import (
     end_findings,
     incomplete,
     load_findings,
+    login_warnings,
     unjudged_warnings,
 )
 from seism.verdict.wrong_reply import WrongReplies
@@ -118,6 +119,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
             *lost,
             *map(str, flaky.values()),
             *attribution_warnings(timeline),
+            *login_warnings(timeline),
             *dict.fromkeys(census_warnings(timeline)),
             *unjudged_warnings(timeline),
             *steps.why_never_fired,
