@@ -190,7 +190,7 @@ class Experiment:
             }
             if planned.toxic in toxics:
                 raise ConfigurationError(f"{where}: its backend has a toxic of that name")
-            routes = {f"{r.method} {r.path}" for r in self.load.route} if self.load else set()
+            routes = {request.name for request in self.load.requests} if self.load else set()
             if planned.route and planned.route not in routes:
                 raise ConfigurationError(
                     f"{where}: there is no [[load.route]] {planned.route!r}"

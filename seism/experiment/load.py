@@ -42,6 +42,10 @@ worker log in by these requests before its first one, and anew after an answer t
 not logged in any more. Its requests are counted and told as those of the routes are. A segment's
 last line then has ``"logins": {"again": {"GET /: 401": 2}, "failed": ["POST /login: 503"]}``.
 
+``"scenarios": [{"steps": 3, "weight": 1}]``: the last of the routes are these steps. A worker sends
+them in order, one whenever the scenario's turn comes, and begins again after one that failed.
+``"data"``: rows of values, of which each request of a route and each pass of a scenario takes one.
+
 Times are seconds. End of input, SIGTERM and SIGINT end it with exit code 0.
 """
 
@@ -68,7 +72,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from seism.experiment.answer import CALM, REDIRECTS, Answer, Contents, Reader, unexpected
-from seism.experiment.user import Message, Response, User, basic
+from seism.experiment.user import BUILT_IN, Message, Response, User, basic
 from seism.journal import COMPLETE, CUT, NOTHING, REFUSED, STALE, TIMED_OUT
 from seism.rng import Seed
 from seism_middleware.contract import CLIENT_HEADER
@@ -82,6 +86,8 @@ OPEN_AT_MOST = 1000
 LONGEST_PAUSE_S, LOOKS = 0.1, 0.02
 """While there is not enough of an open segment, each worker pauses for as long as makes the time
 between two requests of all this share of the time since its hand was empty, up to that."""
+GONE = (404, 410)
+"""Statuses after which a step alone needs new values: a DELETE removes what was captured."""
 CLOSE_S = 0.05
 """So long after a 500 a kept connection is watched before it is used again: servers close after a
 failed app, some without a word and a moment later (uvicorn does). What is sent into that close
@@ -142,6 +148,11 @@ class Outcome:
     def truncated(self) -> bool:
         """Whether there was a part of a response."""
         return self.status is not None and not self.whole
+
+    @property
+    def is_good(self) -> bool:
+        """Whether a scenario can go on from it."""
+        return self.whole and (self.status or 500) < 400 and not self.answer.unexpected
 
     @property
     def failed(self) -> bool:
@@ -374,7 +385,25 @@ def _is_closed(error: Exception) -> bool:
 
 
 Ticket = tuple[int, float, "queue.SimpleQueue[None]"]
-"""A route's index, when it is due, and who is to be told that it is done."""
+"""A unit's index, when it is due, and who is to be told that it is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What is dealt: a route, or a scenario, of which one step is sent at each turn."""
+
+    routes: tuple[int, ...]
+    weight: int
+    scenario: bool = False
+
+
+@dataclass(slots=True)
+class Journey:
+    """How far a worker is in a scenario."""
+
+    at: int = 0
+    values: dict[str, str] = field(default_factory=dict)
+    """Those of this pass: captured, made, and from the data."""
 
 
 @dataclass(slots=True)
@@ -388,6 +417,7 @@ class Worker:
     """It has to log in before its next request."""
     because: str = ""
     """Why it has to log in anew."""
+    journeys: dict[Unit, Journey] = field(default_factory=dict)
     until: float = math.inf
     """When its login is renewed: monotonic seconds."""
 
@@ -397,6 +427,11 @@ class Load:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._routes = [Route(**route) for route in config["routes"]]
+        self._units = _units(self._routes, config.get("scenarios", ()))
+        self._alone = [self._unit_of(index) for index in range(len(self._routes))]
+        """Where each route is dealt: its unit, and its place there."""
+        self._data = config.get("data") or [{}]
+        self._rows = itertools.count()
         self._pause_s = config.get("pause_ms", 20) / 1000
         self._rate = config.get("rate", 0)
         seed = Seed(config["seed"])
@@ -450,7 +485,7 @@ class Load:
     ) -> Iterator[dict[str, Any]]:  # fmt: skip
         """Run one segment; yields progress and at last its answer."""
         self._calm = name in CALM
-        weights = [each.weight for each in self._routes]
+        weights = [unit.weight for unit in self._units]
         dealt: Sequence[Iterable[int]]
         total = 0
         end = time.monotonic() + seconds
@@ -460,6 +495,7 @@ class Load:
             dealt = deal(weights, requests, self._streams)
             total = requests * len(dealt)
         else:
+            route += len(self._units)
             dealt = [[route] * requests, *([] for _ in self._hands[1:])]
             total = requests
         if requests and (seconds or open_):
@@ -499,7 +535,8 @@ class Load:
 
     def _make(self) -> Worker:
         account = self._accounts[next(self._worker_numbers) % len(self._accounts)]
-        user = User(account, self._headers, keeps_cookies=bool(self._login))
+        keeps = bool(self._login) or any(unit.scenario for unit in self._units)
+        user = User(account, self._headers, keeps)
         return Worker(self._connect(), user, account, due=bool(self._login))
 
     def _logged_in(self) -> dict[str, Any]:
@@ -538,11 +575,11 @@ class Load:
 
     def _send(
         self, worker: Worker, route: Route, due: float | None, headers: dict[str, str],
-        *, login: bool = False,
+        values: Mapping[str, str] | None = None, *, login: bool = False,
     ) -> tuple[Outcome, dict[str, str | None]]:  # fmt: skip
         """One request, which is sent once, and what was captured from its answer."""
         client, user = worker.client, worker.user
-        message = user.message(route, login=login)
+        message = user.message(route, values, login=login)
         message.headers.update(headers)
         request = f"{self._run}-{next(self._ids)}"
         if self._identifies:
@@ -550,6 +587,10 @@ class Load:
         outcome = client.request(route, message, due)
         response = client.response
         captured = user.take(route, response) if response is not None else {}
+        missing = [f"no {route.capture[name]}" for name, value in captured.items() if not value]
+        if missing and (outcome.status or 500) < 400 and not outcome.answer.unexpected:
+            answer = replace(outcome.answer, unexpected=", ".join(missing))
+            outcome = replace(outcome, answer=answer)
         if self._identifies:
             times = round(outcome.at, 6), round(outcome.duration, 6)
             answer = outcome.answer
@@ -565,13 +606,11 @@ class Load:
         for step in self._login:
             outcome, captured = self._send(fresh, step, None, {}, login=True)
             self._outcomes.put(outcome)
-            missing = [f"no {step.capture[name]}" for name, value in captured.items() if not value]
             answered = str(outcome.status) if outcome.whole else outcome.ended
             if not outcome.whole or (outcome.status or 500) >= 400:
                 problem = f"{step.name}: {answered}"
-            elif outcome.answer.unexpected or missing:
-                odd = outcome.answer.unexpected and f"unexpected: {outcome.answer.unexpected}"
-                problem = f"{step.name}: {answered}, {odd or ', '.join(missing)}"
+            elif outcome.answer.unexpected:
+                problem = f"{step.name}: {answered}, unexpected: {outcome.answer.unexpected}"
             if problem:
                 break
             fresh.user.values.update({name: value for name, value in captured.items() if value})
@@ -616,8 +655,7 @@ class Load:
     def _serve(self, worker: Worker) -> None:
         while True:
             index, due, done = self._due.get()
-            route = self._routes[index]
-            self._outcomes.put(self._request(worker, route, due))
+            self._outcomes.put(self._turn(worker, index, due))
             done.put(None)
 
     def check(self, name: str) -> dict[str, Any]:
@@ -647,34 +685,96 @@ class Load:
     def _work(self, worker: Worker, hands: queue.SimpleQueue[Iterable[int]]) -> None:
         while True:
             for index in hands.get():
-                route = self._routes[index]
-                self._outcomes.put(self._request(worker, route))
+                self._outcomes.put(self._turn(worker, index))
                 time.sleep(self._pause_s)
             self._outcomes.put(None)
 
-    def _request(self, worker: Worker, route: Route, due: float | None = None) -> Outcome:
+    def _unit_of(self, route: int) -> tuple[Unit, int]:
+        unit = next(unit for unit in self._units if route in unit.routes)
+        return unit, unit.routes.index(route)
+
+    def _turn(self, worker: Worker, index: int, due: float | None = None) -> Outcome:
+        """The next request of a unit; from the number of units on, of one route alone."""
+        alone = index >= len(self._units)
+        unit, place = self._alone[index - len(self._units)] if alone else (self._units[index], 0)
+        if not unit.scenario:
+            return self._request(worker, self._routes[unit.routes[place]], due, self._next_row())
+        journey = worker.journeys.setdefault(unit, Journey())
+        if alone:
+            return self._step_alone(worker, unit, place, journey)
+        outcome = self._step(worker, unit, journey.at, journey, due)
+        advanced = outcome.is_good and journey.at + 1 < len(unit.routes)
+        journey.at = journey.at + 1 if advanced else 0
+        return outcome
+
+    def _step(
+        self, worker: Worker, unit: Unit, at: int, journey: Journey, due: float | None = None
+    ) -> Outcome:
+        """One step; the first one begins another pass."""
+        if at == 0:
+            journey.values = {**self._next_row(), **{key: make() for key, make in BUILT_IN.items()}}
+        route = self._routes[unit.routes[at]]
+        return self._request(worker, route, due, journey.values, journey.values)
+
+    def _step_alone(self, worker: Worker, unit: Unit, place: int, journey: Journey) -> Outcome:
+        """One step with the values of the last pass; those before it are sent if it needs them."""
+        earlier = [self._routes[index] for index in unit.routes[:place]]
+        needed = {name for route in earlier for name in route.capture}
+        if not needed <= journey.values.keys() | worker.user.live.keys():
+            for at in range(place):
+                self._outcomes.put(self._step(worker, unit, at, journey))
+        journey.at = 0
+        outcome = self._step(worker, unit, place, journey)
+        if outcome.status in GONE:
+            journey.values.clear()
+        return outcome
+
+    def _next_row(self) -> dict[str, str]:
+        found: dict[str, str] = self._data[next(self._rows) % len(self._data)]
+        return found
+
+    def _request(
+        self, worker: Worker, route: Route, due: float | None, values: Mapping[str, str],
+        captured_to: dict[str, str] | None = None,
+    ) -> Outcome:  # fmt: skip
         """One request; an action with the same key until it has an answer, or has been tried
         enough.
         """
         if worker.due or time.monotonic() > worker.until:
             self._log_in(worker)
         if route.action is None:
-            outcome, _ = self._send(worker, route, due, {})
+            outcome, captured = self._send(worker, route, due, {}, values)
+            live = worker.user.live
+            found = {name: value for name, value in captured.items() if value and name not in live}
+            if captured_to is not None:
+                captured_to.update(found)
         else:
-            outcome = self._act(worker, route, route.action, due)
+            outcome = self._act(worker, route, route.action, due, values)
         self._notice_expiry(worker, route, outcome)
         return outcome
 
     def _act(
-        self, worker: Worker, route: Route, action: Mapping[str, Any], due: float | None
-    ) -> Outcome:
+        self, worker: Worker, route: Route, action: Mapping[str, Any], due: float | None,
+        values: Mapping[str, str],
+    ) -> Outcome:  # fmt: skip
         key = f"{self._run}-{next(self._keys)}"
         for retried in range(action["retries"] + 1):  # noqa: B007
-            outcome, _ = self._send(worker, route, due, {action["header"]: key})
+            outcome, _ = self._send(worker, route, due, {action["header"]: key}, values)
             if outcome.whole:
                 break
         self._actions.put((worker.user, route, key, outcome, retried))
         return outcome
+
+
+def _units(routes: Sequence[Route], scenarios: Sequence[Mapping[str, int]]) -> list[Unit]:
+    """What is dealt; the last of the routes are the steps of the scenarios."""
+    plain = len(routes) - sum(scenario["steps"] for scenario in scenarios)
+    units = [Unit((index,), routes[index].weight) for index in range(plain)]
+    for scenario in scenarios:
+        steps = tuple(range(plain, plain + scenario["steps"]))
+        units.append(Unit(steps, scenario["weight"] * len(steps), scenario=True))
+        plain += len(steps)
+    return units
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

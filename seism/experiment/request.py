@@ -113,7 +113,7 @@ class Route(Request):
 
 @dataclass(frozen=True, slots=True)
 class Step(Request):
-    """``[[setup.login]]``: one request whose answer has values that later ones need."""
+    """``[[setup.login]]`` and ``[[load.scenario.step]]``: one request of several in order."""
 
     capture: dict[str, str] = option(
         {},
@@ -128,6 +128,21 @@ class Step(Request):
             if name in BUILT_IN or placeholders(f"{{{name}}}") != [name]:
                 raise ConfigurationError(f"capture: {name!r} is not allowed as a name")
             Capture.of(source, f"capture: {name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """``[[load.scenario]]``: what one user does, step by step; each step is a route in reports."""
+
+    step: tuple[Step, ...] = option(help="the requests, in order")
+    name: str = option("", help="for messages")
+    weight: int = option(
+        1, help="how often one step is sent, beside the routes", minimum=1, maximum=1000
+    )
+
+    def __post_init__(self) -> None:
+        if not self.step:
+            raise ConfigurationError("expected at least one [[load.scenario.step]]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +232,11 @@ class Load:
     """``[load]``: the requests, as numbers per worker so that a seed repeats them exactly."""
 
     route: tuple[Route, ...] = option((), help="what is requested")
+    scenario: tuple[Scenario, ...] = option((), help="requests in order, by one user each")
+    data: str = option(
+        "", help="CSV file, relative to this file: each request of a route, and each pass of a "
+        "scenario, takes the next row as values of placeholders",
+    )  # fmt: skip
     locust: Locust | None = option(None, help="Locust sends the requests, instead of routes")
     workers: int = option(8, help="clients at the same time", minimum=1, maximum=256)
     steady: int = option(40, help="requests per worker in the control run", minimum=1)
@@ -244,8 +264,15 @@ class Load:
     )
 
     def __post_init__(self) -> None:
-        if bool(self.route) == (self.locust is not None):
-            raise ConfigurationError("a [[load.route]] or [load.locust] is needed, and not both")
+        if bool(self.route or self.scenario) == (self.locust is not None):
+            raise ConfigurationError(
+                "expected a [[load.route]] or [[load.scenario]], or else [load.locust]"
+            )
+
+    @property
+    def requests(self) -> tuple[Route | Step, ...]:
+        """All that is sent: the routes, then each step of each scenario."""
+        return (*self.route, *(step for scenario in self.scenario for step in scenario.step))
 
     @property
     def amounts(self) -> Amounts:
@@ -266,8 +293,14 @@ def check_placeholders(load: Load, setup: Setup | None, folder: Path, where: str
         known |= step.capture.keys()
     for name in sorted(unknown(setup.headers.values(), known)):
         raise ConfigurationError(f"{where} setup.headers: nothing captures {{{name}}}")
+    known |= columns(folder / load.data, f"{where} load.data")
     for route in load.route:
         _check(route, known, folder, f"{where} load.route")
+    for scenario in load.scenario:
+        captured = set(known)
+        for step in scenario.step:
+            _check(step, captured, folder, f"{where} load.scenario {scenario.name}".rstrip())
+            captured |= step.capture.keys()
 
 
 def _check(request: Request, known: Container[str], folder: Path, where: str) -> None:
@@ -290,7 +323,11 @@ def requests(load: Load, setup: Setup | None, folder: Path) -> dict[str, Any]:
     """What the load's process is told of what it sends; files are those of ``folder``."""
     setup = setup or Setup()
     return {
-        "routes": [_located(route, folder) for route in load.route],
+        "routes": [_located(request, folder) for request in load.requests],
+        "scenarios": [
+            {"steps": len(scenario.step), "weight": scenario.weight} for scenario in load.scenario
+        ],
+        "data": rows(folder / load.data, "load.data") if load.data else [],
         "setup": {
             "login": [_located(step, folder) for step in setup.login],
             "accounts": rows(folder / setup.accounts, "setup.accounts") if setup.accounts else [],

@@ -305,8 +305,9 @@ class Session:
     def aftershock(self, name: str, amount: float, route: int | None = None) -> dict[str, Any]:
         """As ``send``, until each route is as before, or has had its time, or the app has ended."""
         assert self._driver is not None
-        asked = self.load.route if route is None else (self.load.route[route],)
-        names = [f"{each.method} {each.path}" for each in asked]
+        sent = self.load.requests
+        asked = sent if route is None else (sent[route],)
+        names = [each.name for each in asked]
         this = self._aftershock = Aftershock(self._calm, self.experiment.rules, names)
 
         def enough() -> bool:
@@ -390,7 +391,7 @@ class Session:
 
     def route(self, step: Step) -> int | None:
         """The index of the route that ``step`` is about alone; None: it is about all."""
-        names = [f"{route.method} {route.path}" for route in self.load.route]
+        names = [request.name for request in self.load.requests]
         return names.index(step.planned.route) if step.planned.exact else None
 
     @contextmanager

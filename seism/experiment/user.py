@@ -216,7 +216,7 @@ class User:
         self.jar = Jar()
         self._headers = headers
         self._keeps = keeps_cookies
-        self._live: dict[str, Capture] = {}
+        self.live: dict[str, Capture] = {}
         """Captured cookies: a value is that of the jar."""
 
     def message(
@@ -244,12 +244,12 @@ class User:
             capture = Capture.of(source, name)
             found[name] = capture.value(response, self.jar)
             if capture.kind == "cookie":
-                self._live[name] = capture
+                self.live[name] = capture
         return found
 
     def become(self, other: User) -> None:
         """Be who has logged in as ``other``."""
-        self.values, self.jar, self._live = other.values, other.jar, other._live
+        self.values, self.jar, self.live = other.values, other.jar, other.live
 
     def anew(self, values: Mapping[str, str]) -> User:
         """Somebody with the same rights to begin with, who has not logged in."""
@@ -257,7 +257,7 @@ class User:
 
     def _cookies(self) -> dict[str, str]:
         nothing = Response(200)
-        found = {name: each.value(nothing, self.jar) for name, each in self._live.items()}
+        found = {name: each.value(nothing, self.jar) for name, each in self.live.items()}
         return {name: value for name, value in found.items() if value is not None}
 
 

@@ -118,6 +118,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
         warnings=(
             *lost,
             *map(str, flaky.values()),
+            *(steady_state.refused(timeline, rules) if steady.met else ()),
             *attribution_warnings(timeline),
             *login_warnings(timeline),
             *dict.fromkeys(census_warnings(timeline)),

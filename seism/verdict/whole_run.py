@@ -69,7 +69,8 @@ def login_warnings(timeline: Timeline) -> Iterator[str]:
         logins = (segment.load.logins if segment.load else None) or {}
         again, failed = logins.get("again", {}), logins.get("failed", {})
         step = [segment.phase.step] if segment.phase.step is not None else []
-        names = [timeline.plan[index].name for index in (*step, *segment.phase.active)]
+        indices = [i for i in (*step, *segment.phase.active) if i < len(timeline.plan)]
+        names = [timeline.plan[index].name for index in indices]
         when = f"{segment.phase.phase} {' and '.join(names)}".rstrip()
         if again:
             why = listed([f"{reason} ({count} times)" for reason, count in sorted(again.items())])

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email import message_from_string
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -21,7 +22,7 @@ from seism.experiment.config import load as loaded
 from seism.experiment.request import requests
 from seism.experiment.user import Capture, Jar, Response, User, placeholders
 from tests.experiment import session_app
-from tests.experiment.test_load import load, segment
+from tests.experiment.test_load import load, segment, write
 from tests.processes import ROOT
 from tests.servers import Valkey
 from tests.test_cli import Done, Seism
@@ -135,7 +136,7 @@ def test_a_login_that_fails_is_said_and_names_no_value(server: WSGIServer, tmp_p
     wrong = FORM_LOGIN.replace("s3cret-pa55", "wr0ng-pa55")
     with running(server, tmp_path, wrong + '[[load.route]]\npath = "/me"\n') as process:
         _, answer = segment(process, "warmup", 1)
-    assert set(answer["logins"]["failed"]) == {"POST /login: 200, no cookie:session"}
+    assert set(answer["logins"]["failed"]) == {"POST /login: 200, unexpected: no cookie:session"}
     assert "wr0ng" not in json.dumps(answer)
 
 
@@ -154,6 +155,109 @@ def test_each_worker_has_its_account(server: WSGIServer, tmp_path: Path) -> None
         _, answer = segment(process, "steady", 2)
     assert answer["routes"]["POST /token"]["statuses"]["200"] == 1
     assert answer["routes"]["GET /api"]["statuses"] == {"200": 2, "401": 2}
+
+
+SCENARIO = """
+[load]
+data = "items.csv"
+[[load.route]]
+path = "/ready?{item}&{unique}&{now}&{uuid}"
+[[load.scenario]]
+weight = 2
+[[load.scenario.step]]
+method = "POST"
+path = "/orders"
+json = { key = "{unique}", what = ["{item}"] }
+capture = { id = "header:Location /orders/([0-9]+)", order = "header:Location" }
+[[load.scenario.step]]
+path = "/orders/{id}"
+expect = { json = { "$.what[0]" = "tea" } }
+capture = { key = "json:$.key" }
+[[load.scenario.step]]
+method = "DELETE"
+path = "{order}"
+headers = { X-Key = "{key}" }
+"""
+
+
+def test_the_steps_of_a_scenario_are_sent_in_order(server: WSGIServer, tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item\ntea\n", encoding="utf-8")
+    with running(server, tmp_path, SCENARIO, workers=1) as process:
+        _, answer = segment(process, "steady", 14)
+    assert answer["requests"] == 14
+    assert {name: figures["count"] for name, figures in answer["routes"].items()} == {
+        "GET /ready?{item}&{unique}&{now}&{uuid}": 3,
+        "POST /orders": 4,
+        "GET /orders/{id}": 4,
+        "DELETE {order}": 3,
+    }
+    steps = [name for _, name, *_ in answer["clients"] if "ready" not in name]
+    assert steps[:4] == ["POST /orders", "GET /orders/{id}", "DELETE {order}", "POST /orders"]
+    assert {status for found in statuses(answer).values() for status in found} == {"200", "201"}
+    assert "tea" not in json.dumps(answer["clients"])
+    session_app.orders.clear()
+
+
+def test_a_step_that_fails_begins_the_scenario_anew(server: WSGIServer, tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item\ncoffee\n", encoding="utf-8")
+    with running(server, tmp_path, SCENARIO, workers=1) as process:
+        _, answer = segment(process, "steady", 14)
+    assert {name: figures["count"] for name, figures in answer["routes"].items()} == {
+        "GET /ready?{item}&{unique}&{now}&{uuid}": 3,
+        "POST /orders": 6,
+        "GET /orders/{id}": 5,
+    }
+    session_app.orders.clear()
+
+
+def test_one_step_alone_has_the_values_that_it_needs(server: WSGIServer, tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item\ntea\n", encoding="utf-8")
+    with running(server, tmp_path, SCENARIO, workers=1) as process:
+        write(process, {"segment": "steady", "requests": 4, "route": 2})
+        answer = json.loads(process.stdout.readline())
+        write(process, {"segment": "steady", "requests": 2, "route": 3})
+        removed = json.loads(process.stdout.readline())
+    assert {name: figures["count"] for name, figures in answer["routes"].items()} == {
+        "POST /orders": 1,
+        "GET /orders/{id}": 4,
+    }
+    assert statuses(removed)["DELETE {order}"] == {"200": 1, "404": 1}
+    session_app.orders.clear()
+
+
+def test_multipart_and_other_bodies(server: WSGIServer, tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"\x00\xff")
+    text = """
+[[load.scenario]]
+[[load.scenario.step]]
+method = "POST"
+path = "/orders"
+form = { note = "café {unique}" }
+files = { picture = "a.bin" }
+capture = { id = "header:Location" }
+[[load.scenario.step]]
+path = "{id}"
+capture = { note = "header:X-None" }
+[[load.scenario]]
+[[load.scenario.step]]
+method = "POST"
+path = "/orders"
+headers = { Content-Type = "text/xml" }
+body = "<a>café {id}</a>"
+"""
+    with running(server, tmp_path, text, workers=1) as process:
+        _, answer = segment(process, "steady", 6)
+    unexpected = {(name, odd) for _, name, _, _, _, _, _, _, odd, *_ in answer["clients"]}
+    assert unexpected == {("POST /orders", ""), ("GET {id}", "no header:X-None")}
+    assert "<a>café {id}</a>" in session_app.orders.values()
+    sent = next(text for text in session_app.orders.values() if "form-data" in text)
+    message = message_from_string(
+        f"Content-Type: multipart/form-data; boundary={sent[2:32]}\n\n{sent}"
+    )
+    parts = {part.get_param("name", header="content-disposition"): part for part in message.walk()}
+    assert parts["picture"].get_filename() == "a.bin"
+    assert str(parts["note"].get_payload()).startswith("café ")
+    session_app.orders.clear()
 
 
 @pytest.mark.parametrize(
@@ -213,6 +317,12 @@ def test_a_value_that_is_hostile_breaks_no_request() -> None:
             '[[setup.login]]\npath = "/"\ncapture = { a = "xml:b" }\n[[load.route]]\npath = "/"',
             "capture: a: expected json:",
         ),
+        ("[[load.scenario]]\nstep = []", "expected at least one"),
+        (
+            '[[load.scenario]]\nstep = [{ path = "/{a}", capture = { a = "header:A" } }]',
+            r"GET /{a}: nothing gives",
+        ),
+        ('[load]\ndata = "."\nworkers = 1', r"expected a \[\[load.route\]\] or"),
         ('[setup]\nbasic = "${NONE}"\n[[load.route]]\npath = "/"', "environment has no NONE"),
     ],
 )
@@ -269,6 +379,32 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Done, Path,
         seism = Seism(folder, f"127.0.0.1:{cache.port}")
         seism.env |= {"PASSWORD": session_app.PASSWORD, "PYTHONPATH": str(ROOT)}
         yield seism.run("run"), folder, seism.env["CACHE"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("{csrf}", "{csrf}", "seism.toml: setup.login: POST /login: 403: expected a login"),
+        ("${PASSWORD}", "wr0ng-pa55", "POST /login: 200, unexpected: no cookie:session"),
+        ('path = "/me"', 'path = "/nope"', "GET /nope: every answer of the control run was 404"),
+    ],
+)
+def test_what_ends_a_run_before_anything_is_perturbed(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    text = RUN.replace("{{", "{").replace("}}", "}").replace("{folder}", str(tmp_path))
+    text += FORM_LOGIN.replace("s3cret-pa55", "${PASSWORD}")
+    if old == "{csrf}":
+        text = text.replace('token = "{token}"', 'token = "other"')
+    (tmp_path / "seism.toml").write_text(text.replace(old, new), encoding="utf-8")
+    with Valkey() as cache:
+        seism = Seism(tmp_path, f"127.0.0.1:{cache.port}")
+        seism.env |= {"PASSWORD": session_app.PASSWORD, "PYTHONPATH": str(ROOT)}
+        result = seism.run("run")
+    assert result.code == 3
+    assert said in " ".join((result.out + result.err).split())
+    assert "wr0ng" not in result.out + result.err
+    assert (tmp_path / "before").read_text(encoding="utf-8").endswith("after\n")
 
 
 def test_a_perturbation_that_logs_everybody_out_is_red_and_said(
