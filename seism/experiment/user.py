@@ -113,9 +113,7 @@ class Capture:
             return text if text is None or self.name.lower() != "location" else _path(text)
         if self.kind == "json":
             return _in_json(response.body, self.name)
-        fields = _Fields()
-        fields.feed(response.body.decode("utf-8", "replace"))
-        return fields.values.get(self.name)
+        return form_fields(response.body.decode("utf-8", "replace")).get(self.name)
 
 
 def _path(location: str) -> str:
@@ -131,6 +129,13 @@ def _in_json(body: bytes, path: str) -> str | None:
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def form_fields(page: str) -> dict[str, str]:
+    """Name and value of the inputs of a page's forms."""
+    fields = _Fields()
+    fields.feed(page)
+    return fields.values
 
 
 class _Fields(HTMLParser):

@@ -62,6 +62,7 @@ class Cache:
 
 
 sessions: Any = Memory() if WHERE == "memory" else Cache(WHERE)
+HTML = ("Content-Type", "text/html")
 orders: dict[str, str] = {}
 numbers = itertools.count(1)
 Answer = tuple[str, list[tuple[str, str]], str]
@@ -73,7 +74,8 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
     body = environ["wsgi.input"].read(size).decode("utf-8", "replace")
     cookies = {k: v.value for k, v in SimpleCookie(environ.get("HTTP_COOKIE", "")).items()}
     status, headers, text = ROUTES.get(key, by_id)(environ, cookies, body)
-    start_response(status, [("Content-Type", "text/html"), *headers])
+    own = [] if any(name == "Content-Type" for name, _ in headers) else [HTML]
+    start_response(status, [*own, *headers])
     return [text.encode()]
 
 
