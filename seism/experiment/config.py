@@ -349,8 +349,6 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Experiment:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        if isinstance(error, FileNotFoundError):
-            reason = f"{reason}; to write one for an existing app: seism init -- COMMAND"
         raise ConfigurationError(f"{path}: {reason}") from None
     if toxiproxy.recognised(path, text):
         experiment = _from_toxiproxy(text, path)
