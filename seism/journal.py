@@ -117,6 +117,9 @@ class LoadDone:
     twice or more (``twice``), acknowledged and never done (``lost``), not known (``unknown``)."""
     whole: bool = False
     """These are the requests of all phases so far, not of one."""
+    logins: dict[str, Any] | None = None
+    """Of workers that logged in ``again``: the answer for which they did -> how often; and the
+    answers to logins that ``failed``."""
 
 
 COMPLETE, CUT, NOTHING = "complete", "cut", "nothing"

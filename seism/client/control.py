@@ -170,10 +170,13 @@ class Control:
     def load_done(
         self, segment: str, requests: int, routes: dict[str, Any],
         actions: dict[str, Any] | None = None, *, whole: bool = False,
+        logins: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
         """Journal what the load generator saw; see ``journal.LoadDone``."""
         done = {"segment": segment, "requests": requests, "routes": routes, "whole": whole}
-        self.call("POST", "/seism/load", done | ({"actions": actions} if actions else {}))
+        more = {"actions": actions, "logins": logins}
+        done |= {key: value for key, value in more.items() if value}
+        self.call("POST", "/seism/load", done)
 
     def clients(self, requests: Sequence[Sequence[Any]]) -> None:
         """Journal what the load's clients saw: the fields of records ``journal.ClientRequest``."""

@@ -26,12 +26,25 @@ from seism.client import Control
 from seism.errors import ConfigurationError, NotReady, SeismError, Unavailable
 from seism.experiment import inject, rewrite, safety
 from seism.experiment.aftershock import Aftershock, Calm, client_request
-from seism.experiment.config import REQUESTS, App, Experiment, Load, Planned, fill, toxic_of
+from seism.experiment.config import (
+    REQUESTS,
+    App,
+    Experiment,
+    Load,
+    Planned,
+    fill,
+    placeholders,
+    substitute,
+    toxic_of,
+)
 from seism.experiment.driver import LoadDriver
 from seism.experiment.limit import Guarded
 from seism.experiment.locust import FILE_VARIABLE, STOP_SECONDS, LocustDriver, clients_file
 from seism.experiment.locust import command as locust_command
 from seism.experiment.plan import Step
+from seism.experiment.request import Setup, requests
+from seism.experiment.setup import LOG as SETUP_LOG
+from seism.experiment.setup import Commands, direct_environment
 from seism.experiment.supervisor import Supervisor, find_command
 from seism.journal import Entry, Follower, Held, hold
 from seism.model import DOWN, FRONT, address, show_address, unix_path
@@ -42,7 +55,7 @@ from seism_middleware.contract import (
     Hello,
 )
 
-LOGS = ("sidecar.log", "app.log", "load.log")
+LOGS = ("sidecar.log", "app.log", "load.log", SETUP_LOG)
 BLAME_SECONDS = 1.0
 """How long an end of the sidecar may take to be noticed."""
 ENDED_SECONDS = 2.0
@@ -121,6 +134,14 @@ class Session:
         self._allowed = {*allow, *experiment.limits.allow}
         self._follower = Follower(self.journal)
         self._children = Supervisor()
+        self._commands = Commands(
+            experiment.setup or Setup(),
+            self._children,
+            directory / SETUP_LOG,
+            file.parent / self._app.cwd,
+            direct_environment(experiment, self._app, self._environ, str(file)),
+            str(file),
+        )
         self._private: Path | None = None
         self._folder = -1
         """The directory's descriptor, while no other run may write there."""
@@ -162,6 +183,9 @@ class Session:
             for line in safety.announce(self.experiment.backend, self.load):
                 self.progress.note(line)
             self._prepare_directory()
+            if self._commands.setup.before:
+                self.progress.phase("setup: the commands before the run")
+            self._commands.before()
             self.control = self._start_sidecar()
             self.control.lease(LEASE_SECONDS)
             self.start_app()
@@ -182,6 +206,8 @@ class Session:
         if hasattr(self, "control"):
             self.control.close()
         self._children.close()
+        for problem in self._commands.after():
+            self.progress.note(problem)
         if self._private is not None:
             shutil.rmtree(self._private, ignore_errors=True)
         if self._folder >= 0:
@@ -247,8 +273,24 @@ class Session:
         What came of it is journalled, too; empty where it is not known before the end.
         """
         driven = self.drive(name, amount, route, unit)
+        self._check_logins(driven)
         self.settle(driven)
         return driven
+
+    def _check_logins(self, driven: dict[str, Any]) -> None:
+        """Raises NotReady if the load cannot log in before anything is perturbed."""
+        logins = driven.get("logins") or {}
+        if self._phase != "warmup" or self._step >= 0 or not logins:
+            return
+        where = f"{self._file}: setup.login"
+        for problem in logins["failed"]:
+            raise NotReady(f"{where}: {problem}: expected a login that works")
+        if sum(logins["again"].values()) * 2 >= driven["requests"]:
+            because = max(logins["again"], key=logins["again"].__getitem__)
+            raise NotReady(
+                f"{where}: the app does not take the login: {because} after it; do the routes "
+                "send what it gave (setup.headers, cookies)?"
+            )
 
     def drive(
         self, name: str, amount: float, route: int | None = None, unit: str = REQUESTS,
@@ -263,8 +305,9 @@ class Session:
     def aftershock(self, name: str, amount: float, route: int | None = None) -> dict[str, Any]:
         """As ``send``, until each route is as before, or has had its time, or the app has ended."""
         assert self._driver is not None
-        asked = self.load.route if route is None else (self.load.route[route],)
-        names = [f"{each.method} {each.path}" for each in asked]
+        sent = self.load.requests
+        asked = sent if route is None else (sent[route],)
+        names = [each.name for each in asked]
         this = self._aftershock = Aftershock(self._calm, self.experiment.rules, names)
 
         def enough() -> bool:
@@ -348,7 +391,7 @@ class Session:
 
     def route(self, step: Step) -> int | None:
         """The index of the route that ``step`` is about alone; None: it is about all."""
-        names = [f"{route.method} {route.path}" for route in self.load.route]
+        names = [request.name for request in self.load.requests]
         return names.index(step.planned.route) if step.planned.exact else None
 
     @contextmanager
@@ -579,8 +622,10 @@ class Session:
         )
         actions = any(route.action for route in self.load.route)
         driver = LoadDriver(child, self.progress.advance, self._check, self._saw, actions)
+        setup = self.experiment.setup
         driver.tell(
             {
+                **self._with_secrets(requests(self.load, setup, self._file.parent)),
                 "url": self._through_front(url),
                 "direct": url,
                 "seed": self._seed,
@@ -590,10 +635,13 @@ class Session:
                 "timeout_s": self.load.timeout_s,
                 "request_ids": self.load.request_ids,
                 "salt": self._salt,
-                "routes": [asdict(route) for route in self.load.route],
             }
         )
         return driver
+
+    def _with_secrets(self, value: Any) -> Any:
+        """``value`` with variables of the environment in it; only the load's process has these."""
+        return substitute(value, {**os.environ, **self._environ}, str(self._file))
 
     def _start_locust(self, url: str) -> LocustDriver:
         options = self.load.locust
@@ -658,14 +706,6 @@ def _parts(experiment: Experiment, file: Path, command: tuple[str, ...]) -> tupl
     if not experiment.backend and experiment.front is None:
         raise ConfigurationError(f"{file}: a [[backend]] is needed")
     return app, experiment.load
-
-
-def placeholders(name: str, listen: str) -> dict[str, str]:
-    """The placeholders of the backend ``name`` whose proxy listens at ``listen``."""
-    host, port = address(listen, name)
-    if unix_path(host):
-        return {f"{name}.address": listen, f"{name}.path": unix_path(host)}
-    return {f"{name}.address": listen, f"{name}.host": host, f"{name}.port": str(port)}
 
 
 def _all_names(place: rewrite.Place) -> set[str]:

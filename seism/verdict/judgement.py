@@ -60,6 +60,7 @@ from seism.verdict.whole_run import (
     end_findings,
     incomplete,
     load_findings,
+    login_warnings,
     unjudged_warnings,
 )
 from seism.verdict.wrong_reply import WrongReplies
@@ -117,7 +118,9 @@ def judge(entries: Iterable[Entry]) -> Judgement:
         warnings=(
             *lost,
             *map(str, flaky.values()),
+            *(steady_state.refused(timeline, rules) if steady.met else ()),
             *attribution_warnings(timeline),
+            *login_warnings(timeline),
             *dict.fromkeys(census_warnings(timeline)),
             *unjudged_warnings(timeline),
             *steps.why_never_fired,

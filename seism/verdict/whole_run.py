@@ -8,7 +8,7 @@ from seism.journal import INTERRUPTED
 from seism.model import DOWN
 from seism.verdict.accounting import action_lines, unseen, unseen_of_all
 from seism.verdict.alone import restless
-from seism.verdict.result import plural
+from seism.verdict.result import listed, plural
 from seism.verdict.timeline import Timeline
 from seism_middleware.contract import PerturbationBegan
 
@@ -65,6 +65,23 @@ def attribution_warnings(timeline: Timeline) -> Iterator[str]:
     ]
     if alone:
         yield f"{len(alone)} of {len(timeline.perturbations)} perturbations hit no known request"
+
+
+def login_warnings(timeline: Timeline) -> Iterator[str]:
+    """Where the load's workers had lost their logins, and logged in again."""
+    for segment in timeline.segments:
+        logins = (segment.load.logins if segment.load else None) or {}
+        again, failed = logins.get("again", {}), logins.get("failed", {})
+        step = [segment.phase.step] if segment.phase.step is not None else []
+        indices = [i for i in (*step, *segment.phase.active) if i < len(timeline.plan)]
+        names = [timeline.plan[index].name for index in indices]
+        when = f"{segment.phase.phase} {' and '.join(names)}".rstrip()
+        if again:
+            why = listed([f"{reason} ({count} times)" for reason, count in sorted(again.items())])
+            yield f"{when}: workers of the load were logged out, and logged in again: {why}"
+        if failed:
+            why = listed([f"{reason} ({count} times)" for reason, count in sorted(failed.items())])
+            yield f"{when}: logins of the load failed: {why}"
 
 
 def census_warnings(timeline: Timeline) -> Iterator[str]:

@@ -92,6 +92,7 @@ class LoadReported:
     routes: dict[str, Any] = option(help="per route: counts, statuses, times")
     actions: dict[str, Any] = option({}, help="per route of actions: how often they were done")
     whole: bool = option(False, help="of all phases so far, not of one")
+    logins: dict[str, Any] = option({}, help="why workers logged in again, and logins that failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,7 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
         journal.write(
             LoadDone(
                 reported.segment, reported.requests, reported.routes, reported.actions or None,
-                reported.whole,
+                reported.whole, reported.logins or None,
             ),
             size=BODY_LIMIT,
         )  # fmt: skip
