@@ -33,6 +33,7 @@ JUDGING = (
     "verdict.steady_state",
     "verdict.pool",
     "verdict.death",
+    "verdict.background",
     "verdict.retry_storm",
     "verdict.significance",
     "verdict.recovery",

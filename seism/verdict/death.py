@@ -19,13 +19,8 @@ def deaths(step: StepWindow) -> Iterator[HarmFinding]:
     for ended in timeline.app_ends:
         if ended.step == step.index:
             yield _app_end(step, ended)
-    last = timeline.segments[-1].phase
-    end = next(
-        (each.phase.at for each in timeline.segments if each.phase.at > step.after.phase.at),
-        last.at,
-    )
     for worker, left in timeline.left.items():
-        if left.reason in (DIED_ALONE, OUT_OF_MEMORY) and step.during.phase.at <= left.at < end:
+        if left.reason in (DIED_ALONE, OUT_OF_MEMORY) and step.began <= left.at < step.over:
             how = "was killed for lack of memory" if left.reason == OUT_OF_MEMORY else "died"
             victims = [
                 request

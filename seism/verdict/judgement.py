@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, replace
 
 from seism import options
 from seism.journal import Entry
-from seism.verdict import steady_state
+from seism.verdict import background, steady_state
 from seism.verdict.accounting import action_lines, dropped
 from seism.verdict.cell import StepVerdict
 from seism.verdict.conservation import unplaced, why_never_fired
@@ -123,6 +123,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
             *steps.why_never_fired,
             *steps.log_misses,
             *hidden_exceptions(timeline),
+            *background.lines(timeline),
         ),
         flaky=tuple(map(str, flaky.values())),
     )

@@ -31,6 +31,7 @@ from seism.verdict.client_view import came, joined
 from seism_middleware.contract import (
     BODY_NONE,
     Attribution,
+    BackgroundEnded,
     Census,
     Harm,
     Hello,
@@ -92,6 +93,8 @@ class Timeline:
     """Those that never reached the app, for a reason of ours."""
     workers: list[Hello] = field(default_factory=list)
     harms: list[Harm] = field(default_factory=list)
+    background_ends: list[tuple[str, BackgroundEnded]] = field(default_factory=list)
+    """(Worker, what an exception has ended there)."""
     left: dict[str, WorkerLeft] = field(default_factory=dict)
     """Worker -> how its stream ended."""
     app_ends: list[AppEnded] = field(default_factory=list)
@@ -240,6 +243,8 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
         timeline.workers.append(record)
     elif isinstance(record, Harm):
         timeline.harms.append(record)
+    elif isinstance(record, BackgroundEnded):
+        timeline.background_ends.append((worker, record))
     elif isinstance(record, WorkerLeft):
         timeline.left[worker] = record
     elif isinstance(record, Missing):
