@@ -255,6 +255,34 @@ class Reached:
     enabled only."""
 
 
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """An open connection whose client waits for the backend to say something."""
+
+    proxy: str
+    client: str
+    """``host:port`` of its client's end."""
+    what: str
+    """``LISTEN orders``, ``SUBSCRIBE``, or the command that blocks, such as ``BLPOP``."""
+    subscribed: bool
+    """It hears without asking."""
+    waits: bool = True
+    """The command has not been answered yet."""
+    since: float = 0.0
+    """When the last such command began."""
+    deaf: bool = False
+    """A perturbation that is over has left it dead, and its client has not given it up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consumers:
+    """The consumers of all proxies when a census was taken."""
+
+    kind: ClassVar[str] = "consumers"
+    at: float
+    consumers: tuple[Consumer, ...] = ()
+
+
 INTERRUPTED = "it was interrupted"
 """Why a run stopped that somebody has ended: no limit, and nothing against the app."""
 
@@ -327,6 +355,7 @@ KINDS: dict[str, type[Any]] = contract.KINDS | {
         AppEnded,
         Diagnosis,
         Reached,
+        Consumers,
         ToxicChanged,
         LeaseEnded,
         ChaosBegan,

@@ -26,6 +26,7 @@ JUDGING = (
     "verdict.alone",
     "verdict.timeline",
     "verdict.step",
+    "verdict.consumer",
     "verdict.log_quality",
     "verdict.wrong_reply",
     "verdict.request",

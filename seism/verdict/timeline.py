@@ -15,6 +15,7 @@ from seism.journal import (
     AppEnded,
     ChangingExchange,
     ClientRequest,
+    Consumers,
     Diagnosis,
     Entry,
     LoadDone,
@@ -57,6 +58,8 @@ class Segment:
     outside: int = 0
     """Requests of the load that never reached the app, for a reason of ours."""
     reached: list[Reached] = field(default_factory=list)
+    consumers: list[Consumers] = field(default_factory=list)
+    """At each census."""
 
     @classmethod
     def empty(cls) -> Segment:
@@ -247,6 +250,8 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
         timeline.stopped = record.why
     elif isinstance(record, Reached) and timeline.segments:
         timeline.segments[-1].reached.append(record)
+    elif isinstance(record, Consumers) and timeline.segments:
+        timeline.segments[-1].consumers.append(record)
     elif isinstance(record, Plan):
         timeline.plan = _planned(record.steps)
     elif isinstance(record, Hello):

@@ -44,6 +44,8 @@ class Lab:
     load: str = LOAD
     routes: tuple[str, ...] = ("/item/1", "/item/2", "/item/3", "/item/4")
     rules: str = ""
+    protocol: str = ""
+    """Of the backend."""
 
     def judge(self, folder: Path) -> Judgement:
         """One run, whose files are in ``folder``."""
@@ -68,6 +70,7 @@ class Lab:
             f"[app]\ncommand = {command}\n"
             f'url = "http://127.0.0.1:{{port}}"\nenv = {{ BACKEND = "{{store.address}}" }}\n'
             f'[[backend]]\nname = "store"\nupstream = "{self.upstream}"\n'
+            f'protocol = "{self.protocol}"\n'
             f'[[perturbation]]\nbackend = "store"\n{self.perturbation}\n'
             f"[rules]\n{self.rules}\n[load]\n{self.load}\n{routes}"
         )

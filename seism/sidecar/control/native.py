@@ -18,6 +18,7 @@ from seism.journal import (
     OUTCOMES,
     AppEnded,
     ClientRequest,
+    Consumers,
     Diagnosis,
     Journal,
     LoadDone,
@@ -192,6 +193,8 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
     def census(_: Request) -> Response:
         answered = hub.take_census(CENSUS_SECONDS)
         journal.write(reached())
+        found = (each for proxy in collection.list() for each in proxy.consumers())
+        journal.write(Consumers(clock.now(), tuple(found)))
         return synced(lambda: answer({"answered": answered}))
 
     def reached() -> Reached:
