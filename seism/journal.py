@@ -189,9 +189,9 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class AppEnded:
-    """The app ended by itself, or did not come back after a perturbation.
+    """The app, or a worker of it, ended by itself, or did not come back after a perturbation.
 
-    The runner starts it again.
+    The runner starts them again.
     """
 
     kind: ClassVar[str] = "app.ended"
@@ -202,6 +202,8 @@ class AppEnded:
     """Its exit code, or minus the signal that ended it; None: it runs, and answers nothing well."""
     said: tuple[str, ...] = ()
     """The last lines of its log."""
+    process: str = ""
+    """The name of the ``[[worker]]`` that ended; empty: the app itself."""
 
 
 @dataclass(frozen=True, slots=True)

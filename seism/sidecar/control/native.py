@@ -61,6 +61,7 @@ class AppEndReported:
     step: int = option(help="index of the planned perturbation", minimum=0)
     code: int | None = option(None, help="exit code, or minus the signal; default: it still runs")
     said: tuple[str, ...] = option((), help="the last lines of its log")
+    process: str = option("", help="the name of the worker that it was; default: the app itself")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
 
     def app_ended(request: Request) -> Response:
         told = build(AppEndReported, read_json(request), "body")
-        journal.write(AppEnded(clock.now(), told.step, told.code, told.said))
+        journal.write(AppEnded(clock.now(), told.step, told.code, told.said, told.process))
         return synced(empty)
 
     def diagnosis(request: Request) -> Response:
