@@ -33,6 +33,7 @@ from seism.experiment.locust import FILE_VARIABLE, STOP_SECONDS, LocustDriver, c
 from seism.experiment.locust import command as locust_command
 from seism.experiment.plan import Step
 from seism.experiment.supervisor import Supervisor, find_command
+from seism.experiment.target import Worker
 from seism.journal import Entry, Follower, Held, hold
 from seism.model import DOWN, FRONT, address, show_address, unix_path
 from seism_middleware.contract import (
@@ -136,7 +137,7 @@ class Session:
         """The one that goes on, or was the last."""
         self._phase = ""
         self._values: dict[str, str] = {}
-        """The placeholders of the app that runs, without its backends'."""
+        """The placeholders of the app that runs."""
         self._port = str(free_port())
         """The app's, if it asks for one and something stands in front of it."""
         self._step = -1
@@ -428,7 +429,7 @@ class Session:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
             hold(self._folder)
-            for log in LOGS:
+            for log in (*LOGS, *map(_worker_log, self.experiment.worker)):
                 (self._directory / log).unlink(missing_ok=True)
         except Held as holder:
             raise ConfigurationError(
@@ -494,9 +495,10 @@ class Session:
         return urlsplit(url)._replace(netloc=self.control.proxies()[FRONT]["listen"]).geturl()
 
     def _start_app(self, app: App) -> str:
-        self._values = {
-            "port": self._port if self.experiment.front is not None else str(free_port())
-        }
+        port = self._port if self.experiment.front is not None else str(free_port())
+        self._values = {"port": port}
+        for name, shown in self.control.proxies().items():
+            self._values |= placeholders(name, shown["listen"])
         where = f"{self._file}: app"
         cwd = self._file.parent / app.cwd
         command, env = self._prepared(app.command, app.env, where)
@@ -531,7 +533,7 @@ class Session:
                 command,
                 cwd=self._file.parent / self._app.cwd,
                 env={**env, **self._middleware()},
-                log=self._directory / f"worker-{worker.name}.log",
+                log=self._directory / _worker_log(worker),
             )
         until = time.monotonic() + max((each.wait_s for each in self.experiment.worker), default=0)
         while time.monotonic() < until:
@@ -544,12 +546,9 @@ class Session:
         """The command and the environment with which a process of the app finds the proxies."""
         app = self._app
         proxies = {name: shown["listen"] for name, shown in self.control.proxies().items()}
-        values = dict(self._values)
-        for name, listen in proxies.items():
-            values |= placeholders(name, listen)
         cwd = self._file.parent / app.cwd
-        command = [fill(word, values, f"{where}.command") for word in words]
-        env = {key: fill(text, values, f"{where}.env") for key, text in own.items()}
+        command = [fill(word, self._values, f"{where}.command") for word in words]
+        env = {key: fill(text, self._values, f"{where}.env") for key, text in own.items()}
         env = {**os.environ, **self._environ, **env}
         upstreams = {
             backend.name: backend.upstream for backend in self.experiment.backend
@@ -589,7 +588,7 @@ class Session:
         rewriter.settings(env, "environment")
         if self._private is None:
             self._private = Path(tempfile.mkdtemp(prefix="seism-"))
-        copies = rewrite.Copies(self._private, rewriter)
+        copies = rewrite.Copies(Path(tempfile.mkdtemp(dir=self._private)), rewriter)
         command = [copies.word(word, cwd) for word in command]
         for done in rewriter.done:
             self._tried(str(done))
@@ -692,6 +691,10 @@ class Session:
         """The last thing that a child said."""
         lines = [line for line in self._children.tail(name) if line.strip()]
         return lines[-1] if lines else "it said nothing"
+
+
+def _worker_log(worker: Worker) -> str:
+    return f"worker-{worker.name}.log"
 
 
 def _shortened(log: Sequence[str]) -> list[str]:
