@@ -53,6 +53,8 @@ def _outcome(
 ) -> tuple[str, str]:
     """(Colour, what became of it); no colour where the control run shows the same."""
     before = _running(step.before, worker, record)
+    if before is None:
+        before = _usual(step.timeline, record)  # the app has been started again since
     after = _running(step.after, worker, record)
     if before and after is not None and after < before:
         return RED, "nothing has taken its place by the end of the aftershock"
@@ -73,6 +75,12 @@ def _running(segment: Segment, worker: str, record: BackgroundEnded) -> int | No
         for each in census.background
         if (each.what, each.name) == (record.what, record.name)
     )
+
+
+def _usual(timeline: Timeline, record: BackgroundEnded) -> int:
+    """How many of that name a worker had at the end of the control run."""
+    steady = timeline.find("steady") or Segment.empty()
+    return max((_running(steady, each, record) or 0 for each in steady.censuses), default=0)
 
 
 def _finding(

@@ -55,6 +55,24 @@ def test_what_has_ended(
     assert judgement.colour == colour
 
 
+def test_after_a_restart_of_the_app_the_control_run_tells_what_is_missing() -> None:
+    story = Story(("db restart", "db", "restart"), ("db down", "db", "down"))
+    story.phase("steady")
+    story.requests(10)
+    census(story, LIVES)
+    for number, worker in enumerate("wx"):
+        story.phase("warmup", number)
+        story.phase("during", number)
+        story.perturb(number, story.request())
+        story.now += 0.001
+        story.add(BackgroundEnded("thread", "app.consume", story.now, "OSError"), worker)
+        story.phase("after", number)
+        story.requests(10)
+        story.add(Census("c", story.now, None, (), ()), worker)
+    judgement = judge(story.end())
+    assert [harm.colour for harm in judgement.harms] == [RED, RED]
+
+
 @pytest.mark.parametrize("gone", [True, False])
 def test_what_ends_in_the_control_run_too(gone: bool) -> None:
     """No perturbation is blamed for threads that fail now and then, unless one stays away."""
