@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seism.verdict.result import GREEN, RED
-from tests.harm.lab import Lab, blamed
+from tests.harm.lab import Lab
 from tests.servers import Valkey
 
 pytestmark = pytest.mark.timeout(120)
@@ -48,6 +48,6 @@ def test_a_worker(tmp_path: Path, valkey: str, sick: bool) -> None:
     row = judgement.matrix["consumer BRPOP on store"]
     assert row == dict.fromkeys(("restart", "down"), RED if sick else GREEN)
     died = [harm for harm in judgement.harms if harm.kind == "died"]
-    assert [harm.perturbation for harm in died] == (["restart", "down"] if sick else [])
+    # The order of the perturbations is the seed's.
+    assert {harm.perturbation for harm in died} == ({"restart", "down"} if sick else set())
     assert all(harm.what.startswith("the worker jobs ended with exit code 1") for harm in died)
-    assert sick or blamed(judgement) == []
