@@ -26,7 +26,7 @@ WELCOME = message("R", b"\0\0\0\0") + message("S", b"server_version\x0018\0") + 
 
 
 def query(text: str) -> bytes:
-    return query(text)
+    return message("Q", text.encode() + b"\0")
 
 
 def parse(name: str, text: str) -> bytes:
