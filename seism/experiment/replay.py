@@ -89,7 +89,7 @@ def _exact(timeline: Timeline, index: int, planned: Planned, load: Load) -> list
         record.perturbation for record in segment.perturbations
         if record.proxy == planned.backend and record.toxic == planned.toxic
     }  # fmt: skip
-    routes = [f"{route.method} {route.path}" for route in load.route]
+    routes = [request.name for request in load.requests]
     found: dict[tuple[str, int], Planned] = {}
     for route, requests in segment.by_route().items():
         for occurrence, request in enumerate(requests, 1):

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from seism.verdict import log_quality
+from seism.verdict import background, log_quality
 from seism.verdict.accounting import action_lines, given_up, unseen, wrong_actions
 from seism.verdict.client_view import took
 from seism.verdict.collateral import collateral
@@ -172,6 +172,7 @@ class StepVerdict:
             *self._left_behind(),
             *self._stale.findings(bool(self._recoveries.broken())),
             *deaths(self.step),
+            *background.ends(self.step),
         ]
 
     def log_misses(self) -> Iterator[str]:

@@ -137,7 +137,7 @@ class Cell:
 
 CROSSTALK, WRONG, ABANDONED = "crosstalk", "wrong data", "abandoned"
 LEAKED, LOST, HANG, DIED = "leaked", "lost", "hang", "died"
-STALE = "stale"
+STALE, ENDED = "stale", "ended"
 """The kinds of harm."""
 MOST_NAMED = 20
 """Requests named in one finding of harm."""
@@ -149,7 +149,7 @@ class HarmFinding:
 
     kind: str
     """``crosstalk``, ``wrong data``, ``abandoned``, ``leaked``, ``lost``, ``hang``,
-    ``died`` or ``stale``."""
+    ``died``, ``stale`` or ``ended``."""
     perturbation: str
     """Name of the planned perturbation, empty for the control run."""
     colour: str
@@ -157,7 +157,8 @@ class HarmFinding:
     what: str
     """One sentence: the connection or pool, the requests, the cause."""
     evidence: str
-    """``ledger``, ``census``, ``sentinel``, ``stream`` (how a worker's ended), ``process`` (how the
+    """``ledger``, ``census``, ``sentinel``, ``stream`` (how a worker's ended),
+    ``connection`` (an exception came from the one that was perturbed), ``process`` (how the
     app's ended), or that of the
     attribution for what happened to the request that was hit."""
     exact: bool
