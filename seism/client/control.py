@@ -151,9 +151,15 @@ class Control:
         values = {"phase": phase, "step": step, "name": name}
         self.call("POST", "/seism/phase", {**values, "active": [*active], "flowing": flowing})
 
-    def app_ended(self, step: int, code: int | None, said: Sequence[str]) -> None:
-        """Journal that the app has ended, or did not come back (``code`` is None)."""
-        self.call("POST", "/seism/app-ended", {"step": step, "code": code, "said": list(said)})
+    def app_ended(
+        self, step: int, code: int | None, said: Sequence[str], process: str = ""
+    ) -> None:
+        """Journal that the app has ended, or did not come back (``code`` is None).
+
+        ``process`` is the name of the worker that it was, if it was one.
+        """
+        told = {"step": step, "code": code, "said": list(said), "process": process}
+        self.call("POST", "/seism/app-ended", told)
 
     def diagnosis(self, findings: Sequence[str]) -> None:
         """Journal what the doctor found."""

@@ -49,7 +49,7 @@ from seism.experiment.request import (
     Step,
     check_placeholders,
 )
-from seism.experiment.target import FRONT_PROTOCOL, App, Backend, Front
+from seism.experiment.target import FRONT_PROTOCOL, App, Backend, Front, Worker
 from seism.model import (
     DOWN,
     FRONT,
@@ -118,6 +118,7 @@ class Experiment:
         VERSION, help="the version of this format", minimum=VERSION, maximum=VERSION
     )
     app: App | None = option(None, help="the application; seism run needs it")
+    worker: tuple[Worker, ...] = option((), help="further processes of the application")
     backend: tuple[Backend, ...] = option((), help="the backends")
     front: Front | None = option(None, help="observe in front of the app, without a middleware")
     load: Load | None = option(None, help="the load; seism run needs it")
@@ -145,6 +146,7 @@ class Experiment:
     seed: int = option(1, help="the root of all chance", minimum=0)
 
     def __post_init__(self) -> None:
+        unique("worker", [worker.name for worker in self.worker])
         unique("backend", [backend.name for backend in self.backend])
         unique("perturbation", [planned.name for planned in self.perturbation])
         backends = {backend.name for backend in self.backend}

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.util import find_spec
@@ -46,6 +46,7 @@ from seism.experiment.request import Setup, requests
 from seism.experiment.setup import LOG as SETUP_LOG
 from seism.experiment.setup import Commands, direct_environment
 from seism.experiment.supervisor import Supervisor, find_command
+from seism.experiment.target import Worker
 from seism.journal import Entry, Follower, Held, hold
 from seism.model import DOWN, FRONT, address, show_address, unix_path
 from seism_middleware.contract import (
@@ -142,6 +143,10 @@ class Session:
             direct_environment(experiment, self._app, self._environ, str(file)),
             str(file),
         )
+        self._workers = Supervisor()
+        """``[[worker]]``."""
+        self._workers_ended: set[str] = set()
+        """Those whose end has been told."""
         self._private: Path | None = None
         self._folder = -1
         """The directory's descriptor, while no other run may write there."""
@@ -152,6 +157,8 @@ class Session:
         self._aftershock: Aftershock | None = None
         """The one that goes on, or was the last."""
         self._phase = ""
+        self._values: dict[str, str] = {}
+        """The placeholders of the app that runs."""
         self._port = str(free_port())
         """The app's, if it asks for one and something stands in front of it."""
         self._step = -1
@@ -205,6 +212,7 @@ class Session:
         """End everything; repeatable."""
         if hasattr(self, "control"):
             self.control.close()
+        self._workers.close()
         self._children.close()
         for problem in self._commands.after():
             self.progress.note(problem)
@@ -226,6 +234,7 @@ class Session:
         self._journal_clients()
         if isinstance(self._driver, LocustDriver):
             self.control.load_done(**self._driver.totals(), whole=True)
+        self._workers.close()
         self._children.terminate("app")
         self.control.release()
         if self._children.terminate("sidecar"):
@@ -249,10 +258,12 @@ class Session:
         """Start the app and the load, after ending those that run."""
         if self._driver is not None:
             self._children.terminate("load")
+            self._workers.close()
             self._children.terminate("app")
         self.progress.phase("starting the app")
         self._ended = False
         url = self._start_app(self._app)
+        self._start_workers()
         self._driver = self._start_load(url)
 
     def phase(
@@ -373,16 +384,33 @@ class Session:
         self.progress.note(f"the app has ended with exit code {code}")
         self.control.app_ended(self._step, code, self._last_lines("app"))
 
+    def _look_at_workers(self) -> None:
+        """Journal each worker that has ended by itself. Raises NotReady before a perturbation."""
+        for name, code in self._workers.ended().items():
+            if name in self._workers_ended:
+                continue
+            said = self._workers.tail(name)
+            if self._step < 0:
+                raise NotReady(
+                    f"the worker {name} ended with exit code {code} before anything was perturbed: "
+                    f"{said[-1] if said else 'it said nothing'}"
+                )
+            self._workers_ended.add(name)
+            self.progress.note(f"the worker {name} has ended with exit code {code}")
+            self.control.app_ended(self._step, code, _shortened(said), name)
+
     def has_ended(self) -> bool:
-        """Whether the app's process has."""
+        """Whether the app's process has, or that of a worker."""
+        self._look_at_workers()
+        if self._workers_ended:
+            return True
         match self._children.exited():
             case "app", _:
                 return True
         return False
 
     def _last_lines(self, name: str) -> list[str]:
-        lines = [line for line in self._children.tail(name) if line.strip()]
-        return [line[:LINE_LIMIT] for line in lines[-LAST_LINES:]]
+        return _shortened(self._children.tail(name))
 
     def _journal_clients(self) -> None:
         if self._clients:
@@ -444,7 +472,7 @@ class Session:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
             hold(self._folder)
-            for log in LOGS:
+            for log in (*LOGS, *map(_worker_log, self.experiment.worker)):
                 (self._directory / log).unlink(missing_ok=True)
         except Held as holder:
             raise ConfigurationError(
@@ -510,24 +538,13 @@ class Session:
         return urlsplit(url)._replace(netloc=self.control.proxies()[FRONT]["listen"]).geturl()
 
     def _start_app(self, app: App) -> str:
-        proxies = {name: shown["listen"] for name, shown in self.control.proxies().items()}
-        values = {"port": self._port if self.experiment.front is not None else str(free_port())}
-        for name, listen in proxies.items():
-            values |= placeholders(name, listen)
+        port = self._port if self.experiment.front is not None else str(free_port())
+        self._values = {"port": port}
+        for name, shown in self.control.proxies().items():
+            self._values |= placeholders(name, shown["listen"])
         where = f"{self._file}: app"
         cwd = self._file.parent / app.cwd
-        command = [fill(word, values, f"{where}.command") for word in app.command]
-        env = {key: fill(text, values, f"{where}.env") for key, text in app.env.items()}
-        env = {**os.environ, **self._environ, **env}
-        upstreams = {
-            backend.name: backend.upstream for backend in self.experiment.backend
-            if backend.name in proxies
-        }  # fmt: skip
-        there = rewrite.places(upstreams, proxies)
-        if app.rewrite:
-            command = self._rewritten(there, command, env, cwd)
-        if self._redirect:
-            self._redirected(there, env)
+        command, env = self._prepared(app.command, app.env, where)
         injected = app.inject and self.experiment.front is None
         if injected:
             inject.check(command, find_command(command[0], cwd, env), f"{where}.command")
@@ -540,11 +557,52 @@ class Session:
             env={**env, **self._middleware()},
             log=self._directory / "app.log",
         )
-        url = fill(app.url, values, f"{where}.url").rstrip("/")
+        url = fill(app.url, self._values, f"{where}.url").rstrip("/")
         self._wait_until_ready(url + app.ready, app.start_seconds)
         if injected:
             self._wait_until_observed(hellos)
         return url
+
+    def _start_workers(self) -> None:
+        """The app runs: start its workers, and give them their time to get ready."""
+        self._workers = Supervisor()
+        self._workers_ended.clear()
+        for worker in self.experiment.worker:
+            self.progress.phase(f"starting the worker {worker.name}")
+            where = f"{self._file}: worker {worker.name!r}"
+            command, env = self._prepared(worker.command, {**self._app.env, **worker.env}, where)
+            self._workers.spawn(
+                worker.name,
+                command,
+                cwd=self._file.parent / self._app.cwd,
+                env={**env, **self._middleware()},
+                log=self._directory / _worker_log(worker),
+            )
+        until = time.monotonic() + max((each.wait_s for each in self.experiment.worker), default=0)
+        while time.monotonic() < until:
+            self._look_at_workers()
+            time.sleep(0.05)
+
+    def _prepared(
+        self, words: Sequence[str], own: Mapping[str, str], where: str
+    ) -> tuple[list[str], dict[str, str]]:
+        """The command and the environment with which a process of the app finds the proxies."""
+        app = self._app
+        proxies = {name: shown["listen"] for name, shown in self.control.proxies().items()}
+        cwd = self._file.parent / app.cwd
+        command = [fill(word, self._values, f"{where}.command") for word in words]
+        env = {key: fill(text, self._values, f"{where}.env") for key, text in own.items()}
+        env = {**os.environ, **self._environ, **env}
+        upstreams = {
+            backend.name: backend.upstream for backend in self.experiment.backend
+            if backend.name in proxies
+        }  # fmt: skip
+        there = rewrite.places(upstreams, proxies)
+        if app.rewrite:
+            command = self._rewritten(there, command, env, cwd)
+        if self._redirect:
+            self._redirected(there, env)
+        return command, env
 
     def _hellos(self) -> int:
         """How many workers have told of themselves so far."""
@@ -573,7 +631,7 @@ class Session:
         rewriter.settings(env, "environment")
         if self._private is None:
             self._private = Path(tempfile.mkdtemp(prefix="seism-"))
-        copies = rewrite.Copies(self._private, rewriter)
+        copies = rewrite.Copies(Path(tempfile.mkdtemp(dir=self._private)), rewriter)
         command = [copies.word(word, cwd) for word in command]
         for done in rewriter.done:
             self._tried(str(done))
@@ -672,6 +730,7 @@ class Session:
         self.guarded.check(requests, failed)
 
     def _look_at_app(self) -> None:
+        self._look_at_workers()
         match self._children.exited():
             case "app", code if self._step >= 0:
                 self._notice_end(code)
@@ -680,6 +739,16 @@ class Session:
         """The last thing that a child said."""
         lines = [line for line in self._children.tail(name) if line.strip()]
         return lines[-1] if lines else "it said nothing"
+
+
+def _worker_log(worker: Worker) -> str:
+    return f"worker-{worker.name}.log"
+
+
+def _shortened(log: Sequence[str]) -> list[str]:
+    """The last lines of a ``log`` that say something."""
+    lines = [line for line in log if line.strip()]
+    return [line[:LINE_LIMIT] for line in lines[-LAST_LINES:]]
 
 
 def failures(driven: dict[str, Any]) -> Counter[str]:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from seism.verdict import consumer
 from seism.verdict.client_view import observations, sent_of, target, took
 from seism.verdict.request import failure
 from seism.verdict.result import Steady
@@ -129,7 +130,8 @@ class ControlRun:
         return f"without any perturbation {worst} ({count} times{more})"
 
     def _unreached(self) -> str:
-        backends = unreached(self._timeline)
+        waited_for = consumer.backends(self._timeline)
+        backends = [each for each in unreached(self._timeline) if each not in waited_for]
         if not backends:
             return ""
         unknown = list(refused(self._timeline, self._rules))

@@ -18,6 +18,7 @@ from seism.journal import (
     OUTCOMES,
     AppEnded,
     ClientRequest,
+    Consumers,
     Diagnosis,
     Journal,
     LoadDone,
@@ -60,6 +61,7 @@ class AppEndReported:
     step: int = option(help="index of the planned perturbation", minimum=0)
     code: int | None = option(None, help="exit code, or minus the signal; default: it still runs")
     said: tuple[str, ...] = option((), help="the last lines of its log")
+    process: str = option("", help="the name of the worker that it was; default: the app itself")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,7 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
 
     def app_ended(request: Request) -> Response:
         told = build(AppEndReported, read_json(request), "body")
-        journal.write(AppEnded(clock.now(), told.step, told.code, told.said))
+        journal.write(AppEnded(clock.now(), told.step, told.code, told.said, told.process))
         return synced(empty)
 
     def diagnosis(request: Request) -> Response:
@@ -193,6 +195,8 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
     def census(_: Request) -> Response:
         answered = hub.take_census(CENSUS_SECONDS)
         journal.write(reached())
+        found = (each for proxy in collection.list() for each in proxy.consumers())
+        journal.write(Consumers(clock.now(), tuple(found)))
         return synced(lambda: answer({"answered": answered}))
 
     def reached() -> Reached:
