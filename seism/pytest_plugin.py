@@ -11,6 +11,8 @@ A test that fails shows what the sidecar saw in its time.
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,7 +30,63 @@ _KEYS = ("fired", "quiet")
 _SEEN = pytest.StashKey[tuple[Any, int]]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("seism")
+    group.addoption(
+        "--seism", nargs="?", const="seism.toml", metavar="FILE",
+        help="run each test under perturbations of the backends in FILE (default: seism.toml), and "
+        "judge its requests",
+    )  # fmt: skip
+    group.addoption(
+        "--seism-budget", type=float, default=300.0, metavar="SECONDS",
+        help="maximum time of --seism (default: 300)",
+    )  # fmt: skip
+    group.addoption(
+        "--seism-report-dir", default="seism-report", metavar="FOLDER",
+        help="where --seism writes its reports (default: seism-report)",
+    )  # fmt: skip
+    group.addoption("--seism-worker", help=argparse.SUPPRESS)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """``--seism``: this process leads, and runs the tests in others."""
+    if config.option.seism is None or config.option.help:
+        return None
+    from _pytest._io import TerminalWriter
+
+    from seism.errors import SeismError
+    from seism.testing.suite import run
+
+    if Path(config.option.seism).suffix not in (".toml", ".json"):
+        raise pytest.UsageError(
+            f"--seism: expected a seism.toml, got {config.option.seism!r}; write the tests first"
+        )
+    arguments = without_own(config.invocation_params.args)
+    option = config.option
+    folder = Path(option.seism_report_dir)
+    say = TerminalWriter().line
+    try:
+        return run(Path(option.seism), arguments, option.seism_budget, folder, say)
+    except SeismError as error:
+        raise pytest.UsageError(f"seism: {error}") from None
+
+
+def without_own(arguments: Iterable[str]) -> list[str]:
+    """pytest's arguments for a worker: without those of ``--seism``."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--seism", nargs="?")
+    parser.add_argument("--seism-budget")
+    parser.add_argument("--seism-report-dir")
+    return parser.parse_known_args(list(map(str, arguments)))[1]
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if config.option.seism_worker:
+        from seism.testing.probe import Order, Probe
+
+        order = Order(**json.loads(Path(config.option.seism_worker).read_text(encoding="utf-8")))
+        config.pluginmanager.register(Probe(order), "seism-probe")
     config.addinivalue_line(
         "markers",
         "seism(fired=[proxy, ...], quiet=[proxy, ...]): what must, and must not, be perturbed",

@@ -94,7 +94,9 @@ class _Given:
                     key, _, value = line.partition(";")[0].partition("=")
                     self._tokens[value] = step, f"cookie:{key.strip()}"
             if name.lower() == "location" and (last := urlsplit(text).path.strip("/")):
-                self._ids[last.rpartition("/")[2]] = step, "header:Location ([^/?]+)/?(?:[?].*)?$"
+                last = last.rpartition("/")[2]
+                if re.search(r"\d", last):  # a word is a page, not an id
+                    self._ids[last] = step, "header:Location ([^/?]+)/?(?:[?].*)?$"
         content = response.get("content") or {}
         text = str(content.get("text") or "")
         if "json" in str(content.get("mimeType")):
