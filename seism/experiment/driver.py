@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import IO, Any
 
 from seism.errors import SeismError
@@ -48,10 +48,13 @@ class LoadDriver:
     def segment(
         self, name: str, amount: float, route: int | None = None, unit: str = REQUESTS,
         least_s: float = 0, enough: Callable[[], bool] | None = None,
+        leave: Mapping[str, float] | None = None, *, together: bool = False,
     ) -> dict[str, Any]:  # fmt: skip
         """The totals, as the journal takes them; see ``Session.send``.
 
-        It lasts ``least_s`` seconds at least, and goes on until there is ``enough``.
+        It lasts ``least_s`` seconds at least, and goes on until there is ``enough``. ``leave``: a
+        ``share`` of the clients leaves ``within`` so many seconds. ``together``: all workers send
+        those of ``route``.
         """
         counted = int(amount) if unit == REQUESTS else amount
         order: dict[str, Any] = {"segment": name, unit: counted}
@@ -59,6 +62,10 @@ class LoadDriver:
             order["seconds"] = least_s
         if enough is not None:
             order["open"] = True
+        if leave:
+            order["leave"] = dict(leave)
+        if together:
+            order["all"] = True
         return self._ask(order if route is None else {**order, "route": route}, enough)
 
     def check(self, name: str) -> dict[str, Any] | None:

@@ -11,7 +11,10 @@ It reads JSON, one object a line, from standard input. First what to do::
 then, any number of times, ``{"segment": "steady", "requests": 16}``: each worker sends
 exactly that many requests; with ``"route": 2`` the first worker alone sends so many of that
 route, one after the other. With ``"seconds": 2.5`` instead, each sends until they are over.
-With both, each sends so many requests, and goes on until the seconds are over. A segment
+With both, each sends so many requests, and goes on until the seconds are over. With
+``"leave": {"share": 0.5, "within": 0.3}`` that share of the requests has a client that leaves: a
+little later than its route takes in the control run, and up to 0.3 s more. With ``"all": true``
+beside a route, every worker sends so many of that route. A segment
 with ``"open": true`` goes on from there until ``{"enough": true}`` is read.
 With ``"rate": 50`` beside the workers the loop is open: as many requests come at times that the
 seed draws, so many a second on average, whether or not the app has answered those before; a
@@ -23,7 +26,8 @@ to standard output about ten times a second; at its end one line::
      "statuses": {"200": 32}, "no_response": 0, "truncated": 0,
      "p50": 0.004, "p99": 0.009, "max": 0.01}}}
 
-Each request is counted once: under its status, as truncated or as without response. With
+Each request is counted once: under its status, as truncated, as without response, or under
+``"left"``, which is not there where no client left. With
 ``request_ids`` each is sent with an id of its own (``contract.CLIENT_HEADER``), and both kinds of
 lines have ``"clients"``, what the clients saw since the line before: lists of the fields of
 ``journal.ClientRequest``. ``"salt"`` is that of the digests of what was answered (``answer``).
@@ -63,7 +67,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from seism.experiment.answer import CALM, Answer, Contents, Reader, unexpected
-from seism.journal import COMPLETE, CUT, NOTHING, REFUSED, STALE, TIMED_OUT
+from seism.journal import COMPLETE, CUT, LEFT, NOTHING, REFUSED, STALE, TIMED_OUT
 from seism.rng import Seed
 from seism_middleware.contract import CLIENT_HEADER
 
@@ -83,6 +87,9 @@ never reaches the app."""
 IDLE_S = 1.0
 """A kept connection older than this is not used again: servers close idle ones."""
 
+
+SHORTEST_S, MARGIN = 0.02, 1.2
+"""A client that leaves waits at least so long, and for this many times its route's p99."""
 
 NO_ANSWER = Answer()
 
@@ -131,12 +138,12 @@ class Outcome:
     @property
     def truncated(self) -> bool:
         """Whether there was a part of a response."""
-        return self.status is not None and not self.whole
+        return self.status is not None and not self.whole and self.ended != LEFT
 
     @property
     def failed(self) -> bool:
-        """Whether there was no whole response, or a 5xx."""
-        return not self.whole or (self.status or 0) >= 500
+        """Whether there was no whole response for a client that waited, or a 5xx."""
+        return self.ended != LEFT and (not self.whole or (self.status or 0) >= 500)
 
 
 @dataclass(slots=True)
@@ -230,10 +237,12 @@ def _figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     durations = sorted(outcome.duration for outcome in outcomes)
     statuses = Counter(str(outcome.status) for outcome in outcomes if outcome.whole)
     truncated = sum(outcome.truncated for outcome in outcomes)
+    left = sum(outcome.ended == LEFT for outcome in outcomes)
     return {
         "count": len(outcomes),
         "statuses": dict(sorted(statuses.items())),
-        "no_response": len(outcomes) - truncated - statuses.total(),
+        "no_response": len(outcomes) - truncated - left - statuses.total(),
+        **({"left": left} if left else {}),
         "truncated": truncated,
         "p50": round(quantile(durations, 0.5), 6),
         "p99": round(quantile(durations, 0.99), 6),
@@ -283,6 +292,7 @@ class Client:
         """``reader`` reads the answers, if anybody asks for these."""
         parts = urlsplit(url)
         self._reader = reader
+        self._timeout_s = timeout_s
         self._host = parts.hostname or ""
         secure = parts.scheme == "https"
         make = http.client.HTTPSConnection if secure else http.client.HTTPConnection
@@ -294,11 +304,16 @@ class Client:
         """The last response was a 500: servers may close after it (see ``CLOSE_S``)."""
 
     def request(
-        self, route: Route, headers: dict[str, str] | None = None, due: float | None = None
+        self,
+        route: Route,
+        headers: dict[str, str] | None = None,
+        due: float | None = None,
+        leaves_s: float | None = None,
     ) -> Outcome:
         """Send one request, once, and read its whole response.
 
-        ``due``: when it should have been sent (monotonic seconds), by default now.
+        ``due``: when it should have been sent (monotonic seconds), by default now. After
+        ``leaves_s`` without a byte of the response the client closes its connection.
         """
         self._drop_if_stale()
         kept, self._doubtful = self._connection.sock is not None and self._doubtful, False
@@ -310,6 +325,7 @@ class Client:
             if self._connection.sock is None:
                 self._connection.connect()
             connected = True
+            self._connection.sock.settimeout(self._timeout_s if leaves_s is None else leaves_s)
             self._connection.request(
                 route.method,
                 self._prefix + route.path,
@@ -324,6 +340,8 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             ended = _ending(error, connected, status)
+            if ended == TIMED_OUT and connected and leaves_s is not None:
+                ended = LEFT
             if kept and status is None and _is_closed(error):
                 ended = STALE
         self._used = time.monotonic()
@@ -393,6 +411,11 @@ class Load:
         reader = Reader(config.get("salt") or os.urandom(8).hex())
         self._contents = Contents(reader)
         self._calm = False
+        self._usual: dict[str, list[float]] = {}
+        """How long each route took while nothing was perturbed."""
+        self._leave: dict[str, float] = {}
+        """``share`` and ``within``, while clients leave."""
+        self._draws = functools.partial(seed.stream, "load", "leave")
         self._make = functools.partial(
             Client, config["url"], timeout_s, reader if self._identifies else None
         )
@@ -404,10 +427,11 @@ class Load:
 
     def segment(
         self, name: str, requests: int = 0, route: int | None = None, seconds: float = 0,
-        open_: bool = False,
+        open_: bool = False, leave: dict[str, float] | None = None, all_: bool = False,
     ) -> Iterator[dict[str, Any]]:  # fmt: skip
         """Run one segment; yields progress and at last its answer."""
         self._calm = name in CALM
+        self._leave = leave or {}
         weights = [each.weight for each in self._routes]
         dealt: Sequence[Iterable[int]]
         total = 0
@@ -416,6 +440,9 @@ class Load:
             dealt = [until(end, weights, stream) for stream in self._streams]
         elif route is None:
             dealt = deal(weights, requests, self._streams)
+            total = requests * len(dealt)
+        elif all_:
+            dealt = [[route] * requests for _ in self._hands]
             total = requests * len(dealt)
         else:
             dealt = [[route] * requests, *([] for _ in self._hands[1:])]
@@ -485,14 +512,26 @@ class Load:
         """One request, which is sent once."""
         if not self._identifies:
             return client.request(route, headers, due)
-        request = f"{self._run}-{next(self._ids)}"
-        outcome = client.request(route, {**headers, CLIENT_HEADER: request}, due)
+        number = next(self._ids)
+        request = f"{self._run}-{number}"
+        leaves_s = self._leaves_s(route, number) if self._leave else None
+        outcome = client.request(route, {**headers, CLIENT_HEADER: request}, due, leaves_s)
+        if self._calm:
+            self._usual.setdefault(route.name, []).append(outcome.duration)
         times = round(outcome.at, 6), round(outcome.duration, 6)
         answer = outcome.answer
         told = self._contents.told(route.name, answer, calm=self._calm)
         row = (request, route.name, *times, outcome.ended, outcome.status)
         self._seen.put((*row, answer.target, answer.broken, answer.unexpected, *told))
         return outcome
+
+    def _leaves_s(self, route: Route, number: int) -> float | None:
+        """How long the client of the ``number``-th request waits; None: for its answer."""
+        draws = self._draws(number)
+        if draws.random() >= self._leave["share"]:
+            return None
+        usual = quantile(sorted(self._usual.get(route.name, ())) or (0.0,), 0.99)
+        return max(SHORTEST_S, MARGIN * usual + draws.random() * self._leave["within"])
 
     def _open(self, indices: Iterable[int]) -> Iterator[int]:
         """Have each of ``indices`` sent when it is due; gives none of them to who iterates."""
@@ -604,6 +643,8 @@ def main() -> None:
                 order.get("route"),
                 order.get("seconds", 0),
                 order.get("open", False),
+                order.get("leave"),
+                order.get("all", False),
             )
         ):
             sys.stdout.write(json.dumps(answer) + "\n")

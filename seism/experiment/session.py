@@ -35,6 +35,8 @@ from seism.experiment.plan import Step
 from seism.experiment.supervisor import Supervisor, find_command
 from seism.journal import Entry, Follower, Held, hold
 from seism.model import DOWN, FRONT, address, show_address, unix_path
+from seism.options import build
+from seism.toxics.impatient import Impatient
 from seism_middleware.contract import (
     REDIRECT_VARIABLE,
     SIDECAR_VARIABLE,
@@ -137,6 +139,8 @@ class Session:
         """The planned perturbation whose time or aftershock it is, -1 before the first."""
         self._ended = False
         """The app has ended by itself, which has been told."""
+        self._leave: dict[str, float] = {}
+        """What has the load's clients leave, see ``LoadDriver.segment``."""
         self.tried: list[str] = []
         """What was done so that the app finds the proxies, one line each."""
         self.control: Control
@@ -252,15 +256,24 @@ class Session:
 
     def drive(
         self, name: str, amount: float, route: int | None = None, unit: str = REQUESTS,
-        least_s: float = 0,
+        least_s: float = 0, *, together: bool = False,
     ) -> dict[str, Any]:  # fmt: skip
-        """The same, and nothing is journalled; it lasts ``least_s`` seconds at least."""
+        """The same, and nothing is journalled; it lasts ``least_s`` seconds at least. ``together``:
+        each worker sends so many of ``route``.
+        """
         assert self._driver is not None
-        driven = self._driver.segment(name, amount, route, unit, least_s)
+        if isinstance(self._driver, LoadDriver):
+            driven = self._driver.segment(
+                name, amount, route, unit, least_s, leave=self._leave, together=together
+            )
+        else:
+            driven = self._driver.segment(name, amount, route, unit, least_s)
         self._look_at_app()
         return driven
 
-    def aftershock(self, name: str, amount: float, route: int | None = None) -> dict[str, Any]:
+    def aftershock(
+        self, name: str, amount: float, route: int | None = None, *, together: bool = False
+    ) -> dict[str, Any]:
         """As ``send``, until each route is as before, or has had its time, or the app has ended."""
         assert self._driver is not None
         asked = self.load.route if route is None else (self.load.route[route],)
@@ -270,9 +283,11 @@ class Session:
         def enough() -> bool:
             return self._ended or this.is_over()
 
-        driven = self._driver.segment(
-            name, amount, route, enough=enough if self.load.request_ids else None
-        )
+        asks = enough if self.load.request_ids else None
+        if isinstance(self._driver, LoadDriver):
+            driven = self._driver.segment(name, amount, route, enough=asks, together=together)
+        else:
+            driven = self._driver.segment(name, amount, route, enough=asks)
         self.settle(driven)
         return driven
 
@@ -376,6 +391,9 @@ class Session:
             self.control.enable(planned.backend, False)
             return
         self.control.add_toxic(planned.backend, asdict(toxic_of(planned)))
+        if planned.type == Impatient.type:
+            toxic = build(Impatient, planned.attributes, planned.name)
+            self._leave = {"share": toxic.share / 100, "within": toxic.delay / 1000}
         if registry.load().toxic(planned.type).established:
             # The load goes on when the pools hold dead connections, not while they get their end.
             until = time.monotonic() + ENDED_SECONDS
@@ -390,6 +408,8 @@ class Session:
 
     def undo(self, planned: Planned) -> None:
         """Perturb no more."""
+        if planned.type == Impatient.type:
+            self._leave = {}
         if planned.type == DOWN:
             self.control.enable(planned.backend, True)
         else:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from seism.verdict import log_quality
-from seism.verdict.client_view import took, unanswered
+from seism.verdict.client_view import left, took, unanswered
 from seism.verdict.result import ABANDONED, AMBER, FINE, RED, Verdict
 from seism.verdict.rules import Applied, Rules
 from seism.verdict.timeline import route_of
@@ -89,7 +89,11 @@ def judge_request(
 
 
 def failure(request: RequestEnded, allowed: Sequence[int] = ()) -> str:
-    """Why the request failed by its status or body alone, empty if it did not."""
+    """Why the request failed by its status or body alone, empty if it did not, or if its client
+    left.
+    """
+    if left(request):
+        return ""
     if reason := unanswered(request):
         return reason
     if request.body == BODY_TRUNCATED:

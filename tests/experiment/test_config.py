@@ -166,7 +166,7 @@ def test_placeholders() -> None:
         fill("{db.adress}", values, "here")
 
 
-USUAL = ("restart", "half-open", "late", "slow", "reset", "down")
+USUAL = ("restart", "half-open", "late", "impatient", "slow", "reset", "down")
 
 
 def test_without_perturbations_each_backend_gets_the_usual_ones(tmp_path: Path) -> None:

@@ -425,3 +425,30 @@ def test_a_segment_of_requests_that_lasts(server: Server) -> None:
             pass
         assert time.monotonic() - began >= 0.3
         assert answer["requests"] > 6
+
+
+def test_clients_that_are_to_leave_do_and_the_others_wait(server: Server) -> None:
+    with load(server, [route("/slow")]) as process:
+        order = {"segment": "during", "requests": 8, "leave": {"share": 0.5, "within": 0.1}}
+        write(process, order)
+        clients = []
+        while "progress" in (answer := json.loads(process.stdout.readline())):
+            clients += answer.get("clients", [])
+        clients += answer.get("clients", [])
+        figures = answer["routes"]["GET /slow"]
+        ended = Counter(row[4] for row in clients)
+        assert ended["left"] == figures["left"]
+        assert ended["complete"] == figures["statuses"]["200"]
+        assert sum(ended.values()) == figures["count"] == 24
+        assert figures["no_response"] == figures["truncated"] == 0
+        assert min(ended["left"], ended["complete"]) > 0
+
+
+def test_all_workers_send_one_route_together(server: Server) -> None:
+    with load(server, [route("/ok"), route("/slow")]) as process:
+        write(process, {"segment": "during", "requests": 2, "route": 1, "all": True})
+        while "progress" in (answer := json.loads(process.stdout.readline())):
+            pass
+        assert answer["requests"] == 6
+        assert set(answer["routes"]) == {"GET /slow"}
+        assert server.most_under_way > 1

@@ -108,7 +108,7 @@ def cell(name: str, pair: dict[str, Any], releases: list[str], addresses: dict[s
             return f"no report: {done.stderr.strip()[-300:]}"
         found = [each for each in cells if each["perturbation"] == pair["found"]]
         if os.environ.get("PAIRS_SHOW"):
-            print(done.stdout)
+            print(done.stdout, done.stderr)
         return str(found[0]["colour"]) if found else "not tried"
 
 
