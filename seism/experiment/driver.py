@@ -53,7 +53,7 @@ class LoadDriver:
         """The totals, as the journal takes them; see ``Session.send``.
 
         It lasts ``least_s`` seconds at least, and goes on until there is ``enough``. ``leave``: a
-        ``share`` of the clients leaves ``within`` so many seconds. ``together``: all workers send
+        ``share`` of the clients leaves ``within`` this time (seconds). ``together``: all workers send
         those of ``route``.
         """
         counted = int(amount) if unit == REQUESTS else amount

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -106,7 +106,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response({"/503": 503, "/500": 500}.get(self.path, 200))
         self.send_header("Content-Length", "10")
         self.end_headers()
-        self.wfile.write(b"12345" if self.path == "/short" else b"1234567890")
+        with suppress(ConnectionError):
+            self.wfile.write(b"12345" if self.path == "/short" else b"1234567890")
         self.close_connection = self.path in ("/short", "/500")
         if self.path == "/500":
             time.sleep(0.02)

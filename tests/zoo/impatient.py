@@ -1,5 +1,5 @@
-"""A pool of two behind a server that cancels requests whose clients have gone. ``KEEPS``: it takes a
-place back from a request that was cancelled; without, the place is lost.
+"""A pool of two behind a server that cancels requests whose clients have gone. ``KEEPS``: it takes
+a place back from a request that was cancelled; without, the place is lost.
 """
 
 import asyncio
