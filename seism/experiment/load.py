@@ -19,6 +19,11 @@ with ``"open": true`` goes on from there until ``{"enough": true}`` is read.
 With ``"rate": 50`` beside the workers the loop is open: as many requests come at times that the
 seed draws, so many a second on average, whether or not the app has answered those before; a
 request's time is counted from when it was due.
+With ``"flow": 12`` the load goes on into the next segment: ``{"dealt": "db down: during"}`` is
+written once each worker has sent what it was to send, and all go on until
+``{"next": "db down: after", "at": 1234.5}`` is read. From then on, each sends 12 more, and goes on
+until there is ``enough``. What was sent before that time (monotonic seconds) is in the answer of
+the first segment, the rest in that of the next.
 While it lasts, ``{"progress": 12, "of": 128, "failed": 0}`` (requests) is written
 to standard output about ten times a second; at its end one line::
 
@@ -59,7 +64,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from random import Random
 from types import FrameType
@@ -397,6 +402,10 @@ class Load:
         self._more = [seed.stream("load", "more", worker) for worker in workers]
         self.enough = threading.Event()
         """Nothing more is needed of an open segment."""
+        self.next: tuple[str, float] | None = None
+        """The segment into which the load goes on, and when that began."""
+        self._dealt: list[None] = []
+        """One for each worker that has sent what it was to send of a segment that goes on."""
         self._outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         """None: a worker has done with its hand."""
         self._hands: list[queue.SimpleQueue[Iterable[int]]] = [queue.SimpleQueue() for _ in workers]
@@ -428,6 +437,7 @@ class Load:
     def segment(
         self, name: str, requests: int = 0, route: int | None = None, seconds: float = 0,
         open_: bool = False, leave: dict[str, float] | None = None, all_: bool = False,
+        flow: int = 0,
     ) -> Iterator[dict[str, Any]]:  # fmt: skip
         """Run one segment; yields progress and at last its answer."""
         self._calm = name in CALM
@@ -447,7 +457,13 @@ class Load:
         else:
             dealt = [[route] * requests, *([] for _ in self._hands[1:])]
             total = requests
-        if requests and (seconds or open_):
+        if flow:
+            self.next, self._dealt = None, []
+            dealt = [
+                self._flow(hand, weights, stream, end, flow)
+                for hand, stream in zip(dealt, self._more, strict=True)
+            ]
+        elif requests and (seconds or open_):
             dealt = [
                 itertools.chain(hand, self._rest(weights, stream, route, end, open_=open_))
                 for hand, stream in zip(dealt, self._more, strict=True)
@@ -464,7 +480,11 @@ class Load:
         outcomes: list[Outcome] = []
         failed = 0
         shown = time.monotonic()
+        awaited = len(self._hands) if flow else 0
         while working:
+            if awaited and len(self._dealt) >= awaited:
+                awaited = 0
+                yield {"dealt": name} | self._clients()
             try:
                 outcome = self._outcomes.get(timeout=PROGRESS_S)
                 if outcome is None:
@@ -479,25 +499,57 @@ class Load:
                 done = len(outcomes)
                 progress = {"progress": done, "of": max(total, done), "failed": failed}
                 yield progress | self._clients()
+        if flow and self.next is not None:
+            later, at = self.next
+            before = [each for each in outcomes if round(each.at, 6) < at]
+            yield {"segment": name, "requests": len(before), "routes": summary(before)}
+            name, outcomes = later, [each for each in outcomes if round(each.at, 6) >= at]
         answer = {"segment": name, "requests": len(outcomes), "routes": summary(outcomes)}
         yield answer | self._clients()
+
+    def _flow(
+        self, hand: Iterable[int], weights: Sequence[int], stream: Random, end: float, after: int
+    ) -> Iterator[int]:
+        """What one worker requests of two segments between which the load goes on."""
+        yield from hand
+        going = until(math.inf, weights, stream)
+        while time.monotonic() < end:
+            yield next(going)
+        self._dealt.append(None)
+        yield from self._paced(going, lambda: self.next is not None)
+        yield from itertools.islice(going, after)
+        yield from self._paced(going, self.enough.is_set)
 
     def _rest(
         self, weights: Sequence[int], stream: Random, route: int | None, end: float, *, open_: bool
     ) -> Iterator[int]:
         """What one worker requests beyond its hand: until ``end``, and until there is enough."""
         going = until(math.inf, weights, stream) if route is None else itertools.repeat(route)
-        began, workers = time.monotonic(), 1 if route is not None else len(self._hands)
-        for index in going:
-            now = time.monotonic()
-            if now >= end and (not open_ or self.enough.is_set()):
-                return
-            if open_ and not self._rate:
+        workers = 1 if route is not None else len(self._hands)
+        if open_:
+            over = lambda: time.monotonic() >= end and self.enough.is_set()  # noqa: E731
+            yield from self._paced(going, over, workers)
+            return
+        while time.monotonic() < end:
+            yield next(going)
+
+    def _paced(
+        self, going: Iterator[int], over: Callable[[], bool], workers: int = 0
+    ) -> Iterator[int]:
+        """The indices of ``going`` until it is ``over``, the slower the longer it takes."""
+        began, workers = time.monotonic(), workers or len(self._hands)
+        while not over():
+            if not self._rate:
                 # An app that fails at once would fill the journal, and a later end needs no
                 # finer look.
-                pause_s = min(LONGEST_PAUSE_S, LOOKS * (now - began) * workers)
+                pause_s = min(LONGEST_PAUSE_S, LOOKS * (time.monotonic() - began) * workers)
                 time.sleep(max(0.0, pause_s - self._pause_s))
-            yield index
+            yield next(going)
+
+    def go_on(self, name: str, at: float) -> None:
+        """The segment ``name`` has begun ``at`` (monotonic seconds), in the middle of the load."""
+        self._leave = {}
+        self.next = name, at
 
     def _clients(self) -> dict[str, Any]:
         """What the clients saw since the last call."""
@@ -610,12 +662,14 @@ def _leave(number: int, frame: FrameType | None) -> None:
     sys.exit(0)
 
 
-def _read(orders: queue.SimpleQueue[dict[str, Any] | None], enough: threading.Event) -> None:
-    """Read what to do; that there is enough is heard at once."""
+def _read(orders: queue.SimpleQueue[dict[str, Any] | None], load: Load) -> None:
+    """Read what to do; that there is enough, or that the next segment begins, is heard at once."""
     for line in sys.stdin:
         order = json.loads(line)
         if "enough" in order:
-            enough.set()
+            load.enough.set()
+        elif "next" in order:
+            load.go_on(order["next"], order["at"])
         else:
             orders.put(order)
     orders.put(None)
@@ -630,7 +684,7 @@ def main() -> None:
         return
     load = Load(json.loads(first))
     orders: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(orders, load.enough), daemon=True).start()
+    threading.Thread(target=_read, args=(orders, load), daemon=True).start()
     for order in iter(orders.get, None):
         checks = "check" in order
         load.enough.clear()
@@ -645,6 +699,7 @@ def main() -> None:
                 order.get("open", False),
                 order.get("leave"),
                 order.get("all", False),
+                order.get("flow", 0),
             )
         ):
             sys.stdout.write(json.dumps(answer) + "\n")

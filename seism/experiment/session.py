@@ -33,7 +33,7 @@ from seism.experiment.locust import FILE_VARIABLE, STOP_SECONDS, LocustDriver, c
 from seism.experiment.locust import command as locust_command
 from seism.experiment.plan import Step
 from seism.experiment.supervisor import Supervisor, find_command
-from seism.journal import Entry, Follower, Held, hold
+from seism.journal import Entry, Follower, Held, Phase, hold
 from seism.model import DOWN, FRONT, address, show_address, unix_path
 from seism.options import build
 from seism.toxics.impatient import Impatient
@@ -234,13 +234,16 @@ class Session:
         self._driver = self._start_load(url)
 
     def phase(
-        self, phase: str, step: int | None = None, name: str = "", active: Sequence[int] = ()
-    ) -> None:
-        """Mark in the journal where a phase begins."""
+        self, phase: str, step: int | None = None, name: str = "", active: Sequence[int] = (),
+        *, flowing: bool = False,
+    ) -> None:  # fmt: skip
+        """Mark in the journal where a phase begins. ``flowing``: the load goes on meanwhile."""
         assert self._driver is not None
         self._step = step if step is not None else max(active, default=self._step)
         self._phase = phase
-        self.control.phase(phase, step, name, active=active, flowing=self._driver.flowing)
+        self.control.phase(
+            phase, step, name, active=active, flowing=flowing or self._driver.flowing
+        )
 
     def send(
         self, name: str, amount: float, route: int | None = None, unit: str = REQUESTS
@@ -270,6 +273,32 @@ class Session:
             driven = self._driver.segment(name, amount, route, unit, least_s)
         self._look_at_app()
         return driven
+
+    @property
+    def flows(self) -> bool:
+        """Whether the load can go on from one phase into the next.
+
+        Actions are counted by phase, and Locust's requests by time.
+        """
+        actions = any(route.action for route in self.load.route)
+        return isinstance(self._driver, LoadDriver) and self.load.request_ids and not actions
+
+    def flow(self, name: str, amount: int, after: int, least_s: float) -> None:
+        """Send for a phase, as ``drive`` does, and go on after it, until ``flow_on``."""
+        assert isinstance(self._driver, LoadDriver)
+        self._driver.flow(name, amount, after, least_s, self._leave)
+        self._look_at_app()
+
+    def flow_on(self, name: str) -> dict[str, Any]:
+        """The same as ``aftershock``, in the stream that ``flow`` began; its phase has begun."""
+        assert isinstance(self._driver, LoadDriver)
+        names = [f"{each.method} {each.path}" for each in self.load.route]
+        this = self._aftershock = Aftershock(self._calm, self.experiment.rules, names)
+        phases = (e.record for e in reversed(self.entries()) if isinstance(e.record, Phase))
+        both = self._driver.go_on(name, next(phases).at, lambda: self._ended or this.is_over())
+        for driven in both:
+            self.settle(driven)
+        return both[1]
 
     def aftershock(
         self, name: str, amount: float, route: int | None = None, *, together: bool = False

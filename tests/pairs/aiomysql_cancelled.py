@@ -1,8 +1,9 @@
 """aiomysql before 0.1: a connection whose query was cancelled goes back into the pool."""
 
 import os
-import pymysql
+
 import aiomysql
+import pymysql
 
 from tests.pairs.serving import asgi
 

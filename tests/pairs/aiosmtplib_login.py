@@ -1,4 +1,4 @@
-"""aiosmtplib: a connect that fails after the connection was made keeps the lock for ever."""
+"""aiosmtplib: a connect that fails after the connection was made keeps its lock."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""httpcore 550: after time-outs a connection is marked as requested that nobody asks for any more."""
+"""httpcore 550: after time-outs a connection stays marked as requested by nobody."""
 
 import os
 

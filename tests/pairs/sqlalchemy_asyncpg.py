@@ -1,4 +1,4 @@
-"""SQLAlchemy 12077: with asyncpg, what anyio cancels stays open at the server, and nobody knows it."""
+"""SQLAlchemy 12077: with asyncpg, the connection of what anyio cancels stays open."""
 
 import contextlib
 import logging
