@@ -1,8 +1,7 @@
 """Runs one experiment on a session, then has its journal judged.
 
-The journal alone decides: the runner marks the phases in it, perturbs and undoes. Between
-phases the load stands still for a moment, so that each request belongs to one phase and a
-seed gives the same number of requests in each.
+The journal alone decides: the runner marks the phases in it, perturbs and undoes. The load stands
+still for a moment before a perturbation, and goes on when it ends: what a pause would heal is seen.
 """
 
 from __future__ import annotations

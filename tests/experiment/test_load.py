@@ -453,3 +453,29 @@ def test_all_workers_send_one_route_together(server: Server) -> None:
         assert answer["requests"] == 6
         assert set(answer["routes"]) == {"GET /slow"}
         assert server.most_under_way > 1
+
+
+def test_the_load_goes_on_from_one_segment_into_the_next(server: Server) -> None:
+    with load(server, [route("/ok")], pause_ms=5) as process:
+        rows: list[Any] = []
+
+        def hear(key: str) -> dict[str, Any]:
+            while key not in (answer := json.loads(process.stdout.readline())):
+                rows.extend(answer.pop("clients", []))
+            rows.extend(answer.pop("clients", []))
+            return answer  # type: ignore[no-any-return]
+
+        write(process, {"segment": "x: during", "requests": 4, "flow": 5})
+        assert hear("dealt") == {"dealt": "x: during"}
+        sent = len(server.seen)
+        assert sent >= 12
+        while len(server.seen) < sent + 6:  # nobody stands still
+            time.sleep(0.01)
+        at = time.monotonic()
+        write(process, {"next": "x: after", "at": at})
+        write(process, {"enough": True})
+        during, after = hear("segment"), hear("segment")
+        assert (during["segment"], after["segment"]) == ("x: during", "x: after")
+        assert during["requests"] == sum(row[2] < at for row in rows) >= 18
+        assert after["requests"] == sum(row[2] >= at for row in rows) >= 3 * 5 - 3
+        assert during["requests"] + after["requests"] == len(server.seen) == len(rows)

@@ -1,4 +1,4 @@
-"""SQLAlchemy 8036: MySQL's 4031, by which it ends an idle session, did not count as a disconnect."""
+"""SQLAlchemy 8036: MySQL's 4031, by which it ends idle sessions, did not count as a disconnect."""
 
 import os
 
