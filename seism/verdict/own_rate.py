@@ -16,8 +16,6 @@ from seism.verdict.timeline import Timeline
 
 Place = tuple[str, str]
 """A route, and the phase ``during`` or ``after``."""
-CALM = ("steady", "warmup")
-"""Phases in which nothing is perturbed, and the app is as it was started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +50,12 @@ class OwnRates:
     def __init__(self, timeline: Timeline, control: ControlRun) -> None:
         self._bad: dict[str, int] = {}
         self._total: dict[str, int] = {}
-        for segment in timeline.segments:
-            if segment.phase.phase in CALM:
-                for route, requests in segment.by_route().items():
-                    if route in control.deadline:
-                        bad = sum(not control.is_good(request) for request in requests)
-                        self._bad[route] = self._bad.get(route, 0) + bad
-                        self._total[route] = self._total.get(route, 0) + len(requests)
+        for segment in timeline.untouched():
+            for route, requests in segment.by_route().items():
+                if route in control.deadline:
+                    bad = sum(not control.is_good(request) for request in requests)
+                    self._bad[route] = self._bad.get(route, 0) + bad
+                    self._total[route] = self._total.get(route, 0) + len(requests)
 
     def beside(self, route: str, failed: int, total: int) -> Unattributed:
         """``failed`` of ``total`` requests of one cell."""

@@ -1,8 +1,8 @@
 """Retry storms: requests that multiply the load of a backend which is failing them.
 
 How often a request tried is its connections and failed connects, or its sends over one
-connection, whichever is more, as a multiple of what requests of its route do when nothing
-perturbs them; over one connection, of what any request does: the login of a connection that
+connection, whichever is more, as a multiple of what requests of its route do before the first
+perturbation; over one connection, of what any request does: the login of a connection that
 took the place of a broken one is no try, and may have been made by another route before.
 """
 
@@ -13,9 +13,6 @@ from seism.verdict.rules import Rules
 from seism.verdict.timeline import Timeline, route_of
 from seism_middleware.contract import RequestEnded
 
-CALM = ("warmup", "steady", "control")
-"""Phases without a perturbation."""
-
 
 class Storms:
     """What is usual, and who did much more."""
@@ -23,13 +20,12 @@ class Storms:
     def __init__(self, timeline: Timeline, rules: Rules) -> None:
         self._rules = rules
         self._usual: dict[tuple[str, str], int] = {}
-        """(Route, backend) -> the most sends of a calm request."""
+        """(Route, backend) -> the most sends of a request before the first perturbation."""
         self._over_one: dict[str, int] = {}
         """Backend -> the most sends over one connection: what a login takes, whoever made it."""
-        for segment in timeline.segments:
-            if segment.phase.phase in CALM:
-                for request in segment.requests:
-                    self._learn(request)
+        for segment in timeline.untouched():
+            for request in segment.requests:
+                self._learn(request)
 
     def _learn(self, request: RequestEnded) -> None:
         for backend, counts in _sends(request).items():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -129,6 +130,15 @@ class Timeline:
     def sees_logs(self) -> bool:
         """Whether the app's log was observed: not from in front of it."""
         return not any(worker.worker == FRONT for worker in self.workers)
+
+    def untouched(self) -> Iterator[Segment]:
+        """The segments before the first planned step, in which the app is as it was started.
+
+        What comes between the probes of a sweep is none: it may suffer from the probe before.
+        """
+        return itertools.takewhile(
+            lambda each: each.phase.step is None and not each.phase.active, self.segments
+        )
 
     def find(self, phase: str, step: int | None = None) -> Segment | None:
         for segment in self.segments:

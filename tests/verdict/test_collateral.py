@@ -60,6 +60,22 @@ def test_a_route_that_fails_at_its_own_rate_is_not_blamed() -> None:
     assert COLLATERAL not in " ".join(one_hit_then(22, 78, usual=20).reasons)
 
 
+def test_what_fails_between_two_probes_is_not_its_own_rate() -> None:
+    story = Story(RESETS, ("db slow", "db", "latency"))
+    story.phase("steady")
+    story.requests(30)
+    for step in (0, 1):
+        story.phase("warmup")
+        story.requests(10, status=500 if step else 200)
+        story.phase("during", step)
+        story.perturb(step, story.request())
+        story.requests(4, status=500 if step else 200)
+        story.requests(6)
+        story.phase("after", step)
+        story.requests(5)
+    assert judge(story.end()).matrix["GET /"] == {"db resets": GREEN, "db slow": RED}
+
+
 def test_a_route_that_fails_far_beyond_its_own_rate_is() -> None:
     assert one_hit_then(90, 10, usual=20).colour == RED
 

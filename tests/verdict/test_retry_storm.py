@@ -91,3 +91,17 @@ def test_the_login_of_a_route_that_had_needed_none_is_no_try() -> None:
 def test_clearing_a_pool_of_broken_connections_is_no_try() -> None:
     cleared = [SendCount("db", f"h:{port}", 1, 0) for port in range(50, 90)]
     assert colour({"sends": (*over(1), *cleared)}, over(1)) == GREEN
+
+
+def test_what_still_suffers_between_two_probes_is_not_usual() -> None:
+    story = Story(("db goodbye", "db", "goodbye"), ("db down", "db", "down"))
+    story.phase("steady")
+    story.requests(10, sends=over(1))
+    for step, again in enumerate((1, 3000)):
+        story.phase("warmup")
+        story.request(status=503, sends=over(step * 200 or 1))
+        story.phase("during", step)
+        story.perturb(step, story.request(status=503, refused=(Refused("db", again),)))
+        story.phase("after", step)
+        story.requests(10, sends=over(1))
+    assert judge(story.end()).matrix["GET /"]["db down"] == RED
