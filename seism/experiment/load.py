@@ -639,8 +639,11 @@ class Load:
         while True:
             for index in hands.get():
                 route = self._routes[index]
-                self._outcomes.put(self._request(client, route))
-                time.sleep(self._pause_s)
+                outcome = self._request(client, route)
+                self._outcomes.put(outcome)
+                # Whoever has left does not come back at once: under WSGI the request runs on.
+                left = outcome.ended == LEFT
+                time.sleep(self._leave.get("within", 0.0) if left else self._pause_s)
             self._outcomes.put(None)
 
     def _request(self, client: Client, route: Route, due: float | None = None) -> Outcome:
