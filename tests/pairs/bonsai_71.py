@@ -1,16 +1,18 @@
-"""bonsai pull 71: where the server does not answer, its own error path raises NameError."""
+"""bonsai pull 71: where its pool gets no connection, UnboundLocalError hides the reason."""
 
 import os
 
 import bonsai
+from bonsai.pool import ThreadedConnectionPool
 
 from tests.pairs.serving import wsgi
 
 client = bonsai.LDAPClient(f"ldap://{os.environ['LDAP']}")
+pool = ThreadedConnectionPool(client, minconn=1, maxconn=8)
 
 
 def ask() -> None:
-    with client.connect(timeout=1) as connection:
+    with pool.spawn(timeout=1) as connection:
         connection.search("", bonsai.LDAPSearchScope.BASE, "(objectClass=*)", timeout=1)
 
 
