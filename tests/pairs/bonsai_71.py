@@ -13,7 +13,11 @@ pool = ThreadedConnectionPool(client, minconn=1, maxconn=8)
 
 def ask() -> None:
     with pool.spawn(timeout=1) as connection:
-        connection.search("", bonsai.LDAPSearchScope.BASE, "(objectClass=*)", timeout=1)
+        try:
+            connection.search("", bonsai.LDAPSearchScope.BASE, "(objectClass=*)", timeout=1)
+        except bonsai.LDAPError:
+            connection.close()
+            raise
 
 
 app = wsgi(ask, (bonsai.LDAPError,))
