@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from seism import registry
 from seism.experiment import probe
 from seism.experiment.discovery import Discovery, FoundBackend, FoundRoute
-from seism.experiment.toml import string, value
+from seism.experiment.recording import Recording, lines
+from seism.experiment.toml import string, value, write
 
 MAX_LISTED = 40
 """Routes that are written as comments."""
 
 
-def draft(found: Discovery) -> str:
-    """The text of the file, which ``seism check`` accepts."""
-    parts = [_head(found), _app(found), *map(_backend, found.backends), _load(found)]
+def draft(found: Discovery, recording: Recording | None = None) -> str:
+    """The text of the file, which ``seism check`` accepts; the load is that of ``recording``."""
+    load = _load(found) if recording is None else _recorded(recording)
+    parts = [_head(found), _app(found), *map(_backend, found.backends), load]
     if found.allowed:
         parts.append(["[limits]", f"allow = {value(list(found.allowed))}"])
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
@@ -117,6 +119,12 @@ def _load(found: Discovery) -> list[str]:
         if len(rest) > MAX_LISTED:
             lines.append(f"# and {len(rest) - MAX_LISTED} more")
     return lines
+
+
+def _recorded(recording: Recording) -> list[str]:
+    tables = {"setup": recording.setup} if recording.setup else {}
+    text = write(tables | {"load": {"workers": 4, **recording.load}})
+    return [*lines(recording), text.rstrip()]
 
 
 def _route(route: FoundRoute) -> Iterator[str]:

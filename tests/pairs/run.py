@@ -114,7 +114,12 @@ def cell(name: str, pair: dict[str, Any], releases: list[str], servers: Servers)
             cells = json.loads((report / "report.json").read_text(encoding="utf-8"))["cells"]
         except OSError:
             return f"no report: {done.stderr.strip()[-300:]}"
-        found = [each for each in cells if each["perturbation"] == pair["found"]]
+        found = [
+            each
+            for each in cells
+            if each["perturbation"] == pair["found"]
+            and each["route"] == pair.get("route", each["route"])
+        ]
         if os.environ.get("PAIRS_SHOW"):
             for each in cells:
                 print(" ", each["perturbation"], each["colour"], each["reasons"][:2], flush=True)
