@@ -124,11 +124,13 @@ class LoadDone:
 
 COMPLETE, CUT, NOTHING = "complete", "cut", "nothing"
 REFUSED, TIMED_OUT, STALE = "refused", "timed out", "stale"
+LEFT = "left"
 """How a request ended for its client: with a whole response; with a part of one; with none, after
 the connection was made; without a connection; its client gave up. ``stale``: with none, over a
 kept connection whose last response was a 500; unless a worker began it, the server was closing
-that connection, and it never reached the app."""
-OUTCOMES = (COMPLETE, CUT, NOTHING, REFUSED, TIMED_OUT, STALE)
+that connection, and it never reached the app. ``left``: its client was to leave, see the toxic
+``impatient``."""
+OUTCOMES = (COMPLETE, CUT, NOTHING, REFUSED, TIMED_OUT, STALE, LEFT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ JUDGING = (
     "verdict.content",
     "verdict.hidden_exception",
     "verdict.unused_backend",
+    "verdict.health_check",
     "verdict.work",
     "verdict.detectors",
     "verdict.accounting",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from seism.journal import COMPLETE, ClientRequest
+from seism.journal import COMPLETE, LEFT, ClientRequest
 from seism.verdict.recovery import Reference, recovery_point
 from seism.verdict.rules import Rules
 from seism.verdict.steady_state import quantile
@@ -59,6 +59,8 @@ class Aftershock:
         self._answers: dict[str, list[tuple[float, bool]]] = {route: [] for route in self._limits}
 
     def add(self, seen: ClientRequest) -> None:
+        if seen.outcome == LEFT:
+            return
         if seen.route in self._answers and seen.at + seen.duration >= self._began:
             self._answers[seen.route].append((seen.at + seen.duration, self._is_good(seen)))
 

@@ -64,6 +64,7 @@ from seism.protocols.fault import Fault
 from seism.proxy.exchange_conditions import exchange_conditions
 from seism.proxy.upgrade import check
 from seism.toxics.base import Toxic
+from seism.toxics.impatient import Impatient
 from seism.verdict.rules import Rules
 
 __all__ = [
@@ -128,7 +129,7 @@ class Experiment:
     perturbation: tuple[Planned, ...] = option(
         (),
         help="what is perturbed; default, for each backend: restart, goodbye where its protocol "
-        "has last words, half-open, late, slow, reset and down",
+        "has last words, half-open, late, impatient, slow, reset and down",
     )
     rules: Rules = field(
         default_factory=Rules, metadata=option({}, help="the rules of the verdict").metadata
@@ -198,6 +199,10 @@ class Experiment:
                     f"{where}: there is no [[load.route]] {planned.route!r}"
                     + nearest(planned.route, routes)
                 )
+            if planned.type == Impatient.type and not self._can_leave():
+                raise ConfigurationError(
+                    f"{where}: impatient needs the load of [[load.route]] with request_ids"
+                )
             if planned.type != DOWN:
                 protocols = {each.name: each.protocol for each in self.backend}
                 protocol = protocols.get(planned.backend, FRONT_PROTOCOL)
@@ -237,6 +242,7 @@ class Experiment:
                 ("restart", "restart", STREAMS[0], {}, 0),
                 ("half-open", "half_open", STREAMS[0], {}, OUTAGE_S),
                 ("late", "late", STREAMS[1], {}, 0),
+                *([("impatient", "impatient", STREAMS[1], {}, 0)] if self._can_leave() else ()),
                 ("slow", "latency", STREAMS[0], {"latency": 3000}, 0),
                 ("reset", "reset_peer", STREAMS[0], {}, 0),
                 ("down", DOWN, STREAMS[0], {}, OUTAGE_S),
@@ -256,6 +262,10 @@ class Experiment:
                 for what, type_, stream, attributes, lasting in usual
             )
         return tuple(plan)
+
+    def _can_leave(self) -> bool:
+        """Whether the clients of the load can be told to leave, and are known by their ids."""
+        return self.load is None or (self.load.locust is None and self.load.request_ids)
 
     def _usual(self) -> tuple[Planned, ...]:
         return tuple(
@@ -282,7 +292,8 @@ class Experiment:
             return tuple(_between_requests(toxic) for toxic in self.sweep.toxic)
         protocols = dict.fromkeys(each.protocol for each in self.backend if each.protocol)
         known = registry.load().protocols
-        return (*SWEPT, *(
+        usual = [each for each in SWEPT if each.type != Impatient.type or self._can_leave()]
+        return (*usual, *(
             SweptToxic(fault.swept, fault.type)
             for protocol in protocols for fault in known[protocol].faults
             if issubclass(fault, Fault) and fault.swept

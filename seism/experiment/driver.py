@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import IO, Any
 
 from seism.errors import SeismError
@@ -48,10 +48,13 @@ class LoadDriver:
     def segment(
         self, name: str, amount: float, route: int | None = None, unit: str = REQUESTS,
         least_s: float = 0, enough: Callable[[], bool] | None = None,
+        leave: Mapping[str, float] | None = None, *, together: bool = False,
     ) -> dict[str, Any]:  # fmt: skip
         """The totals, as the journal takes them; see ``Session.send``.
 
-        It lasts ``least_s`` seconds at least, and goes on until there is ``enough``.
+        It lasts ``least_s`` seconds at least, and goes on until there is ``enough``. ``leave``: a
+        ``share`` of the clients leaves ``within`` this time (seconds). ``together``: all workers
+        send those of ``route``.
         """
         counted = int(amount) if unit == REQUESTS else amount
         order: dict[str, Any] = {"segment": name, unit: counted}
@@ -59,7 +62,29 @@ class LoadDriver:
             order["seconds"] = least_s
         if enough is not None:
             order["open"] = True
+        if leave:
+            order["leave"] = dict(leave)
+        if together:
+            order["all"] = True
         return self._ask(order if route is None else {**order, "route": route}, enough)
+
+    def flow(
+        self, name: str, amount: int, after: int, least_s: float, leave: Mapping[str, float]
+    ) -> None:
+        """Send the requests of a segment, and go on with what ``go_on`` says; see ``segment``.
+
+        ``amount`` and ``after``: requests of each worker in this segment, and in the next.
+        """
+        order = {"segment": name, REQUESTS: amount, "flow": after, "seconds": least_s}
+        self.tell({**order, "leave": dict(leave)} if leave else order)
+        self._hear("dealt")
+
+    def go_on(self, name: str, at: float, enough: Callable[[], bool]) -> list[dict[str, Any]]:
+        """The totals of the segment that flows, and of the one ``name`` that began ``at``, once
+        there is ``enough`` of that.
+        """
+        self.tell({"next": name, "at": at})
+        return [self._hear("segment", enough), self._hear("segment", enough)]
 
     def check(self, name: str) -> dict[str, Any] | None:
         """How often the actions since the last check were done; None where there are none."""
@@ -72,6 +97,10 @@ class LoadDriver:
         self, order: dict[str, Any], enough: Callable[[], bool] | None = None
     ) -> dict[str, Any]:
         self.tell(order)
+        return self._hear("segment", enough)
+
+    def _hear(self, what: str, enough: Callable[[], bool] | None = None) -> dict[str, Any]:
+        """The next answer, which has the key ``what``."""
         for line in self._stdout:
             answer: dict[str, Any] = json.loads(line)
             self._clients(answer.pop("clients", ()))

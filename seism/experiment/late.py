@@ -15,7 +15,9 @@ from seism.journal import Entry
 from seism.verdict.step import StepWindow
 from seism.verdict.timeline import build
 
-LATE, SLOW = "late", "latency"
+LATE, IMPATIENT, SLOW = "late", "impatient", "latency"
+CROWDED = frozenset({LATE, IMPATIENT})
+"""What shows only where many requests are under way, as it takes places of a pool."""
 USUAL_MS = 300
 """Where no deadline shows: less than usual timeouts, more than a healthy backend takes."""
 MARGIN = 1.2
@@ -25,7 +27,12 @@ SHORTEST_MS, LONGEST_MS = 100, 2000
 
 def is_sized(planned: Planned) -> bool:
     """Whether the run decides how late it is."""
-    return planned.type == LATE and "delay" not in planned.attributes
+    return is_crowded(planned) and "delay" not in planned.attributes
+
+
+def is_crowded(planned: Planned) -> bool:
+    """Whether a probe of a sweep sends many requests at once."""
+    return planned.type in CROWDED
 
 
 def sized(planned: Planned, entries: Sequence[Entry]) -> Planned:

@@ -11,11 +11,19 @@ It reads JSON, one object a line, from standard input. First what to do::
 then, any number of times, ``{"segment": "steady", "requests": 16}``: each worker sends
 exactly that many requests; with ``"route": 2`` the first worker alone sends so many of that
 route, one after the other. With ``"seconds": 2.5`` instead, each sends until they are over.
-With both, each sends so many requests, and goes on until the seconds are over. A segment
+With both, each sends so many requests, and goes on until the seconds are over. With
+``"leave": {"share": 0.5, "within": 0.3}`` that share of the requests has a client that leaves: a
+little later than its route takes in the control run, and up to 0.3 s more. With ``"all": true``
+beside a route, every worker sends so many of that route. A segment
 with ``"open": true`` goes on from there until ``{"enough": true}`` is read.
 With ``"rate": 50`` beside the workers the loop is open: as many requests come at times that the
 seed draws, so many a second on average, whether or not the app has answered those before; a
 request's time is counted from when it was due.
+With ``"flow": 12`` the load goes on into the next segment: ``{"dealt": "db down: during"}`` is
+written once each worker has sent what it was to send, and all go on until
+``{"next": "db down: after", "at": 1234.5}`` is read. From then on, each sends 12 more, and goes on
+until there is ``enough``. What was sent before that time (monotonic seconds) is in the answer of
+the first segment, the rest in that of the next.
 While it lasts, ``{"progress": 12, "of": 128, "failed": 0}`` (requests) is written
 to standard output about ten times a second; at its end one line::
 
@@ -23,7 +31,8 @@ to standard output about ten times a second; at its end one line::
      "statuses": {"200": 32}, "no_response": 0, "truncated": 0,
      "p50": 0.004, "p99": 0.009, "max": 0.01}}}
 
-Each request is counted once: under its status, as truncated or as without response. With
+Each request is counted once: under its status, as truncated, as without response, or under
+``"left"``, which is not there where no client left. With
 ``request_ids`` each is sent with an id of its own (``contract.CLIENT_HEADER``), and both kinds of
 lines have ``"clients"``, what the clients saw since the line before: lists of the fields of
 ``journal.ClientRequest``. ``"salt"`` is that of the digests of what was answered (``answer``).
@@ -64,7 +73,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from random import Random
 from types import FrameType
@@ -73,7 +82,7 @@ from urllib.parse import urlsplit
 
 from seism.experiment.answer import CALM, REDIRECTS, Answer, Contents, Reader, unexpected
 from seism.experiment.user import BUILT_IN, Message, Response, User, basic
-from seism.journal import COMPLETE, CUT, NOTHING, REFUSED, STALE, TIMED_OUT
+from seism.journal import COMPLETE, CUT, LEFT, NOTHING, REFUSED, STALE, TIMED_OUT
 from seism.rng import Seed
 from seism_middleware.contract import CLIENT_HEADER
 
@@ -95,6 +104,9 @@ never reaches the app."""
 IDLE_S = 1.0
 """A kept connection older than this is not used again: servers close idle ones."""
 
+
+SHORTEST_S, MARGIN = 0.02, 1.2
+"""A client that leaves waits at least so long, and for this many times its route's p99."""
 
 NO_ANSWER = Answer()
 
@@ -147,7 +159,7 @@ class Outcome:
     @property
     def truncated(self) -> bool:
         """Whether there was a part of a response."""
-        return self.status is not None and not self.whole
+        return self.status is not None and not self.whole and self.ended != LEFT
 
     @property
     def is_good(self) -> bool:
@@ -156,8 +168,8 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        """Whether there was no whole response, or a 5xx."""
-        return not self.whole or (self.status or 0) >= 500
+        """Whether there was no whole response for a client that waited, or a 5xx."""
+        return self.ended != LEFT and (not self.whole or (self.status or 0) >= 500)
 
 
 @dataclass(slots=True)
@@ -251,10 +263,12 @@ def _figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     durations = sorted(outcome.duration for outcome in outcomes)
     statuses = Counter(str(outcome.status) for outcome in outcomes if outcome.whole)
     truncated = sum(outcome.truncated for outcome in outcomes)
+    left = sum(outcome.ended == LEFT for outcome in outcomes)
     return {
         "count": len(outcomes),
         "statuses": dict(sorted(statuses.items())),
-        "no_response": len(outcomes) - truncated - statuses.total(),
+        "no_response": len(outcomes) - truncated - left - statuses.total(),
+        **({"left": left} if left else {}),
         "truncated": truncated,
         "p50": round(quantile(durations, 0.5), 6),
         "p99": round(quantile(durations, 0.99), 6),
@@ -304,6 +318,7 @@ class Client:
         """``reader`` reads the answers, if anybody asks for these."""
         parts = urlsplit(url)
         self._reader = reader
+        self._timeout_s = timeout_s
         self._host = parts.hostname or ""
         secure = parts.scheme == "https"
         make = http.client.HTTPSConnection if secure else http.client.HTTPConnection
@@ -316,10 +331,17 @@ class Client:
         self._doubtful = False
         """The last response was a 500: servers may close after it (see ``CLOSE_S``)."""
 
-    def request(self, route: Route, message: Message, due: float | None = None) -> Outcome:
+    def request(
+        self,
+        route: Route,
+        message: Message,
+        due: float | None = None,
+        leaves_s: float | None = None,
+    ) -> Outcome:
         """Send one request, ``message``, of ``route`` once, and read its whole response.
 
-        ``due``: when it should have been sent (monotonic seconds), by default now.
+        ``due``: when it should have been sent (monotonic seconds), by default now. After
+        ``leaves_s`` without a byte of the response the client closes its connection.
         """
         self._drop_if_stale()
         kept, self._doubtful = self._connection.sock is not None and self._doubtful, False
@@ -331,6 +353,7 @@ class Client:
             if self._connection.sock is None:
                 self._connection.connect()
             connected = True
+            self._connection.sock.settimeout(self._timeout_s if leaves_s is None else leaves_s)
             self._connection.request(
                 route.method,
                 self._prefix + message.path,
@@ -345,6 +368,8 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             ended = _ending(error, connected, status)
+            if ended == TIMED_OUT and connected and leaves_s is not None:
+                ended = LEFT
             if kept and status is None and _is_closed(error):
                 ended = STALE
         self._used = time.monotonic()
@@ -442,6 +467,10 @@ class Load:
         self._more = [seed.stream("load", "more", worker) for worker in workers]
         self.enough = threading.Event()
         """Nothing more is needed of an open segment."""
+        self.next: tuple[str, float] | None = None
+        """The segment into which the load goes on, and when that began."""
+        self._dealt: list[None] = []
+        """One for each worker that has sent what it was to send of a segment that goes on."""
         self._outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         """None: a worker has done with its hand."""
         self._hands: list[queue.SimpleQueue[Iterable[int]]] = [queue.SimpleQueue() for _ in workers]
@@ -470,6 +499,11 @@ class Load:
         reader = Reader(config.get("salt") or os.urandom(8).hex())
         self._contents = Contents(reader)
         self._calm = False
+        self._usual: dict[str, list[float]] = {}
+        """How long each route took while nothing was perturbed."""
+        self._leave: dict[str, float] = {}
+        """``share`` and ``within``, while clients leave."""
+        self._draws = functools.partial(seed.stream, "load", "leave")
         self._connect = functools.partial(
             Client, config["url"], timeout_s, reader if self._identifies else None
         )
@@ -481,10 +515,12 @@ class Load:
 
     def segment(
         self, name: str, requests: int = 0, route: int | None = None, seconds: float = 0,
-        open_: bool = False,
+        open_: bool = False, leave: dict[str, float] | None = None, all_: bool = False,
+        flow: int = 0,
     ) -> Iterator[dict[str, Any]]:  # fmt: skip
         """Run one segment; yields progress and at last its answer."""
         self._calm = name in CALM
+        self._leave = leave or {}
         weights = [unit.weight for unit in self._units]
         dealt: Sequence[Iterable[int]]
         total = 0
@@ -494,11 +530,21 @@ class Load:
         elif route is None:
             dealt = deal(weights, requests, self._streams)
             total = requests * len(dealt)
+        elif all_:
+            route += len(self._units)
+            dealt = [[route] * requests for _ in self._hands]
+            total = requests * len(dealt)
         else:
             route += len(self._units)
             dealt = [[route] * requests, *([] for _ in self._hands[1:])]
             total = requests
-        if requests and (seconds or open_):
+        if flow:
+            self.next, self._dealt = None, []
+            dealt = [
+                self._flow(hand, weights, stream, end, flow)
+                for hand, stream in zip(dealt, self._more, strict=True)
+            ]
+        elif requests and (seconds or open_):
             dealt = [
                 itertools.chain(hand, self._rest(weights, stream, route, end, open_=open_))
                 for hand, stream in zip(dealt, self._more, strict=True)
@@ -515,7 +561,11 @@ class Load:
         outcomes: list[Outcome] = []
         failed = 0
         shown = time.monotonic()
+        awaited = len(self._hands) if flow else 0
         while working:
+            if awaited and len(self._dealt) >= awaited:
+                awaited = 0
+                yield {"dealt": name} | self._clients()
             try:
                 outcome = self._outcomes.get(timeout=PROGRESS_S)
                 if outcome is None:
@@ -530,6 +580,11 @@ class Load:
                 done = len(outcomes)
                 progress = {"progress": done, "of": max(total, done), "failed": failed}
                 yield progress | self._clients()
+        if flow and self.next is not None:
+            later, at = self.next
+            before = [each for each in outcomes if round(each.at, 6) < at]
+            yield {"segment": name, "requests": len(before), "routes": summary(before)}
+            name, outcomes = later, [each for each in outcomes if round(each.at, 6) >= at]
         answer = {"segment": name, "requests": len(outcomes), "routes": summary(outcomes)}
         yield answer | self._clients() | self._logged_in()
 
@@ -549,22 +604,49 @@ class Load:
             failed.update([problem] if problem else [])
         return {"logins": {"again": again, "failed": failed}} if again or failed else {}
 
+    def _flow(
+        self, hand: Iterable[int], weights: Sequence[int], stream: Random, end: float, after: int
+    ) -> Iterator[int]:
+        """What one worker requests of two segments between which the load goes on."""
+        yield from hand
+        going = until(math.inf, weights, stream)
+        while time.monotonic() < end:
+            yield next(going)
+        self._dealt.append(None)
+        yield from self._paced(going, lambda: self.next is not None)
+        yield from itertools.islice(going, after)
+        yield from self._paced(going, self.enough.is_set)
+
     def _rest(
         self, weights: Sequence[int], stream: Random, route: int | None, end: float, *, open_: bool
     ) -> Iterator[int]:
         """What one worker requests beyond its hand: until ``end``, and until there is enough."""
         going = until(math.inf, weights, stream) if route is None else itertools.repeat(route)
-        began, workers = time.monotonic(), 1 if route is not None else len(self._hands)
-        for index in going:
-            now = time.monotonic()
-            if now >= end and (not open_ or self.enough.is_set()):
-                return
-            if open_ and not self._rate:
+        workers = 1 if route is not None else len(self._hands)
+        if open_:
+            over = lambda: time.monotonic() >= end and self.enough.is_set()  # noqa: E731
+            yield from self._paced(going, over, workers)
+            return
+        while time.monotonic() < end:
+            yield next(going)
+
+    def _paced(
+        self, going: Iterator[int], over: Callable[[], bool], workers: int = 0
+    ) -> Iterator[int]:
+        """The indices of ``going`` until it is ``over``, the slower the longer it takes."""
+        began, workers = time.monotonic(), workers or len(self._hands)
+        while not over():
+            if not self._rate:
                 # An app that fails at once would fill the journal, and a later end needs no
                 # finer look.
-                pause_s = min(LONGEST_PAUSE_S, LOOKS * (now - began) * workers)
+                pause_s = min(LONGEST_PAUSE_S, LOOKS * (time.monotonic() - began) * workers)
                 time.sleep(max(0.0, pause_s - self._pause_s))
-            yield index
+            yield next(going)
+
+    def go_on(self, name: str, at: float) -> None:
+        """The segment ``name`` has begun ``at`` (monotonic seconds), in the middle of the load."""
+        self._leave = {}
+        self.next = name, at
 
     def _clients(self) -> dict[str, Any]:
         """What the clients saw since the last call."""
@@ -581,10 +663,14 @@ class Load:
         client, user = worker.client, worker.user
         message = user.message(route, values, login=login)
         message.headers.update(headers)
-        request = f"{self._run}-{next(self._ids)}"
+        number = next(self._ids)
+        request = f"{self._run}-{number}"
         if self._identifies:
             message.headers[CLIENT_HEADER] = request
-        outcome = client.request(route, message, due)
+        leaves_s = self._leaves_s(route, number) if self._leave and not login else None
+        outcome = client.request(route, message, due, leaves_s)
+        if self._calm:
+            self._usual.setdefault(route.name, []).append(outcome.duration)
         response = client.response
         captured = user.take(route, response) if response is not None else {}
         missing = [f"no {route.capture[name]}" for name, value in captured.items() if not value]
@@ -631,6 +717,14 @@ class Load:
             worker.due, worker.because = True, f"{route.name}: {outcome.status}"
         elif outcome.status in REDIRECTS and path in self._login_paths:
             worker.due, worker.because = True, f"{route.name}: {outcome.status} to {path}"
+
+    def _leaves_s(self, route: Route, number: int) -> float | None:
+        """How long the client of the ``number``-th request waits; None: for its answer."""
+        draws = self._draws(number)
+        if draws.random() >= self._leave["share"]:
+            return None
+        usual = quantile(sorted(self._usual.get(route.name, ())) or (0.0,), 0.99)
+        return max(SHORTEST_S, MARGIN * usual + draws.random() * self._leave["within"])
 
     def _open(self, indices: Iterable[int]) -> Iterator[int]:
         """Have each of ``indices`` sent when it is due; gives none of them to who iterates."""
@@ -685,8 +779,11 @@ class Load:
     def _work(self, worker: Worker, hands: queue.SimpleQueue[Iterable[int]]) -> None:
         while True:
             for index in hands.get():
-                self._outcomes.put(self._turn(worker, index))
-                time.sleep(self._pause_s)
+                outcome = self._turn(worker, index)
+                self._outcomes.put(outcome)
+                # Whoever has left does not come back at once: under WSGI the request runs on.
+                left = outcome.ended == LEFT
+                time.sleep(self._leave.get("within", 0.0) if left else self._pause_s)
             self._outcomes.put(None)
 
     def _unit_of(self, route: int) -> tuple[Unit, int]:
@@ -781,12 +878,14 @@ def _leave(number: int, frame: FrameType | None) -> None:
     sys.exit(0)
 
 
-def _read(orders: queue.SimpleQueue[dict[str, Any] | None], enough: threading.Event) -> None:
-    """Read what to do; that there is enough is heard at once."""
+def _read(orders: queue.SimpleQueue[dict[str, Any] | None], load: Load) -> None:
+    """Read what to do; that there is enough, or that the next segment begins, is heard at once."""
     for line in sys.stdin:
         order = json.loads(line)
         if "enough" in order:
-            enough.set()
+            load.enough.set()
+        elif "next" in order:
+            load.go_on(order["next"], order["at"])
         else:
             orders.put(order)
     orders.put(None)
@@ -801,7 +900,7 @@ def main() -> None:
         return
     load = Load(json.loads(first))
     orders: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(orders, load.enough), daemon=True).start()
+    threading.Thread(target=_read, args=(orders, load), daemon=True).start()
     for order in iter(orders.get, None):
         checks = "check" in order
         load.enough.clear()
@@ -814,6 +913,9 @@ def main() -> None:
                 order.get("route"),
                 order.get("seconds", 0),
                 order.get("open", False),
+                order.get("leave"),
+                order.get("all", False),
+                order.get("flow", 0),
             )
         ):
             sys.stdout.write(json.dumps(answer) + "\n")

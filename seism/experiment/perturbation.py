@@ -126,6 +126,8 @@ SWEPT = (
     SweptToxic("reply lost", "reset_peer", "downstream"),
     SweptToxic("silent", "timeout", "downstream"),
     SweptToxic("cut reply", "limit_data", "downstream", attributes={"bytes": 1}),
+    SweptToxic("late", "late", "downstream"),
+    SweptToxic("impatient", "impatient", "downstream"),
     SweptToxic("down", DOWN),
 )
 """What a sweep tries where the file says nothing."""
@@ -137,7 +139,8 @@ class Sweep:
 
     toxic: tuple[SweptToxic, ...] = option(
         (),
-        help="what is tried; default: slow, reset, reply lost, silent, cut reply, down, and the "
+        help="what is tried; default: slow, reset, reply lost, silent, cut reply, late, "
+        "impatient, down, and the "
         "usual faults of the backends' protocols",
     )
     exchanges: int = option(

@@ -1,8 +1,7 @@
 """Runs one experiment on a session, then has its journal judged.
 
-The journal alone decides: the runner marks the phases in it, perturbs and undoes. Between
-phases the load stands still for a moment, so that each request belongs to one phase and a
-seed gives the same number of requests in each.
+The journal alone decides: the runner marks the phases in it, perturbs and undoes. The load stands
+still for a moment before a perturbation, and goes on when it ends: what a pause would heal is seen.
 """
 
 from __future__ import annotations
@@ -138,14 +137,10 @@ class Run:
             session.send(f"{name}: before", step.planned.occurrence - 1, route)
         self.progress.step(step.index + 1, total, name, "perturbed")
         session.phase("during", step.index, name)
-        with session.perturbed(step):
-            least_s = step.planned.lasting if route is None else 0
-            driven = session.drive(f"{name}: during", during, route, least_s=least_s)
-            control.census()
-        session.settle(driven)
-        self.progress.step(step.index + 1, total, name, "aftershock")
-        session.phase("after", step.index, name)
-        driven = session.aftershock(f"{name}: after", after, route)
+        if route is None and session.flows:
+            driven = self._flow(session, step, total)
+        else:
+            driven = self._in_phases(session, step, total, during, after)
         control.census()
         deaf = self._await_consumers(session, step)
         gone = session.app_is_gone(step.index, driven if route is None else None)
@@ -159,6 +154,31 @@ class Run:
         else:
             self._await_pools(session, step)
         self._count_red(session)
+
+    def _flow(self, session: Session, step: Step, total: int) -> dict[str, Any]:
+        """The perturbation ends in the middle of the load; the aftershock's totals."""
+        name, amounts = step.planned.name, session.load.amounts
+        with session.perturbed(step):
+            counts = int(amounts.during), int(amounts.after)
+            session.flow(f"{name}: during", *counts, step.planned.lasting)
+            session.control.census()
+        session.phase("after", step.index, name, flowing=True)
+        self.progress.step(step.index + 1, total, name, "aftershock")
+        return session.flow_on(f"{name}: after")
+
+    def _in_phases(
+        self, session: Session, step: Step, total: int, during: float, after: float
+    ) -> dict[str, Any]:
+        """The load stands still between the perturbation and its aftershock."""
+        name, route = step.planned.name, session.route(step)
+        with session.perturbed(step):
+            least_s = step.planned.lasting if route is None else 0
+            driven = session.drive(f"{name}: during", during, route, least_s=least_s)
+            session.control.census()
+        session.settle(driven)
+        self.progress.step(step.index + 1, total, name, "aftershock")
+        session.phase("after", step.index, name)
+        return session.aftershock(f"{name}: after", after, route)
 
     def _mixed(self, session: Session, steps: Sequence[Step], total: int) -> None:
         """One load, over which the scheduled ``steps`` come and go."""

@@ -47,8 +47,10 @@ from seism.experiment.setup import LOG as SETUP_LOG
 from seism.experiment.setup import Commands, direct_environment
 from seism.experiment.supervisor import Supervisor, find_command
 from seism.experiment.target import Worker
-from seism.journal import Entry, Follower, Held, hold
+from seism.journal import Entry, Follower, Held, Phase, hold
 from seism.model import DOWN, FRONT, address, show_address, unix_path
+from seism.options import build
+from seism.toxics.impatient import Impatient
 from seism_middleware.contract import (
     REDIRECT_VARIABLE,
     SIDECAR_VARIABLE,
@@ -165,6 +167,8 @@ class Session:
         """The planned perturbation whose time or aftershock it is, -1 before the first."""
         self._ended = False
         """The app has ended by itself, which has been told."""
+        self._leave: dict[str, float] = {}
+        """What has the load's clients leave, see ``LoadDriver.segment``."""
         self.tried: list[str] = []
         """What was done so that the app finds the proxies, one line each."""
         self.control: Control
@@ -267,13 +271,16 @@ class Session:
         self._driver = self._start_load(url)
 
     def phase(
-        self, phase: str, step: int | None = None, name: str = "", active: Sequence[int] = ()
-    ) -> None:
-        """Mark in the journal where a phase begins."""
+        self, phase: str, step: int | None = None, name: str = "", active: Sequence[int] = (),
+        *, flowing: bool = False,
+    ) -> None:  # fmt: skip
+        """Mark in the journal where a phase begins. ``flowing``: the load goes on meanwhile."""
         assert self._driver is not None
         self._step = step if step is not None else max(active, default=self._step)
         self._phase = phase
-        self.control.phase(phase, step, name, active=active, flowing=self._driver.flowing)
+        self.control.phase(
+            phase, step, name, active=active, flowing=flowing or self._driver.flowing
+        )
 
     def send(
         self, name: str, amount: float, route: int | None = None, unit: str = REQUESTS
@@ -305,15 +312,50 @@ class Session:
 
     def drive(
         self, name: str, amount: float, route: int | None = None, unit: str = REQUESTS,
-        least_s: float = 0,
+        least_s: float = 0, *, together: bool = False,
     ) -> dict[str, Any]:  # fmt: skip
-        """The same, and nothing is journalled; it lasts ``least_s`` seconds at least."""
+        """The same, and nothing is journalled; it lasts ``least_s`` seconds at least. ``together``:
+        each worker sends so many of ``route``.
+        """
         assert self._driver is not None
-        driven = self._driver.segment(name, amount, route, unit, least_s)
+        if isinstance(self._driver, LoadDriver):
+            driven = self._driver.segment(
+                name, amount, route, unit, least_s, leave=self._leave, together=together
+            )
+        else:
+            driven = self._driver.segment(name, amount, route, unit, least_s)
         self._look_at_app()
         return driven
 
-    def aftershock(self, name: str, amount: float, route: int | None = None) -> dict[str, Any]:
+    @property
+    def flows(self) -> bool:
+        """Whether the load can go on from one phase into the next.
+
+        Actions are counted by phase, and Locust's requests by time.
+        """
+        actions = any(route.action for route in self.load.route)
+        return isinstance(self._driver, LoadDriver) and self.load.request_ids and not actions
+
+    def flow(self, name: str, amount: int, after: int, least_s: float) -> None:
+        """Send for a phase, as ``drive`` does, and go on after it, until ``flow_on``."""
+        assert isinstance(self._driver, LoadDriver)
+        self._driver.flow(name, amount, after, least_s, self._leave)
+        self._look_at_app()
+
+    def flow_on(self, name: str) -> dict[str, Any]:
+        """The same as ``aftershock``, in the stream that ``flow`` began; its phase has begun."""
+        assert isinstance(self._driver, LoadDriver)
+        names = [f"{each.method} {each.path}" for each in self.load.route]
+        this = self._aftershock = Aftershock(self._calm, self.experiment.rules, names)
+        phases = (e.record for e in reversed(self.entries()) if isinstance(e.record, Phase))
+        both = self._driver.go_on(name, next(phases).at, lambda: self._ended or this.is_over())
+        for driven in both:
+            self.settle(driven)
+        return both[1]
+
+    def aftershock(
+        self, name: str, amount: float, route: int | None = None, *, together: bool = False
+    ) -> dict[str, Any]:
         """As ``send``, until each route is as before, or has had its time, or the app has ended."""
         assert self._driver is not None
         sent = self.load.requests
@@ -324,9 +366,11 @@ class Session:
         def enough() -> bool:
             return self._ended or this.is_over()
 
-        driven = self._driver.segment(
-            name, amount, route, enough=enough if self.load.request_ids else None
-        )
+        asks = enough if self.load.request_ids else None
+        if isinstance(self._driver, LoadDriver):
+            driven = self._driver.segment(name, amount, route, enough=asks, together=together)
+        else:
+            driven = self._driver.segment(name, amount, route, enough=asks)
         self.settle(driven)
         return driven
 
@@ -447,6 +491,9 @@ class Session:
             self.control.enable(planned.backend, False)
             return
         self.control.add_toxic(planned.backend, asdict(toxic_of(planned)))
+        if planned.type == Impatient.type:
+            toxic = build(Impatient, planned.attributes, planned.name)
+            self._leave = {"share": toxic.share / 100, "within": toxic.delay / 1000}
         if registry.load().toxic(planned.type).established:
             # The load goes on when the pools hold dead connections, not while they get their end.
             until = time.monotonic() + ENDED_SECONDS
@@ -461,6 +508,8 @@ class Session:
 
     def undo(self, planned: Planned) -> None:
         """Perturb no more."""
+        if planned.type == Impatient.type:
+            self._leave = {}
         if planned.type == DOWN:
             self.control.enable(planned.backend, True)
         else:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from seism.errors import ConfigurationError, NotReady, Unavailable
+from seism.experiment import late
 from seism.experiment.config import Planned
 from seism.experiment.doctor import examine
 from seism.experiment.limit import LimitReached
@@ -39,6 +40,8 @@ from seism_middleware.contract import PerturbationBegan, PerturbationEnded, Pert
 
 WARM_UP = 2
 """Requests of a route that fill its pools, and are not judged."""
+CROWD = 8
+"""Requests of each worker where all send at once."""
 LONG_SECONDS = 2.5
 """A request that took longer is not repeated: it would be no other verdict."""
 NAME_LIMIT = 40
@@ -191,7 +194,7 @@ class _Probes:
             session.send("control", session.experiment.sweep.learn, index)
         session.control.census()
 
-    def _probe(self, steps: Sequence[Step]) -> None:
+    def _probe(self, steps: list[Step]) -> None:
         """Probe those of ``steps`` that have not been."""
         session = self._session
         session.control.plan([step.to_dict() for step in steps])
@@ -200,6 +203,10 @@ class _Probes:
             same = (point.learnt, step.planned.backend, step.planned.type)
             if same not in self._exhausted:
                 first = len(session.entries())
+                if late.is_sized(step.planned):
+                    planned = late.sized(step.planned, session.entries())
+                    step = steps[self._made] = replace(step, planned=planned)
+                    session.control.plan([each.to_dict() for each in steps])
                 _probe(session, step, len(steps))
                 if isinstance(point, Point) and point.fault and point.turn:
                     began = (entry.record for entry in session.entries()[first:])
@@ -333,6 +340,7 @@ def _points(session: Session, learnt: list[Learnt], without: Sequence[str]) -> I
     faults = {name: type_ for name, type_ in types.items() if issubclass(type_, Fault)}
     states = {name for name, fault in faults.items() if fault.lasts}
     states |= {type_ for type_, toxic in types.items() if toxic.established} | {DOWN}
+    states |= late.CROWDED
     return (
         point
         for point in points(
@@ -369,10 +377,17 @@ def _probe(session: Session, step: Step, total: int) -> None:
     if all(failures(session.send(f"{label}: before", WARM_UP, route)) for _ in range(2)):
         _renew(session, step.index)
     session.progress.step(step.index + 1, total, label, "perturbed")
-    answers = _state(session, step) if _lasts(step) else _moments(session, step)
+    crowd = late.is_crowded(step.planned)
+    answers = (
+        _crowd(session, step)
+        if crowd
+        else _state(session, step)
+        if _lasts(step)
+        else _moments(session, step)
+    )
     session.settle(answers)
     session.phase("after", step.index, label)
-    after = session.aftershock(f"{label}: after", step.after, route)
+    after = session.aftershock(f"{label}: after", step.after, route, together=crowd)
     session.control.census()
     gone = session.app_is_gone(step.index)
     if gone or session.broken or failures(after):
@@ -430,6 +445,14 @@ def _state(session: Session, step: Step) -> dict[str, Any]:
             if _took_long(answers):
                 break
     return answers
+
+
+def _crowd(session: Session, step: Step) -> dict[str, Any]:
+    """All workers at once, as in the control run of ``seism run``: one request exhausts no pool."""
+    label, route = step.planned.name, session.route(step)
+    session.phase("during", step.index, label)
+    with session.perturbed(step):
+        return session.drive(f"{label}: during", CROWD, route, together=True)
 
 
 def _took_long(answers: dict[str, Any]) -> bool:

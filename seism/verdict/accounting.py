@@ -70,7 +70,7 @@ def _miscounted(tally: Mapping[str, int], actions: str = "actions") -> Iterator[
 
 def _unanswered(load: LoadDone) -> int:
     routes: Mapping[str, Mapping[str, Any]] = load.routes
-    return sum(route.get("no_response", 0) for route in routes.values())
+    return sum(route.get("no_response", 0) + route.get("left", 0) for route in routes.values())
 
 
 def _unseen(load: LoadDone | None, observed: int) -> int:

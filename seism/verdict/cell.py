@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from seism.verdict import background, log_quality
+from seism.verdict import background, client_view, log_quality
 from seism.verdict.accounting import action_lines, given_up, unseen, wrong_actions
 from seism.verdict.client_view import took
 from seism.verdict.collateral import collateral
@@ -274,7 +274,9 @@ class StepVerdict:
         return found.verdict or FINE
 
     def _is_cut_off(self, request: RequestEnded) -> bool:
-        """Whether it is its client's line that was perturbed, so that it had nobody to answer."""
+        """Whether its client left, or its line was perturbed, so that it had nobody to answer."""
+        if client_view.left(request):
+            return True
         broken = request.body in (BODY_NONE, BODY_TRUNCATED)
         return broken and self.step.is_front and self.step.is_hit(request)
 
@@ -295,6 +297,7 @@ class StepVerdict:
         attributions = [self.step.attributions(each.request.request) for each in mine]
         exact = sum(
             each.request.request in self._reconnects
+            or client_view.left(each.request)
             or any(attribution.exact for attribution in found)
             for each, found in zip(mine, attributions, strict=True)
         )
@@ -443,7 +446,7 @@ class StepVerdict:
                 request = step.timeline.requests.get(connection.user or "")
                 if request is None or connection.in_use or connection.unsure:
                     continue
-                if self._control.is_usual(request):
+                if self._control.is_usual(request) or client_view.left(request):
                     continue
                 if step.timeline.is_used_after(connection.local, census.at):
                     continue

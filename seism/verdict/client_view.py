@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
-from seism.journal import COMPLETE, CUT, REFUSED, STALE, TIMED_OUT, ClientRequest
+from seism.journal import COMPLETE, CUT, LEFT, REFUSED, STALE, TIMED_OUT, ClientRequest
 from seism_middleware.contract import (
     BODY_COMPLETE,
     BODY_NONE,
@@ -42,7 +42,8 @@ class Joined:
     """By their ids; what no worker began is under the id that the load gave it."""
     outside: tuple[ClientRequest, ...] = ()
     """Requests of the load that never reached the app, for a reason of ours: they were sent into
-    the close of a connection, or what perturbed their clients' line took them."""
+    the close of a connection, what perturbed their clients' line took them, or their clients
+    left."""
 
 
 def joined(
@@ -62,7 +63,8 @@ def joined(
     for sent in clients:
         seen = observed.get(sent.request)
         ours = front(sent.at)
-        if seen is None and (sent.outcome == STALE or (ours and sent.outcome != COMPLETE)):
+        lost = sent.outcome in (STALE, LEFT) or (ours and sent.outcome != COMPLETE)
+        if seen is None and lost:
             outside.append(sent)
         elif seen is None:
             result[sent.request] = _unseen(sent, routes.of(sent))
@@ -99,6 +101,12 @@ def gave_up(request: RequestEnded) -> ClientRequest | None:
     """The request as it was sent, if its client gave up before it had the response."""
     sent = request.sent if isinstance(request, ClientAnswer) else None
     return sent if sent is not None and sent.outcome == TIMED_OUT else None
+
+
+def left(request: RequestEnded) -> bool:
+    """Whether its client left because it was to: nobody asks for its answer."""
+    sent = sent_of(request)
+    return sent is not None and sent.outcome == LEFT
 
 
 def sent_of(request: RequestEnded) -> ClientRequest | None:

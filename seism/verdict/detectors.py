@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from seism.verdict.content import ContentDetector
 from seism.verdict.detector import Detected, Detector
+from seism.verdict.health_check import HealthCheckDetector
 from seism.verdict.hidden_exception import HiddenExceptionDetector
 from seism.verdict.odd_answer import OddAnswerDetector
 from seism.verdict.rules import Rules
@@ -18,6 +19,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     ContentDetector,
     HiddenExceptionDetector,
     UnusedBackendDetector,
+    HealthCheckDetector,
     WorkDetector,
 )
 

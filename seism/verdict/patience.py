@@ -19,6 +19,8 @@ DELAYS = frozenset(
         "connect_delay",
         "exchange_delay",
         "http_drip",
+        "impatient",
+        "late",
         "latency",
         "slicer",
         "smtp_slow_banner",

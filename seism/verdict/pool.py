@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, linear_regression
 
+from seism.verdict.client_view import left
 from seism.verdict.request import failure
 from seism.verdict.result import (
     AMBER,
@@ -136,8 +137,8 @@ class Pools:
                 LEAKED,
                 worker,
                 f"worker {worker} holds {len(opened)} connections to {self._backend} that nobody "
-                f"has used since a request failed on each, and no more than {most} can ever have "
-                "been in use at once",
+                f"has used since a request failed or was left on each, and no more than {most} "
+                "can ever have been in use at once",
                 requests=sorted({row.user for row in opened if row.user}),
             )
 
@@ -148,7 +149,7 @@ class Pools:
         user = self._timeline.requests.get(row.user or "")
         return (
             user is not None
-            and bool(failure(user))
+            and (bool(failure(user)) or left(user))
             and user.request in self._attributions
             and not self._timeline.is_used_after(row.local, census.at)
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from seism.verdict import log_quality
-from seism.verdict.client_view import gave_up, took, unanswered
+from seism.verdict.client_view import gave_up, left, took, unanswered
 from seism.verdict.result import (
     ABANDONED,
     AMBER,
@@ -114,7 +114,11 @@ def _limit(deadline: float) -> str:
 
 
 def failure(request: RequestEnded, allowed: Sequence[int] = ()) -> str:
-    """Why the request failed by its status or body alone, empty if it did not."""
+    """Why the request failed by its status or body alone, empty if it did not, or if its client
+    left.
+    """
+    if left(request):
+        return ""
     if reason := unanswered(request):
         return reason
     if request.body == BODY_TRUNCATED:

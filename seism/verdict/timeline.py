@@ -241,7 +241,7 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
     elif isinstance(record, LoadDone) and record.whole:
         timeline.load = record
     elif isinstance(record, LoadDone) and timeline.segments:
-        timeline.segments[-1].load = record
+        _segment_of(timeline, record).load = record
     elif isinstance(record, AppEnded):
         timeline.app_ends.append(record)
     elif isinstance(record, Diagnosis):
@@ -264,6 +264,18 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
         timeline.left[worker] = record
     elif isinstance(record, Missing):
         timeline.missing += record.count
+
+
+def _segment_of(timeline: Timeline, load: LoadDone) -> Segment:
+    """The segment whose totals these are: the last one, or the one before it, where the load went
+    on from that into the last.
+    """
+    *earlier, last = timeline.segments
+    if earlier and last.phase.flowing and earlier[-1].load is None:
+        phase = earlier[-1].phase
+        if load.segment == f"{phase.name}: {phase.phase}":
+            return earlier[-1]
+    return last
 
 
 def _with_patterns(

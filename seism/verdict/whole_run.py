@@ -96,10 +96,13 @@ def login_warnings(timeline: Timeline) -> Iterator[str]:
 
 
 def census_warnings(timeline: Timeline) -> Iterator[str]:
-    """What the censuses of this run could not tell."""
+    """What the censuses of this run could not tell; nothing is judged by those of a perturbation,
+    in which the load goes on.
+    """
     for worker in sorted(
         worker
         for segment in timeline.segments
+        if segment.phase.phase != "during"
         for worker, census in segment.censuses.items()
         if any(row.unsure for row in census.connections)
     ):

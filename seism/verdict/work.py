@@ -2,8 +2,9 @@
 
 An exchange belongs to the one request that sent on its connection at that time. *Lost work*: a
 request was hit and answered as usual, although what every request of the control run makes the
-backend do was not done, and nothing else was done instead. *Done twice*: the backend has carried
-out the same kind of exchange more often than for any request of the control run.
+backend do was not done, and nothing else was done instead; or it was done in a transaction that
+ended with its connection, while the rest was committed on another. *Done twice*: the backend has
+carried out the same kind of exchange more often than for any request of the control run.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class Usual:
     """Kinds of work that each of them has had done -> its effect."""
     most: Mapping[Kind, int]
     """How often one of them has had it done."""
+    least: Mapping[Kind, int]
+    """How often each of them has had it done."""
 
 
 class WorkDetector:
@@ -72,6 +75,7 @@ class WorkDetector:
                 if not step.attributions(request.request) or request.request in self._doubtful:
                     continue
                 yield from self._twice(key[0], usual, request)
+                yield from self._halved(key[0], usual, request)
                 if what := self._lost(step, usual, request):
                     lost[what].append(request)
             for what, requests in lost.items():
@@ -94,15 +98,20 @@ class WorkDetector:
         if all(effect == COMMITS for effect in always.values()):
             always = {}  # what is committed was only read
         most = {kind: max(counts[kind] for counts in done) for kind in effects}
-        return Usual(always, most)
+        least = {kind: min(counts[kind] for counts in done) for kind in effects}
+        return Usual(always, most, least)
 
     def _done(self, request: RequestEnded) -> list[ChangingExchange]:
         return [each for each in self._of.get(request.request, ()) if each.done]
 
+    def _is_fine(self, request: RequestEnded) -> bool:
+        """Whether it was answered well, and as usual."""
+        fine = request.body == BODY_COMPLETE and (request.status or 500) < 400
+        return fine and self._control.is_usual(request)
+
     def _lost(self, step: StepWindow, usual: Usual, request: RequestEnded) -> str:
         """The work that ``request`` has lost, in words; empty if none."""
-        fine = request.body == BODY_COMPLETE and (request.status or 500) < 400
-        if not fine or not self._control.is_usual(request):
+        if not self._is_fine(request):
             return ""
         done = {_kind(each) for each in self._done(request)}
         lost = [kind for kind in usual.always if kind not in done and kind[0] in step.backends]
@@ -111,6 +120,30 @@ class WorkDetector:
         return " and ".join(
             f"its {WORDS.get(what, what)} never got through to {proxy}" for proxy, what in lost
         )
+
+    def _halved(self, route: str, usual: Usual, request: RequestEnded) -> Iterator[Told]:
+        """A transaction that a driver has begun again in its middle, on another connection."""
+        if not self._is_fine(request):
+            return
+        done = self._done(request)
+        commits = {(each.proxy, each.client): each.at for each in done if each.effect == COMMITS}
+        proxies = {proxy for proxy, _ in commits}
+        gone = [
+            each
+            for each in done
+            if each.effect in (ADDS, SETS, CHANGES)
+            and each.proxy in proxies
+            and usual.least.get((each.proxy, "COMMIT"))
+            and each.at > commits.get((each.proxy, each.client), 0.0)
+        ]
+        counts = Counter(map(_kind, done)) - Counter(map(_kind, gone))
+        for kind in dict.fromkeys(map(_kind, gone)):
+            if counts[kind] < usual.least.get(kind, 0):
+                told = (
+                    f"lost work: it answered as usual, but its {kind[1]} ended uncommitted with a "
+                    f"connection to {kind[0]}, and the rest was committed on another"
+                )
+                yield Told(route, frozenset({request.request}), Verdict(RED, told), certain=True)
 
     def _twice(self, route: str, usual: Usual, request: RequestEnded) -> Iterator[Told]:
         done = self._done(request)

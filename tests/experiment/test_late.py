@@ -29,6 +29,10 @@ def test_it_is_a_little_more_than_the_deadline(duration: float, status: int, del
     assert sized(LATE, story(duration, status).end()).attributes == {"delay": delay}
 
 
+def test_clients_leave_while_it_is_so_late() -> None:
+    assert is_sized(Planned("db impatient", "db", "impatient"))
+
+
 def test_a_delay_of_the_file_stays() -> None:
     assert is_sized(LATE)
     assert not is_sized(Planned("db late", "db", "late", attributes={"delay": 5}))

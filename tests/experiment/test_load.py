@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -106,7 +106,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response({"/503": 503, "/500": 500}.get(self.path, 200))
         self.send_header("Content-Length", "10")
         self.end_headers()
-        self.wfile.write(b"12345" if self.path == "/short" else b"1234567890")
+        with suppress(ConnectionError):
+            self.wfile.write(b"12345" if self.path == "/short" else b"1234567890")
         self.close_connection = self.path in ("/short", "/500")
         if self.path == "/500":
             time.sleep(0.02)
@@ -425,3 +426,56 @@ def test_a_segment_of_requests_that_lasts(server: Server) -> None:
             pass
         assert time.monotonic() - began >= 0.3
         assert answer["requests"] > 6
+
+
+def test_clients_that_are_to_leave_do_and_the_others_wait(server: Server) -> None:
+    with load(server, [route("/slow")]) as process:
+        order = {"segment": "during", "requests": 8, "leave": {"share": 0.5, "within": 0.1}}
+        write(process, order)
+        clients = []
+        while "progress" in (answer := json.loads(process.stdout.readline())):
+            clients += answer.get("clients", [])
+        clients += answer.get("clients", [])
+        figures = answer["routes"]["GET /slow"]
+        ended = Counter(row[4] for row in clients)
+        assert ended["left"] == figures["left"]
+        assert ended["complete"] == figures["statuses"]["200"]
+        assert sum(ended.values()) == figures["count"] == 24
+        assert figures["no_response"] == figures["truncated"] == 0
+        assert min(ended["left"], ended["complete"]) > 0
+
+
+def test_all_workers_send_one_route_together(server: Server) -> None:
+    with load(server, [route("/ok"), route("/slow")]) as process:
+        write(process, {"segment": "during", "requests": 2, "route": 1, "all": True})
+        while "progress" in (answer := json.loads(process.stdout.readline())):
+            pass
+        assert answer["requests"] == 6
+        assert set(answer["routes"]) == {"GET /slow"}
+        assert server.most_under_way > 1
+
+
+def test_the_load_goes_on_from_one_segment_into_the_next(server: Server) -> None:
+    with load(server, [route("/ok")], pause_ms=5) as process:
+        rows: list[Any] = []
+
+        def hear(key: str) -> dict[str, Any]:
+            while key not in (answer := json.loads(process.stdout.readline())):
+                rows.extend(answer.pop("clients", []))
+            rows.extend(answer.pop("clients", []))
+            return answer  # type: ignore[no-any-return]
+
+        write(process, {"segment": "x: during", "requests": 4, "flow": 5})
+        assert hear("dealt") == {"dealt": "x: during"}
+        sent = len(server.seen)
+        assert sent >= 12
+        while len(server.seen) < sent + 6:  # nobody stands still
+            time.sleep(0.01)
+        at = time.monotonic()
+        write(process, {"next": "x: after", "at": at})
+        write(process, {"enough": True})
+        during, after = hear("segment"), hear("segment")
+        assert (during["segment"], after["segment"]) == ("x: during", "x: after")
+        assert during["requests"] == sum(row[2] < at for row in rows) >= 18
+        assert after["requests"] == sum(row[2] >= at for row in rows) >= 3 * 5 - 3
+        assert during["requests"] + after["requests"] == len(server.seen) == len(rows)

@@ -16,8 +16,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from seism.demo.backends import Backends
 from seism.verdict.result import AMBER, GREEN, RED
+from tests.matrix.backends import Servers
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -46,7 +46,15 @@ path = "{path}"
 [sweep]
 pairs = 0
 """
-PROTOCOLS = {"cache": "redis", "db": "postgresql"}
+BACKENDS = {
+    "cache": ("valkey", "redis"),
+    "db": ("postgresql", "postgresql"),
+    "mysql": ("mariadb", "mysql"),
+    "ldap": ("openldap", "ldap"),
+    "mail": ("smtp", "smtp"),
+    "api": ("http", "http"),
+}
+"""The name in ``pairs.toml`` -> the server, and its protocol."""
 
 
 def main() -> int:
@@ -57,12 +65,12 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=1, help="runs of each release")
     asked = parser.parse_args()
     wrong = 0
-    with Backends(schema=()) as backends:
+    with Servers() as servers:
         for name in asked.names or pairs:
             pair = pairs[name]
             for release in ("bad", "good"):
                 for _ in range(asked.times):
-                    colour = cell(name, pair, pair[release], backends.addresses)
+                    colour = cell(name, pair, pair[release], servers)
                     right = colour in (RED, AMBER) if release == "bad" else colour == GREEN
                     wrong += not right
                     said = "as it should be" if right else "WRONG"
@@ -71,7 +79,7 @@ def main() -> int:
     return min(wrong, 1)
 
 
-def cell(name: str, pair: dict[str, Any], releases: list[str], addresses: dict[str, str]) -> str:
+def cell(name: str, pair: dict[str, Any], releases: list[str], servers: Servers) -> str:
     """The colour under the perturbation that shows the bug."""
     backend = pair["backend"]
     with tempfile.TemporaryDirectory() as folder:
@@ -82,8 +90,8 @@ def cell(name: str, pair: dict[str, Any], releases: list[str], addresses: dict[s
                 command=command.replace("{{", "{").replace("}}", "}"),
                 variable=backend.upper(),
                 backend=backend,
-                upstream=addresses[backend],
-                protocol=PROTOCOLS[backend],
+                upstream=servers.address(BACKENDS[backend][0]),
+                protocol=BACKENDS[backend][1],
                 workers=pair.get("workers", 4),
                 path="/visit" if name.startswith("django") else "/",
                 folder=folder,
@@ -113,7 +121,8 @@ def cell(name: str, pair: dict[str, Any], releases: list[str], addresses: dict[s
             and each["route"] == pair.get("route", each["route"])
         ]
         if os.environ.get("PAIRS_SHOW"):
-            print(done.stdout)
+            for each in cells:
+                print(" ", each["perturbation"], each["colour"], each["reasons"][:2], flush=True)
         return str(found[0]["colour"]) if found else "not tried"
 
 

@@ -1,11 +1,11 @@
-"""SQLAlchemy 12077: with asyncpg, a cancelled connect or statement loses a place of the pool."""
+"""SQLAlchemy 12077: with asyncpg, the connection of what anyio cancels stays open."""
 
-import asyncio
 import contextlib
 import logging
 import os
 from typing import Any
 
+import anyio
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -36,7 +36,8 @@ async def serve(scope: Any, receive: Any, send: Any) -> None:
         return
     status, headers = 200, []
     try:
-        await asyncio.wait_for(ask(), DEADLINE)
+        with anyio.fail_after(DEADLINE):
+            await ask()
     except (TimeoutError, SQLAlchemyError, OSError) as error:
         log.error("db: %s", type(error).__name__)
         status, headers = 503, [(b"retry-after", b"1")]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from seism.journal import CUT, NOTHING, REFUSED, STALE, TIMED_OUT, ClientRequest
+from seism.journal import CUT, LEFT, NOTHING, REFUSED, STALE, TIMED_OUT, ClientRequest
 from seism.model import FRONT
 from seism.verdict.judgement import judge
 from seism.verdict.result import AMBER, GREEN, NOT_COVERED, RED, Cell, Judgement
@@ -213,3 +213,15 @@ def test_a_failed_connect_that_nobody_saw(status: int, colour: str) -> None:
     (cell,) = judgement.cells
     assert (cell.colour, cell.exact, cell.possible) == (colour, 0, 4)
     assert judgement.never_fired == ()
+
+
+@pytest.mark.parametrize(
+    "seen", [None, SEEN | {"status": None, "exception": "CancelledError"}, SEEN]
+)
+def test_nothing_is_said_of_the_answer_that_a_client_did_not_wait_for(seen: Any) -> None:
+    story, _ = under(
+        ("db impatient", "db", "impatient"), outcome=LEFT, status=None, hit=True, seen=seen
+    )
+    judgement = judge(story.end())
+    assert only_cell(judgement).colour in (GREEN, NOT_COVERED)
+    assert not judgement.findings

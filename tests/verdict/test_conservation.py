@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seism.journal import COMPLETE, OUTCOMES, STALE
+from seism.journal import COMPLETE, LEFT, OUTCOMES, STALE
 from seism.verdict.conservation import why_never_fired
 from seism.verdict.judgement import judge
 from seism.verdict.timeline import build
@@ -67,7 +67,7 @@ def tell(phases: list[tuple[list[Any], list[Any]]]) -> tuple[Story, dict[str, in
                 request = story.sent(**values)
                 if hit and phase == "during":
                     story.perturb(step, *([request] if values["seen"] is not None else []))
-                outside = values["outcome"] == STALE and values["seen"] is None
+                outside = values["outcome"] in (LEFT, STALE) and values["seen"] is None
                 placed[STEPS[step][0]] += not outside
     return story, placed
 

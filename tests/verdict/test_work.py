@@ -136,3 +136,37 @@ def test_requests_that_follow_each_other_at_once_do_not_share_an_exchange() -> N
     told.request(PUSH)
     (cell,) = judge(told.story.end()).cells
     assert cell.reasons[0].startswith("lost work: 4 answered as usual")
+
+
+INSERT, COMMIT = ("INSERT", ADDS), ("COMMIT", COMMITS)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "colour"),
+    [
+        ([INSERT], [INSERT, COMMIT], RED),  # the driver has reconnected between the two
+        ([INSERT], [INSERT, INSERT, COMMIT], GREEN),  # the app has begun again
+        ([], [INSERT, INSERT, COMMIT], GREEN),
+    ],
+)
+def test_a_transaction_that_goes_on_with_another_connection(
+    first: list[tuple[str, str]], second: list[tuple[str, str]], colour: str
+) -> None:
+    told = Told()
+    told.story.phase("steady")
+    for _ in range(8):
+        told.request(INSERT, INSERT, COMMIT)
+    told.story.phase("during", 0)
+    both = (SendCount("db", LOCAL, 2, 20), SendCount("db", "127.0.0.1:10", 3, 20))
+    hit = told.story.request(sends=both)
+    work = [(LOCAL, *each) for each in first] + [("127.0.0.1:10", *each) for each in second]
+    for number, (local, what, effect) in enumerate(work, 1):
+        at = told.story.now + number / 1000
+        told.story.add(ChangingExchange("db", local, at, what, effect, True))
+    told.story.perturb(0, hit)
+    told.story.phase("after", 0)
+    for _ in range(6):
+        told.request(INSERT, INSERT, COMMIT)
+    (cell,) = judge(told.story.end()).cells
+    assert cell.colour == colour
+    assert ("uncommitted" in str(cell.reasons)) == (colour == RED)
