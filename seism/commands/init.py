@@ -21,11 +21,16 @@ from seism.report.text import clean
     "--allow", multiple=True, metavar="HOST:PORT",
     help="Go on although the app connects to it and it looks like production; repeatable.",
 )  # fmt: skip
+@click.option(
+    "--header", "headers", multiple=True, metavar="NAME:VALUE",
+    help="Send it with each request, as a login's cookie; ${NAME} is from the environment.",
+)  # fmt: skip
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 @click.pass_context
 def init(
-    context: click.Context, output: Path, force: bool, allow: tuple[str, ...], quiet: bool
-) -> None:
+    context: click.Context, output: Path, force: bool, allow: tuple[str, ...],
+    headers: tuple[str, ...], quiet: bool,
+) -> None:  # fmt: skip
     """Write a seism.toml for an application that exists, and that what follows -- starts.
 
     Starts it with the observer injected, asks its routes without parameters (GET only, 20 at most),
@@ -54,7 +59,7 @@ def init(
             f"starts {shlex.join(command)}, sends it at most {MAX_REQUESTS} GET requests, and asks "
             "each server that it connects to what it speaks"
         )
-        found = discover(command, Path.cwd(), progress, allow)
+        found = discover(command, Path.cwd(), progress, allow, headers=_headers(headers))
     text = draft(found)
     try:
         output.write_text(text, encoding="utf-8")
@@ -69,3 +74,13 @@ def init(
         click.echo(clean(line))
     todo = text.count("# TO DO: ")
     click.echo(f"{output}: written" + (f"; search it for TO DO ({todo})" if todo else ""))
+
+
+def _headers(lines: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip():
+            raise click.BadParameter(f"expected NAME:VALUE, got {line!r}", param_hint="--header")
+        found[name.strip()] = value.strip()
+    return found
