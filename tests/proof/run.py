@@ -180,9 +180,9 @@ def _page(proofs: Sequence[Proof], state: State) -> Iterator[str]:
         yield f"\nMachine: {'; '.join(machines)}."
     if APPS.exists():
         yield "\n## Real applications\n"
-        yield "`make apps` installs them from the package index, runs `seism init`, edits at most five"
-        yield "lines of its file, and `seism run`. The true defects are in `tests/apps/*.toml`, with what"
-        yield "happens.\n"
+        yield "`make apps` installs them from the package index, runs `seism init`, edits at most"
+        yield "five lines of its file, and runs `seism run`. The true defects are in"
+        yield "`tests/apps/*.toml`.\n"
         yield table(json.loads(APPS.read_text(encoding="utf-8")))
 
 
