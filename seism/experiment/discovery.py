@@ -9,7 +9,7 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,8 +32,8 @@ LOOK_SECONDS = 0.001
 SETTLE_SECONDS = 0.3
 REQUEST_SECONDS = 10.0
 OPENAPI = "/openapi.json"
-DESCRIBING = {OPENAPI, "/docs", "/docs/oauth2-redirect", "/redoc"}
-"""FastAPI's routes that describe the others."""
+DESCRIBING = (OPENAPI, "/docs", "/docs/oauth2-redirect", "/redoc")
+"""FastAPI's routes that describe the others, wherever it is mounted."""
 _EXCEPTION = re.compile(r"(\w+\.)*\w*(Error|Exception|Exit)\b")
 _CHANGES = re.compile(r"(?i)(log|sign)[-_]?(out|off)|delete|remove|destroy|unsubscribe|shutdown")
 METHODS = ("get", "put", "post", "delete", "patch", "head")
@@ -256,15 +256,16 @@ def get(port: int, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
 def _ask_routes(
     port: int, watch: Path, looking: _Looking, headers: Mapping[str, str]
 ) -> list[FoundRoute]:
-    known = {FoundRoute("/")}
-    known |= set(openapi(get(port, OPENAPI, headers)[1]))
-    known |= {
+    told = {
         FoundRoute(fact["path"], "GET" if fact["method"] == "ANY" else fact["method"])
-        for fact in facts(watch) if "path" in fact
-    }  # fmt: skip
+        for fact in facts(watch)
+        if "path" in fact
+    }
+    described = openapi(get(port, OPENAPI, headers)[1])
+    known = {FoundRoute("/"), *told, *(each for each in described if not _is_mounted(each, told))}
     found: list[FoundRoute] = []
     asked = 0
-    listed = (each for each in known if each.path not in DESCRIBING)
+    listed = (each for each in known if not each.path.endswith(DESCRIBING))
     for route in sorted(listed, key=lambda each: (each.depth, each)):
         if route.is_safe and asked < MAX_REQUESTS:
             asked += 1
@@ -273,6 +274,11 @@ def _ask_routes(
             looking.refuse_production()
         found.append(route)
     return found
+
+
+def _is_mounted(route: FoundRoute, told: Iterable[FoundRoute]) -> bool:
+    """Whether the framework knows it below the path at which a part of the app is mounted."""
+    return any(route.method == other.method and other.path.endswith(route.path) for other in told)
 
 
 def openapi(text: bytes) -> Iterator[FoundRoute]:

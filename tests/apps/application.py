@@ -114,10 +114,7 @@ def parse(name: str, text: str) -> Application:
     if unknown := set(values) - known - {"edit", "defect"}:
         raise ValueError(f"{name}: unknown keys {sorted(unknown)}")
     edits = tuple(Edit(each["line"], tuple(each["becomes"])) for each in values.pop("edit", ()))
-    defects = tuple(
-        Defect(**{**each, "colour": tuple(each.get("colour", ("red",)))})
-        for each in values.pop("defect", ())
-    )
+    defects = tuple(each for table in values.pop("defect", ()) for each in _defects(table))
     env = tuple(values.pop("env", {}).items())
     values = {
         key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
@@ -126,6 +123,15 @@ def parse(name: str, text: str) -> Application:
     if app.edited > MAX_EDITED:
         raise ValueError(f"{name}: {app.edited} edited lines (maximum {MAX_EDITED})")
     return app
+
+
+def _defects(table: Mapping[str, Any]) -> Iterator[Defect]:
+    """One for each of its routes under each of its perturbations."""
+    rest = {key: value for key, value in table.items() if key not in ("route", "perturbation")}
+    rest["colour"] = tuple(rest.get("colour", ("red",)))
+    for route in table["route"]:
+        for perturbation in table["perturbation"]:
+            yield Defect(route, perturbation, **rest)
 
 
 def edit(text: str, edits: Sequence[Edit]) -> str:

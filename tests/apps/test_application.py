@@ -23,8 +23,8 @@ command = "shop"
 line = 'path = "/"'
 becomes = ['path = "/cart"', 'method = "POST"']
 [[defect]]
-route = "GET /cart"
-perturbation = "db *"
+route = ["GET /cart"]
+perturbation = ["db *"]
 says = "500"
 """
 

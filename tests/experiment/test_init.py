@@ -225,6 +225,25 @@ def test_few_segments_first_and_what_redirects_is_not_in_the_load(tmp_path: Path
     assert not FoundRoute("/logout").is_safe and FoundRoute("/blog/out").is_safe
 
 
+MOUNTED = """
+import sys, uvicorn
+from fastapi import FastAPI
+api, app = FastAPI(), FastAPI()
+@api.get("/ready")
+def ready(): return {}
+app.mount("/api", api)
+app.openapi = api.openapi
+uvicorn.run(app, port=int(sys.argv[1]))
+"""
+
+
+def test_routes_of_a_mounted_api_are_asked_where_they_are(tmp_path: Path) -> None:
+    done = init(tmp_path, "--", sys.executable, "-c", MOUNTED, str(free_port()))
+    assert done.returncode == 0, done.stderr
+    paths = re.findall(r'path = "(.*)"', (tmp_path / "seism.toml").read_text())
+    assert sorted(paths) == ["/", "/api/ready"]
+
+
 def test_the_routes_of_an_openapi_document() -> None:
     text = b'{"paths": {"/a": {"get": {}, "post": {}, "summary": "x"}, "/b/{id}": {"get": {}}}}'
     assert [(route.method, route.path) for route in openapi(text)] == [
