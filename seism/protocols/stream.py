@@ -136,6 +136,7 @@ class StreamCodec(Codec):
 
     @property
     def unanswered(self) -> int:
+        self.front()  # forgets what is answered
         return len(self.asked)
 
     def payload_left(self, stream: str) -> int:

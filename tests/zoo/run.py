@@ -16,14 +16,15 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from seism.demo.backends import Backends
 from tests.processes import ROOT
+from tests.zoo.pairs import api
 
 HERE = Path(__file__).parent / "pairs"
 STATE = ROOT / "build" / "zoo.json"
@@ -35,13 +36,15 @@ TURN = 5
 RUN_SECONDS = 150
 BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
 """Also over if whoever started it was killed."""
-CONFIG = """
-[app]
-command = ["{python}", "-m", "waitress", "--threads={threads}",
-           "--listen=127.0.0.1:{port}", "tests.zoo.pairs.{file}:app"]
-url = "http://127.0.0.1:{port}"
-env = { DB = "{db.address}", CACHE = "{cache.address}", SICK = "{sick}" }
-"""
+SERVERS = {
+    "waitress": "waitress --threads={threads} --listen=127.0.0.1:{port}",
+    "gunicorn": "gunicorn --workers=3 --preload --bind=127.0.0.1:{port}",
+    "gevent": "gunicorn --worker-class=gevent --bind=127.0.0.1:{port}",
+    "uvicorn": "uvicorn --port={port} --no-access-log",
+}
+"""What serves an application: the module and its options."""
+BACKENDS = ("db", "cache", "api")
+"""What an application can ask: PostgreSQL, Valkey, and ``tests.zoo.pairs.api`` over HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +56,27 @@ class Pair:
     config: str
     sick: str
     threads: int = 4
+    server: str = "waitress"
+    protocols: Mapping[str, str] = field(default_factory=dict)
+    """Backend -> its protocol, where the proxy is to know it."""
 
     def text(self, *, sick: bool) -> str:
         """Its ``seism.toml``."""
-        values = {
-            "{python}": sys.executable,
-            "{threads}": str(self.threads),
-            "{file}": self.file,
-            "{sick}": "1" if sick else "",
-        }
-        used = [name for name in ("db", "cache") if f'backend = "{name}"' in self.config]
-        head = CONFIG
-        for name in {"db", "cache"} - set(used):
-            head = head.replace(f'{name.upper()} = "{{{name}.address}}", ', "")
-        for word, value in values.items():
-            head = head.replace(word, value)
-        backends = "".join(
-            f'[[backend]]\nname = "{name}"\nupstream = "${{{name.upper()}}}"\n' for name in used
-        )
-        return head + backends + self.config
+        server = SERVERS[self.server].replace("{threads}", str(self.threads))
+        command = [sys.executable, "-m", *server.split(), f"tests.zoo.pairs.{self.file}:app"]
+        used = [name for name in BACKENDS if f'backend = "{name}"' in self.config]
+        env = {name.upper(): f"{{{name}.address}}" for name in used} | {"SICK": "1" if sick else ""}
+        lines = [
+            "[app]",
+            f"command = {json.dumps(command)}",
+            'url = "http://127.0.0.1:{port}"',
+            *(f"env.{name} = {json.dumps(value)}" for name, value in env.items()),
+        ]
+        for name in used:
+            lines += ["[[backend]]", f'name = "{name}"', f'upstream = "${{{name.upper()}}}"']
+            if name in self.protocols:
+                lines.append(f'protocol = "{self.protocols[name]}"')
+        return "\n".join([*lines, self.config])
 
 
 def pairs() -> list[Pair]:
@@ -105,7 +110,7 @@ def false_words(report: dict[str, Any]) -> Iterator[str]:
     if not report["steady"]["met"]:
         yield f"no steady state: {report['steady']['reason']}"
     for cell in report["cells"]:
-        if cell["colour"] in ("red", "amber"):
+        if cell["colour"] in ("red", "amber", "unsure", "not covered"):
             yield f"{cell['route']} under {cell['perturbation']}: {cell['reasons'][0]}"
     yield from (harm["what"] for harm in report["harms"] if harm["colour"] != "green")
     yield from report["findings"]
@@ -184,6 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ExitStack() as stack:
         running = stack.enter_context(Backends(schema=()))
         env = {name.upper(): address for name, address in running.addresses.items()}
+        env["API"] = stack.enter_context(api.running())
         for load, loops in loads.items():
             with busy(loops):
                 for pair in chosen:
