@@ -1,6 +1,6 @@
 """``make apps``: real applications from the package index, judged by Seism.
 
-``python -m tests.apps.run [NAME ...] [--again]``. Each application is installed into a folder of
+``python -m tests.apps.run [NAME ...] [--again | --report]``. Each application is installed into a folder of
 its own in the user's cache, initialised beside real servers, given to ``seism init``, whose file is
 edited in five lines at most, and to ``seism run``. The report is compared with the table of true
 defects in ``NAME.toml``. An application that was judged at the present commit is not run again.
@@ -148,16 +148,27 @@ def judge(app: Application, servers: dict[str, str]) -> dict[str, Any]:
         shop.command(log, [*seism, "check"], SETUP_SECONDS)
         words = [*seism, "run", "--quiet", "--report-dir", "out"]
         code = shop.command(log, words, app.seconds, codes=(0, 1, 3, 4))
-    report = json.loads((shop.folder / "out" / "report.json").read_text(encoding="utf-8"))
     return {
-        "title": app.title,
-        **asdict(compare(app.defects, report)),
-        "edited": app.edited,
+        **compared(app, shop.folder / "out"),
         "code": code,
         "init_s": round(init_s, 1),
         "run_s": round(time.monotonic() - begun, 1),
-        "commit": commit(ROOT),
     }
+
+
+def compared(app: Application, folder: Path) -> dict[str, Any]:
+    """What of the row follows from the report in ``folder``."""
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    found = asdict(compare(app.defects, report))
+    return {"title": app.title, **found, "edited": app.edited, "commit": commit(ROOT)}
+
+
+def judged_again(app: Application) -> dict[str, Any]:
+    """The same from the journal of its last run, by the verdict as it is now."""
+    folder = BUILD / app.name
+    words = [sys.executable, "-m", "seism", "report", "out/journal.jsonl", "--report-dir", "again"]
+    subprocess.run(words, cwd=folder, stdout=subprocess.DEVNULL, check=False)
+    return compared(app, folder / "again")
 
 
 def servers(stack: ExitStack, chosen: Sequence[Application]) -> dict[str, str]:
@@ -176,6 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.apps.run", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names())}")
     parser.add_argument("--again", action="store_true", help="what has been judged, too")
+    parser.add_argument("--report", action="store_true", help="only judge the last runs again")
     given = parser.parse_args(arguments)
     if unknown := set(given.names) - set(names()):
         parser.error(f"no such application: {', '.join(sorted(unknown))}")
@@ -184,12 +196,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     now = commit(ROOT)
     failed = 0
     for app in chosen:
-        if not given.again and rows.get(app.name, {}).get("commit") == now:
+        if given.report:
+            rows[app.name] = {**rows[app.name], **judged_again(app)}
+        elif not given.again and rows.get(app.name, {}).get("commit") == now:
             print(f"{app.name}: judged at this commit", flush=True)
         else:
             with ExitStack() as stack:
                 rows[app.name] = judge(app, servers(stack, [app]))
-            STATE.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        STATE.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         for kind in ("missed", "further"):
             for line in rows[app.name][kind]:
                 print(f"{app.name}: {kind}: {line}", flush=True)
