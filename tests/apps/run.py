@@ -3,8 +3,8 @@
 ``python -m tests.apps.run [NAME ...] [--again | --report]``. Each application is installed into a
 folder of its own in the user's cache, initialised beside real servers, given to ``seism init``,
 whose file is edited in five lines at most, and to ``seism run``. The report is compared with the
-table of true defects in ``NAME.toml``. An application that was judged at the present commit is not run again.
-Commands, edited lines, times and reports are in ``build/apps/NAME``.
+table of true defects in ``NAME.toml``. An application that was judged at the present commit is not
+run again. Commands, edited lines, times and reports are in ``build/apps/NAME``.
 """
 
 from __future__ import annotations
