@@ -227,10 +227,13 @@ def test_few_segments_first_and_what_redirects_is_not_in_the_load(tmp_path: Path
 
 MOUNTED = """
 import sys, uvicorn
-from fastapi import FastAPI
-api, app = FastAPI(), FastAPI()
+from fastapi import APIRouter, FastAPI
+api, app, router = FastAPI(), FastAPI(), APIRouter()
 @api.get("/ready")
 def ready(): return {}
+@router.get("/flows")
+def flows(): return []
+api.include_router(router, prefix="/v1")
 app.mount("/api", api)
 app.openapi = api.openapi
 uvicorn.run(app, port=int(sys.argv[1]))
@@ -241,7 +244,7 @@ def test_routes_of_a_mounted_api_are_asked_where_they_are(tmp_path: Path) -> Non
     done = init(tmp_path, "--", sys.executable, "-c", MOUNTED, str(free_port()))
     assert done.returncode == 0, done.stderr
     paths = re.findall(r'path = "(.*)"', (tmp_path / "seism.toml").read_text())
-    assert sorted(paths) == ["/", "/api/ready"]
+    assert sorted(paths) == ["/", "/api/ready", "/api/v1/flows"]
 
 
 def test_the_routes_of_an_openapi_document() -> None:
