@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import click
 
 from seism import __version__
+from seism.commands.baseline import baseline, diff, failing
 from seism.commands.check import check
 from seism.commands.doctor import doctor
 from seism.commands.experiment import (
@@ -29,6 +30,7 @@ from seism.commands.experiment import (
     JOURNAL,
     SEED_HELP,
     interruptible,
+    repeatable,
     replay,
     reports,
     run,
@@ -58,8 +60,8 @@ def cli() -> None:
 
 
 COMMANDS = (
-    run, sweep, doctor, replay, shrink, proxy, toxic, reset, tail, watch, check, init, new,
-    import_,
+    run, sweep, doctor, replay, shrink, baseline, diff, proxy, toxic, reset, tail, watch, check,
+    init, new, import_,
 )  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)
@@ -219,13 +221,17 @@ def demo(
 @click.argument("journal", type=EXISTING_FILE)
 @click.option("--report-dir", type=FOLDER, help="Where the reports go.  [default: beside it]")
 @click.option("--strict", is_flag=True, help="Amber is a failure, too.")
+@failing
 @shared
 def report(journal: Path, report_dir: Path | None, strict: bool) -> int:
     """Judge a JOURNAL again and write its reports."""
     from seism.journal import read
     from seism.verdict.judgement import judge
 
-    return show_report(judge(read(journal)), journal, report_dir or journal.parent, strict)
+    judgement = judge(read(journal))
+    if (config := Path("seism.toml")).exists():
+        judgement = repeatable(judgement, journal, config)
+    return show_report(judgement, journal, report_dir or journal.parent, strict)
 
 
 @cli.command()

@@ -117,6 +117,9 @@ class LoadDone:
     twice or more (``twice``), acknowledged and never done (``lost``), not known (``unknown``)."""
     whole: bool = False
     """These are the requests of all phases so far, not of one."""
+    logins: dict[str, Any] | None = None
+    """Of workers that logged in ``again``: the answer for which they did -> how often; and the
+    answers to logins that ``failed``."""
 
 
 COMPLETE, CUT, NOTHING = "complete", "cut", "nothing"
@@ -189,9 +192,9 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class AppEnded:
-    """The app ended by itself, or did not come back after a perturbation.
+    """The app, or a worker of it, ended by itself, or did not come back after a perturbation.
 
-    The runner starts it again.
+    The runner starts them again.
     """
 
     kind: ClassVar[str] = "app.ended"
@@ -202,6 +205,8 @@ class AppEnded:
     """Its exit code, or minus the signal that ended it; None: it runs, and answers nothing well."""
     said: tuple[str, ...] = ()
     """The last lines of its log."""
+    process: str = ""
+    """The name of the ``[[worker]]`` that ended; empty: the app itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +258,34 @@ class Reached:
     proxies: dict[str, dict[str, int]]
     """Proxy -> ``connections`` accepted and ``bytes`` from clients so far, those that are
     enabled only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """An open connection whose client waits for the backend to say something."""
+
+    proxy: str
+    client: str
+    """``host:port`` of its client's end."""
+    what: str
+    """``LISTEN orders``, ``SUBSCRIBE``, or the command that blocks, such as ``BLPOP``."""
+    subscribed: bool
+    """It hears without asking."""
+    waits: bool = True
+    """The command has not been answered yet."""
+    since: float = 0.0
+    """When the last such command began."""
+    deaf: bool = False
+    """A perturbation that is over has left it dead, and its client has not given it up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consumers:
+    """The consumers of all proxies when a census was taken."""
+
+    kind: ClassVar[str] = "consumers"
+    at: float
+    consumers: tuple[Consumer, ...] = ()
 
 
 INTERRUPTED = "it was interrupted"
@@ -327,6 +360,7 @@ KINDS: dict[str, type[Any]] = contract.KINDS | {
         AppEnded,
         Diagnosis,
         Reached,
+        Consumers,
         ToxicChanged,
         LeaseEnded,
         ChaosBegan,

@@ -149,6 +149,11 @@ ELSEWHERE = "..."
 """How the path of a frame begins that is not in the app's folder."""
 
 
+def is_own_frame(frame: str) -> bool:
+    """Whether ``app/views.py:41 checkout`` is of the app's own code: of a file in its folder."""
+    return not frame.startswith((*LIBRARIES, ELSEWHERE, "<"))
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedError:
     """One log record of level ERROR or above made while the request ran.
@@ -367,6 +372,35 @@ class Harm:
     perturbation: str = ""
 
 
+THREAD, TASK, GREENLET = "thread", "task", "greenlet"
+"""What runs in the background."""
+BACKGROUND = "(unknown)"
+"""The name of what does so, where its code is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackgroundEnded:
+    """Worker to sidecar: an exception has ended something that no request waits for.
+
+    A thread or greenlet that it left, or a task whose exception nobody has taken. ``at`` of a task
+    that the app keeps is when a census found it.
+    """
+
+    kind: ClassVar[str] = "background.ended"
+    what: str
+    """``thread``, ``task`` or ``greenlet``."""
+    name: str
+    """Its outermost function, such as ``app.consume``."""
+    at: float
+    exception: str
+    """Dotted name of its type."""
+    frames: tuple[str, ...] = ()
+    """Where it came from: ``app/views.py:41 checkout`` each, outermost first."""
+    connections: tuple[str, ...] = ()
+    """``host:port`` of the app's ends of the connections that these frames held, or on which it
+    wrote last."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hold:
     """Worker to sidecar: hold what you perturb on these connections until I have looked.
@@ -413,6 +447,16 @@ class OpenConnection:
 
 
 @dataclass(frozen=True, slots=True)
+class Running:
+    """Threads, or asyncio tasks, of one name that run."""
+
+    what: str
+    name: str
+    """As in ``BackgroundEnded``."""
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Census:
     """Worker to sidecar: the answer to ``CensusAsked``."""
 
@@ -421,6 +465,8 @@ class Census:
     at: float
     rss: int | None
     connections: tuple[OpenConnection, ...] = field(default=())
+    background: tuple[Running, ...] | None = None
+    """What runs, or None where that is not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,13 +485,37 @@ class Goodbye:
 
 
 WORKER_RECORDS = (
-    Hello, RequestBegun, RequestEnded, Attribution, Harm, Hold, Looked, Census, Dropped, Goodbye,
-)  # fmt: skip
+    Hello,
+    RequestBegun,
+    RequestEnded,
+    Attribution,
+    Harm,
+    BackgroundEnded,
+    Hold,
+    Looked,
+    Census,
+    Dropped,
+    Goodbye,
+)
 SIDECAR_RECORDS = (Welcome, Proxies, PerturbationBegan, PerturbationEnded, CensusAsked)
 Record = (
-    Hello | RequestBegun | RequestEnded | Attribution | Harm | Hold | Looked | Census | Dropped
-    | Goodbye | Welcome | Proxies | PerturbationBegan | PerturbationEnded | CensusAsked
-)  # fmt: skip
+    Hello
+    | RequestBegun
+    | RequestEnded
+    | Attribution
+    | Harm
+    | BackgroundEnded
+    | Hold
+    | Looked
+    | Census
+    | Dropped
+    | Goodbye
+    | Welcome
+    | Proxies
+    | PerturbationBegan
+    | PerturbationEnded
+    | CensusAsked
+)
 KINDS: dict[str, type[Any]] = {
     record.kind: record for record in (*WORKER_RECORDS, *SIDECAR_RECORDS)
 }

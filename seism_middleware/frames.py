@@ -6,26 +6,34 @@ import os
 from types import TracebackType
 from typing import Any
 
-from seism_middleware.contract import ELSEWHERE, LIBRARIES
+from seism_middleware.contract import ELSEWHERE, LIBRARIES, is_own_frame
 
 MOST = 8
-"""Frames kept of a traceback: the innermost, after the first."""
+"""Frames kept of a traceback."""
+MOST_OWN = 4
+"""Of them, frames of the app's own code: a library may put any number of its own below."""
 LONGEST = 100
 """Characters kept of a file's path, its end."""
 OURS = os.path.dirname(__file__) + os.sep
 
 
 def frames(traceback: TracebackType | None) -> tuple[str, ...]:
-    """``app/views.py:41 checkout`` of each frame, outermost first, without the middleware's."""
+    """``app/views.py:41 checkout`` of each frame, outermost first, without the middleware's.
+
+    Of a deep one, the first, the innermost of the app's own and the innermost of all are kept.
+    """
     found: list[str] = []
     while traceback is not None:
         code = traceback.tb_frame.f_code
         if not code.co_filename.startswith(OURS):
             found.append(frame(code.co_filename, traceback.tb_lineno, code.co_name))
         traceback = traceback.tb_next
-    if len(found) > MOST:
-        found[1 : len(found) - MOST + 1] = []
-    return tuple(found)
+    if len(found) <= MOST:
+        return tuple(found)
+    own = [index for index in range(1, len(found)) if is_own_frame(found[index])][-MOST_OWN:]
+    rest = [index for index in range(1, len(found)) if index not in own]
+    kept = {0, *own, *rest[len(rest) - (MOST - 1 - len(own)) :]}
+    return tuple(each for index, each in enumerate(found) if index in kept)
 
 
 def frame(path: str, line: int, function: str) -> str:

@@ -28,7 +28,15 @@ from seism_middleware.handle import Handle, connected
 from seism_middleware.propagation import doubtful, unsure
 from seism_middleware.snapshot import snapshot
 from seism_middleware.tcp import address_text, received, written
-from seism_middleware.traffic import Claim, Connection, Request, collection, current, running
+from seism_middleware.traffic import (
+    Claim,
+    Connection,
+    Request,
+    collection,
+    current,
+    running,
+    writer,
+)
 
 MAX_HISTORY = 4096
 """Closed connections kept."""
@@ -188,6 +196,22 @@ class Ledger:
         }
         return tuple(found)
 
+    def of_socket(self, sock: Any) -> str:
+        """The local address of ``sock``, which may be closed; empty if it leads to no proxy."""
+        return next((each.local for each in reversed(self._all()) if each.sock() is sock), "")
+
+    def written_by(self, who: Any) -> list[str]:
+        """The local addresses of the connections on which ``who`` (``writer()``) wrote last."""
+        return [each.local for each in self._all() if each.writer == who]
+
+    def _all(self) -> list[Connection]:
+        with self._lock:
+            return [each for listed in self._by_local.values() for each in listed]
+
+    def knows(self, local: str) -> bool:
+        """Whether ``local`` (``host:port``) is or was the app's end of a connection to a proxy."""
+        return local in self._by_local
+
     def connection(
         self, sock: Any, backend: str, born: float, opener: Request | None
     ) -> Connection:
@@ -306,7 +330,9 @@ class Ledger:
             harm.handed_on(connection, claim, arrived, sock, received)
         connection.sent += length
         claims.append(claim)
-        if request is not None:
+        if request is None:
+            connection.writer = writer()
+        else:
             count = request.sends.get(connection)
             if count is None:
                 request.sends[connection] = [1, length]

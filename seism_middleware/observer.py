@@ -17,6 +17,7 @@ from seism_middleware.contract import (
     SIDECAR_VARIABLE,
     TOKEN_VARIABLE,
     Attribution,
+    BackgroundEnded,
     Census,
     CensusAsked,
     Clock,
@@ -138,7 +139,7 @@ class Observer:
             ledger, self._attributed, self._say, self._in_flight, self._sees_less, patches.look,
             lambda: any(name in sys.modules for name in BLIND),
         )  # fmt: skip
-        self.stream = Stream(address, token, self._hello, self._receive, self.correlator.tick)
+        self.stream = Stream(address, token, self._hello, self._receive, self._tick)
         self._domain = ""
         self._sidecar = ""
         self._shift = 0.0
@@ -187,6 +188,7 @@ class Observer:
             self._telemetry = telemetry(self)
             self.ledger.expect()
             self.patches.install(self._patch)
+            self.patches.background.listeners.append(self._background_ended)
             self.stream.start()
             self._started = True
 
@@ -197,6 +199,8 @@ class Observer:
                 del _observers[key]
         self.stream.close()
         self.correlator.close()
+        if self._background_ended in self.patches.background.listeners:
+            self.patches.background.listeners.remove(self._background_ended)
         self.ledger.watch(id(self), ())
         self.patches.uninstall()
         if self._metrics is not None:
@@ -318,6 +322,14 @@ class Observer:
         self.stream.send(attribution)
         signals.send("attribution_made", self, attribution)
 
+    def _background_ended(self, record: BackgroundEnded) -> None:
+        self.stream.send(record)
+
+    def _tick(self, now: float) -> float | None:
+        """Do what is due at ``now``; returns the seconds until more is. In the stream's thread."""
+        ticks = (self.correlator.tick(now), self.patches.background.tick(now))
+        return min((each for each in ticks if each is not None), default=None)
+
     def harmed(self, found: Harm) -> None:
         """Report that a connection, or a value, went from one request to another."""
         self.stream.send(found)
@@ -363,7 +375,10 @@ class Observer:
             now = time.monotonic()
             rss = self._vitals.rss(now)
             rows = self.ledger.census(collect=self._is_quiet(now))
-            self.stream.send(Census(record.census, now, rss, rows))
+            background = self.patches.background
+            running = background.running() if self._patch == ALL else None
+            background.look()
+            self.stream.send(Census(record.census, now, rss, rows, running))
 
     def _is_quiet(self, now: float) -> bool:
         """Whether no request runs that a collection of garbage would hold up."""

@@ -1,10 +1,11 @@
 """What is patched in the app's process, and how it is undone.
 
-Classes are patched, no modules (but ``psycopg2._connect``, whose classes are C): the standard
-library's ``socket.socket``, gevent's where the app uses gevent, asyncio's selector transport
-where the app uses asyncio, SSL sockets, ``logging.Logger``, what starts threads
-(``propagation``), and drivers that are written in C (``drivers``). Nothing is patched before the
-first observed request.
+Classes are patched, no modules (but ``psycopg2._connect``, whose classes are C, and
+``threading.excepthook``): the standard library's ``socket.socket``, gevent's where the app uses
+gevent, asyncio's selector transport where the app uses asyncio, SSL sockets, ``logging.Logger``,
+what starts threads (``propagation``), what is told of exceptions outside of requests
+(``background``), and drivers that are written in C (``drivers``). Nothing but ``psycopg2``
+(``drivers.early``) is patched before the first observed request.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from errno import EAGAIN, EALREADY, EINPROGRESS, EISCONN
 from typing import Any
 
 from seism_middleware import drivers, plugins, propagation
+from seism_middleware.background import Background
 from seism_middleware.connects import destination, sock_connect
+from seism_middleware.drivers.early import EARLY, MODULE
 from seism_middleware.drivers.span import Spans
 from seism_middleware.guard import fault, guarded, shielded
 from seism_middleware.imports import Imports
@@ -44,6 +47,7 @@ class Patches:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._spans = Spans(ledger)
+        self.background = Background(ledger)
         self._lock = threading.Lock()
         self._done: list[tuple[Any, str, Any, bool]] = []
         self._hooks: list[tuple[str, Callable[[], None]]] = []
@@ -68,6 +72,8 @@ class Patches:
         with self._lock:
             if level != NONE:
                 self._once(SOCKETS, self._install_sockets)
+            elif not self._installed:
+                EARLY.release()
             if level == ALL:
                 self._once(ALL, self._install_threads)
         self.follow()
@@ -95,6 +101,11 @@ class Patches:
 
     def _driver(self, module: str, executed: bool = False) -> bool:
         """Whether the driver is patched now."""
+        if EARLY.adopt(module, self._spans):
+            self._pending.remove(module)
+            self._hooks.append((f"{MODULE}._connect", EARLY.release))
+            self._news = True
+            return True
         patches = drivers.found(self._drivers, module, self._spans, executed)
         if patches is None:
             return False
@@ -114,7 +125,7 @@ class Patches:
             install()
 
     def _install_threads(self) -> None:
-        for cls, name, wrap in propagation.methods():
+        for cls, name, wrap in (*propagation.methods(), *self.background.patches()):
             self._patch(cls, name, wrap(getattr(cls, name)))
         hook = propagation.hook_greenlets()
         if hook is not None:
@@ -171,6 +182,7 @@ class Patches:
         """After a fork: the lock may have been held by a thread that is gone."""
         self._lock = threading.Lock()
         self._spans.renew()
+        self.background.forget()
 
     def _patch(self, owner: Any, name: str, wrapper: Any) -> None:
         own = owner.__dict__.get(name)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from seism_middleware.drivers import early
 from seism_middleware.frameworks import follow
 from seism_middleware.hits import HITS
 from seism_middleware.lost_route import Finder, finders
@@ -15,6 +16,9 @@ from seism_middleware.observer import Observer, configured, parse_address
 from seism_middleware.patches import ALL, LEVELS
 
 _log = logging.getLogger(__name__)
+
+# Every adapter imports this module, and an app its adapter, mostly before its pools are made.
+early.start()
 
 
 def _option(default: str | bool | None, help: str) -> Any:

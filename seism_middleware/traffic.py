@@ -8,6 +8,7 @@ threads, greenlets and tasks alike.
 from __future__ import annotations
 
 import re
+import sys
 import threading
 import weakref
 from collections import deque
@@ -184,6 +185,14 @@ def leave(token: Token[Request | None]) -> None:
         pass
 
 
+def writer() -> Any:
+    """What runs now: a weak reference to the asyncio task, or the thread's ident."""
+    events = sys.modules.get("asyncio.events")
+    loop = None if events is None else events._get_running_loop()
+    task = None if loop is None else sys.modules["asyncio.tasks"].current_task(loop)
+    return threading.get_ident() if task is None else weakref.ref(task)
+
+
 class Handover:
     """A request took over a connection while a reply was outstanding, or had not been read."""
 
@@ -285,6 +294,7 @@ class Connection:
         "transported",
         "trap",
         "unpaired",
+        "writer",
     )
 
     def __init__(self, backend: str, sock: Any, born: float, opener: Request | None) -> None:
@@ -321,6 +331,8 @@ class Connection:
         """Is told the next claim, once."""
         self.unpaired = False
         """Messages arrive on it that answer no question: it has subscribed to something."""
+        self.writer: Any = None
+        """What wrote on it last outside of any request, see ``writer``."""
 
     def asks(self, data: Any) -> None:
         """Look at what is about to be sent, as far as that tells whether replies are paired."""

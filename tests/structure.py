@@ -27,6 +27,7 @@ JUDGING = (
     "verdict.failed_connect",
     "verdict.timeline",
     "verdict.step",
+    "verdict.consumer",
     "verdict.log_quality",
     "verdict.wrong_reply",
     "verdict.request",
@@ -34,6 +35,7 @@ JUDGING = (
     "verdict.steady_state",
     "verdict.pool",
     "verdict.death",
+    "verdict.background",
     "verdict.retry_storm",
     "verdict.significance",
     "verdict.recovery",
@@ -52,6 +54,7 @@ JUDGING = (
     "verdict.whole_run",
     "verdict.conservation",
     "verdict.judgement",
+    "verdict.weakness",
 )
 """The way of an entry of the journal to the judgement, in the order in which data flows."""
 

@@ -114,11 +114,13 @@ class Seism:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get(MARK) == self.mark:
+                if process.environ().get(MARK) != self.mark:
+                    continue
+                if process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
             except psutil.Error:
                 continue
-        return [p for p in found if p.status() != psutil.STATUS_ZOMBIE]
+        return found
 
     def find(self, *words: str) -> psutil.Process:
         """The one process of ours with ``words`` in its command line, once it is there."""

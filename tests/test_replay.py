@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -75,6 +76,11 @@ def add(example: Seism, *perturbations: str) -> None:
 def matrix(folder: Path) -> dict[str, Any]:
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())
     return {"plan": report["plan"], "matrix": report["matrix"]}
+
+
+def weaknesses(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((folder / "report.json").read_text())["weaknesses"]
+    return found
 
 
 def test_what_chance_decided_is_the_same_three_times(seism: Seism, tmp_path: Path) -> None:
@@ -175,6 +181,26 @@ def test_a_replay_of_some(seism: Seism) -> None:
     done = seism.run("replay", "seism-report/journal.jsonl", "--only", "slow two")
     assert done.code == 2
     assert "no perturbation 'slow two' in the plan" in done.line()
+
+
+def test_the_command_of_a_weakness_shows_it_alone(seism: Seism, tmp_path: Path) -> None:
+    down = '[[perturbation]]\nname = "cache down"\nbackend = "cache"\ntype = "down"\nlasting = 0\n'
+    seism.experiment("/", "/weak", more=down + TEN[: TEN.index("[[", 1)])
+    seism.run("run")
+    (weakness,) = weaknesses(tmp_path / "seism-report")
+    program, *arguments = shlex.split(weakness["again"])
+    assert program == "seism"
+    done = seism.run(*arguments)
+    assert done.code == 1, done.out + done.err
+    (again,) = weaknesses(tmp_path / "seism-replay")
+    assert again["fingerprint"] == weakness["fingerprint"]
+    name = arguments[arguments.index("--only") + 1]
+    assert matrix(tmp_path / "seism-replay")["matrix"] == {"GET /weak": {name: "red"}}
+    refused = seism.run("replay", "seism-report/journal.jsonl", "--route", "GET /waek")
+    assert refused.code == 2
+    assert refused.line() == (
+        "seism: --route: the load has no 'GET /waek'; did you mean 'GET /weak'?"
+    )
 
 
 @pytest.mark.parametrize("command", ["replay", "shrink"])

@@ -151,9 +151,15 @@ class Control:
         values = {"phase": phase, "step": step, "name": name}
         self.call("POST", "/seism/phase", {**values, "active": [*active], "flowing": flowing})
 
-    def app_ended(self, step: int, code: int | None, said: Sequence[str]) -> None:
-        """Journal that the app has ended, or did not come back (``code`` is None)."""
-        self.call("POST", "/seism/app-ended", {"step": step, "code": code, "said": list(said)})
+    def app_ended(
+        self, step: int, code: int | None, said: Sequence[str], process: str = ""
+    ) -> None:
+        """Journal that the app has ended, or did not come back (``code`` is None).
+
+        ``process`` is the name of the worker that it was, if it was one.
+        """
+        told = {"step": step, "code": code, "said": list(said), "process": process}
+        self.call("POST", "/seism/app-ended", told)
 
     def diagnosis(self, findings: Sequence[str]) -> None:
         """Journal what the doctor found."""
@@ -170,10 +176,13 @@ class Control:
     def load_done(
         self, segment: str, requests: int, routes: dict[str, Any],
         actions: dict[str, Any] | None = None, *, whole: bool = False,
+        logins: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
         """Journal what the load generator saw; see ``journal.LoadDone``."""
         done = {"segment": segment, "requests": requests, "routes": routes, "whole": whole}
-        self.call("POST", "/seism/load", done | ({"actions": actions} if actions else {}))
+        more = {"actions": actions, "logins": logins}
+        done |= {key: value for key, value in more.items() if value}
+        self.call("POST", "/seism/load", done)
 
     def clients(self, requests: Sequence[Sequence[Any]]) -> None:
         """Journal what the load's clients saw: the fields of records ``journal.ClientRequest``."""

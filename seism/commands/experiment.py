@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from seism.commands.baseline import beside_baseline, failing, is_strict
 from seism.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -61,6 +64,7 @@ def reports(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Where journal and reports go.",
         ),
         click.option("--strict", is_flag=True, help="Amber is a failure, too."),
+        failing,
         click.option("--quiet", is_flag=True, help="No progress, only the result."),
         shared,
     ):  # fmt: skip
@@ -104,7 +108,7 @@ def report(
     judgement: Judgement, journal: Path, directory: Path, strict: bool,
     shown: Judgement | None = None, interrupted: bool = False,
 ) -> int:  # fmt: skip
-    """Write the reports, show the result (of ``shown``, if given); gives the exit code."""
+    """Write the reports, show the result (its matrix of ``shown``, if given); gives the code."""
     from rich.console import Console
 
     from seism.dashboard.standalone import render
@@ -114,6 +118,8 @@ def report(
     from seism.report.terminal import show
     from seism.report.writer import write
 
+    strict = strict or is_strict()
+    judgement = beside_baseline(judgement)
     try:
         with private():
             paths = write(judgement, directory, strict=strict)
@@ -128,10 +134,18 @@ def report(
         raise Unavailable(f"{directory}: {error.strerror}") from None
     code = INTERRUPTED if interrupted else judgement.exit_code(strict)
     files = [journal, *paths.values()]
-    show(shown or judgement, Console(), paths=files, strict=strict, code=code)
+    show(judgement, Console(), paths=files, strict=strict, code=code, matrix=shown)
     if interrupted:
         click.echo(f"seism: interrupted; {directory} has what there was until then", err=True)
     return code
+
+
+def repeatable(judgement: Judgement, journal: Path, config: Path) -> Judgement:
+    """``judgement``, with the command that repeats its run; none where paths are not relative."""
+    if journal.is_absolute() or config.is_absolute():
+        return judgement
+    file = "" if config == Path("seism.toml") else f" --config {shlex.quote(str(config))}"
+    return replace(judgement, replay=f"seism replay {shlex.quote(str(journal))}{file}")
 
 
 class WithCommand(click.Command):
@@ -183,6 +197,8 @@ def run(
         )
         judgement = this.judge()
     journal = report_dir / JOURNAL
+    if not context.meta[APP_COMMAND]:
+        judgement = repeatable(judgement, journal, file)
     return report(judgement, journal, report_dir, strict, interrupted=this.interrupted)
 
 
@@ -229,6 +245,9 @@ def sweep(
             command=context.meta[APP_COMMAND], redirect=redirect, allow=allow,
         ) as session:  # fmt: skip
             swept = sweeping.run(session, without, earlier)
+    if not context.meta[APP_COMMAND]:
+        judgement = repeatable(swept.judgement, report_dir / JOURNAL, file)
+        swept = replace(swept, judgement=judgement)
     return show_sweep(swept, report_dir, strict)
 
 
@@ -254,6 +273,7 @@ def show_sweep(swept: Swept, directory: Path, strict: bool) -> int:
     help="The experiment's file: app, backends, load and rules.",
 )  # fmt: skip
 @click.option("--only", multiple=True, metavar="NAME", help="Only this perturbation; repeatable.")
+@click.option("--route", default="", help="Only the load of this route: 'GET /items/{id}'.")
 @click.option(
     "--report-dir", type=FOLDER, default=Path("seism-replay"), show_default=True,
     help="Where journal and reports go.",
@@ -262,16 +282,23 @@ def show_sweep(swept: Swept, directory: Path, strict: bool) -> int:
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 @shared
 def replay(
-    journal: Path, config: Path, only: tuple[str, ...], report_dir: Path, strict: bool, quiet: bool
+    journal: Path,
+    config: Path,
+    only: tuple[str, ...],
+    route: str,
+    report_dir: Path,
+    strict: bool,
+    quiet: bool,
 ) -> int:
     """Run again what JOURNAL tells: the same perturbations, in the same order.
 
     What chance decided then is triggered by route, occurrence and exchange now.
     """
-    _, planned, again = _replayer(journal, config, quiet)
+    _, planned, again = _replayer(journal, config, quiet, route)
     from seism.experiment.replay import only as chosen
 
     this, judgement = again(chosen(planned, only), report_dir)
+    judgement = repeatable(judgement, report_dir / JOURNAL, config)
     journal = report_dir / JOURNAL
     return report(judgement, journal, report_dir, strict, interrupted=this.interrupted)
 
@@ -344,14 +371,14 @@ def shrink(
 
 
 def _replayer(
-    journal: Path, config: Path, quiet: bool
+    journal: Path, config: Path, quiet: bool, route: str = ""
 ) -> tuple[int, list[Planned], Callable[[list[Planned], Path], tuple[Run, Judgement]]]:
     """(seed, what was perturbed, what perturbs some of it again and judges)."""
     from rich.console import Console
 
     from seism.errors import ConfigurationError
     from seism.experiment.config import load
-    from seism.experiment.replay import seed_and_plan
+    from seism.experiment.replay import of_route, seed_and_plan
     from seism.experiment.runner import Run
     from seism.journal import read
     from seism.report.progress import Progress
@@ -360,6 +387,9 @@ def _replayer(
     if experiment.load is None:
         raise ConfigurationError(f"{config}: a [[load.route]] is needed")
     seed, planned = seed_and_plan(read(journal), experiment.load)
+    if route:
+        chosen, planned = of_route(experiment.load, planned, route)
+        experiment = replace(experiment, load=chosen)
 
     def again(some: list[Planned], folder: Path) -> tuple[Run, Judgement]:
         with interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:

@@ -25,12 +25,21 @@ from seism.report.text import clean
     "--header", "headers", multiple=True, metavar="NAME:VALUE",
     help="Send it with each request, as a login's cookie; ${NAME} is from the environment.",
 )  # fmt: skip
+@click.option(
+    "--from", "source", type=EXISTING_FILE, metavar="FILE",
+    help="Take the load from a browser's recording (HAR) or an OpenAPI document (JSON).",
+)  # fmt: skip
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 @click.pass_context
 def init(
-    context: click.Context, output: Path, force: bool, allow: tuple[str, ...],
-    headers: tuple[str, ...], quiet: bool,
-) -> None:  # fmt: skip
+    context: click.Context,
+    output: Path,
+    force: bool,
+    allow: tuple[str, ...],
+    headers: tuple[str, ...],
+    source: Path | None,
+    quiet: bool,
+) -> None:
     """Write a seism.toml for an application that exists, and that what follows -- starts.
 
     Starts it with the observer injected, asks its routes without parameters (GET only, 20 at most),
@@ -40,13 +49,17 @@ def init(
     \b
     Example:
       seism init -- gunicorn -b 127.0.0.1:8000 shop:app
+      seism init --from shop.har -- gunicorn -b 127.0.0.1:8000 shop:app
     """
+    import os
+
     from rich.console import Console
 
     from seism.errors import ConfigurationError
     from seism.experiment.config import load
     from seism.experiment.discovery import MAX_REQUESTS, discover
     from seism.experiment.draft import draft
+    from seism.experiment.recording import read
     from seism.report.progress import Progress
 
     command: tuple[str, ...] = context.meta[APP_COMMAND]
@@ -54,22 +67,25 @@ def init(
         raise click.UsageError("What starts the app is missing: seism init -- COMMAND.")
     if output.exists() and not force:
         raise ConfigurationError(f"{output}: exists already; nothing was written (use --force)")
+    recording = read(source) if source is not None else None
     with interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
         progress.note(
             f"starts {shlex.join(command)}, sends it at most {MAX_REQUESTS} GET requests, and asks "
             "each server that it connects to what it speaks"
         )
         found = discover(command, Path.cwd(), progress, allow, headers=_headers(headers))
-    text = draft(found)
+    text = draft(found, recording)
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"{output}: {error.strerror}") from None
-    load(output)
+    variables = recording.variables if recording is not None else []
+    load(output, {**dict.fromkeys(variables, "unknown"), **os.environ})
     for line in (
         *(f"observed: {each.removeprefix('observing ')}" for each in found.observed),
         *(f"backend {each.name}: {each.upstream}" for each in found.backends),
         f"routes: {len(found.routes)}",
+        *([f"set these variables: {', '.join(variables)}"] if variables else []),
     ):
         click.echo(clean(line))
     todo = text.count("# TO DO: ")

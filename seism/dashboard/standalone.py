@@ -20,6 +20,7 @@ from seism.journal import TOPICS, Entry, Manifest
 from seism.verdict.request import Opinion, Opinions
 from seism.verdict.result import Judgement
 from seism.verdict.rules import Rules
+from seism.verdict.weakness import weaknesses
 from seism_middleware.wire import to_dict
 
 _SHOWN = frozenset().union(*TOPICS.values())
@@ -35,7 +36,7 @@ def render(entries: Iterable[Entry], judgement: Judgement, headline: str = "") -
     found = {
         case.request: Opinion(case.request, case.colour, case.reason) for case in judgement.cases
     }
-    shown = [*_records(entries, found), *_verdict(judgement, headline)]
+    shown = [*_records(entries, found), *_verdict(judgement, headline), *_weaknesses(judgement)]
     records = json.dumps(shown, separators=(",", ":"))
     scripts = [read(name) for name in SCRIPTS]
     styles = [read(name) for name in STYLES]
@@ -75,6 +76,17 @@ def _verdict(judgement: Judgement, headline: str) -> Iterator[dict[str, Any]]:
             "colour": cell.colour, "requests": cell.requests, "exact": cell.exact,
             "reasons": cell.reasons[:3], "request": cell.worst.request if cell.worst else "",
         }  # fmt: skip
+
+
+def _weaknesses(judgement: Judgement) -> Iterator[dict[str, Any]]:
+    """Each with its card in ``report.html``, which is beside the page."""
+    for each in weaknesses(judgement):
+        yield {
+            "kind": "weakness",
+            "title": each.title,
+            "card": f"report.html#weakness-{each.fingerprint}",
+            "requests": each.requests,
+        }
 
 
 def _hashes(texts: Iterable[str]) -> str:

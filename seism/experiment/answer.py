@@ -44,7 +44,8 @@ a digest; an object's is that of its keys. An empty text is a bare ``s``."""
 
 PATH = re.compile(r"\$(?:\.[^.\[\]]+|\[\d+\])*")
 """A JSON path, of keys and indices."""
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+"""One key, or one index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def unexpected(expect: Mapping[str, Any], status: int, body: bytes) -> str:
 
 
 def _is(value: Any, path: str, wanted: Any) -> bool:
-    for key, index in _STEP.findall(path):
+    for key, index in STEP.findall(path):
         try:
             value = value[key if key else int(index)]
         except (LookupError, TypeError):

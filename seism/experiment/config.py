@@ -1,6 +1,7 @@
 """``seism.toml``: what an experiment is made of. Toxiproxy's JSON is read as well.
 
-Strings may hold ``${NAME}``, taken from the environment. The app's command, address and
+Strings may hold ``${NAME}``, taken from the environment; those of requests are put in by the load's
+process alone. The app's command, address and
 environment may hold ``{port}`` (a free port) and ``{backend.address}``,
 ``{backend.host}``, ``{backend.port}``: where that backend's proxy listens. One that
 listens on a Unix socket has ``{backend.path}`` instead of host and port. Paths of PEM
@@ -38,8 +39,17 @@ from seism.experiment.perturbation import (
     toxic_of,
     unique,
 )
-from seism.experiment.request import Action, Amounts, Load, Locust, Route
-from seism.experiment.target import FRONT_PROTOCOL, App, Backend, Front
+from seism.experiment.request import (
+    Action,
+    Amounts,
+    Load,
+    Locust,
+    Route,
+    Setup,
+    Step,
+    check_placeholders,
+)
+from seism.experiment.target import FRONT_PROTOCOL, App, Backend, Front, Worker
 from seism.model import (
     DOWN,
     FRONT,
@@ -47,6 +57,7 @@ from seism.model import (
     ProxySpec,
     ToxicSpec,
     address,
+    unix_path,
 )
 from seism.options import build, nearest, option
 from seism.protocols.fault import Fault
@@ -76,12 +87,16 @@ __all__ = [
     "Planned",
     "Random",
     "Route",
+    "Setup",
+    "Step",
     "Sweep",
     "SweptToxic",
     "clash",
     "fill",
     "load",
     "overlap",
+    "placeholders",
+    "substitute",
     "toxic_name",
     "toxic_of",
 ]
@@ -103,9 +118,13 @@ class Experiment:
         VERSION, help="the version of this format", minimum=VERSION, maximum=VERSION
     )
     app: App | None = option(None, help="the application; seism run needs it")
+    worker: tuple[Worker, ...] = option((), help="further processes of the application")
     backend: tuple[Backend, ...] = option((), help="the backends")
     front: Front | None = option(None, help="observe in front of the app, without a middleware")
     load: Load | None = option(None, help="the load; seism run needs it")
+    setup: Setup | None = option(
+        None, help="what the app and its clients need before the load; default: nothing"
+    )
     perturbation: tuple[Planned, ...] = option(
         (),
         help="what is perturbed; default, for each backend: restart, goodbye where its protocol "
@@ -127,6 +146,7 @@ class Experiment:
     seed: int = option(1, help="the root of all chance", minimum=0)
 
     def __post_init__(self) -> None:
+        unique("worker", [worker.name for worker in self.worker])
         unique("backend", [backend.name for backend in self.backend])
         unique("perturbation", [planned.name for planned in self.perturbation])
         backends = {backend.name for backend in self.backend}
@@ -172,7 +192,7 @@ class Experiment:
             }
             if planned.toxic in toxics:
                 raise ConfigurationError(f"{where}: its backend has a toxic of that name")
-            routes = {f"{r.method} {r.path}" for r in self.load.route} if self.load else set()
+            routes = {request.name for request in self.load.requests} if self.load else set()
             if planned.route and planned.route not in routes:
                 raise ConfigurationError(
                     f"{where}: there is no [[load.route]] {planned.route!r}"
@@ -336,6 +356,8 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Experiment:
         experiment = _from_toxiproxy(text, path)
     else:
         experiment = _from_toml(text, path, os.environ if environ is None else environ)
+    if experiment.load is not None:
+        check_placeholders(experiment.load, experiment.setup, path.parent, f"{path}:")
     backends = tuple(backend.within(path.parent.absolute()) for backend in experiment.backend)
     return replace(experiment, backend=backends)
 
@@ -354,7 +376,7 @@ def _from_toml(text: str, path: Path, environ: Mapping[str, str]) -> Experiment:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path}: {error}") from None
-    values = _substitute(values, environ, str(path))
+    values = _without_secrets(values, substitute(values, environ, str(path)))
     version = values.get("version", VERSION)
     if version != VERSION:
         raise ConfigurationError(
@@ -380,11 +402,44 @@ def fill(text: str, values: Mapping[str, str], where: str) -> str:
     return _PLACEHOLDER.sub(replacement, text)
 
 
-def _substitute(value: Any, environ: Mapping[str, str], where: str) -> Any:
+def placeholders(name: str, listen: str) -> dict[str, str]:
+    """The placeholders of the backend ``name`` whose proxy listens at ``listen``."""
+    host, port = address(listen, name)
+    if unix_path(host):
+        return {f"{name}.address": listen, f"{name}.path": unix_path(host)}
+    return {f"{name}.address": listen, f"{name}.host": host, f"{name}.port": str(port)}
+
+
+def _without_secrets(raw: dict[str, Any], filled: dict[str, Any]) -> dict[str, Any]:
+    """``filled`` with its requests as they are in ``raw``.
+
+    ``Session`` hands their values to the load's process; names of routes and messages have none.
+    """
+    kept = {**filled, **({"setup": raw["setup"]} if "setup" in raw else {})}
+    load = raw.get("load")
+    if isinstance(load, dict) and isinstance(filled["load"], dict):
+        own = {key: load[key] for key in ("route", "scenario") if key in load}
+        kept["load"] = {**filled["load"], **own}
+    planned = raw.get("perturbation")
+    if isinstance(planned, list):
+        kept["perturbation"] = [
+            {**after, "route": before["route"]}
+            if isinstance(before, dict) and "route" in before
+            else after
+            for before, after in zip(planned, filled["perturbation"], strict=True)
+        ]
+    return kept
+
+
+def substitute(value: Any, environ: Mapping[str, str], where: str) -> Any:
+    """``value`` with each ``${NAME}`` replaced by that variable of ``environ``.
+
+    Raises ConfigurationError.
+    """
     if isinstance(value, dict):
-        return {key: _substitute(item, environ, f"{where}: {key}") for key, item in value.items()}
+        return {key: substitute(item, environ, f"{where}: {key}") for key, item in value.items()}
     if isinstance(value, list):
-        return [_substitute(item, environ, where) for item in value]
+        return [substitute(item, environ, where) for item in value]
     if not isinstance(value, str):
         return value
 

@@ -19,6 +19,7 @@ from seism.experiment.tcp_sockets import Address
 from seism.model import address, show_address, unix_path
 from seism.verdict.client_view import observations, took
 from seism.verdict.result import listed
+from seism.verdict.steady_state import NO_ROUTE
 from seism.verdict.timeline import Segment, build
 from seism_middleware.contract import Hello, RequestEnded
 
@@ -77,6 +78,8 @@ class Examination:
     port: int = 0
     """The control API's, to which workers connect."""
     proxies: frozenset[Address] = field(default_factory=frozenset)
+    refused: Sequence[str] = ()
+    """``GET /nope: 404``: routes of which every answer says that there is none."""
 
 
 def examine(session: Session) -> list[Finding]:
@@ -125,8 +128,23 @@ def _examination(session: Session, processes: Sequence[AppProcess]) -> Examinati
         tried=tuple(session.tried),
         front=session.experiment.front is not None,
         port=session.control.port,
+        refused=_refused(segment),
         proxies=frozenset(each for listen in listens.values() for each in _addresses(listen)),
     )
+
+
+def _refused(segment: Segment) -> list[str]:
+    """The routes of the load that the app does not have, with the status."""
+    found = {
+        name: figures["statuses"]
+        for name, figures in (segment.load.routes if segment.load else {}).items()
+    }
+    return [
+        f"{name}: {status}"
+        for name, statuses in found.items()
+        for status in statuses
+        if len(statuses) == 1 and int(status) in NO_ROUTE
+    ]
 
 
 def _backend(name: str, upstream: str, listen: str, segment: Segment) -> BackendSeen:
@@ -229,6 +247,12 @@ def _reached(backend: BackendSeen, seen: Examination) -> Iterator[Finding]:
             False,
             f"{where}: {_names(past)} connects to {backend.upstream} directly, past the proxy "
             f"({arrived} arrived); {_tried(backend, seen)}",
+        )
+    elif not backend.received and seen.refused:
+        yield Finding(
+            False,
+            f"{where}: nothing arrived; {listed(seen.refused)}: does the app have that route, and "
+            "take that method?",
         )
     elif not backend.received:
         yield Finding(

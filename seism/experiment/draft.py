@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from seism import registry
 from seism.experiment import probe
 from seism.experiment.discovery import Discovery, FoundBackend, FoundRoute
-from seism.experiment.toml import string, value
+from seism.experiment.recording import Recording, lines
+from seism.experiment.toml import string, value, write
 
 MAX_LISTED = 40
 """Routes that are written as comments."""
@@ -17,9 +18,10 @@ PACE = ("during = 6", "timeout_s = 10")
 """The worst phase, in which nobody answers, takes a minute."""
 
 
-def draft(found: Discovery) -> str:
-    """The text of the file, which ``seism check`` accepts."""
-    parts = [_head(found), _app(found), *map(_backend, found.backends), _load(found)]
+def draft(found: Discovery, recording: Recording | None = None) -> str:
+    """The text of the file, which ``seism check`` accepts; the load is that of ``recording``."""
+    load = _load(found) if recording is None else _recorded(recording)
+    parts = [_head(found), _app(found), *map(_backend, found.backends), load]
     if found.allowed:
         parts.append(["[limits]", f"allow = {value(list(found.allowed))}"])
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
@@ -132,6 +134,12 @@ def _commented(found: Discovery, routes: Sequence[FoundRoute], title: str) -> It
         yield from ("#", *lines, last + status)
     if len(routes) > MAX_LISTED:
         yield f"# and {len(routes) - MAX_LISTED} more"
+
+
+def _recorded(recording: Recording) -> list[str]:
+    tables = {"setup": recording.setup} if recording.setup else {}
+    text = write(tables | {"load": {"workers": 4, **recording.load}})
+    return [*lines(recording), text.rstrip()]
 
 
 def _route(route: FoundRoute, found: Discovery) -> Iterator[str]:

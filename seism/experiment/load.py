@@ -37,6 +37,15 @@ done. The answer is one line::
     {"check": "steady", "actions": {"POST /orders": {"sent": 32, "retried": 2,
      "acknowledged": 32, "twice": 0, "lost": 0, "unknown": 0}}}
 
+``"setup": {"login": [...], "headers": {}, "basic": "", "expired": [401], "lasts_s": 0}`` has each
+worker log in by these requests before its first one, and anew after an answer that says that it is
+not logged in any more. Its requests are counted and told as those of the routes are. A segment's
+last line then has ``"logins": {"again": {"GET /: 401": 2}, "failed": ["POST /login: 503"]}``.
+
+``"scenarios": [{"steps": 3, "weight": 1}]``: the last of the routes are these steps. A worker sends
+them in order, one whenever the scenario's turn comes, and begins again after one that failed.
+``"data"``: rows of values, of which each request of a route and each pass of a scenario takes one.
+
 Times are seconds. End of input, SIGTERM and SIGINT end it with exit code 0.
 """
 
@@ -62,7 +71,8 @@ from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
-from seism.experiment.answer import CALM, Answer, Contents, Reader, unexpected
+from seism.experiment.answer import CALM, REDIRECTS, Answer, Contents, Reader, unexpected
+from seism.experiment.user import BUILT_IN, Message, Response, User, basic
 from seism.journal import COMPLETE, CUT, NOTHING, REFUSED, STALE, TIMED_OUT
 from seism.rng import Seed
 from seism_middleware.contract import CLIENT_HEADER
@@ -76,6 +86,8 @@ OPEN_AT_MOST = 1000
 LONGEST_PAUSE_S, LOOKS = 0.1, 0.02
 """While there is not enough of an open segment, each worker pauses for as long as makes the time
 between two requests of all this share of the time since its hand was empty, up to that."""
+GONE = (404, 410)
+"""Statuses after which a step alone needs new values: a DELETE removes what was captured."""
 CLOSE_S = 0.05
 """So long after a 500 a kept connection is watched before it is used again: servers close after a
 failed app, some without a word and a moment later (uvicorn does). What is sent into that close
@@ -96,6 +108,10 @@ class Route:
     weight: int = 1
     headers: dict[str, str] = field(default_factory=dict)
     body: str | None = None
+    json: Any = None
+    form: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    capture: dict[str, str] = field(default_factory=dict)
     action: dict[str, Any] | None = None
     """``header``, ``retries`` and ``count``, if each request is an action of its own."""
     expect: dict[str, Any] | None = None
@@ -132,6 +148,11 @@ class Outcome:
     def truncated(self) -> bool:
         """Whether there was a part of a response."""
         return self.status is not None and not self.whole
+
+    @property
+    def is_good(self) -> bool:
+        """Whether a scenario can go on from it."""
+        return self.whole and (self.status or 500) < 400 and not self.answer.unexpected
 
     @property
     def failed(self) -> bool:
@@ -290,13 +311,13 @@ class Client:
         self._connection.response_class = _Response
         self._prefix = parts.path.rstrip("/")
         self._used = 0.0
+        self.response: Response | None = None
+        """The last request's, if it got a whole one."""
         self._doubtful = False
         """The last response was a 500: servers may close after it (see ``CLOSE_S``)."""
 
-    def request(
-        self, route: Route, headers: dict[str, str] | None = None, due: float | None = None
-    ) -> Outcome:
-        """Send one request, once, and read its whole response.
+    def request(self, route: Route, message: Message, due: float | None = None) -> Outcome:
+        """Send one request, ``message``, of ``route`` once, and read its whole response.
 
         ``due``: when it should have been sent (monotonic seconds), by default now.
         """
@@ -304,7 +325,7 @@ class Client:
         kept, self._doubtful = self._connection.sock is not None and self._doubtful, False
         status: int | None = None
         body, ended, connected = b"", COMPLETE, False
-        found: Mapping[str, str] = {}
+        found: Sequence[tuple[str, str]] = ()
         began = time.monotonic() if due is None else due
         try:
             if self._connection.sock is None:
@@ -312,14 +333,14 @@ class Client:
             connected = True
             self._connection.request(
                 route.method,
-                self._prefix + route.path,
-                body=route.body,
-                headers={**route.headers, **(headers or {})},
+                self._prefix + message.path,
+                body=message.body,
+                headers=message.headers,
             )
             response = self._connection.getresponse()
             status = response.status
             body = response.read()
-            found = {name.lower(): value for name, value in response.getheaders()}
+            found = response.getheaders()
             self._doubtful = status == 500
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
@@ -327,9 +348,12 @@ class Client:
             if kept and status is None and _is_closed(error):
                 ended = STALE
         self._used = time.monotonic()
+        whole = status is not None and ended == COMPLETE
+        self.response = Response(status or 0, found, body) if whole else None
         answer = NO_ANSWER
         if self._reader is not None and status is not None and ended == COMPLETE:
-            answer = self._reader.read(status, found, body, self._host, route.method)
+            named = {name.lower(): value for name, value in found}
+            answer = self._reader.read(status, named, body, self._host, route.method)
             if route.expect is not None:
                 answer = replace(answer, unexpected=unexpected(route.expect, status, body))
         return Outcome(route, ended, status, began, self._used - began, body[:64], answer)
@@ -361,7 +385,41 @@ def _is_closed(error: Exception) -> bool:
 
 
 Ticket = tuple[int, float, "queue.SimpleQueue[None]"]
-"""A route's index, when it is due, and who is to be told that it is done."""
+"""A unit's index, when it is due, and who is to be told that it is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What is dealt: a route, or a scenario, of which one step is sent at each turn."""
+
+    routes: tuple[int, ...]
+    weight: int
+    scenario: bool = False
+
+
+@dataclass(slots=True)
+class Journey:
+    """How far a worker is in a scenario."""
+
+    at: int = 0
+    values: dict[str, str] = field(default_factory=dict)
+    """Those of this pass: captured, made, and from the data."""
+
+
+@dataclass(slots=True)
+class Worker:
+    """One client of the load: its connection, who it is, and whether it has to log in."""
+
+    client: Client
+    user: User
+    account: Mapping[str, str]
+    due: bool = False
+    """It has to log in before its next request."""
+    because: str = ""
+    """Why it has to log in anew."""
+    journeys: dict[Unit, Journey] = field(default_factory=dict)
+    until: float = math.inf
+    """When its login is renewed: monotonic seconds."""
 
 
 class Load:
@@ -369,6 +427,11 @@ class Load:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._routes = [Route(**route) for route in config["routes"]]
+        self._units = _units(self._routes, config.get("scenarios", ()))
+        self._alone = [self._unit_of(index) for index in range(len(self._routes))]
+        """Where each route is dealt: its unit, and its place there."""
+        self._data = config.get("data") or [{}]
+        self._rows = itertools.count()
         self._pause_s = config.get("pause_ms", 20) / 1000
         self._rate = config.get("rate", 0)
         seed = Seed(config["seed"])
@@ -385,15 +448,29 @@ class Load:
         timeout_s = config.get("timeout_s", 15)
         self._run = os.urandom(4).hex()
         self._keys = itertools.count(1)
-        self._actions: queue.SimpleQueue[tuple[Route, str, Outcome, int]] = queue.SimpleQueue()
+        self._actions: queue.SimpleQueue[tuple[User, Route, str, Outcome, int]] = (
+            queue.SimpleQueue()
+        )
         self._direct = Client(config.get("direct") or config["url"], timeout_s)
+        setup = config.get("setup") or {}
+        self._login = [Route(**step) for step in setup.get("login", ())]
+        self._login_paths = {step.path.partition("?")[0] for step in self._login}
+        self._expired = set(setup.get("expired", ()))
+        self._lasts_s = setup.get("lasts_s") or math.inf
+        self._headers = dict(setup.get("headers", {}))
+        if setup.get("basic"):
+            self._headers.setdefault("Authorization", basic(setup["basic"]))
+        self._accounts = setup.get("accounts") or [{}]
+        self._worker_numbers = itertools.count()
+        self._logins: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        """Why a worker logged in anew, and why that failed if it did."""
         self._due: queue.SimpleQueue[Ticket] = queue.SimpleQueue()
         self._serving = 0
         self._identifies = config.get("request_ids", True)
         reader = Reader(config.get("salt") or os.urandom(8).hex())
         self._contents = Contents(reader)
         self._calm = False
-        self._make = functools.partial(
+        self._connect = functools.partial(
             Client, config["url"], timeout_s, reader if self._identifies else None
         )
         self._ids = itertools.count(1)
@@ -408,7 +485,7 @@ class Load:
     ) -> Iterator[dict[str, Any]]:  # fmt: skip
         """Run one segment; yields progress and at last its answer."""
         self._calm = name in CALM
-        weights = [each.weight for each in self._routes]
+        weights = [unit.weight for unit in self._units]
         dealt: Sequence[Iterable[int]]
         total = 0
         end = time.monotonic() + seconds
@@ -418,6 +495,7 @@ class Load:
             dealt = deal(weights, requests, self._streams)
             total = requests * len(dealt)
         else:
+            route += len(self._units)
             dealt = [[route] * requests, *([] for _ in self._hands[1:])]
             total = requests
         if requests and (seconds or open_):
@@ -453,7 +531,23 @@ class Load:
                 progress = {"progress": done, "of": max(total, done), "failed": failed}
                 yield progress | self._clients()
         answer = {"segment": name, "requests": len(outcomes), "routes": summary(outcomes)}
-        yield answer | self._clients()
+        yield answer | self._clients() | self._logged_in()
+
+    def _make(self) -> Worker:
+        account = self._accounts[next(self._worker_numbers) % len(self._accounts)]
+        keeps = bool(self._login) or any(unit.scenario for unit in self._units)
+        user = User(account, self._headers, keeps)
+        return Worker(self._connect(), user, account, due=bool(self._login))
+
+    def _logged_in(self) -> dict[str, Any]:
+        """What logins there were since the last call, beside the first of each worker."""
+        again: Counter[str] = Counter()
+        failed: Counter[str] = Counter()
+        while not self._logins.empty():
+            because, problem = self._logins.get()
+            again.update([because] if because else [])
+            failed.update([problem] if problem else [])
+        return {"logins": {"again": again, "failed": failed}} if again or failed else {}
 
     def _rest(
         self, weights: Sequence[int], stream: Random, route: int | None, end: float, *, open_: bool
@@ -480,19 +574,63 @@ class Load:
         return {"clients": found} if found else {}
 
     def _send(
-        self, client: Client, route: Route, due: float | None, headers: dict[str, str]
-    ) -> Outcome:
-        """One request, which is sent once."""
-        if not self._identifies:
-            return client.request(route, headers, due)
+        self, worker: Worker, route: Route, due: float | None, headers: dict[str, str],
+        values: Mapping[str, str] | None = None, *, login: bool = False,
+    ) -> tuple[Outcome, dict[str, str | None]]:  # fmt: skip
+        """One request, which is sent once, and what was captured from its answer."""
+        client, user = worker.client, worker.user
+        message = user.message(route, values, login=login)
+        message.headers.update(headers)
         request = f"{self._run}-{next(self._ids)}"
-        outcome = client.request(route, {**headers, CLIENT_HEADER: request}, due)
-        times = round(outcome.at, 6), round(outcome.duration, 6)
-        answer = outcome.answer
-        told = self._contents.told(route.name, answer, calm=self._calm)
-        row = (request, route.name, *times, outcome.ended, outcome.status)
-        self._seen.put((*row, answer.target, answer.broken, answer.unexpected, *told))
-        return outcome
+        if self._identifies:
+            message.headers[CLIENT_HEADER] = request
+        outcome = client.request(route, message, due)
+        response = client.response
+        captured = user.take(route, response) if response is not None else {}
+        missing = [f"no {route.capture[name]}" for name, value in captured.items() if not value]
+        if missing and (outcome.status or 500) < 400 and not outcome.answer.unexpected:
+            answer = replace(outcome.answer, unexpected=", ".join(missing))
+            outcome = replace(outcome, answer=answer)
+        if self._identifies:
+            times = round(outcome.at, 6), round(outcome.duration, 6)
+            answer = outcome.answer
+            told = self._contents.told(route.name, answer, calm=self._calm)
+            row = (request, route.name, *times, outcome.ended, outcome.status)
+            self._seen.put((*row, answer.target, answer.broken, answer.unexpected, *told))
+        return outcome, captured
+
+    def _log_in(self, worker: Worker) -> None:
+        """Have ``worker`` log in; one that cannot goes on as who it is."""
+        problem = ""
+        fresh = replace(worker, user=worker.user.anew(worker.account))
+        for step in self._login:
+            outcome, captured = self._send(fresh, step, None, {}, login=True)
+            self._outcomes.put(outcome)
+            answered = str(outcome.status) if outcome.whole else outcome.ended
+            if not outcome.whole or (outcome.status or 500) >= 400:
+                problem = f"{step.name}: {answered}"
+            elif outcome.answer.unexpected:
+                problem = f"{step.name}: {answered}, unexpected: {outcome.answer.unexpected}"
+            if problem:
+                break
+            fresh.user.values.update({name: value for name, value in captured.items() if value})
+        else:
+            worker.user.become(fresh.user)
+            worker.until = time.monotonic() + self._lasts_s
+        if worker.because or problem:
+            self._logins.put((worker.because, problem))
+        worker.due, worker.because = bool(problem) and not worker.because, ""
+
+    def _notice_expiry(self, worker: Worker, route: Route, outcome: Outcome) -> None:
+        """See whether the answer says that ``worker`` is not logged in any more."""
+        if not self._login or outcome.status is None:
+            return
+        where = worker.client.response.header("location") if worker.client.response else None
+        path = urlsplit(where or "").path
+        if outcome.status in self._expired:
+            worker.due, worker.because = True, f"{route.name}: {outcome.status}"
+        elif outcome.status in REDIRECTS and path in self._login_paths:
+            worker.due, worker.because = True, f"{route.name}: {outcome.status} to {path}"
 
     def _open(self, indices: Iterable[int]) -> Iterator[int]:
         """Have each of ``indices`` sent when it is due; gives none of them to who iterates."""
@@ -514,57 +652,129 @@ class Load:
             done.get()
         yield from ()
 
-    def _serve(self, client: Client) -> None:
+    def _serve(self, worker: Worker) -> None:
         while True:
             index, due, done = self._due.get()
-            route = self._routes[index]
-            self._outcomes.put(self._request(client, route, due))
+            self._outcomes.put(self._turn(worker, index, due))
             done.put(None)
 
     def check(self, name: str) -> dict[str, Any]:
         """Ask how often each action since the last check was done."""
         tallies = {route.name: Tally() for route in self._routes if route.action}
         while not self._actions.empty():
-            route, key, outcome, retried = self._actions.get()
+            user, route, key, outcome, retried = self._actions.get()
             acknowledged = outcome.whole and (outcome.status or 0) < 400
             tally = tallies[route.name]
             tally.retried += retried
-            tally.add(acknowledged, self._done(route, key))
+            tally.add(acknowledged, self._done(user, route, key))
         return {"check": name, "actions": {key: asdict(value) for key, value in tallies.items()}}
 
-    def _done(self, route: Route, key: str) -> int | None:
+    def _done(self, user: User, route: Route, key: str) -> int | None:
         assert route.action is not None
-        asked = Route("GET", route.action["count"].replace("{key}", key))
+        asked = Route("GET", route.action["count"])
+        message = user.message(asked, {"key": key})
         for attempt in range(ASKED_AT_MOST):
             if attempt:
                 time.sleep(ASKED_AGAIN_S)
-            outcome = self._direct.request(asked)
+            outcome = self._direct.request(asked, message)
             number = outcome.body.strip()
             if outcome.whole and outcome.status == 200 and number.isdigit():
                 return int(number)
         return None
 
-    def _work(self, client: Client, hands: queue.SimpleQueue[Iterable[int]]) -> None:
+    def _work(self, worker: Worker, hands: queue.SimpleQueue[Iterable[int]]) -> None:
         while True:
             for index in hands.get():
-                route = self._routes[index]
-                self._outcomes.put(self._request(client, route))
+                self._outcomes.put(self._turn(worker, index))
                 time.sleep(self._pause_s)
             self._outcomes.put(None)
 
-    def _request(self, client: Client, route: Route, due: float | None = None) -> Outcome:
+    def _unit_of(self, route: int) -> tuple[Unit, int]:
+        unit = next(unit for unit in self._units if route in unit.routes)
+        return unit, unit.routes.index(route)
+
+    def _turn(self, worker: Worker, index: int, due: float | None = None) -> Outcome:
+        """The next request of a unit; from the number of units on, of one route alone."""
+        alone = index >= len(self._units)
+        unit, place = self._alone[index - len(self._units)] if alone else (self._units[index], 0)
+        if not unit.scenario:
+            return self._request(worker, self._routes[unit.routes[place]], due, self._next_row())
+        journey = worker.journeys.setdefault(unit, Journey())
+        if alone:
+            return self._step_alone(worker, unit, place, journey)
+        outcome = self._step(worker, unit, journey.at, journey, due)
+        advanced = outcome.is_good and journey.at + 1 < len(unit.routes)
+        journey.at = journey.at + 1 if advanced else 0
+        return outcome
+
+    def _step(
+        self, worker: Worker, unit: Unit, at: int, journey: Journey, due: float | None = None
+    ) -> Outcome:
+        """One step; the first one begins another pass."""
+        if at == 0:
+            journey.values = {**self._next_row(), **{key: make() for key, make in BUILT_IN.items()}}
+        route = self._routes[unit.routes[at]]
+        return self._request(worker, route, due, journey.values, journey.values)
+
+    def _step_alone(self, worker: Worker, unit: Unit, place: int, journey: Journey) -> Outcome:
+        """One step with the values of the last pass; those before it are sent if it needs them."""
+        earlier = [self._routes[index] for index in unit.routes[:place]]
+        needed = {name for route in earlier for name in route.capture}
+        if not needed <= journey.values.keys() | worker.user.live.keys():
+            for at in range(place):
+                self._outcomes.put(self._step(worker, unit, at, journey))
+        journey.at = 0
+        outcome = self._step(worker, unit, place, journey)
+        if outcome.status in GONE:
+            journey.values.clear()
+        return outcome
+
+    def _next_row(self) -> dict[str, str]:
+        found: dict[str, str] = self._data[next(self._rows) % len(self._data)]
+        return found
+
+    def _request(
+        self, worker: Worker, route: Route, due: float | None, values: Mapping[str, str],
+        captured_to: dict[str, str] | None = None,
+    ) -> Outcome:  # fmt: skip
         """One request; an action with the same key until it has an answer, or has been tried
         enough.
         """
+        if worker.due or time.monotonic() > worker.until:
+            self._log_in(worker)
         if route.action is None:
-            return self._send(client, route, due, {})
+            outcome, captured = self._send(worker, route, due, {}, values)
+            live = worker.user.live
+            found = {name: value for name, value in captured.items() if value and name not in live}
+            if captured_to is not None:
+                captured_to.update(found)
+        else:
+            outcome = self._act(worker, route, route.action, due, values)
+        self._notice_expiry(worker, route, outcome)
+        return outcome
+
+    def _act(
+        self, worker: Worker, route: Route, action: Mapping[str, Any], due: float | None,
+        values: Mapping[str, str],
+    ) -> Outcome:  # fmt: skip
         key = f"{self._run}-{next(self._keys)}"
-        for retried in range(route.action["retries"] + 1):  # noqa: B007
-            outcome = self._send(client, route, due, {route.action["header"]: key})
+        for retried in range(action["retries"] + 1):  # noqa: B007
+            outcome, _ = self._send(worker, route, due, {action["header"]: key}, values)
             if outcome.whole:
                 break
-        self._actions.put((route, key, outcome, retried))
+        self._actions.put((worker.user, route, key, outcome, retried))
         return outcome
+
+
+def _units(routes: Sequence[Route], scenarios: Sequence[Mapping[str, int]]) -> list[Unit]:
+    """What is dealt; the last of the routes are the steps of the scenarios."""
+    plain = len(routes) - sum(scenario["steps"] for scenario in scenarios)
+    units = [Unit((index,), routes[index].weight) for index in range(plain)]
+    for scenario in scenarios:
+        steps = tuple(range(plain, plain + scenario["steps"]))
+        units.append(Unit(steps, scenario["weight"] * len(steps), scenario=True))
+        plain += len(steps)
+    return units
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

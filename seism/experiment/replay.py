@@ -52,6 +52,25 @@ def only(planned: Sequence[Planned], names: Sequence[str]) -> list[Planned]:
     return [one for one in planned if one.name in names] if names else list(planned)
 
 
+def of_route(load: Load, planned: Sequence[Planned], route: str) -> tuple[Load, list[Planned]]:
+    """The load of ``route``, a pattern or a ``[[load.route]]``, and what can be planned with it.
+
+    Raises ConfigurationError if ``load`` has no such route.
+    """
+    from seism.options import nearest
+
+    names = [f"{each.method} {each.path}" for each in load.route]
+    chosen = [
+        each
+        for each, name in zip(load.route, names, strict=True)
+        if name == route or load_route(route, [name])
+    ]
+    if not chosen:
+        raise ConfigurationError(f"--route: the load has no {route!r}{nearest(route, names)}")
+    kept = {"", *(f"{each.method} {each.path}" for each in chosen)}
+    return replace(load, route=tuple(chosen)), [one for one in planned if one.route in kept]
+
+
 def _planned(step: PlannedStep) -> Planned:
     values = {key: value for key, value in step.to_dict().items() if key in _KEYS and value != ""}
     return build(Planned, values, f"plan: {step.name}")
@@ -70,7 +89,7 @@ def _exact(timeline: Timeline, index: int, planned: Planned, load: Load) -> list
         record.perturbation for record in segment.perturbations
         if record.proxy == planned.backend and record.toxic == planned.toxic
     }  # fmt: skip
-    routes = [f"{route.method} {route.path}" for route in load.route]
+    routes = [request.name for request in load.requests]
     found: dict[tuple[str, int], Planned] = {}
     for route, requests in segment.by_route().items():
         for occurrence, request in enumerate(requests, 1):

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Container, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from seism.errors import ConfigurationError
 from seism.experiment.answer import PATH
+from seism.experiment.user import BUILT_IN, Capture, columns, placeholders, rows
 from seism.model import address
-from seism.options import option
+from seism.options import nearest, option
+
+METHODS = (
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "PROPPATCH",
+    "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH", "PURGE", "QUERY",
+)  # fmt: skip
+"""Methods that a request may have (RFC 9110, WebDAV, and what caches take)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +67,120 @@ def _is_number(value: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """``[[load.route]]``: one kind of request."""
+class Request:
+    """One HTTP request, which may have ``{placeholders}``."""
 
     path: str = option(help="path and query")
     method: str = option("GET", help="HTTP method")
-    weight: int = option(1, help="how often, beside the others", minimum=1, maximum=1000)
     headers: dict[str, str] = option({}, help="request headers")
     body: str = option("", help="request body")
+    json: Any = option(None, help="request body, sent as JSON")
+    form: dict[str, str] = option({}, help="fields of a form")
+    files: dict[str, str] = option(
+        {}, help="files of a multipart form: field -> path, relative to this file"
+    )
+
+    def __post_init__(self) -> None:
+        if not self.path.startswith(("/", "{", "${")):
+            raise ConfigurationError(f"path: expected a path that begins with /, got {self.path!r}")
+        if self.method not in METHODS:
+            raise ConfigurationError(
+                f"method: unknown method {self.method!r}{nearest(self.method, METHODS)}"
+            )
+        bodies = [bool(self.body), self.json is not None, bool(self.form or self.files)]
+        if sum(bodies) > 1:
+            raise ConfigurationError("expected one of body, json and form (with files)")
+
+    @property
+    def name(self) -> str:
+        """``METHOD /path?query``, with its placeholders."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Where each placeholder must have a value; in a body, unknown names stay."""
+        return (self.path, *self.headers.values(), *self.form.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Route(Request):
+    """``[[load.route]]``: one kind of request."""
+
+    weight: int = option(1, help="how often, beside the others", minimum=1, maximum=1000)
     action: Action | None = option(None, help="what it does is to be done once")
     expect: Expect | None = option(None, help="what its answers must be")
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Request):
+    """``[[setup.login]]`` and ``[[load.scenario.step]]``: one request of several in order."""
+
+    capture: dict[str, str] = option(
+        {},
+        help="name -> where its value is: json:$.path, cookie:NAME, header:NAME, or form:FIELD of "
+        "an HTML form; a pattern with one group may follow",
+    )
+    expect: Expect | None = option(None, help="what its answers must be")
+
+    def __post_init__(self) -> None:
+        Request.__post_init__(self)
+        for name, source in self.capture.items():
+            if name in BUILT_IN or placeholders(f"{{{name}}}") != [name]:
+                raise ConfigurationError(f"capture: {name!r} is not allowed as a name")
+            Capture.of(source, f"capture: {name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """``[[load.scenario]]``: what one user does, step by step; each step is a route in reports."""
+
+    step: tuple[Step, ...] = option(help="the requests, in order")
+    name: str = option("", help="for messages")
+    weight: int = option(
+        1, help="how often one step is sent, beside the routes", minimum=1, maximum=1000
+    )
+
+    def __post_init__(self) -> None:
+        if not self.step:
+            raise ConfigurationError("expected at least one [[load.scenario.step]]")
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """``[setup]``: what the app and its clients need before the load.
+
+    Values from the environment (``${NAME}``) are put in by the load's process alone.
+    """
+
+    before: tuple[str, ...] = option(
+        (), help="commands before the app starts, in its folder and environment; they talk to the "
+        "backends directly",
+    )  # fmt: skip
+    after: tuple[str, ...] = option((), help="commands after everything has ended")
+    seconds: float = option(
+        120, help="maximum time of one command", unit="s", minimum=0.1, maximum=3600
+    )
+    login: tuple[Step, ...] = option(
+        (), help="requests with which each worker logs in; it keeps its cookies"
+    )
+    headers: dict[str, str] = option({}, help="request headers of the load: {token} and the like")
+    basic: str = option("", help="HTTP basic authentication of the load: user:password")
+    accounts: str = option(
+        "", help="CSV file, relative to this file, with a row of values for each worker"
+    )
+    expired: tuple[int, ...] = option(
+        (401,),
+        help="statuses after which a worker logs in anew, beside redirects to the login",
+        minimum=300,
+        maximum=499,
+    )
+    lasts_s: float = option(
+        0, help="log in anew after this time; 0: only when a login has run out", unit="s", minimum=0
+    )
+
+    def __post_init__(self) -> None:
+        if self.basic and ":" not in self.basic and "$" not in self.basic:
+            raise ConfigurationError("basic: expected user:password")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +232,11 @@ class Load:
     """``[load]``: the requests, as numbers per worker so that a seed repeats them exactly."""
 
     route: tuple[Route, ...] = option((), help="what is requested")
+    scenario: tuple[Scenario, ...] = option((), help="requests in order, by one user each")
+    data: str = option(
+        "", help="CSV file, relative to this file: each request of a route, and each pass of a "
+        "scenario, takes the next row as values of placeholders",
+    )  # fmt: skip
     locust: Locust | None = option(None, help="Locust sends the requests, instead of routes")
     workers: int = option(8, help="clients at the same time", minimum=1, maximum=256)
     steady: int = option(40, help="requests per worker in the control run", minimum=1)
@@ -146,11 +264,81 @@ class Load:
     )
 
     def __post_init__(self) -> None:
-        if bool(self.route) == (self.locust is not None):
-            raise ConfigurationError("a [[load.route]] or [load.locust] is needed, and not both")
+        if bool(self.route or self.scenario) == (self.locust is not None):
+            raise ConfigurationError(
+                "expected a [[load.route]] or [[load.scenario]], or else [load.locust]"
+            )
+
+    @property
+    def requests(self) -> tuple[Route | Step, ...]:
+        """All that is sent: the routes, then each step of each scenario."""
+        return (*self.route, *(step for scenario in self.scenario for step in scenario.step))
 
     @property
     def amounts(self) -> Amounts:
         """How long the phases are."""
         source = self.locust or self
         return Amounts(source.steady, source.during, source.after, source.again)
+
+
+def check_placeholders(load: Load, setup: Setup | None, folder: Path, where: str) -> None:
+    """Whether each placeholder has a value by the time that it is needed; and each file is there.
+
+    Raises ConfigurationError.
+    """
+    setup = setup or Setup()
+    known = {*BUILT_IN, *columns(folder / setup.accounts, f"{where} setup.accounts")}
+    for step in setup.login:
+        _check(step, known, folder, f"{where} setup.login")
+        known |= step.capture.keys()
+    for name in sorted(unknown(setup.headers.values(), known)):
+        raise ConfigurationError(f"{where} setup.headers: nothing captures {{{name}}}")
+    known |= columns(folder / load.data, f"{where} load.data")
+    for route in load.route:
+        _check(route, known, folder, f"{where} load.route")
+    for scenario in load.scenario:
+        captured = set(known)
+        for step in scenario.step:
+            _check(step, captured, folder, f"{where} load.scenario {scenario.name}".rstrip())
+            captured |= step.capture.keys()
+
+
+def _check(request: Request, known: Container[str], folder: Path, where: str) -> None:
+    for name in sorted(unknown(request.texts, known)):
+        raise ConfigurationError(
+            f"{where}: {request.name}: nothing gives {{{name}}} a value: capture it in an earlier "
+            f"step, or write the value (always there: {', '.join(BUILT_IN)})"
+        )
+    for file in request.files.values():
+        if not (folder / file).is_file():
+            raise ConfigurationError(f"{where}: {request.name}: files: no file {file}")
+
+
+def unknown(texts: Iterable[str], known: Container[str]) -> set[str]:
+    """The placeholders in ``texts`` that are not ``known``."""
+    return {name for text in texts for name in placeholders(text) if name not in known}
+
+
+def requests(load: Load, setup: Setup | None, folder: Path) -> dict[str, Any]:
+    """What the load's process is told of what it sends; files are those of ``folder``."""
+    setup = setup or Setup()
+    return {
+        "routes": [_located(request, folder) for request in load.requests],
+        "scenarios": [
+            {"steps": len(scenario.step), "weight": scenario.weight} for scenario in load.scenario
+        ],
+        "data": rows(folder / load.data, "load.data") if load.data else [],
+        "setup": {
+            "login": [_located(step, folder) for step in setup.login],
+            "accounts": rows(folder / setup.accounts, "setup.accounts") if setup.accounts else [],
+            "headers": setup.headers,
+            "basic": setup.basic,
+            "expired": setup.expired,
+            "lasts_s": setup.lasts_s,
+        },
+    }
+
+
+def _located(request: Request, folder: Path) -> dict[str, Any]:
+    files = {name: str((folder / file).absolute()) for name, file in request.files.items()}
+    return asdict(replace(request, files=files))

@@ -21,6 +21,7 @@ from seism.experiment.limit import LimitReached
 from seism.experiment.plan import Step, in_order, make, stretches
 from seism.experiment.session import Session, Watcher
 from seism.journal import INTERRUPTED
+from seism.verdict.consumer import missing
 from seism.verdict.judgement import judge
 from seism.verdict.pool import Pools
 from seism.verdict.result import RED, UNJUDGED, Judgement
@@ -146,9 +147,10 @@ class Run:
         session.phase("after", step.index, name)
         driven = session.aftershock(f"{name}: after", after, route)
         control.census()
+        deaf = self._await_consumers(session, step)
         gone = session.app_is_gone(step.index, driven if route is None else None)
         last = step.index + 1 == total
-        if session.has_ended() or ((gone or session.broken) and not last):
+        if session.has_ended() or ((gone or deaf or session.broken) and not last):
             # The next one begins when the app is well. After the last one the control run shows
             # whether it ever will be.
             session.phase("warmup", step.index + 1)
@@ -195,6 +197,16 @@ class Run:
         while self._pool_waits(session, step) and time.monotonic() < until:
             time.sleep(POOL_LOOK_SECONDS)
             session.control.census()
+
+    def _await_consumers(self, session: Session, step: Step) -> bool:
+        """Give consumers the time to come back; whether one has not."""
+        until = time.monotonic() + self.experiment.rules.background_recover_s
+        while missing(build(session.entries()), step.index):
+            if time.monotonic() > until or session.has_ended():
+                return True
+            time.sleep(POOL_LOOK_SECONDS)
+            session.control.census()
+        return False
 
     @staticmethod
     def _pool_waits(session: Session, step: Step) -> bool:

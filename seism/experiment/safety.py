@@ -64,7 +64,7 @@ def announce(backends: Iterable[Backend], load: Load) -> Iterator[str]:
     for backend in backends:
         yield f"{backend.name} ({backend.upstream}) will be made slow, broken and unreachable"
     writing = [
-        f"{route.method} {route.path}" for route in load.route if route.method not in SAFE
+        request.name for request in load.requests if request.method not in SAFE
     ]  # fmt: skip
     if writing:
         yield f"these requests are sent many times, and may be lost or repeated: {_list(writing)}"

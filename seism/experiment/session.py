@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.util import find_spec
@@ -26,13 +26,27 @@ from seism.client import Control
 from seism.errors import ConfigurationError, NotReady, SeismError, Unavailable
 from seism.experiment import inject, rewrite, safety
 from seism.experiment.aftershock import Aftershock, Calm, client_request
-from seism.experiment.config import REQUESTS, App, Experiment, Load, Planned, fill, toxic_of
+from seism.experiment.config import (
+    REQUESTS,
+    App,
+    Experiment,
+    Load,
+    Planned,
+    fill,
+    placeholders,
+    substitute,
+    toxic_of,
+)
 from seism.experiment.driver import LoadDriver
 from seism.experiment.limit import Guarded
 from seism.experiment.locust import FILE_VARIABLE, STOP_SECONDS, LocustDriver, clients_file
 from seism.experiment.locust import command as locust_command
 from seism.experiment.plan import Step
+from seism.experiment.request import Setup, requests
+from seism.experiment.setup import LOG as SETUP_LOG
+from seism.experiment.setup import Commands, direct_environment
 from seism.experiment.supervisor import Supervisor, find_command
+from seism.experiment.target import Worker
 from seism.journal import Entry, Follower, Held, hold
 from seism.model import DOWN, FRONT, address, show_address, unix_path
 from seism_middleware.contract import (
@@ -42,7 +56,7 @@ from seism_middleware.contract import (
     Hello,
 )
 
-LOGS = ("sidecar.log", "app.log", "load.log")
+LOGS = ("sidecar.log", "app.log", "load.log", SETUP_LOG)
 BLAME_SECONDS = 1.0
 """How long an end of the sidecar may take to be noticed."""
 ENDED_SECONDS = 2.0
@@ -121,6 +135,18 @@ class Session:
         self._allowed = {*allow, *experiment.limits.allow}
         self._follower = Follower(self.journal)
         self._children = Supervisor()
+        self._commands = Commands(
+            experiment.setup or Setup(),
+            self._children,
+            directory / SETUP_LOG,
+            file.parent / self._app.cwd,
+            direct_environment(experiment, self._app, self._environ, str(file)),
+            str(file),
+        )
+        self._workers = Supervisor()
+        """``[[worker]]``."""
+        self._workers_ended: set[str] = set()
+        """Those whose end has been told."""
         self._private: Path | None = None
         self._folder = -1
         """The directory's descriptor, while no other run may write there."""
@@ -131,6 +157,8 @@ class Session:
         self._aftershock: Aftershock | None = None
         """The one that goes on, or was the last."""
         self._phase = ""
+        self._values: dict[str, str] = {}
+        """The placeholders of the app that runs."""
         self._port = str(free_port())
         """The app's, if it asks for one and something stands in front of it."""
         self._step = -1
@@ -162,6 +190,9 @@ class Session:
             for line in safety.announce(self.experiment.backend, self.load):
                 self.progress.note(line)
             self._prepare_directory()
+            if self._commands.setup.before:
+                self.progress.phase("setup: the commands before the run")
+            self._commands.before()
             self.control = self._start_sidecar()
             self.control.lease(LEASE_SECONDS)
             self.start_app()
@@ -181,7 +212,10 @@ class Session:
         """End everything; repeatable."""
         if hasattr(self, "control"):
             self.control.close()
+        self._workers.close()
         self._children.close()
+        for problem in self._commands.after():
+            self.progress.note(problem)
         if self._private is not None:
             shutil.rmtree(self._private, ignore_errors=True)
         if self._folder >= 0:
@@ -200,6 +234,7 @@ class Session:
         self._journal_clients()
         if isinstance(self._driver, LocustDriver):
             self.control.load_done(**self._driver.totals(), whole=True)
+        self._workers.close()
         self._children.terminate("app")
         self.control.release()
         if self._children.terminate("sidecar"):
@@ -223,10 +258,12 @@ class Session:
         """Start the app and the load, after ending those that run."""
         if self._driver is not None:
             self._children.terminate("load")
+            self._workers.close()
             self._children.terminate("app")
         self.progress.phase("starting the app")
         self._ended = False
         url = self._start_app(self._app)
+        self._start_workers()
         self._driver = self._start_load(url)
 
     def phase(
@@ -247,8 +284,24 @@ class Session:
         What came of it is journalled, too; empty where it is not known before the end.
         """
         driven = self.drive(name, amount, route, unit)
+        self._check_logins(driven)
         self.settle(driven)
         return driven
+
+    def _check_logins(self, driven: dict[str, Any]) -> None:
+        """Raises NotReady if the load cannot log in before anything is perturbed."""
+        logins = driven.get("logins") or {}
+        if self._phase != "warmup" or self._step >= 0 or not logins:
+            return
+        where = f"{self._file}: setup.login"
+        for problem in logins["failed"]:
+            raise NotReady(f"{where}: {problem}: expected a login that works")
+        if sum(logins["again"].values()) * 2 >= driven["requests"]:
+            because = max(logins["again"], key=logins["again"].__getitem__)
+            raise NotReady(
+                f"{where}: the app does not take the login: {because} after it; do the routes "
+                "send what it gave (setup.headers, cookies)?"
+            )
 
     def drive(
         self, name: str, amount: float, route: int | None = None, unit: str = REQUESTS,
@@ -263,8 +316,9 @@ class Session:
     def aftershock(self, name: str, amount: float, route: int | None = None) -> dict[str, Any]:
         """As ``send``, until each route is as before, or has had its time, or the app has ended."""
         assert self._driver is not None
-        asked = self.load.route if route is None else (self.load.route[route],)
-        names = [f"{each.method} {each.path}" for each in asked]
+        sent = self.load.requests
+        asked = sent if route is None else (sent[route],)
+        names = [each.name for each in asked]
         this = self._aftershock = Aftershock(self._calm, self.experiment.rules, names)
 
         def enough() -> bool:
@@ -330,16 +384,33 @@ class Session:
         self.progress.note(f"the app has ended with exit code {code}")
         self.control.app_ended(self._step, code, self._last_lines("app"))
 
+    def _look_at_workers(self) -> None:
+        """Journal each worker that has ended by itself. Raises NotReady before a perturbation."""
+        for name, code in self._workers.ended().items():
+            if name in self._workers_ended:
+                continue
+            said = self._workers.tail(name)
+            if self._step < 0:
+                raise NotReady(
+                    f"the worker {name} ended with exit code {code} before anything was perturbed: "
+                    f"{said[-1] if said else 'it said nothing'}"
+                )
+            self._workers_ended.add(name)
+            self.progress.note(f"the worker {name} has ended with exit code {code}")
+            self.control.app_ended(self._step, code, _shortened(said), name)
+
     def has_ended(self) -> bool:
-        """Whether the app's process has."""
+        """Whether the app's process has, or that of a worker."""
+        self._look_at_workers()
+        if self._workers_ended:
+            return True
         match self._children.exited():
             case "app", _:
                 return True
         return False
 
     def _last_lines(self, name: str) -> list[str]:
-        lines = [line for line in self._children.tail(name) if line.strip()]
-        return [line[:LINE_LIMIT] for line in lines[-LAST_LINES:]]
+        return _shortened(self._children.tail(name))
 
     def _journal_clients(self) -> None:
         if self._clients:
@@ -348,7 +419,7 @@ class Session:
 
     def route(self, step: Step) -> int | None:
         """The index of the route that ``step`` is about alone; None: it is about all."""
-        names = [f"{route.method} {route.path}" for route in self.load.route]
+        names = [request.name for request in self.load.requests]
         return names.index(step.planned.route) if step.planned.exact else None
 
     @contextmanager
@@ -401,7 +472,7 @@ class Session:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
             hold(self._folder)
-            for log in LOGS:
+            for log in (*LOGS, *map(_worker_log, self.experiment.worker)):
                 (self._directory / log).unlink(missing_ok=True)
         except Held as holder:
             raise ConfigurationError(
@@ -467,24 +538,13 @@ class Session:
         return urlsplit(url)._replace(netloc=self.control.proxies()[FRONT]["listen"]).geturl()
 
     def _start_app(self, app: App) -> str:
-        proxies = {name: shown["listen"] for name, shown in self.control.proxies().items()}
-        values = {"port": self._port if self.experiment.front is not None else str(free_port())}
-        for name, listen in proxies.items():
-            values |= placeholders(name, listen)
+        port = self._port if self.experiment.front is not None else str(free_port())
+        self._values = {"port": port}
+        for name, shown in self.control.proxies().items():
+            self._values |= placeholders(name, shown["listen"])
         where = f"{self._file}: app"
         cwd = self._file.parent / app.cwd
-        command = [fill(word, values, f"{where}.command") for word in app.command]
-        env = {key: fill(text, values, f"{where}.env") for key, text in app.env.items()}
-        env = {**os.environ, **self._environ, **env}
-        upstreams = {
-            backend.name: backend.upstream for backend in self.experiment.backend
-            if backend.name in proxies
-        }  # fmt: skip
-        there = rewrite.places(upstreams, proxies)
-        if app.rewrite:
-            command = self._rewritten(there, command, env, cwd)
-        if self._redirect:
-            self._redirected(there, env)
+        command, env = self._prepared(app.command, app.env, where)
         injected = app.inject and self.experiment.front is None
         if injected:
             inject.check(command, find_command(command[0], cwd, env), f"{where}.command")
@@ -497,11 +557,52 @@ class Session:
             env={**env, **self._middleware()},
             log=self._directory / "app.log",
         )
-        url = fill(app.url, values, f"{where}.url").rstrip("/")
+        url = fill(app.url, self._values, f"{where}.url").rstrip("/")
         self._wait_until_ready(url + app.ready, app.start_seconds)
         if injected:
             self._wait_until_observed(hellos)
         return url
+
+    def _start_workers(self) -> None:
+        """The app runs: start its workers, and give them their time to get ready."""
+        self._workers = Supervisor()
+        self._workers_ended.clear()
+        for worker in self.experiment.worker:
+            self.progress.phase(f"starting the worker {worker.name}")
+            where = f"{self._file}: worker {worker.name!r}"
+            command, env = self._prepared(worker.command, {**self._app.env, **worker.env}, where)
+            self._workers.spawn(
+                worker.name,
+                command,
+                cwd=self._file.parent / self._app.cwd,
+                env={**env, **self._middleware()},
+                log=self._directory / _worker_log(worker),
+            )
+        until = time.monotonic() + max((each.wait_s for each in self.experiment.worker), default=0)
+        while time.monotonic() < until:
+            self._look_at_workers()
+            time.sleep(0.05)
+
+    def _prepared(
+        self, words: Sequence[str], own: Mapping[str, str], where: str
+    ) -> tuple[list[str], dict[str, str]]:
+        """The command and the environment with which a process of the app finds the proxies."""
+        app = self._app
+        proxies = {name: shown["listen"] for name, shown in self.control.proxies().items()}
+        cwd = self._file.parent / app.cwd
+        command = [fill(word, self._values, f"{where}.command") for word in words]
+        env = {key: fill(text, self._values, f"{where}.env") for key, text in own.items()}
+        env = {**os.environ, **self._environ, **env}
+        upstreams = {
+            backend.name: backend.upstream for backend in self.experiment.backend
+            if backend.name in proxies
+        }  # fmt: skip
+        there = rewrite.places(upstreams, proxies)
+        if app.rewrite:
+            command = self._rewritten(there, command, env, cwd)
+        if self._redirect:
+            self._redirected(there, env)
+        return command, env
 
     def _hellos(self) -> int:
         """How many workers have told of themselves so far."""
@@ -530,7 +631,7 @@ class Session:
         rewriter.settings(env, "environment")
         if self._private is None:
             self._private = Path(tempfile.mkdtemp(prefix="seism-"))
-        copies = rewrite.Copies(self._private, rewriter)
+        copies = rewrite.Copies(Path(tempfile.mkdtemp(dir=self._private)), rewriter)
         command = [copies.word(word, cwd) for word in command]
         for done in rewriter.done:
             self._tried(str(done))
@@ -579,8 +680,10 @@ class Session:
         )
         actions = any(route.action for route in self.load.route)
         driver = LoadDriver(child, self.progress.advance, self._check, self._saw, actions)
+        setup = self.experiment.setup
         driver.tell(
             {
+                **self._with_secrets(requests(self.load, setup, self._file.parent)),
                 "url": self._through_front(url),
                 "direct": url,
                 "seed": self._seed,
@@ -590,10 +693,13 @@ class Session:
                 "timeout_s": self.load.timeout_s,
                 "request_ids": self.load.request_ids,
                 "salt": self._salt,
-                "routes": [asdict(route) for route in self.load.route],
             }
         )
         return driver
+
+    def _with_secrets(self, value: Any) -> Any:
+        """``value`` with variables of the environment in it; only the load's process has these."""
+        return substitute(value, {**os.environ, **self._environ}, str(self._file))
 
     def _start_locust(self, url: str) -> LocustDriver:
         options = self.load.locust
@@ -624,6 +730,7 @@ class Session:
         self.guarded.check(requests, failed)
 
     def _look_at_app(self) -> None:
+        self._look_at_workers()
         match self._children.exited():
             case "app", code if self._step >= 0:
                 self._notice_end(code)
@@ -632,6 +739,16 @@ class Session:
         """The last thing that a child said."""
         lines = [line for line in self._children.tail(name) if line.strip()]
         return lines[-1] if lines else "it said nothing"
+
+
+def _worker_log(worker: Worker) -> str:
+    return f"worker-{worker.name}.log"
+
+
+def _shortened(log: Sequence[str]) -> list[str]:
+    """The last lines of a ``log`` that say something."""
+    lines = [line for line in log if line.strip()]
+    return [line[:LINE_LIMIT] for line in lines[-LAST_LINES:]]
 
 
 def failures(driven: dict[str, Any]) -> Counter[str]:
@@ -658,14 +775,6 @@ def _parts(experiment: Experiment, file: Path, command: tuple[str, ...]) -> tupl
     if not experiment.backend and experiment.front is None:
         raise ConfigurationError(f"{file}: a [[backend]] is needed")
     return app, experiment.load
-
-
-def placeholders(name: str, listen: str) -> dict[str, str]:
-    """The placeholders of the backend ``name`` whose proxy listens at ``listen``."""
-    host, port = address(listen, name)
-    if unix_path(host):
-        return {f"{name}.address": listen, f"{name}.path": unix_path(host)}
-    return {f"{name}.address": listen, f"{name}.host": host, f"{name}.port": str(port)}
 
 
 def _all_names(place: rewrite.Place) -> set[str]:

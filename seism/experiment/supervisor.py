@@ -137,6 +137,11 @@ class Supervisor:
                 return child.name, code
         return None
 
+    def ended(self) -> dict[str, int]:
+        """Exit codes of all children that have ended by themselves."""
+        codes = {child.name: child.code() for child in self._children.values() if child.life >= 0}
+        return {name: code for name, code in codes.items() if code is not None}
+
     def tail(self, name: str, lines: int = 10) -> list[str]:
         """The last lines that the child ``name`` wrote to its log."""
         with open(self._children[name].log, "rb") as file:

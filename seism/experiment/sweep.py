@@ -187,7 +187,7 @@ class _Probes:
         self._probe(steps)
         _renew(session, None)
         session.phase("control")
-        for index in range(len(session.load.route)):
+        for index in range(len(session.load.requests)):
             session.send("control", session.experiment.sweep.learn, index)
         session.control.census()
 
@@ -258,7 +258,7 @@ def found_before(report: Path) -> dict[tuple[str, str], Cell]:
 
 def _learn(session: Session) -> list[Learnt]:
     session.progress.phase("learning which exchanges each route makes")
-    options, routes = session.experiment.sweep, session.load.route
+    options, routes = session.experiment.sweep, session.load.requests
     control = session.control
     session.phase("warmup")
     _warm_up(session)
@@ -276,7 +276,7 @@ def _learn(session: Session) -> list[Learnt]:
     if not judgement.steady.met:
         found = [f"  {finding.text}" for finding in examine(session)]
         raise NotReady("\n".join([judgement.steady.reason, *found]))
-    sent = [f"{route.method} {route.path}" for route in routes]
+    sent = [request.name for request in routes]
     learnt = learnt_of(timeline_of(session.entries()), sent, options.learn)
     return [_named(session, index, one) for index, one in enumerate(learnt)]
 
@@ -444,7 +444,7 @@ def _renew(session: Session, step: int | None) -> None:
 
 
 def _warm_up(session: Session) -> None:
-    for index in range(len(session.load.route)):
+    for index in range(len(session.load.requests)):
         session.send("warmup", WARM_UP, index)
 
 

@@ -58,6 +58,33 @@ class App:
 
 
 @dataclass(frozen=True, slots=True)
+class Worker:
+    """``[[worker]]``: a further process of the application, such as a task queue's worker.
+
+    It gets the environment of ``[app]``, and finds the proxies in the same way.
+    """
+
+    name: str = option(help="unique name")
+    command: tuple[str, ...] = option(help="the program and its arguments")
+    env: dict[str, str] = option({}, help="further environment variables for it")
+    wait_s: float = option(
+        3,
+        help="how long it is given to get ready before the load begins",
+        unit="s",
+        minimum=0,
+        maximum=3600,
+    )
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", self.name):
+            raise ConfigurationError(
+                f"name: {self.name!r} is not allowed, up to 40 letters, digits, - and _ are"
+            )
+        if not self.command:
+            raise ConfigurationError(f"worker {self.name!r}: command is needed")
+
+
+@dataclass(frozen=True, slots=True)
 class Backend:
     """``[[backend]]``: one server that the app depends on, behind its own proxy."""
 

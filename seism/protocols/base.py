@@ -116,6 +116,9 @@ class Codec:
     changes: ClassVar[Mapping[str, str]] = {}
     """Kinds of exchanges that change what the backend holds -> their effect, as below."""
 
+    blocking: ClassVar[frozenset[str]] = frozenset()
+    """Kinds that the server answers once it has something for the client, which may take hours."""
+
     unanswered_kinds: ClassVar[frozenset[str]] = frozenset()
     """Kinds that never get a reply, so that no fault can act on them."""
     last_words: ClassVar[dict[str, bytes]] = {}
@@ -131,6 +134,9 @@ class Codec:
     def __init__(self) -> None:
         self.opaque = ""
         """Why it understands no more, such as ``TLS`` or ``COPY BOTH``; empty while it does."""
+        self.subscription = ""
+        """What the client has subscribed to, in the protocol's words, such as ``LISTEN orders``:
+        messages come that it does not ask for. Empty: it has not, or nobody asks for details."""
         self.detail = True
         """False: nobody asks for kinds, summaries and fields, so lengths are enough; ``kind``
         is then ``""`` wherever finding it costs more than that."""

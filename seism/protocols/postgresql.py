@@ -21,6 +21,7 @@ Source: PostgreSQL documentation, chapter "Frontend/Backend Protocol"
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 
 from seism.protocols import sql
@@ -64,6 +65,10 @@ ANYTIME = frozenset(b"ENS")
 """What a server may say unasked; A (notification) never belongs to anybody's reply."""
 PLAIN = REPLIES - frozenset(b"RZEGWA")
 """What decides nothing."""
+MOST_CHANNELS = 100
+"""Channels of LISTEN that are remembered per connection."""
+_CHANNEL = re.compile(r'\bLISTEN\s+("[^"]+"|[\w$]+)', re.IGNORECASE)
+_UNLISTENS = re.compile(r'\bUNLISTEN\s+("[^"]+"|[\w$]+|\*)|\bDISCARD\s+ALL\b', re.IGNORECASE)
 CLOSING = frozenset(b"123nTCsI")
 """Each is the last answer to one message of the extended protocol."""
 
@@ -124,6 +129,8 @@ class PostgreSQL(Framed[_Unit]):
         self._known: dict[bytes, sql.Statement] = {}
         """Statements (``S`` + name) and portals (``P`` + name)."""
         self._noted = 0
+        self._channels: list[str] = []
+        """What the client listens to, as it has asked."""
 
     # The client's side.
 
@@ -149,7 +156,9 @@ class PostgreSQL(Framed[_Unit]):
                 return min(size, HELD_LIMIT)
             unit = self._new("", COMMAND, "simple")
             if self.detail:
-                _statement(buffer[at + 5 : at + size]).describe(unit)
+                statement = _statement(buffer[at + 5 : at + size])
+                statement.describe(unit)
+                self._listen(statement)
             return Frame(size, unit, True, True)
         if code == ord("F"):
             return Frame(size, self._new("FunctionCall", COMMAND, "simple"), True, True)
@@ -226,6 +235,7 @@ class PostgreSQL(Framed[_Unit]):
             unit = self._unit = self._new(kind, phase, "extended")
             if statement is not None:
                 statement.describe(unit)
+                self._listen(statement)
             unit.fields["statement"] = name.decode("utf-8", "replace")
         if self._noted:
             self._noted -= 1
@@ -243,6 +253,17 @@ class PostgreSQL(Framed[_Unit]):
         if unit.synced or (unit.flushed and not waits):
             self._unit = None
         return Frame(size, unit, first, unit.synced or unit.flushed)
+
+    def _listen(self, statement: sql.Statement) -> None:
+        """Follow LISTEN, UNLISTEN, and what ends all of them."""
+        if statement.verb == "LISTEN":
+            names = (found[1].strip('"')[:NAME_LIMIT] for found in _CHANNEL.finditer(statement.sql))
+            self._channels = list(dict.fromkeys([*self._channels, *names]))[:MOST_CHANNELS]
+        elif self._channels:
+            for found in _UNLISTENS.finditer(statement.sql):
+                name = (found[1] or "*").strip('"')
+                self._channels = [each for each in self._channels if name not in ("*", each)]
+        self.subscription = f"LISTEN {', '.join(self._channels)}" if self._channels else ""
 
     def _survey(
         self, buffer: bytes, start: int

@@ -5,8 +5,9 @@ order. Payloads are skipped by their length. A command is held until its name an
 arguments that hold its key are there, or are known to be too long to look at.
 
 What the server says without having been asked has a type of its own in RESP3 (push), and
-none in RESP2: from a subscription there, from MONITOR and from PSYNC on, a connection is
-opaque once all that came before has been answered. Streamed strings and aggregates, which
+none in RESP2: as long as a client is subscribed there, no reply belongs to an exchange. From the
+end of its subscriptions, from MONITOR and from PSYNC on, a connection is opaque once all that came
+before has been answered. Streamed strings and aggregates, which
 no server sends, are ProtocolErrors.
 
 Source: redis.io/docs/latest/develop/reference/protocol-spec.
@@ -73,6 +74,8 @@ _KEYED = words(
 """The other commands of Redis and Valkey: one that is missing here is shown as ``other``."""
 _MODULES = re.compile(r"(?:BF|CF|CMS|FT|JSON|TDIGEST|TOPK|TS)\.[A-Z]{2,16}")
 _SUBSCRIBES = words("SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE SUNSUBSCRIBE")
+_UNSUBSCRIBES = words("UNSUBSCRIBE PUNSUBSCRIBE SUNSUBSCRIBE")
+_BLOCKING = words("BLPOP BRPOP BLMOVE BRPOPLPUSH BLMPOP BZPOPMIN BZPOPMAX BZMPOP XREAD XREADGROUP")
 _TAKES_OVER = {"MONITOR": "MONITOR", "SYNC": "replication", "PSYNC": "replication"}
 _ENDS_MULTI = words("EXEC DISCARD RESET")
 
@@ -112,6 +115,7 @@ class Redis(Framed[Exchange]):
         ),
     }
     """Whatever sets a key may be a cache's: it is left out."""
+    blocking: ClassVar[frozenset[str]] = frozenset(_BLOCKING)
     faults: ClassVar[tuple[type[Toxic], ...]] = FAULTS
 
     def __init__(self) -> None:
@@ -128,7 +132,9 @@ class Redis(Framed[Exchange]):
         self._quiet = 0
         """Commands that get no reply: CLIENT REPLY SKIP; below 0: all, CLIENT REPLY OFF."""
         self._taken_over = ""
-        """Why what comes now belongs to no exchange: opaque once nothing is waiting."""
+        """Why what comes now belongs to no exchange."""
+        self._channels: dict[str, int] = {}
+        """Kind of subscription -> how many channels, as its client has asked."""
 
     def effect(self, exchange: Exchange, data: bytes) -> str:
         # What a transaction queues is carried out, or not, by its EXEC.
@@ -149,8 +155,17 @@ class Redis(Framed[Exchange]):
         self._settle()
 
     def _settle(self) -> None:
-        if self._taken_over and not self._waiting:
+        if self._taken_over and not self._waiting and not self.subscription:
             self.opaque = self._taken_over
+
+    def _subscribe(self, name: str, channels: int) -> None:
+        kind = name.replace("UNSUBSCRIBE", "SUBSCRIBE")
+        known = self._channels.get(kind, 0)
+        if name not in _UNSUBSCRIBES:
+            self._channels[kind] = known + channels
+        else:
+            self._channels[kind] = max(0, known - channels) if channels else 0
+        self.subscription = ", ".join(kind for kind, count in self._channels.items() if count)
 
     # Requests
 
@@ -239,6 +254,8 @@ class Redis(Framed[Exchange]):
             at = _KEY_AT.get(name, 1)
             if name not in _KEYLESS and at < len(arguments):
                 exchange.fields["key"] = arguments[at].decode("utf-8", "backslashreplace")
+        if name in _SUBSCRIBES and not self._multi:
+            self._subscribe(name, count - 1)
         exchange.replies = self._replies_to(name, arguments)
         if name in _ENDS_MULTI:
             self._multi = False
@@ -290,7 +307,7 @@ class Redis(Framed[Exchange]):
         first = not self._need
         if first:
             self._pushed = buffer[at] == 0x3E or not self._waiting
-            if not self._waiting and buffer[at] not in b">-":
+            if not self._waiting and buffer[at] not in b">-" and not self._taken_over:
                 raise ProtocolError("a reply to nothing")
         need, end = self._need or 1, at
         while need and end < len(buffer):

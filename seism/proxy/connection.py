@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from operator import methodcaller
 from typing import Any, NoReturn
 
+from seism.journal import Consumer
 from seism.model import DOWN
 from seism.protocols.base import Codec, Exchange
 from seism.proxy.backend import Backend
@@ -276,6 +277,12 @@ class Connection:
             if self._server is not None:
                 self._where = where
         return self._relay.account.begin(self._proxy, toxic, type, where, effect)
+
+    def consumer(self) -> Consumer | None:
+        """What its client waits to be told by the backend; None if it does not, or nobody knows."""
+        if self.conversation is None or self.conversation.witness is None:
+            return None
+        return self.conversation.witness.consumer(deaf=self.up.outlasts)
 
     def snapshot(self) -> ConnectionSnapshot:
         """What can be told of it now."""

@@ -167,8 +167,8 @@ class Conversation:
         "_up",
         "_upgrade",
         "_why",
-        "_witness",
         "opaque",
+        "witness",
     )
 
     def __init__(
@@ -184,7 +184,7 @@ class Conversation:
         """``opaque`` is told once why the codec understands no more, if that comes; ``witness``
         sees every piece.
         """
-        self._witness = witness
+        self.witness = witness
         self._connection = connection
         self._up = up
         self._down = down
@@ -318,8 +318,8 @@ class Conversation:
     def close(self) -> None:
         """The connection is gone."""
         self._over = True
-        if self._witness is not None:
-            self._witness.close()
+        if self.witness is not None:
+            self.witness.close()
         if self._going_on is not None:
             self._going_on.cancel()
         self._blocked.clear()
@@ -366,12 +366,12 @@ class Conversation:
     def _understood(self, stream: str, data: bytes) -> Iterator[Piece]:
         """The codec's pieces, up to where it fails; ``_why`` has the reason then."""
         try:
-            if self._witness is None:
+            if self.witness is None:
                 yield from self._codec.receive(stream, data)
                 return
             now = self._relay.clock.now()
             for piece in self._codec.receive(stream, data):
-                self._witness.saw(stream, piece, now)
+                self.witness.saw(stream, piece, now)
                 yield piece
         except ProtocolError as error:
             self._why = f"protocol error: {error}"
@@ -431,7 +431,7 @@ class Conversation:
         self._pending.clear()
         for stream in self._gone:
             self._release(stream)
-        self._armed, self._codec.detail = False, self._witness is not None
+        self._armed, self._codec.detail = False, self.witness is not None
 
     def _release(self, stream: str) -> None:
         """Pass on what the codec holds."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seism.errors import ConfigurationError, Conflict, NotFound, SeismError, Unavailable
+from seism.journal import Consumer
 from seism.model import DOWN, ProxySpec, address, check_name, show_address, unix_path
 from seism.protocols.base import Codec
 from seism.proxy.backend import Backend
@@ -170,6 +171,13 @@ class Proxy:
         for connection in sorted(self._connections, key=lambda each: each.number):
             if not connection.closed:
                 yield connection.snapshot()
+
+    def consumers(self) -> Iterator[Consumer]:
+        """The open connections whose clients wait for the backend to say something."""
+        for connection in sorted(self._connections, key=lambda each: each.number):
+            found = None if connection.closed else connection.consumer()
+            if found is not None:
+                yield found
 
     def traffic(self) -> tuple[Traffic, Traffic]:
         """The bytes of all connections so far, living ones included: upstream, downstream."""

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seism.report import markdown
-from seism.report.notice import ERROR, NOTE, WARNING, notices
-from seism.report.summary import cause, place, reason, recovery, story, worst_cells
+from seism.report.diagnosis import diagnoses
+from seism.report.notice import ERROR, NOTE, WARNING, beside
+from seism.report.summary import place
 from seism.report.text import clean
-from seism.verdict.result import AMBER, RED, Judgement
+from seism.verdict.result import Judgement
 
 MOST = 10
 """GitHub shows no more annotations of one kind in a step."""
@@ -22,7 +23,7 @@ MOST = 10
 def commands(judgement: Judgement, strict: bool = False) -> Iterator[str]:
     """One workflow command a line; with ``strict`` amber is an error, too."""
     found: dict[str, list[str]] = {}
-    for each in (*_of_the_run(judgement, strict), *_of_cells(judgement, strict)):
+    for each in (*_of_weaknesses(judgement, strict), *_of_the_run(judgement, strict)):
         found.setdefault(each.kind, []).append(each.command())
     for kind, lines in found.items():
         if len(lines) > MOST:
@@ -67,25 +68,15 @@ KINDS = {ERROR: "error", WARNING: "warning", NOTE: "notice"}
 
 
 def _of_the_run(judgement: Judgement, strict: bool) -> Iterator[Annotation]:
-    for notice in notices(judgement, strict):
+    for notice in beside(judgement, strict):
         yield Annotation(KINDS[notice.level], notice.title, notice.text)
 
 
-def _of_cells(judgement: Judgement, strict: bool) -> Iterator[Annotation]:
-    for cell in worst_cells(judgement):
-        wrong = cell.colour == RED or (strict and cell.colour == AMBER)
-        text = reason(cell)
-        if recovery(cell):
-            text += f"\n{recovery(cell)}"
-        if cell.worst is not None:
-            text += f"\n{cause(cell.worst)}"
-            text += "".join(f"\n{line}" for line in story(cell.worst))
-        yield Annotation(
-            "error" if wrong else "warning",
-            f"{cell.colour}: {cell.route} under {cell.perturbation}",
-            text,
-            _place(cell.worst.frames) if cell.worst is not None else "",
-        )
+def _of_weaknesses(judgement: Judgement, strict: bool) -> Iterator[Annotation]:
+    for found in diagnoses(judgement):
+        kind = "error" if found.is_failure(strict) else "warning"
+        text = "\n".join(found.lines()) or found.title
+        yield Annotation(kind, found.title, text, _place((found.place,)))
 
 
 def _place(frames: tuple[str, ...]) -> str:

@@ -20,43 +20,31 @@ from markupsafe import Markup
 import seism
 from seism.model import PlannedStep
 from seism.report import summary
+from seism.report.diagnosis import compared, diagnoses, first, groups, summed
 from seism.report.notice import (
     COVERED,
     DIAGNOSIS,
     DROPPED,
     ERROR,
-    FINDING,
     FIRED,
     HARM,
     REMARK,
     STEADY,
     SURVIVED,
     UNPLACED,
+    beside,
     grouped,
-    notices,
 )
 from seism.report.text import clean, count, seconds
-from seism.verdict.result import AMBER, RED, Case, Cell, Judgement
+from seism.verdict.result import Judgement
 
 MOST_ROUTES = 500
-MOST_STORIES = 100
-MOST_CASES = 5
-"""Limits of one page: rows, cells told in full, and cases of one cell; the rest is in JSON."""
+MOST_GROUPS = 8
+"""Limits of one page: rows, and groups of cells of one weakness; the rest is in JSON."""
 
 
 POLICY = "default-src 'none'; style-src '{}'; base-uri 'none'; form-action 'none'"
 """The content security policy, with a place for the hash of the style sheet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Story:
-    """A cell that went wrong, with the requests that show it."""
-
-    anchor: str
-    cell: Cell
-    cases: tuple[Case, ...]
-    more: int
-    """Cases that are left out here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +57,8 @@ class Section:
     why: str
     """What it means, empty where the title says it."""
     lines: tuple[str, ...]
+    failed: bool
+    """Whether it fails the run."""
 
 
 SECTIONS = {
@@ -77,8 +67,7 @@ SECTIONS = {
         "red",
         "Nothing was perturbed: a broken app cannot show what a broken backend does to it.",
     ),
-    FINDING: ("About the run or a whole worker", "red", ""),
-    HARM: ("Harm beyond the requests that were hit", "red", ""),
+    HARM: ("Seen, without proof of harm", "", ""),
     FIRED: (
         "Never fired",
         "unproven",
@@ -102,9 +91,12 @@ def render(judgement: Judgement, strict: bool = False) -> str:
     """The page."""
     cells = {(cell.route, cell.perturbation): cell for cell in judgement.cells}
     routes = judgement.routes[:MOST_ROUTES]
-    wrong = summary.worst_cells(judgement)
-    stories = _stories(judgement, wrong[:MOST_STORIES])
-    anchors = {(story.cell.route, story.cell.perturbation): story.anchor for story in stories}
+    weaknesses = diagnoses(judgement)
+    anchors = {
+        (cell.route, cell.perturbation): f"weakness-{found.fingerprint}"
+        for found in reversed(weaknesses)
+        for cell in found.weakness.cells
+    }
     css = Markup(_resource("report.css"))
     return (
         _environment()
@@ -127,8 +119,9 @@ def render(judgement: Judgement, strict: bool = False) -> str:
             ],
             hidden_routes=len(judgement.routes) - len(routes),
             columns=[(name, summary.backend(judgement, name)) for name in judgement.perturbations],
-            stories=stories,
-            hidden_stories=len(wrong) - len(stories),
+            weaknesses=weaknesses,
+            summed=summed(weaknesses),
+            compared=compared(judgement),
             plan=[_entry(item) for item in judgement.plan],
             sections=_sections(judgement, strict),
             recoveries=summary.recoveries(judgement),
@@ -141,27 +134,11 @@ def render(judgement: Judgement, strict: bool = False) -> str:
 
 def _sections(judgement: Judgement, strict: bool) -> list[Section]:
     sections = []
-    for (kind, level), found in grouped(notices(judgement, strict)).items():
+    for (kind, level), found in grouped(beside(judgement, strict)).items():
         title, colour, why = SECTIONS[kind]
-        if kind == HARM and level != ERROR:
-            colour = ""
-        sections.append(Section(title, colour, why, tuple(notice.text for notice in found)))
+        lines = tuple(notice.text for notice in found)
+        sections.append(Section(title, colour, why, lines, level == ERROR))
     return sections
-
-
-def _stories(judgement: Judgement, cells: list[Cell]) -> list[Story]:
-    cases: dict[tuple[str, str], list[Case]] = {}
-    for case in judgement.cases:
-        if case.colour in (RED, AMBER):
-            cases.setdefault((case.route, case.perturbation), []).append(case)
-    stories = []
-    for number, cell in enumerate(cells, 1):
-        found = cases.get((cell.route, cell.perturbation), [])
-        if cell.worst is not None:
-            found = [cell.worst, *(case for case in found if case != cell.worst)]
-        shown = tuple(found[:MOST_CASES])
-        stories.append(Story(f"case-{number}", cell, shown, len(found) - len(shown)))
-    return stories
 
 
 def _entry(step: PlannedStep) -> tuple[str, str, str, list[tuple[str, str]]]:
@@ -198,6 +175,9 @@ def _environment() -> jinja2.Environment:
         answer=summary.answer,
         backend=summary.backend,
         count=count,
+        first=first,
+        groups=groups,
+        MOST_GROUPS=MOST_GROUPS,
         hit=summary.hit,
         reason=summary.reason,
         connections=summary.connections,

@@ -10,6 +10,7 @@ import json
 import math
 from typing import Any
 
+from seism.report.diagnosis import Diagnosis, diagnoses
 from seism.report.notice import notices
 from seism.report.summary import headline, outcome
 from seism.verdict.result import Judgement
@@ -33,6 +34,7 @@ def render(judgement: Judgement, strict: bool = False) -> str:
         "steady": dataclasses.asdict(judgement.steady),
         "routes": judgement.routes,
         "perturbations": judgement.perturbations,
+        "weaknesses": [_weakness(each) for each in diagnoses(judgement)],
         "cells": [dataclasses.asdict(cell) for cell in judgement.cells],
         "cases": [dataclasses.asdict(case) for case in judgement.cases],
         "findings": judgement.findings,
@@ -45,9 +47,37 @@ def render(judgement: Judgement, strict: bool = False) -> str:
         "diagnosis": judgement.diagnosis,
         "warnings": judgement.warnings,
         "flaky": judgement.flaky,
+        "replay": judgement.replay,
+        "baseline": dataclasses.asdict(judgement.baseline) if judgement.baseline else None,
         "notices": [dataclasses.asdict(notice) for notice in notices(judgement, strict)],
     }
     return json.dumps(_finite(document), indent=2, allow_nan=False) + "\n"
+
+
+def _weakness(found: Diagnosis) -> dict[str, Any]:
+    """One thing to fix; its cells, cases and harm are in lists of their own, by these names."""
+    weakness = found.weakness
+    return {
+        "fingerprint": weakness.fingerprint,
+        "state": found.state,
+        "kind": weakness.kind,
+        "colour": weakness.colour,
+        "title": weakness.title,
+        "backend": weakness.backend,
+        "place": weakness.place,
+        "exception": weakness.exception,
+        "libraries": weakness.library.split(),
+        "routes": weakness.routes,
+        "perturbations": weakness.perturbations,
+        "cells": [[cell.route, cell.perturbation] for cell in weakness.cells],
+        "harms": len(weakness.harms),
+        "findings": weakness.findings,
+        "times": weakness.times,
+        "example": weakness.example.request if weakness.example is not None else "",
+        "advice": found.advice.text,
+        "page": found.advice.page,
+        "again": found.again,
+    }
 
 
 def _finite(value: Any) -> Any:

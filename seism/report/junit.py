@@ -1,4 +1,4 @@
-"""``junit.xml``: one test case per route and perturbation, for CI servers.
+"""``junit.xml``: one test case per route and perturbation, and one per weakness, for CI servers.
 
 Jenkins splits ``classname`` at its last dot into package and class, so a class name
 ``seism.<backend>.<perturbation>`` groups by backend, then perturbation, then route.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 
+from seism.report.diagnosis import ACCEPTED, diagnoses
 from seism.report.notice import (
     COVERED,
     DIAGNOSIS,
@@ -56,6 +57,12 @@ def render(judgement: Judgement, strict: bool = False) -> str:
     run = ET.SubElement(root, "testsuite", name="run")
     properties = ET.SubElement(run, "properties")
     ET.SubElement(properties, "property", name="seed", value=str(judgement.seed))
+    new = {
+        (cell.route, cell.perturbation)
+        for each in diagnoses(judgement)
+        if each.state != ACCEPTED
+        for cell in each.weakness.cells
+    }
     of_run = [each for each in found if each.perturbation not in judgement.perturbations]
     _notices(run, "seism.run", of_run, ALWAYS)
     for name in judgement.perturbations:
@@ -63,11 +70,13 @@ def render(judgement: Judgement, strict: bool = False) -> str:
         group = f"seism.{_class(backend(judgement, name))}.{_class(name)}"
         for cell in judgement.cells:
             if cell.perturbation == name:
-                _cell(_case(suite, group, cell.route), cell, strict)
+                is_new = (cell.route, name) in new
+                _cell(_case(suite, group, cell.route), cell, strict, is_new)
         _notices(suite, group, [each for each in found if each.perturbation == name])
         pools = [connections(pool) for pool in judgement.pools if pool.perturbation == name]
         if pools:
             _say(_case(suite, group, "pools"), pools)
+    _weaknesses(root, judgement, strict)
     for suite in root:
         _count(suite)
     for key in ("tests", "failures", "errors"):
@@ -75,6 +84,22 @@ def render(judgement: Judgement, strict: bool = False) -> str:
     ET.indent(root)
     document = ET.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{document}\n'
+
+
+def _weaknesses(root: ET.Element, judgement: Judgement, strict: bool) -> None:
+    """A suite with one test case for each thing to fix."""
+    found = diagnoses(judgement)
+    if not found:
+        return
+    suite = ET.SubElement(root, "testsuite", name="weaknesses")
+    for each in found:
+        name = f"{each.title[:250]} [{each.fingerprint}]"
+        case = _case(suite, f"seism.weaknesses.{_class(each.weakness.kind)}", name)
+        lines = [f"{each.colour}, {each.label}", *each.lines()]
+        if each.is_failure(strict):
+            _wrong(case, "failure", f"{each.colour}: {each.title}", lines)
+        else:
+            _say(case, lines)
 
 
 def _notices(
@@ -94,13 +119,14 @@ def _notices(
             _say(case, lines)
 
 
-def _cell(case: ET.Element, cell: Cell, strict: bool) -> None:
+def _cell(case: ET.Element, cell: Cell, strict: bool, is_new: bool) -> None:
+    """``is_new``: a weakness that no baseline accepts shows in it."""
     if cell.colour in UNJUDGED:
         ET.SubElement(case, "skipped", message=_skipped(cell))
-    elif cell.colour == RED or (strict and cell.colour == AMBER):
+    elif is_new and (cell.colour == RED or (strict and cell.colour == AMBER)):
         _wrong(case, "failure", f"{cell.colour}: {reason(cell)}", _story(cell))
-    elif cell.colour == AMBER:
-        _say(case, ["amber", *_story(cell)])
+    elif cell.colour in (AMBER, RED):
+        _say(case, [cell.colour, *_story(cell)])
     elif recovery(cell):
         _say(case, [recovery(cell)])
 

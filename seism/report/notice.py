@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from seism.report.summary import harm_line
 from seism.report.text import clean, count
 from seism.verdict.result import AMBER, NOT_COVERED, RED, UNSURE, HarmFinding, Judgement, listed
+from seism.verdict.weakness import weaknesses
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 """Levels: it fails the run, it weakens the result, or it is good to know."""
@@ -46,6 +47,15 @@ def notices(judgement: Judgement, strict: bool = False) -> tuple[Notice, ...]:
     return tuple(_all(judgement, strict))
 
 
+def beside(judgement: Judgement, strict: bool = False) -> tuple[Notice, ...]:
+    """Those that are not in a weakness."""
+    return tuple(
+        each
+        for each in _all(judgement, strict)
+        if each.kind != FINDING and not (each.kind == HARM and each.level != NOTE)
+    )
+
+
 def grouped(found: Iterable[Notice]) -> dict[tuple[str, str], list[Notice]]:
     """(Kind, level) -> notices, in order."""
     groups: dict[tuple[str, str], list[Notice]] = {}
@@ -58,11 +68,16 @@ def _all(judgement: Judgement, strict: bool) -> Iterator[Notice]:
     if not judgement.steady.met:
         reason = judgement.steady.reason or "no reason was given"
         yield _notice(ERROR, STEADY, "no steady state", reason)
+    accepted = _accepted(judgement)
     for finding in judgement.findings:
-        yield _notice(ERROR, FINDING, "finding", finding)
+        level = WARNING if finding in accepted.findings else ERROR
+        yield _notice(level, FINDING, "finding", finding)
     for level in (ERROR, WARNING, NOTE):
         for harm in judgement.harms:
-            if _level(harm, strict) == level:
+            found = _level(harm, strict)
+            if found == ERROR and harm in accepted.harms:
+                found = WARNING
+            if found == level:
                 yield _notice(level, HARM, harm.kind, harm_line(harm), harm.perturbation)
     for name in judgement.never_fired:
         yield _notice(ERROR, FIRED, "never fired", f"{clean(name)}: it had no effect at all", name)
@@ -97,6 +112,23 @@ def _all(judgement: Judgement, strict: bool) -> Iterator[Notice]:
         for note in cell.notes:
             where = f"{cell.route} under {cell.perturbation}"
             yield _notice(NOTE, SURVIVED, "survived", f"{where}: {note}", cell.perturbation)
+
+
+@dataclass(frozen=True, slots=True)
+class _Accepted:
+    findings: frozenset[str]
+    harms: tuple[HarmFinding, ...]
+
+
+def _accepted(judgement: Judgement) -> _Accepted:
+    """The parts of a judgement that belong to weaknesses which a baseline accepts."""
+    if judgement.baseline is None:
+        return _Accepted(frozenset(), ())
+    known = [
+        each for each in weaknesses(judgement) if each.fingerprint in judgement.baseline.accepted
+    ]
+    findings = frozenset(line for each in known for line in each.findings)
+    return _Accepted(findings, tuple(harm for each in known for harm in each.harms))
 
 
 def _level(harm: HarmFinding, strict: bool) -> str:

@@ -1,4 +1,4 @@
-"""``seism.sarif``: red and amber cells, and what else fails a run, as findings of static analysis.
+"""``seism.sarif``: weaknesses, and what else fails a run, as findings of static analysis.
 
 SARIF 2.1.0 (OASIS). A result's place is the innermost frame of the app's own code in the
 traceback, from the app's folder; where there is none, the result has the route alone.
@@ -13,32 +13,30 @@ from typing import Any
 from urllib.parse import quote
 
 import seism
+from seism.report.advice import GENERAL
+from seism.report.diagnosis import ACCEPTED, Diagnosis, diagnoses
 from seism.report.notice import (
     COVERED,
     DIAGNOSIS,
     DROPPED,
-    FINDING,
     FIRED,
-    HARM,
     NOTE,
     REMARK,
     STEADY,
     UNPLACED,
     Notice,
+    beside,
     notices,
 )
-from seism.report.summary import backend, cause, reason, recovery, story, worst_cells
 from seism.report.summary import place as app_frame
 from seism.report.text import clean
-from seism.verdict.result import RED, Cell, Judgement
+from seism.verdict.result import Judgement
 
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 )
 MEANING = {
     STEADY: "The app was not in a steady state before the first perturbation",
-    FINDING: "The run as a whole, or a worker, went wrong",
-    HARM: "A perturbation did harm beyond the requests that it hit",
     FIRED: "A planned perturbation had no effect",
     DROPPED: "Observations are missing",
     UNPLACED: "An error of Seism: something of the run is in no cell",
@@ -51,17 +49,20 @@ HOME = "APPROOT"
 
 def render(judgement: Judgement, strict: bool = False) -> str:
     """The document; with ``strict`` amber is an error, too."""
-    cells = worst_cells(judgement)
+    weak = diagnoses(judgement)
     found = notices(judgement, strict)
-    beside = (DIAGNOSIS, REMARK)
-    wrong = [notice for notice in found if notice.kind not in beside and notice.level != NOTE]
-    rules = {clean(cell.perturbation): _rule(judgement, cell.perturbation) for cell in cells}
+    wrong = [
+        notice
+        for notice in beside(judgement, strict)
+        if notice.kind not in (DIAGNOSIS, REMARK) and notice.level != NOTE
+    ]
+    rules = {each.weakness.kind: _rule(each) for each in weak}
     rules |= {
         notice.title: {"id": notice.title, "shortDescription": {"text": MEANING[notice.kind]}}
         for notice in wrong
         if notice.title not in rules
     }
-    results = [*(_of_cell(cell, strict) for cell in cells), *map(_of_notice, wrong)]
+    results = [*(_of_weakness(each, strict) for each in weak), *map(_of_notice, wrong)]
     ids = list(rules)
     run = {
         "tool": {
@@ -83,9 +84,12 @@ def render(judgement: Judgement, strict: bool = False) -> str:
     return json.dumps(document, indent=2) + "\n"
 
 
-def _rule(judgement: Judgement, name: str) -> dict[str, Any]:
-    text = f"The app under {clean(name)}, a perturbation of {clean(backend(judgement, name))}"
-    return {"id": clean(name), "shortDescription": {"text": text}}
+def _rule(found: Diagnosis) -> dict[str, Any]:
+    rule: dict[str, Any] = {"id": found.weakness.kind}
+    rule["shortDescription"] = {"text": f"A weakness of the kind: {found.weakness.kind}"}
+    if text := GENERAL[found.weakness.kind]:
+        rule["help"] = {"text": f"{text} See docs/{found.advice.page}"}
+    return rule
 
 
 def _invocation(judgement: Judgement, strict: bool, found: Iterable[Notice]) -> dict[str, Any]:
@@ -111,29 +115,47 @@ def _of_notice(notice: Notice) -> dict[str, Any]:
     }
 
 
-def _of_cell(cell: Cell, strict: bool) -> dict[str, Any]:
-    lines = [f"{cell.colour}: {clean(cell.route)} under {clean(cell.perturbation)}: {reason(cell)}"]
-    lines += [recovery(cell)] if recovery(cell) else []
-    frames: tuple[str, ...] = ()
-    if cell.worst is not None:
-        lines += [cause(cell.worst), *story(cell.worst)]
-        frames = cell.worst.frames
-    place: dict[str, Any] = {
-        "logicalLocations": [{"fullyQualifiedName": clean(cell.route), "kind": "resource"}]
+def _of_weakness(found: Diagnosis, strict: bool) -> dict[str, Any]:
+    """At the app's own line; the other routes, and the frames below that line, are related."""
+    routes = [clean(route) for route in found.weakness.routes] or ["the app"]
+    place = {**_physical(found.weakness.place), **_logical(routes[0])}
+    related = [
+        {**_logical(route), "message": {"text": "fails in the same way"}} for route in routes[1:]
+    ]
+    example = found.weakness.example
+    for frame in example.frames if example is not None else ():
+        if frame != found.weakness.place and (physical := _physical(frame)):
+            related.append({**physical, "message": {"text": clean(frame)}})
+    result: dict[str, Any] = {
+        "ruleId": found.weakness.kind,
+        "level": "error" if found.is_failure(strict) else "warning",
+        "message": {"text": "\n".join([f"{found.title} ({found.label})", *found.lines()])},
+        "locations": [place],
+        "partialFingerprints": {"weakness/v1": found.fingerprint},
     }
-    found = app_frame(frames)
-    if found is not None:
-        path, line = found
-        place["physicalLocation"] = {
-            "artifactLocation": {"uri": quote(path), "uriBaseId": HOME},
+    if found.state:
+        result["baselineState"] = "unchanged" if found.state == ACCEPTED else "new"
+    if related:
+        result["relatedLocations"] = related
+    return result
+
+
+def _logical(name: str) -> dict[str, Any]:
+    return {"logicalLocations": [{"fullyQualifiedName": name, "kind": "resource"}]}
+
+
+def _physical(frame: str) -> dict[str, Any]:
+    """Of a frame of the app's own code; nothing of another."""
+    found = app_frame((frame,))
+    if found is None:
+        return {}
+    path, line = found
+    artifact = {"uri": quote(path), "uriBaseId": HOME}
+    return {
+        "physicalLocation": {
+            "artifactLocation": artifact,
             "region": {"startLine": max(1, line)},
         }
-    return {
-        "ruleId": clean(cell.perturbation),
-        "level": "error" if cell.colour == RED or strict else "warning",
-        "message": {"text": "\n".join(lines)},
-        "locations": [place],
-        "partialFingerprints": {"cell/v1": _digest(cell.route, cell.perturbation)},
     }
 
 

@@ -20,7 +20,7 @@ from seism.verdict.result import (
     Judgement,
     Pool,
 )
-from seism_middleware.contract import ELSEWHERE, LIBRARIES
+from seism_middleware.contract import is_own_frame
 
 UNPROVEN = "unproven"
 """Beside the colours: no steady state, or something never fired or was dropped."""
@@ -190,7 +190,7 @@ def place(frames: tuple[str, ...]) -> tuple[str, int] | None:
     """File and line of the innermost of ``frames`` that is in the app's folder, or None."""
     for frame in reversed(frames):
         path, _, line = frame.rpartition(" ")[0].rpartition(":")
-        if path and not path.startswith((*LIBRARIES, ELSEWHERE, "<")) and line.isdigit():
+        if path and is_own_frame(frame) and line.isdigit():
             return path, int(line)
     return None
 

@@ -26,12 +26,12 @@ def clean(text: object, limit: int = LIMIT) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration as people say it: ``0.4 ms``, ``120 ms``, ``2.1 s``."""
+    """A duration as people say it: ``0.4 ms``, ``120 ms``, ``1.04 s``, ``12.1 s``."""
     if value < 0.01:
         return f"{value * 1000:.1f} ms"
     if value < 1:
         return f"{value * 1000:.0f} ms"
-    return f"{value:.1f} s"
+    return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

@@ -30,6 +30,7 @@ from seism.sidecar.ring import Ring
 from seism_middleware import contract, wire
 from seism_middleware.contract import (
     Attribution,
+    BackgroundEnded,
     Census,
     CensusAsked,
     Dropped,
@@ -398,7 +399,7 @@ class Worker:
         elif isinstance(record, Hello):
             # A second one: it patched more.
             record = dataclasses.replace(record, worker=self.name, key="")
-        elif not isinstance(record, Attribution | Harm | Census):
+        elif not isinstance(record, Attribution | Harm | BackgroundEnded | Census):
             raise ContractError(f"{record.kind} is not for a worker to say")
         self.hub.record(record, self.name, number, size)
         if isinstance(record, Census):

@@ -23,9 +23,14 @@ QUIET = 0.02
 PATIENCE = 1.0
 """Seconds after which a connection that is never quiet is ended behind its next reply."""
 
+WAITING = 1.5
+"""Seconds after which a connection is ended though its client waits for a reply: a consumer waits
+for as long as nothing comes."""
+
 
 class Parting(Stage):
-    """Waits until the connection is parked, says farewell, then answers any byte with RST.
+    """Waits until the connection is parked, for ``WAITING`` seconds at most, says farewell, then
+    answers any byte with RST.
 
     One perturbation from the farewell to the end: its bytes are those of whoever uses the
     stale connection next.
@@ -60,7 +65,8 @@ class Parting(Stage):
     def due(self, now: float) -> Commands:
         session, before = self.session, self._moved
         self._moved = session.moved
-        if session.parked and (self._moved == before or now >= self._since + PATIENCE):
+        quiet = self._moved == before or now >= self._since + PATIENCE
+        if (session.parked and quiet) or now >= self._since + WAITING:
             self.outlasts = True
             yield Began()
             yield Farewell(self.words())

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from seism.verdict import log_quality
+from seism.verdict import background, log_quality
 from seism.verdict.accounting import action_lines, given_up, unseen, wrong_actions
 from seism.verdict.client_view import took
 from seism.verdict.collateral import collateral
@@ -27,11 +27,15 @@ from seism.verdict.result import (
     LEAKED,
     NOT_COVERED,
     RED,
+    STALE,
+    TWICE,
     UNSURE,
+    WRONG,
     Case,
     Cell,
     HarmFinding,
     Verdict,
+    plural,
 )
 from seism.verdict.retry_storm import Storms
 from seism.verdict.rules import Rules
@@ -169,6 +173,7 @@ class StepVerdict:
             *self._left_behind(),
             *self._stale.findings(bool(self._recoveries.broken())),
             *deaths(self.step),
+            *background.ends(self.step),
         ]
 
     def log_misses(self) -> Iterator[str]:
@@ -196,13 +201,13 @@ class StepVerdict:
                 continue
             if missed := unseen(segment):
                 found.append(
-                    f"{step.name}: {when} it {missed} requests got no response, "
+                    f"{step.name}: {when} it {plural(missed, 'request')} got no response, "
                     "and no worker ever saw them"
                 )
             if late := given_up(segment):
                 found.append(
-                    f"{step.name}: {when} it {late} requests got no response: their clients had "
-                    "given up when it came"
+                    f"{step.name}: {when} it {plural(late, 'request')} got no response: the client "
+                    "had given up when it came"
                 )
         return found
 
@@ -260,7 +265,7 @@ class StepVerdict:
         if verdict.colour == RED:
             return verdict
         if wrong := control.replies.reason(request.request):
-            return Verdict(RED, wrong)
+            return Verdict(RED, wrong, WRONG)
         return verdict
 
     def _as_collateral(self, request: RequestEnded) -> Verdict:
@@ -282,6 +287,7 @@ class StepVerdict:
             return Verdict(
                 self._stale_colour,
                 f"stale: {verdict.reason} on a connection that {self.step.name} had broken",
+                STALE,
             )
         return verdict
 
@@ -381,12 +387,13 @@ class StepVerdict:
         left = [] if broken else self._left.get(route, [])
         if len(left) > self._rules.connections_growth:
             reasons.insert(0, f"{len(left)} backend connections of its failed requests stay open")
-            worst = JudgedRequest(left[0].request, "during", Verdict(RED, reasons[0]))
+            worst = JudgedRequest(left[0].request, "during", Verdict(RED, reasons[0], LEAKED))
         wrong = [*wrong_actions(step.during, route), *wrong_actions(step.after, route)]
         if wrong:
             reasons = [*wrong, *reasons]
             hit = next((each.request for each in mine if step.is_hit(each.request)), None)
-            worst = JudgedRequest(hit or mine[0].request, "during", Verdict(RED, wrong[0]))
+            verdict = Verdict(RED, wrong[0], TWICE)
+            worst = JudgedRequest(hit or mine[0].request, "during", verdict)
         if worst is not None:
             return worst.verdict.colour, tuple(reasons), self._case(worst)
         return GREEN, (), None
@@ -462,6 +469,7 @@ class StepVerdict:
             errors=tuple(_shown(error) for error in request.errors),
             exception=request.exception,
             frames=_traceback(request),
+            kind=judged.verdict.kind,
         )
 
     def _best_attribution(self, judged: JudgedRequest) -> Attribution | None:
@@ -512,8 +520,7 @@ def _coverage(certain: int, possible: int) -> tuple[str, tuple[str, ...]]:
     if certain:
         return GREEN, ()
     if possible:
-        requests = f"{possible} request" if possible == 1 else f"{possible} requests"
-        return UNSURE, (f"{requests} possibly hit, none for certain",)
+        return UNSURE, (f"{plural(possible, 'request')} possibly hit, none for certain",)
     return NOT_COVERED, ("the perturbation did not touch it",)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from seism.verdict.client_view import took
 from seism.verdict.request import failure
-from seism.verdict.result import AMBER, RED, Verdict
+from seism.verdict.result import AMBER, COLLATERAL, RED, Verdict
 from seism.verdict.significance import SIGNIFICANT, fisher_exact
 from seism.verdict.steady_state import ControlRun
 from seism.verdict.step import StepWindow
@@ -55,7 +55,7 @@ def collateral(step: StepWindow, control: ControlRun) -> dict[str, RouteCollater
         most = 2 * len(failed) > len(mine) and len(failed) > AMPLIFIED * max(hit, 1)
         verdict = None
         if not (step.is_of_all and _needs(route, step, control)):
-            verdict = Verdict(RED if most else AMBER, reason)
+            verdict = Verdict(RED if most else AMBER, reason, COLLATERAL)
         found[route] = RouteCollateral(frozenset(each.request for each in failed), verdict)
     return found
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from seism.verdict.client_view import sent_of
 from seism.verdict.detector import ENOUGH, Told, by_request, counted
-from seism.verdict.result import GREEN, Verdict
+from seism.verdict.result import DEGRADED, GREEN, Verdict
 from seism.verdict.rules import Rules
 from seism.verdict.significance import SIGNIFICANT, fisher_exact
 from seism.verdict.steady_state import ControlRun
@@ -206,8 +206,8 @@ class ContentDetector:
             f"degraded: {counted(len(found), len(requests))} got other content than in the "
             f"control run: {', '.join(named)}{more}{log}"
         )
-        colour = self._rules.of(route).degraded
-        yield Told(route, frozenset(each.request for each in found), Verdict(colour, what), True)
+        verdict = Verdict(self._rules.of(route).degraded, what, DEGRADED)
+        yield Told(route, frozenset(each.request for each in found), verdict, True)
 
     def _same(
         self,

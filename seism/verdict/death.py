@@ -19,13 +19,8 @@ def deaths(step: StepWindow) -> Iterator[HarmFinding]:
     for ended in timeline.app_ends:
         if ended.step == step.index:
             yield _app_end(step, ended)
-    last = timeline.segments[-1].phase
-    end = next(
-        (each.phase.at for each in timeline.segments if each.phase.at > step.after.phase.at),
-        last.at,
-    )
     for worker, left in timeline.left.items():
-        if left.reason in (DIED_ALONE, OUT_OF_MEMORY) and step.during.phase.at <= left.at < end:
+        if left.reason in (DIED_ALONE, OUT_OF_MEMORY) and step.began <= left.at < step.over:
             how = "was killed for lack of memory" if left.reason == OUT_OF_MEMORY else "died"
             victims = [
                 request
@@ -43,12 +38,13 @@ def deaths(step: StepWindow) -> Iterator[HarmFinding]:
 
 
 def _app_end(step: StepWindow, ended: AppEnded) -> HarmFinding:
+    who = f"the worker {ended.process}" if ended.process else "the app"
     if ended.code is None:
-        kind, what = HANG, f"the app runs, and did not come back after {step.name}"
+        kind, what = HANG, f"{who} runs, and did not come back after {step.name}"
     elif ended.code < 0:
-        kind, what = DIED, f"the app was ended by signal {-ended.code}"
+        kind, what = DIED, f"{who} was ended by signal {-ended.code}"
     else:
-        kind, what = DIED, f"the app ended with exit code {ended.code}"
+        kind, what = DIED, f"{who} ended with exit code {ended.code}"
     said = f"; its log ends with: {' / '.join(ended.said)}" if ended.said else ""
     return HarmFinding(
         kind=kind,

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from seism.verdict.detector import Told, by_request, counted
-from seism.verdict.result import AMBER, Verdict
+from seism.verdict.result import AMBER, HIDDEN, Verdict
 from seism.verdict.rules import Rules
 from seism.verdict.steady_state import ControlRun
 from seism.verdict.step import StepWindow
@@ -39,7 +39,7 @@ class HiddenExceptionDetector:
                 ids = frozenset(request.request for request in requests)
                 what = f"{exception} was raised behind an answer with the status"
                 statuses = " or ".join(sorted({str(request.status) for request in requests}))
-                yield Told(route, ids, Verdict(AMBER, f"{what} {statuses}"))
+                yield Told(route, ids, Verdict(AMBER, f"{what} {statuses}", HIDDEN))
 
 
 def hidden_exceptions(timeline: Timeline) -> Iterator[str]:

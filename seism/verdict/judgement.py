@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, replace
 
 from seism import options
 from seism.journal import Entry
-from seism.verdict import steady_state
+from seism.verdict import background, consumer, steady_state
 from seism.verdict.accounting import action_lines, dropped
 from seism.verdict.cell import StepVerdict
 from seism.verdict.conservation import unplaced, why_never_fired
@@ -60,6 +60,7 @@ from seism.verdict.whole_run import (
     end_findings,
     incomplete,
     load_findings,
+    login_warnings,
     unjudged_warnings,
 )
 from seism.verdict.wrong_reply import WrongReplies
@@ -78,6 +79,8 @@ def judge(entries: Iterable[Entry]) -> Judgement:
     flaky = steady_state.flaky(timeline, steps.broken)
     lost = unplaced(timeline, steps.cells) if steady.met else []
     cells = [_not_blamed(cell, flaky.get(cell.route)) for cell in steps.cells]
+    consumers = list(consumer.cells(timeline, rules)) if steady.met else []
+    cells += consumers
     unsure = {(c.route, c.perturbation) for c in cells if c.route in flaky and not c.worst}
     cases = [case for case in steps.cases if (case.route, case.perturbation) not in unsure]
     cases.sort(key=lambda case: (-SEVERITY[case.colour], not case.exact, -case.duration))
@@ -102,7 +105,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
         plan=timeline.plan,
         colour=worst_colour(cells, findings, harms),
         steady=steady,
-        routes=tuple(control.routes),
+        routes=(*control.routes, *dict.fromkeys(cell.route for cell in consumers)),
         perturbations=tuple(step.name for step in timeline.plan),
         cells=tuple(cells),
         cases=tuple(cases),
@@ -117,12 +120,15 @@ def judge(entries: Iterable[Entry]) -> Judgement:
         warnings=(
             *lost,
             *map(str, flaky.values()),
+            *(steady_state.refused(timeline, rules) if steady.met else ()),
             *attribution_warnings(timeline),
+            *login_warnings(timeline),
             *dict.fromkeys(census_warnings(timeline)),
             *unjudged_warnings(timeline),
             *steps.why_never_fired,
             *steps.log_misses,
             *hidden_exceptions(timeline),
+            *background.lines(timeline),
         ),
         flaky=tuple(map(str, flaky.values())),
     )

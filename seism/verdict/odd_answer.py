@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from seism.verdict.client_view import sent_of, target
 from seism.verdict.detector import Told, by_request, counted, usual_answers
-from seism.verdict.result import RED, Verdict
+from seism.verdict.result import ODD, RED, Verdict
 from seism.verdict.rules import Rules
 from seism.verdict.significance import SIGNIFICANT, fisher_exact
 from seism.verdict.steady_state import ControlRun
@@ -79,4 +79,5 @@ def _kind(request: RequestEnded, control: ControlRun) -> str:
 
 
 def _told(route: str, requests: Iterable[RequestEnded], reason: str) -> Told:
-    return Told(route, frozenset(each.request for each in requests), Verdict(RED, reason), True)
+    ids = frozenset(each.request for each in requests)
+    return Told(route, ids, Verdict(RED, reason, ODD), True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from seism.verdict.client_view import gave_up, took
-from seism.verdict.result import AMBER, RED, Verdict
+from seism.verdict.result import AMBER, HANG, RED, SLOW, Verdict
 from seism.verdict.timeline import Timeline
 from seism_middleware.contract import Attribution, PerturbationBegan, RequestEnded
 
@@ -52,7 +52,7 @@ def late_verdict(
         if delays and sent.duration - _overlap(delays, sent.at, end) <= deadline:
             waited = f"after {sent.duration:.1f} s"
             return Verdict(
-                AMBER, f"its client gave up {waited}, and was delayed by Seism that long"
+                AMBER, f"its client gave up {waited}, and was delayed by Seism that long", SLOW
             )
         return None
     began, end = request.began, request.began + took(request)
@@ -62,7 +62,7 @@ def late_verdict(
             continue
         if began + deadline < over.at <= end:
             return Verdict(
-                RED, f"hung until the perturbation was undone, for {took(request):.1f} s"
+                RED, f"hung until the perturbation was undone, for {took(request):.1f} s", HANG
             )
     return None
 

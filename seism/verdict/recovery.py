@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from seism.verdict.client_view import took
 from seism.verdict.patience import UNDONE
-from seism.verdict.result import AMBER, FINE, RED, Recovery, Verdict
+from seism.verdict.result import AMBER, FINE, RED, UNRECOVERED, Recovery, Verdict, plural
 from seism.verdict.significance import SIGNIFICANT, fisher_exact
 from seism.verdict.steady_state import ControlRun
 from seism.verdict.step import StepWindow
@@ -165,6 +165,7 @@ def recovery_verdict(found: Recovery | None, limit: float, slow: float) -> Verdi
             AMBER,
             f"not recovered when its aftershock ended, after {found.watched:.1f} s "
             f"({found.bad} of {found.requests} requests)",
+            UNRECOVERED,
         )
     if found.seconds is None:
         never = f"; never, until restarted: {found.lasting}" if found.lasting else ""
@@ -172,16 +173,21 @@ def recovery_verdict(found: Recovery | None, limit: float, slow: float) -> Verdi
         if found.watched < limit:
             within = f"when its aftershock ended, after {found.watched:.1f} s"
         return Verdict(
-            RED, f"not recovered {within} ({found.bad} of {found.requests} requests){never}"
+            RED,
+            f"not recovered {within} ({found.bad} of {found.requests} requests){never}",
+            UNRECOVERED,
         )
     if found.seconds > limit:
         return Verdict(
             RED,
-            f"recovered after {found.seconds:.1f} s ({found.requests} requests), not within "
-            f"{limit:g} s",
+            f"recovered after {found.seconds:.1f} s ({plural(found.requests, 'request')}), "
+            f"not within {limit:g} s",
+            UNRECOVERED,
         )
     if found.seconds > slow:
         return Verdict(
-            AMBER, f"recovered after {found.seconds:.1f} s only ({found.requests} requests)"
+            AMBER,
+            f"recovered after {found.seconds:.1f} s only ({plural(found.requests, 'request')})",
+            UNRECOVERED,
         )
     return FINE

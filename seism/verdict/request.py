@@ -11,8 +11,20 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from seism.verdict import log_quality
-from seism.verdict.client_view import took, unanswered
-from seism.verdict.result import ABANDONED, AMBER, FINE, RED, Verdict
+from seism.verdict.client_view import gave_up, took, unanswered
+from seism.verdict.result import (
+    ABANDONED,
+    AMBER,
+    BAD_503,
+    CUT,
+    ERROR,
+    FINE,
+    HANG,
+    RED,
+    SILENT,
+    SLOW,
+    Verdict,
+)
 from seism.verdict.rules import Applied, Rules
 from seism.verdict.timeline import route_of
 from seism.verdict.wrong_reply import describe
@@ -78,14 +90,27 @@ def judge_request(
     """
     failed = failure(request, (503, *rules.allow))
     if failed:
-        return Verdict(RED, failed)
+        return Verdict(RED, failed, _kind(request))
     if took(request) > deadline:
-        return Verdict(AMBER, f"slower than the deadline of {deadline:.1f} s")
+        return Verdict(AMBER, f"slower than the deadline of {_limit(deadline)}", SLOW)
     if request.status == 503:
         lacking = log_quality.missing(request, rules, backend, sees_logs=sees_logs)
         if lacking:
-            return Verdict(AMBER, "503 " + " and ".join(lacking))
+            return Verdict(AMBER, "503 " + " and ".join(lacking), BAD_503)
     return FINE
+
+
+def _kind(request: RequestEnded) -> str:
+    """The kind of fault of a request that has failed."""
+    if unanswered(request):
+        if gave_up(request):
+            return HANG
+        return ERROR if request.exception else SILENT
+    return CUT if request.body == BODY_TRUNCATED else ERROR
+
+
+def _limit(deadline: float) -> str:
+    return f"{deadline:.1f} s" if deadline >= 1 else f"{deadline:.2f} s"
 
 
 def failure(request: RequestEnded, allowed: Sequence[int] = ()) -> str:

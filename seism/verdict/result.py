@@ -28,6 +28,12 @@ EARLIER = "earlier"
 COLLATERAL = "collateral"
 """A case's role: nothing hit the request, and it failed as the control run does not."""
 
+ERROR, SILENT, SLOW, CUT = "error", "no response", "slow", "cut"
+BAD_503, STORM, UNRECOVERED = "bad 503", "retry storm", "not recovered"
+ODD, DEGRADED, HIDDEN, UNUSED = "odd answer", "degraded", "hidden exception", "backend unused"
+LOST_WORK, TWICE = "lost work", "done twice"
+"""Kinds of what is wrong with a request; harm has kinds of its own."""
+
 SEVERITY = {NOT_COVERED: 0, UNSURE: 1, GREEN: 2, AMBER: 3, RED: 4}
 UNJUDGED = (NOT_COVERED, UNSURE)
 """The colours that say nothing of how a route survives."""
@@ -41,6 +47,8 @@ class Verdict:
     """``green``, ``amber`` or ``red``."""
     reason: str = ""
     """One line, empty when green."""
+    kind: str = ""
+    """What is wrong, such as ``error`` or ``slow``; empty when green."""
 
     @property
     def severity(self) -> int:
@@ -82,6 +90,8 @@ class Case:
     each, outermost first."""
     what: str = ""
     """The perturbation that hit it in words: type, backend, where in which connection."""
+    kind: str = ""
+    """As in ``Verdict``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +137,7 @@ class Cell:
 
 CROSSTALK, WRONG, ABANDONED = "crosstalk", "wrong data", "abandoned"
 LEAKED, LOST, HANG, DIED = "leaked", "lost", "hang", "died"
-STALE = "stale"
+STALE, ENDED = "stale", "ended"
 """The kinds of harm."""
 MOST_NAMED = 20
 """Requests named in one finding of harm."""
@@ -139,7 +149,7 @@ class HarmFinding:
 
     kind: str
     """``crosstalk``, ``wrong data``, ``abandoned``, ``leaked``, ``lost``, ``hang``,
-    ``died`` or ``stale``."""
+    ``died``, ``stale`` or ``ended``."""
     perturbation: str
     """Name of the planned perturbation, empty for the control run."""
     colour: str
@@ -147,7 +157,8 @@ class HarmFinding:
     what: str
     """One sentence: the connection or pool, the requests, the cause."""
     evidence: str
-    """``ledger``, ``census``, ``sentinel``, ``stream`` (how a worker's ended), ``process`` (how the
+    """``ledger``, ``census``, ``sentinel``, ``stream`` (how a worker's ended),
+    ``connection`` (an exception came from the one that was perturbed), ``process`` (how the
     app's ended), or that of the
     attribution for what happened to the request that was hit."""
     exact: bool
@@ -194,6 +205,21 @@ class Steady:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """The weaknesses of a run beside those that were accepted before, in a baseline."""
+
+    file: str
+    new: tuple[str, ...]
+    """Fingerprints of those that are not accepted, or worse than what was."""
+    accepted: tuple[str, ...]
+    """Fingerprints of those that are."""
+    gone: tuple[str, ...]
+    """Titles of those that were accepted, and are not there any more."""
+    colour: str
+    """The worst of the new ones; green: there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """Everything that was decided about one run."""
 
@@ -228,6 +254,11 @@ class Judgement:
     warnings: tuple[str, ...] = ()
     flaky: tuple[str, ...] = ()
     """Routes that fail now and then without any perturbation, with figures, one line each."""
+    baseline: Comparison | None = None
+    """With what was accepted before; None: everything counts."""
+    replay: str = ""
+    """The command that repeats the run, to which ``--only`` and ``--route`` are added; empty: none
+    does."""
 
     def cell(self, route: str, perturbation: str) -> Cell | None:
         for cell in self.cells:
@@ -245,16 +276,22 @@ class Judgement:
 
     def exit_code(self, strict: bool = False) -> int:
         """0 green, 1 red, 3 no steady state, 4 never fired, dropped, incomplete, unplaced or
-        nothing judged at all; amber is 0 unless strict.
+        nothing judged at all; amber is 0 unless strict. What a baseline accepts does not count.
         """
         if not self.steady.met:
             return 3
-        if self.colour == RED or (strict and self.colour == AMBER):
+        colour = self.colour if self.baseline is None else self.baseline.colour
+        if colour == RED or (strict and colour == AMBER):
             return 1
         gaps = self.never_fired or self.dropped or self.incomplete or self.unplaced
         if gaps or self.colour in UNJUDGED:
             return 4
         return 0
+
+
+def plural(number: int, noun: str) -> str:
+    """``1 request``, ``2 requests``."""
+    return f"{number} {noun if number == 1 else noun + 's'}"
 
 
 def listed(ids: Sequence[str], most: int = 5) -> str:

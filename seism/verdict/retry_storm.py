@@ -8,7 +8,7 @@ took the place of a broken one is no try, and may have been made by another rout
 
 from __future__ import annotations
 
-from seism.verdict.result import AMBER, FINE, RED, Verdict
+from seism.verdict.result import AMBER, FINE, RED, STORM, Verdict
 from seism.verdict.rules import Rules
 from seism.verdict.timeline import Timeline, route_of
 from seism_middleware.contract import RequestEnded
@@ -40,7 +40,9 @@ class Storms:
             return FINE
         colour = RED if again > self._rules.retry_storm else AMBER
         return Verdict(
-            colour, f"retry storm: it tried {backend} {again} times more than it usually does"
+            colour,
+            f"retry storm: it tried {backend} {again} times more than it usually does",
+            STORM,
         )
 
     def _tries(self, request: RequestEnded, backend: str) -> int:

@@ -76,6 +76,13 @@ class Rules:
     recover_slow_s: float = option(
         5, help="a recovery that takes longer than this is amber", unit="s", minimum=0, maximum=600
     )
+    background_recover_s: float = option(
+        10,
+        help="how long a consumer may take after a perturbation until it is there again",
+        unit="s",
+        minimum=0,
+        maximum=600,
+    )
     retry_after: bool = option(
         True, help="a 503 must have Retry-After to be green, unless the path is a heartbeat's"
     )

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from seism.verdict import consumer
 from seism.verdict.client_view import observations, sent_of, target, took
 from seism.verdict.request import failure
 from seism.verdict.result import Steady
@@ -129,9 +130,13 @@ class ControlRun:
         return f"without any perturbation {worst} ({count} times{more})"
 
     def _unreached(self) -> str:
-        backends = unreached(self._timeline)
+        waited_for = consumer.backends(self._timeline)
+        backends = [each for each in unreached(self._timeline) if each not in waited_for]
         if not backends:
             return ""
+        unknown = list(refused(self._timeline, self._rules))
+        if unknown:
+            return f"nothing was sent to {' and '.join(backends)}: {'; '.join(unknown)}"
         return (
             f"nothing was sent to {' and '.join(backends)} in the control run: does the app "
             "connect to the proxy, and does a route of the load need it?"
@@ -256,6 +261,23 @@ def unreached(timeline: Timeline) -> list[str]:
         return []
     first, last = segment.reached[0].proxies, segment.reached[-1].proxies
     return sorted(name for name in last if last[name] == first.get(name))
+
+
+NO_ROUTE = (404, 405, 501)
+"""Statuses of a path that the app does not have, or of a method that it does not take."""
+
+
+def refused(timeline: Timeline, rules: Rules) -> Iterator[str]:
+    """Routes of the load that the app does not have, by the control run."""
+    for route, run in sorted(_by_route(timeline.find("steady")).items()):
+        wanted = rules.route[route].statuses if route in rules.route else ()
+        statuses = {request.status for request in run} - {*wanted}
+        asked = any(request.sends for request in run)
+        if len(statuses) == 1 and statuses <= {*NO_ROUTE} and not asked:
+            yield (
+                f"{route}: every answer of the control run was {statuses.pop()}: check path and "
+                "method of the [[load.route]]"
+            )
 
 
 def _by_route(segment: Segment | None) -> Mapping[str, list[RequestEnded]]:

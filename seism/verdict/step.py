@@ -57,6 +57,18 @@ class StepWindow:
         )
 
     @property
+    def began(self) -> float:
+        """When it began, in the journal's seconds."""
+        return self.during.phase.at
+
+    @property
+    def over(self) -> float:
+        """When the phase after its aftershock began, or the last one of the journal."""
+        segments, last = self.timeline.segments, max(self.began, self.after.phase.at)
+        later = (each.phase.at for each in segments if each.phase.at > last)
+        return next(later, segments[-1].phase.at)
+
+    @property
     def name(self) -> str:
         """As reports show it."""
         return self.planned.name

@@ -15,6 +15,7 @@ from seism.journal import (
     AppEnded,
     ChangingExchange,
     ClientRequest,
+    Consumers,
     Diagnosis,
     Entry,
     LoadDone,
@@ -33,6 +34,7 @@ from seism_middleware.contract import (
     BODY_NONE,
     OVERLAP,
     Attribution,
+    BackgroundEnded,
     Census,
     Harm,
     Hello,
@@ -57,6 +59,8 @@ class Segment:
     outside: int = 0
     """Requests of the load that never reached the app, for a reason of ours."""
     reached: list[Reached] = field(default_factory=list)
+    consumers: list[Consumers] = field(default_factory=list)
+    """At each census."""
 
     @classmethod
     def empty(cls) -> Segment:
@@ -94,6 +98,8 @@ class Timeline:
     """Those that never reached the app, for a reason of ours."""
     workers: list[Hello] = field(default_factory=list)
     harms: list[Harm] = field(default_factory=list)
+    background_ends: list[tuple[str, BackgroundEnded]] = field(default_factory=list)
+    """(Worker, what an exception has ended there)."""
     left: dict[str, WorkerLeft] = field(default_factory=dict)
     """Worker -> how its stream ended."""
     app_ends: list[AppEnded] = field(default_factory=list)
@@ -246,12 +252,16 @@ def _sort_in(timeline: Timeline, record: Any, worker: str) -> None:
         timeline.stopped = record.why
     elif isinstance(record, Reached) and timeline.segments:
         timeline.segments[-1].reached.append(record)
+    elif isinstance(record, Consumers) and timeline.segments:
+        timeline.segments[-1].consumers.append(record)
     elif isinstance(record, Plan):
         timeline.plan = _planned(record.steps)
     elif isinstance(record, Hello):
         timeline.workers.append(record)
     elif isinstance(record, Harm):
         timeline.harms.append(record)
+    elif isinstance(record, BackgroundEnded):
+        timeline.background_ends.append((worker, record))
     elif isinstance(record, WorkerLeft):
         timeline.left[worker] = record
     elif isinstance(record, Missing):

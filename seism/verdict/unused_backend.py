@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from seism.verdict.client_view import took
 from seism.verdict.detector import Told
-from seism.verdict.result import AMBER, Verdict
+from seism.verdict.result import AMBER, UNUSED, Verdict
 from seism.verdict.rules import Rules
 from seism.verdict.steady_state import ControlRun
 from seism.verdict.step import StepWindow
@@ -61,7 +61,7 @@ class UnusedBackendDetector:
             )
             figures = f"{before} exchanges before, 0 of {len(silent)} requests after"
             ids = {each.request for each in silent} & {each.request for each in step.requests}
-            verdict = Verdict(AMBER, f"{what}: {figures}")
+            verdict = Verdict(AMBER, f"{what}: {figures}", UNUSED)
             unused = () if again else (backend,)
             yield Told(route, frozenset(ids), verdict, certain=True, unused=unused)
 

@@ -8,6 +8,8 @@ from seism.journal import INTERRUPTED
 from seism.model import DOWN
 from seism.verdict.accounting import action_lines, unseen, unseen_of_all
 from seism.verdict.alone import restless
+from seism.verdict.consumer import backends
+from seism.verdict.result import listed, plural
 from seism.verdict.timeline import Timeline
 from seism_middleware.contract import PerturbationBegan
 
@@ -22,9 +24,13 @@ def load_findings(timeline: Timeline) -> Iterator[str]:
             yield from action_lines(segment, when)
             missed = 0 if any(each.front for each in active) else unseen(segment)
             if missed:
-                yield f"{when} {missed} requests got no response, and no worker ever saw them"
+                yield f"{when} {_unseen(missed)}"
     if not any(step.front for step in plan) and (missed := unseen_of_all(timeline)):
-        yield f"{missed} requests got no response, and no worker ever saw them"
+        yield _unseen(missed)
+
+
+def _unseen(missed: int) -> str:
+    return f"{plural(missed, 'request')} got no response, and no worker ever saw them"
 
 
 def end_findings(timeline: Timeline) -> Iterator[str]:
@@ -47,19 +53,46 @@ def attribution_warnings(timeline: Timeline) -> Iterator[str]:
     steady = timeline.find("steady")
     if steady is not None:
         sent = {each.backend for request in steady.requests for each in request.sends}
-        for backend in sorted(restless(steady.reached, steady.requests) - sent):
+        known = sent | backends(timeline)
+        for backend in sorted(restless(steady.reached, steady.requests) - known):
             yield (
                 f"{backend}: somebody talks to it while no request runs, and no request is seen to "
                 "do so: what is perturbed there cannot be attributed"
             )
     attributed = timeline.attributed
+    consumers = {
+        each.client
+        for segment in timeline.segments
+        for look in segment.consumers
+        for each in look.consumers
+    }
     alone = [
         key
         for key, record in timeline.perturbations.items()
-        if key not in attributed and key not in timeline.of_none and _took_bytes(timeline, record)
+        if key not in attributed
+        and key not in timeline.of_none
+        and record.client not in consumers
+        and _took_bytes(timeline, record)
     ]
     if alone:
         yield f"{len(alone)} of {len(timeline.perturbations)} perturbations hit no known request"
+
+
+def login_warnings(timeline: Timeline) -> Iterator[str]:
+    """Where the load's workers had lost their logins, and logged in again."""
+    for segment in timeline.segments:
+        logins = (segment.load.logins if segment.load else None) or {}
+        again, failed = logins.get("again", {}), logins.get("failed", {})
+        step = [segment.phase.step] if segment.phase.step is not None else []
+        indices = [i for i in (*step, *segment.phase.active) if i < len(timeline.plan)]
+        names = [timeline.plan[index].name for index in indices]
+        when = f"{segment.phase.phase} {' and '.join(names)}".rstrip()
+        if again:
+            why = listed([f"{reason} ({count} times)" for reason, count in sorted(again.items())])
+            yield f"{when}: workers of the load were logged out, and logged in again: {why}"
+        if failed:
+            why = listed([f"{reason} ({count} times)" for reason, count in sorted(failed.items())])
+            yield f"{when}: logins of the load failed: {why}"
 
 
 def census_warnings(timeline: Timeline) -> Iterator[str]:

@@ -16,7 +16,7 @@ from seism.journal import ChangingExchange
 from seism.protocols.base import ADDS, CHANGES, COMMITS, COUNTS, SETS
 from seism.verdict.client_view import took
 from seism.verdict.detector import ENOUGH, Told, by_request
-from seism.verdict.result import AMBER, RED, Verdict
+from seism.verdict.result import AMBER, LOST_WORK, RED, TWICE, Verdict
 from seism.verdict.rules import Rules
 from seism.verdict.steady_state import ControlRun
 from seism.verdict.step import StepWindow
@@ -79,7 +79,7 @@ class WorkDetector:
                 logged = sum(bool(request.errors) for request in requests)
                 log = f"; {logged} of them logged an error" if logged else "; none logged an error"
                 told = f"lost work: {len(requests)} answered as usual, but {what}{log}"
-                yield Told(key[0], ids, Verdict(AMBER, told), certain=True)
+                yield Told(key[0], ids, Verdict(AMBER, told, LOST_WORK), certain=True)
 
     def _usual_of(self, requests: Sequence[RequestEnded]) -> Usual:
         done = [Counter(_kind(each) for each in self._done(request)) for request in requests]
@@ -129,7 +129,8 @@ class WorkDetector:
             word = WORDS.get(kind[1], kind[1])
             what = f"done twice: its {word} was carried out by {kind[0]} {times}"
             colour = AMBER if effect == CHANGES else RED
-            yield Told(route, frozenset({request.request}), Verdict(colour, what), certain=True)
+            verdict = Verdict(colour, what, TWICE)
+            yield Told(route, frozenset({request.request}), verdict, certain=True)
 
 
 def _kind(exchange: ChangingExchange) -> Kind:

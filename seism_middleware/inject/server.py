@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from seism_middleware.drivers import early
 from seism_middleware.imports import Imports
 from seism_middleware.inject import watch
 
@@ -280,6 +281,7 @@ def start() -> None:
     if server and pid != str(os.getpid()) and not _is_worker():
         return
     watch.start()
+    early.start()
     Injection(server).install()
 
 

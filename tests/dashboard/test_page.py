@@ -14,7 +14,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from seism.dashboard.standalone import render
 from seism.journal import read
-from seism.verdict.result import Judgement, Steady
+from seism.model import PlannedStep, ToxicSpec
+from seism.verdict.result import ERROR, Case, Cell, Judgement, Steady
 from tests.browser import NOTED, page
 from tests.ports import free_port
 from tests.processes import app, sidecar, until
@@ -270,6 +271,28 @@ def test_a_report_opens_from_a_file_without_network(
     assert asked == [report.as_uri()]
     assert [line for line in faults if not re.search(NOTED, line)] == []
     context.close()
+
+
+def test_a_mark_leads_to_its_weakness_in_the_report(
+    stage: Stage, chromium: Browser, tmp_path: Path
+) -> None:
+    with stage.toxic("reset_peer", timeout=0):
+        stage.get("/weak")
+    ((request, _),) = stage.journalled(stage.seen).items()
+    case = Case(request, "GET /weak", "reset", "during", "red", "500", 500, 0.1, kind=ERROR)
+    cell = Cell("GET /weak", "reset", "red", ("500",), 1, 1, 0, case)
+    plan = (PlannedStep(ToxicSpec("reset_peer", "reset"), "cache", "reset"),)
+    steady = Steady(True, "", 9)
+    judgement = Judgement(
+        1, plan, "red", steady, ("GET /weak",), ("reset",), cells=(cell,), cases=(case,)
+    )
+    report = tmp_path / "timeline.html"
+    report.write_text(render(read(stage.journal), judgement))
+    with page(chromium, report.as_uri()) as opened:
+        opened.locator("#list button").first.click()
+        link = opened.locator("#detail a")
+        expect(link).to_have_text("GET /weak answers 500 when cache resets a connection")
+        assert (link.get_attribute("href") or "").startswith("report.html#weakness-")
 
 
 def test_nothing_that_an_app_says_becomes_a_tag(

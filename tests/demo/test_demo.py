@@ -19,6 +19,14 @@ RAISE = """\
                 raise
 """
 
+WEAKNESSES = {
+    ("error", "cache", "GET /stock", "stock"),
+    ("hang", "db", "GET /history", ""),
+    ("leaked", "db", "GET /export", ""),
+    ("not recovered", "db", "GET /prices", ""),
+}
+"""What was planted, each said once: kind, backend, route, and the app's own function."""
+
 # One demo is about 25 s of waiting for slow backends.
 pytestmark = pytest.mark.timeout(240)
 
@@ -64,6 +72,15 @@ def test_twice_with_the_same_seed(tmp_path: Path) -> None:
     assert first["matrix"] == second["matrix"]
     for name in ("journal.jsonl", "report.json", "junit.xml", "report.html"):
         assert (tmp_path / "first" / name).stat().st_size > 0
+    for _, report in runs:
+        found = report["weaknesses"]
+        assert {
+            (each["kind"], each["backend"], *each["routes"], each["place"].rpartition(" ")[2])
+            for each in found
+        } == WEAKNESSES
+        assert len(found) == len(WEAKNESSES)
+    prints = [sorted(each["fingerprint"] for each in report["weaknesses"]) for _, report in runs]
+    assert prints[0] == prints[1]
     evidence = {case["evidence"] for case in first["cases"] if case["exact"]}
     assert "ledger" in evidence
 

@@ -159,6 +159,15 @@ def seen(
     return Examination((CACHE,), (process,), workers, 1, requests, "here", "1")
 
 
+def test_a_route_that_there_is_not_is_not_blamed_on_the_proxy() -> None:
+    nothing = replace(CACHE, connections=0, received=0, lately=0)
+    examined = replace(seen(), backends=(nothing,), refused=["GET /nope: 404"])
+    (line,) = ailing(examined)
+    assert line.endswith(
+        "nothing arrived; GET /nope: 404: does the app have that route, and take that method?"
+    )
+
+
 def ailing(examined: Examination) -> list[str]:
     return [finding.text for finding in findings(examined) if not finding.ok]
 

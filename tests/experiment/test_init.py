@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -60,6 +61,17 @@ def test_an_existing_application(backends: Backends, tmp_path: Path) -> None:
     text = (tmp_path / "seism.toml").read_text()
     assert '# path = "/items/{number}"' in text and '# path = "/orders"' in text
     assert "# Its address is in: environment DB" in text
+    # The load can come from elsewhere.
+    document = {"paths": {"/rows": {"get": {}}}, "components": {"securitySchemes": {
+        "basic": {"type": "http", "scheme": "basic"}}}}  # fmt: skip
+    (tmp_path / "openapi.json").write_text(json.dumps(document))
+    given = ("--from", "openapi.json", "--force", "--", *command)
+    done = init(tmp_path, *given, env=environment(backends))
+    assert "set these variables: API_USER, API_PASSWORD" in done.stdout, done.stderr
+    experiment = load(tmp_path / "seism.toml", {"API_USER": "ada", "API_PASSWORD": "x"})
+    assert experiment.setup is not None and experiment.load is not None
+    assert experiment.setup.basic == "${API_USER}:${API_PASSWORD}"
+    assert [route.name for route in experiment.load.route] == ["GET /rows"]
     # Nothing is overwritten unasked.
     again = init(tmp_path, "--", *command)
     assert again.returncode == 2 and "seism.toml: exists already" in again.stderr

@@ -44,10 +44,15 @@ class Lab:
     load: str = LOAD
     routes: tuple[str, ...] = ("/item/1", "/item/2", "/item/3", "/item/4")
     rules: str = ""
+    protocol: str = ""
+    """Of the backend."""
+    worker: str = ""
+    """The module of a ``[[worker]]``."""
 
     def judge(self, folder: Path) -> Judgement:
         """One run, whose files are in ``folder``."""
-        shutil.copy(APPS / f"{self.module}.py", folder)
+        for module in filter(None, (self.module, self.worker)):
+            shutil.copy(APPS / f"{module}.py", folder)
         file = folder / "seism.toml"
         file.write_text(self._config(), encoding="utf-8")
         path = os.pathsep.join(map(str, (folder, *self.path, ROOT)))
@@ -63,11 +68,14 @@ class Lab:
 
     def _config(self) -> str:
         command = [sys.executable, *self.server, f"{self.module}:app"]
+        worker = f'[[worker]]\nname = "jobs"\ncommand = {[sys.executable, "-m", self.worker]}\n'
         routes = "".join(f'[[load.route]]\npath = "{path}"\n' for path in self.routes)
         return (
             f"[app]\ncommand = {command}\n"
             f'url = "http://127.0.0.1:{{port}}"\nenv = {{ BACKEND = "{{store.address}}" }}\n'
+            f"{worker if self.worker else ''}"
             f'[[backend]]\nname = "store"\nupstream = "{self.upstream}"\n'
+            f'protocol = "{self.protocol}"\n'
             f'[[perturbation]]\nbackend = "store"\n{self.perturbation}\n'
             f"[rules]\n{self.rules}\n[load]\n{self.load}\n{routes}"
         )

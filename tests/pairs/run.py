@@ -106,7 +106,12 @@ def cell(name: str, pair: dict[str, Any], releases: list[str], addresses: dict[s
             cells = json.loads((report / "report.json").read_text(encoding="utf-8"))["cells"]
         except OSError:
             return f"no report: {done.stderr.strip()[-300:]}"
-        found = [each for each in cells if each["perturbation"] == pair["found"]]
+        found = [
+            each
+            for each in cells
+            if each["perturbation"] == pair["found"]
+            and each["route"] == pair.get("route", each["route"])
+        ]
         if os.environ.get("PAIRS_SHOW"):
             print(done.stdout)
         return str(found[0]["colour"]) if found else "not tried"

@@ -169,3 +169,28 @@ def test_statements_are_remembered_up_to_a_bound() -> None:
 def test_only_what_meets_rows_fails_to_serialize(kind: str, fits: bool) -> None:
     (fault,) = [each for each in ERRORS if each.type == "postgresql_serialization_failure"]
     assert fault().fits(Exchange(1, kind)) == fits
+
+
+@pytest.mark.parametrize(
+    ("asked", "subscription"),
+    [
+        ('LISTEN orders; LISTEN "Odd One"', "LISTEN orders, Odd One"),
+        ("/* a job */ listen a", "LISTEN a"),
+        ("UNLISTEN *", ""),
+        ("SELECT 'LISTEN x'", ""),
+    ],
+)
+def test_what_a_client_listens_to(asked: str, subscription: str) -> None:
+    codec = PostgreSQL()
+    list(codec.receive(UP, STARTUP))
+    list(codec.receive(UP, query(asked)))
+    assert codec.subscription == subscription
+
+
+@pytest.mark.parametrize("end", ["UNLISTEN orders", "UNLISTEN *", "CLOSE ALL; UNLISTEN *;"])
+def test_what_ends_it(end: str) -> None:
+    codec = PostgreSQL()
+    list(codec.receive(UP, STARTUP))
+    for text in ("LISTEN orders", end):
+        list(codec.receive(UP, query(text)))
+    assert codec.subscription == ""

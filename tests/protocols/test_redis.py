@@ -93,6 +93,16 @@ SAMPLES = (
             (DOWNSTREAM, b"$1\r\nv\r\n*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n"),
         ],
         ["GET", "SUBSCRIBE"],
+    ),
+    Sample(
+        "subscribed no more",
+        [
+            (UPSTREAM, command("SUBSCRIBE", "news")),
+            (DOWNSTREAM, b"*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n"),
+            (DOWNSTREAM, b"*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$2\r\nhi\r\n"),
+            (UPSTREAM, command("UNSUBSCRIBE")),
+        ],
+        ["SUBSCRIBE", "UNSUBSCRIBE"],
         opaque="pub/sub",
     ),
     Sample("monitor", [(UPSTREAM, command("MONITOR"))], ["MONITOR"], opaque="MONITOR"),
@@ -108,6 +118,24 @@ def test_what_a_server_says_before_it_hangs_up_belongs_to_nobody() -> None:
     told = heard(Redis, [(DOWNSTREAM, b"-ERR max number of clients reached\r\n")])
     assert [(p.exchange, p.data[:4]) for p in told.pieces[DOWNSTREAM]] == [(None, b"-ERR")]
     assert heard(Redis, [(DOWNSTREAM, b"+OK\r\n")]).error == "a reply to nothing"
+
+
+def test_subscriptions_are_followed() -> None:
+    codec = Redis()
+    for asked, subscription in (
+        (command("PSUBSCRIBE", "a*", "b*"), "PSUBSCRIBE"),
+        (command("SUBSCRIBE", "news"), "PSUBSCRIBE, SUBSCRIBE"),
+        (command("PUNSUBSCRIBE", "a*"), "PSUBSCRIBE, SUBSCRIBE"),
+        (command("PUNSUBSCRIBE", "b*"), "SUBSCRIBE"),
+        (command("PING"), "SUBSCRIBE"),
+    ):
+        list(codec.receive(UPSTREAM, asked))
+        assert codec.subscription == subscription
+    said = b"*2\r\n$4\r\npong\r\n$0\r\n\r\n*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$2\r\nhi\r\n"
+    assert all(piece.exchange is None for piece in codec.receive(DOWNSTREAM, said))
+    assert codec.opaque == ""
+    list(codec.receive(UPSTREAM, command("UNSUBSCRIBE")))
+    assert (codec.subscription, codec.opaque) == ("", "pub/sub")
 
 
 def test_keys_and_phases() -> None:

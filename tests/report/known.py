@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from seism.model import PlannedStep, ToxicSpec
 from seism.verdict.result import (
     AMBER,
+    BAD_503,
+    ERROR,
     GREEN,
     NOT_COVERED,
     RED,
     SEVERITY,
+    SLOW,
+    UNRECOVERED,
     UNSURE,
     Case,
     Cell,
@@ -21,6 +26,7 @@ from seism.verdict.result import (
     Steady,
 )
 
+ROOT = Path(__file__).parents[2]
 ROUTES = (
     "GET /health",
     "GET /articles/{slug}",
@@ -112,6 +118,7 @@ def mixed() -> Judgement:
                 "shop/cart.py:41 show",
                 "site-packages/redis/client.py:559 execute_command",
             ),
+            kind=ERROR,
         ),
         (ROUTES[3], "database-slow"): Case(
             "w2-77",
@@ -126,6 +133,7 @@ def mixed() -> Judgement:
             role="harmed",
             evidence="overlap",
             exact=False,
+            kind=UNRECOVERED,
         ),
         ("GET /session", "cache-down"): Case(
             "w1-311",
@@ -136,6 +144,7 @@ def mixed() -> Judgement:
             "503 without Retry-After",
             503,
             0.4,
+            kind=BAD_503,
         ),
     }
     cells = []
@@ -159,6 +168,46 @@ def mixed() -> Judgement:
         cells=tuple(cells),
         cases=tuple(sorted(worst.values(), key=lambda case: -SEVERITY[case.colour])),
         warnings=("the worker is blind for uvloop",),
+    )
+
+
+def wide(number: int) -> Judgement:
+    """``number`` perturbations of three backends, under some of which routes break."""
+    backends = ("db", "cache", "search-index")
+    kinds = ("reset", "slow", "down", "restart", "half-open", "late")
+    steps = []
+    for place in range(number):
+        owner, kind = backends[place % 3], kinds[place // 3 % len(kinds)]
+        again = place // 18
+        name = f"{owner} {kind}" + (f" #{again + 1}" if again else "")
+        toxic = {"reset": "reset_peer", "slow": "latency", "half-open": "half_open"}.get(kind, kind)
+        steps.append(PlannedStep(ToxicSpec(toxic, name), owner, name, during=120))
+    steps.sort(key=lambda step: backends.index(step.backend))
+    cells, cases = [], []
+    for row, route in enumerate(ROUTES):
+        for step in steps:
+            cell = Cell(route, step.name, GREEN, (), 24, 20, 4)
+            if row == 0:
+                cell = Cell(route, step.name, NOT_COVERED, ("it did not touch it",), 24, 0, 0)
+            elif row == 2 and step.backend == "cache":
+                case = replace(mixed().cases[0], perturbation=step.name, request=step.name)
+                cell = replace(cell, colour=RED, reasons=(case.reason,), worst=case)
+                cases.append(case)
+            elif row == 3 and step.type == "latency":
+                reason = "slower than the deadline of 1.0 s"
+                case = Case(
+                    step.name, route, step.name, "during", AMBER, reason, 200, 1.04, kind=SLOW
+                )
+                cell = replace(cell, colour=AMBER, reasons=(reason,), worst=case)
+                cases.append(case)
+            cells.append(cell)
+    return replace(
+        green(),
+        plan=tuple(steps),
+        perturbations=tuple(step.name for step in steps),
+        colour=RED,
+        cells=tuple(cells),
+        cases=tuple(cases),
     )
 
 
@@ -303,6 +352,7 @@ def hostile(text: str) -> Judgement:
 ALL = {
     "green": green(),
     "mixed": mixed(),
+    "wide": wide(60),
     "leaking": leaking(),
     "harmed": harmed(),
     "unsteady": unsteady(),

@@ -30,7 +30,8 @@ def test_red_is_an_error_with_its_cause() -> None:
     text = "\n".join(commands(known.mixed()))
     (line,) = [each for each in text.splitlines() if "POST /cart" in each]
     assert line.startswith(
-        "::error file=shop/cart.py,line=41,title=red%3A POST /cart under cache-reset::500 "
+        "::error file=shop/cart.py,line=41,title=POST /cart answers 500 when cache resets a "
+        "connection (ConnectionError)::at shop/cart.py:41 show%0Ared: POST /cart under cache-"
     )
     assert "%0Ahit by p-12" in line
     assert sum(each.startswith("::error") for each in commands(known.mixed(), strict=True)) > (

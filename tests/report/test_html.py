@@ -111,14 +111,15 @@ def test_links_lead_to_what_they_name() -> None:
     assert len(ids) == len(set(ids))
     links = [attrs["href"] or "" for tag, attrs in tags if tag == "a"]
     assert {link.removeprefix("#") for link in links} <= set(ids)
-    assert len([link for link in links if link.startswith("#case-")]) == 3
+    assert len([link for link in links if link.startswith("#weakness-")]) == 3
 
 
 def test_a_person_finds_the_verdict_the_cause_and_the_log() -> None:
     words = page(known.mixed()).words
     for part in (
         "Red: 2 of 5 routes break, under 2 of 6 perturbations.",
-        "POST /cart under cache-reset",
+        "POST /cart answers 500 when cache resets a connection (ConnectionError)",
+        "POST /cart under cache-reset : 500 without an honest 503",
         "exact hit by p-12, known by ledger .",
         "possible possibly harmed by p-31, known by overlap : in time, not proven.",
         "redis.exceptions.ConnectionError could not read cart",
@@ -130,9 +131,13 @@ def test_a_person_finds_the_verdict_the_cause_and_the_log() -> None:
 
 
 def test_gaps_are_prominent() -> None:
+    """In the headline, and open below the matrix, which is on the first screen."""
     words = page(known.gappy()).words
     assert words.index("1 perturbation never fired") < words.index("Route by perturbation")
     assert words.index("3 observations dropped") < words.index("Route by perturbation")
+    folded = render(known.gappy()).partition("<details")[0]
+    assert "Never fired (1)" in folded
+    assert "The plan" not in folded
 
 
 def test_without_a_steady_state_there_is_no_table() -> None:

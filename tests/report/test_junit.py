@@ -119,6 +119,17 @@ def test_a_finding_about_a_worker_fails() -> None:
     assert isinstance(results(known.leaking())["seism.run", "workers"], Failure)
 
 
+def test_a_weakness_is_a_test_case_of_its_own() -> None:
+    judgement = known.mixed()
+    title = "POST /cart answers 500 when cache resets a connection (ConnectionError)"
+    failed = results(judgement)["seism.weaknesses.error", f"{title} [7baccbc5cb0113cd]"]
+    assert isinstance(failed, Failure)
+    assert "catch `redis.RedisError`" in str(failed.text)
+    amber = [name for of, name in results(judgement) if of == "seism.weaknesses.bad 503"]
+    assert results(judgement)["seism.weaknesses.bad 503", amber[0]] is None
+    assert results(judgement, strict=True)["seism.weaknesses.bad 503", amber[0]] is not None
+
+
 def test_a_dot_in_a_name_makes_no_package() -> None:
     cell = replace(known.green().cells[0], perturbation="a.b", colour=GREEN)
     judgement = replace(known.green(), perturbations=("a.b",), cells=(cell,), plan=())
@@ -134,7 +145,7 @@ def test_no_red_file_passes() -> None:
             assert bool(wrong) == bool(judgement.exit_code(strict))
     amber = replace(known.green().cells[0], colour=AMBER)
     judgement = replace(known.green(), colour=AMBER, cells=(amber,))
-    assert check(render(judgement, strict=True)).attrib["failures"] == "1"
+    assert check(render(judgement, strict=True)).attrib["failures"] == "2"
 
 
 @pytest.mark.parametrize("strict", [False, True])

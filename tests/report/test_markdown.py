@@ -26,12 +26,24 @@ def test_it_is_a_page_without_foreign_markup(judgement: Judgement) -> None:
 
 def test_what_went_wrong_is_told() -> None:
     text = render(known.mixed())
-    assert "🔴 red** `POST /cart` under `cache-reset`" in text
+    assert "🔴 red** `POST /cart answers 500 when cache resets a connection (" in text
     assert "hit by p-12" in text
-    assert "logged: shop.views" in text
+    assert "`shop/cart.py:41 show`)" in text
     assert "possibly harmed by p-31" in text
     page = MARKDOWN.render(text)
     assert page.count("<tr>") == 1 + len(known.mixed().routes)
+
+
+@pytest.mark.parametrize("number", [3, 12, 60])
+def test_the_table_has_at_most_ten_columns(number: int) -> None:
+    """Where the perturbations are more, a column is a backend, and has its worst colour."""
+    text = render(known.wide(number))
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(rows) == 1 + len(known.ROUTES)
+    assert all(row.replace("\\|", "").count("|") - 1 <= 10 for row in rows)
+    (cart,) = (row for row in rows if "POST /cart" in row)
+    assert cart.count("🔴") == 1
+    assert text.count("\n") < 60
 
 
 @given(ANYTHING)

@@ -53,7 +53,7 @@ def test_any_text_makes_a_document(text: str) -> None:
 def test_a_red_cell_is_an_error_at_the_apps_own_frame() -> None:
     run = run_of(known.mixed())
     results = {result["ruleId"]: result for result in run["results"]}
-    result = results["cache-reset"]
+    result = results["error"]
     assert result["level"] == "error"
     (place,) = result["locations"]
     assert place["physicalLocation"] == {
@@ -64,7 +64,9 @@ def test_a_red_cell_is_an_error_at_the_apps_own_frame() -> None:
     text = result["message"]["text"]
     for part in ("hit by p-12 (exact", "at shop/cart.py:41 show", "could not read cart"):
         assert part in text
-    assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == "cache-reset"
+    assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == "error"
+    assert result["partialFingerprints"] == {"weakness/v1": "7baccbc5cb0113cd"}
+    assert result["relatedLocations"][0]["message"]["text"] == "shop/views.py:12 page"
 
 
 def test_levels_and_the_state_of_the_run() -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,20 @@ from seism.verdict.result import Judgement
 from tests.report import known
 from tests.report.test_text import ANYTHING
 
+GOLDEN = Path(__file__).parent / "golden"
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def shown(judgement: Judgement, width: int = 80, **options: object) -> str:
     file = io.StringIO()
     show(judgement, Console(file=file, width=width, **options))  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def page(judgement: Judgement, matrix: Judgement) -> str:
+    """As ``shown``, with the table of another judgement."""
+    file = io.StringIO()
+    show(judgement, Console(file=file, width=80), matrix=matrix)
     return file.getvalue()
 
 
@@ -38,7 +48,7 @@ def test_no_line_is_wider_than_the_terminal(name: str, width: int) -> None:
 @pytest.mark.parametrize("width", [80, 120])
 def test_a_person_can_read_the_table(width: int) -> None:
     text = shown(known.mixed(), width)
-    table = text.partition("What went wrong")[0]
+    table = text.partition("3 weaknesses")[0]
     assert "…" not in table
     row = next(line for line in table.splitlines() if line.startswith("POST /cart"))
     assert "".join(row.split()[2:]) == "✓green✗red✓green✓green✓green✓green"
@@ -49,21 +59,42 @@ def test_a_person_can_read_the_table(width: int) -> None:
     assert "/reports/{year}/{month}/summary-by-department" in folded.replace(" ", "")
 
 
-def test_names_that_do_not_fit_are_numbered_and_explained() -> None:
-    text = shown(known.mixed(), 70)
-    assert "#6" in text.partition("─")[0]
-    assert "#6 database-down" in text
+@pytest.mark.parametrize("number", [3, 12, 60])
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_page_is_as_it_was_approved(width: int, number: int) -> None:
+    """``SEISM_RECORD=1`` writes the pages, to be read before they are committed."""
+    golden = GOLDEN / f"terminal-{width}-{number}.txt"
+    text = "\n".join(line.rstrip() for line in shown(known.wide(number), width).splitlines())
+    if os.environ.get("SEISM_RECORD"):
+        golden.write_text(f"{text}\n", encoding="utf-8")
+    assert f"{text}\n" == golden.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("number", [1, 3, 7, 12, 21, 60, 200])
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_every_line_with_a_colour_has_its_route(width: int, number: int) -> None:
+    lines = re.split("[0-9]+ weakness", shown(known.wide(number), width))[0].splitlines()
+    marked = [line for line in lines if re.search("[✗▲✓·] (red|amber|green|none)", line)]
+    assert marked
+    for line in marked:
+        told = re.sub("^ +[✗▲] (red|amber) ", "", line)
+        assert any(told.startswith(route[:9]) for route in known.ROUTES), line
+    assert len(lines) <= 75
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_worst_are_told_with_cause_and_evidence(width: int) -> None:
     text = words(shown(known.mixed(), width))
     for part in (
-        "✗ red POST /cart under cache-reset 500 without an honest 503",
+        "✗ POST /cart answers 500 when cache resets a connection (ConnectionError) (once)",
+        "at shop/cart.py:41 show",
+        "✗ red POST /cart under cache-reset: 500 without an honest 503",
+        "catch `redis.RedisError`",
+        "See docs/guide/unavailable.md",
         "request w1-204, during: status 500 after 12 ms",
         "hit by p-12 (exact, evidence: ledger)",
         "possibly harmed by p-31 (not exact, evidence: overlap)",
-        "raised redis.exceptions.ConnectionError",
+        "exception: redis.exceptions.ConnectionError",
         "could not read cart",
         "▲ amber GET /session under cache-down",
         "the worker is blind for uvloop",
@@ -93,7 +124,8 @@ def test_gaps_and_findings_are_named() -> None:
 def test_harm_is_named() -> None:
     text = words(shown(known.harmed(), 120))
     for part in (
-        "Harmed lost under database-down: 1 of the 4 connections of worker w1 was not opened",
+        "✗ a pool does not get its connections to database back after database is down (once)",
+        "lost under database-down: 1 of the 4 connections of worker w1 was not opened",
         "again (exact, evidence: census)",
         "Seen, without proof of harm crosstalk under cache-slow: w1-8 was possibly answered",
         "with a reply to w1-7 (possible, evidence: ledger)",
@@ -142,3 +174,20 @@ def test_a_path_stays_in_one_piece() -> None:
     path = Path("/a" * 60) / "report.html"
     show(known.green(), Console(file=file, width=80), paths=[path])
     assert str(path) in file.getvalue()
+
+
+def test_the_command_that_shows_it_again_stays_in_one_piece() -> None:
+    judgement = replace(known.mixed(), replay="seism replay here/journal.jsonl")
+    text = shown(judgement, 60)
+    assert "    seism replay here/journal.jsonl --only cache-reset --route 'POST /cart'\n" in text
+
+
+def test_the_table_may_have_fewer_columns_than_the_run() -> None:
+    """A sweep's: the figures are those of the files all the same."""
+    collapsed = replace(
+        known.mixed(), cells=known.mixed().cells[:1], perturbations=known.PERTURBATIONS[:1]
+    )
+    text = page(known.mixed(), collapsed)
+    assert "database-" not in text.partition("weaknesses")[0]
+    assert text.splitlines()[-1] == shown(known.mixed()).splitlines()[-1]
+    assert text.splitlines()[-2] == shown(known.mixed()).splitlines()[-2]

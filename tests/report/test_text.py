@@ -40,7 +40,7 @@ def test_what_cannot_be_shown_is_escaped_or_cut(text: object, shown: str) -> Non
 
 
 def test_durations_and_counts_are_written_for_people() -> None:
-    assert [seconds(value) for value in (0.0004, 0.12, 2.06)] == ["0.4 ms", "120 ms", "2.1 s"]
+    assert [seconds(value) for value in (0.0004, 0.12, 2.064)] == ["0.4 ms", "120 ms", "2.06 s"]
     assert count(1, "reply", "replies") == "1 reply"
     assert count(2, "reply", "replies") == "2 replies"
     assert count(1200, "request") == "1,200 requests"

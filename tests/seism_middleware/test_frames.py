@@ -6,12 +6,15 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
 from seism_middleware.frames import LONGEST, MOST, frames, shown
 from seism_middleware.logs import logged_error
+from tests.ports import free_port
 
 
 def deep(levels: int, secret: str = "s3cret") -> None:
@@ -43,6 +46,23 @@ def test_a_deep_one_keeps_its_ends() -> None:
     assert len(found) == MOST
     assert found[0].endswith(" raised")
     assert found[-1].startswith(f"{os.path.relpath(__file__)}:")
+
+
+def checkout(call: Callable[[], object]) -> None:
+    """The app's own code, below which a library stands."""
+    call()
+
+
+def test_the_apps_own_line_is_kept_above_a_library() -> None:
+    """SQLAlchemy puts more than ten frames between the app and the driver."""
+    engine = sqlalchemy.create_engine(f"postgresql+pg8000://u:p@127.0.0.1:{free_port()}/d")
+    with pytest.raises(sqlalchemy.exc.SQLAlchemyError) as raised:
+        checkout(engine.connect)
+    found = frames(raised.value.__traceback__)
+    assert len(found) == MOST
+    (own,) = (frame for frame in found if frame.endswith(" checkout"))
+    assert own.startswith(os.path.relpath(__file__))
+    assert found[-1].startswith("site-packages/pg8000/")
 
 
 def test_none() -> None:

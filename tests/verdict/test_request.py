@@ -43,7 +43,7 @@ def test_by_the_default_rules(request_: RequestEnded, colour: str, reason: str) 
 def test_a_route_may_have_rules_of_its_own() -> None:
     rules = Rules(retry_after=False, error_log=False, deadline_ms=50)
     assert opinion(ended(503, duration=0.01), rules).colour == "green"
-    assert opinion(ended(200), rules).reason == "slower than the deadline of 0.1 s"
+    assert opinion(ended(200), rules).reason == "slower than the deadline of 0.05 s"
 
 
 @pytest.mark.parametrize("early", [False, True], ids=["harm last", "harm first"])

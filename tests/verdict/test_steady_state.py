@@ -109,6 +109,35 @@ def test_a_backend_that_is_never_reached_is_no_steady_state(sent: int, met: bool
         assert "nothing was sent to cache in the control run" in judgement.steady.reason
 
 
+@pytest.mark.parametrize(("status", "sent"), [(404, 0), (404, 100), (405, 100), (200, 0)])
+def test_a_route_that_the_app_does_not_have_is_said(status: int, sent: int) -> None:
+    story = Story(SLOW)
+    story.phase("steady")
+    seen = {"connections": 3, "bytes": 500}
+    story.add(Reached(1.0, {"db": seen}))
+    story.requests(10)
+    for _ in range(5):
+        story.request("GET /nope", status=status)
+    story.add(Reached(2.0, {"db": {**seen, "bytes": 500 + sent}}))
+    story.phase("during", 0)
+    story.perturb(0, story.request(duration=2))
+    story.phase("after", 0)
+    story.requests(10)
+    judgement = judge(story.end())
+    said = f"GET /nope: every answer of the control run was {status}: check path and method"
+    told = judgement.warnings if sent else (judgement.steady.reason,)
+    assert any(said in line for line in told) == (status != 200)
+
+
+def test_a_404_that_is_meant_is_not_said() -> None:
+    rules = build(Rules, {"route": {"GET /nope": {"statuses": [404]}}}, "rules")
+    story = Story(SLOW, rules=rules)
+    story.phase("steady")
+    for _ in range(5):
+        story.request("GET /nope", status=404)
+    assert not any("every answer" in line for line in judge(story.end()).warnings)
+
+
 def hypothesis(*, control: float = 0.01, **rules: Any) -> Judgement:
     """/x takes 100 ms in the control run before, and ``control`` seconds in the one after."""
     story = Story(SLOW, rules=build(Rules, rules, "rules"))

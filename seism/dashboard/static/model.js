@@ -51,7 +51,7 @@ Seism.Model = class {
     }
     const route = `${r.method} ${r.route}`;
     const request = Object.assign(
-      { id: r.request, route, end, colour: 0, reason: "", attributions: [], harms: [] }, Seism.observed(r));
+      { id: r.request, route, end, colour: 0, reason: "", attributions: [], harms: [], weaknesses: [] }, Seism.observed(r));
     for (const early of this.orphans.get(r.request) || [])
       if (early.kind === "harm") request.harms.push(early);
       else this.join(early, request);
@@ -76,6 +76,10 @@ Seism.Model = class {
     if (colour > 1) Seism.insert(this.notGreen, request, (x) => x.end);
     request.colour = colour;
     request.reason = r.reason || "";
+  }
+
+  weakness(r) {
+    for (const id of r.requests) this.requests.get(id)?.weaknesses.push(r);
   }
 
   hello(r) {

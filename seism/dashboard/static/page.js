@@ -233,6 +233,12 @@
       log.append(make("li", [e.logger, e.where, e.exception, e.message].filter(Boolean).join(" ")));
     const sends = make("ul");
     for (const e of request.sends) sends.append(make("li", `${e.backend}: ${e.sends} ${e.sends === 1 ? "send" : "sends"}, ${e.sent} bytes, from ${e.local}`));
+    const weaknesses = make("ul");
+    for (const w of request.weaknesses) {
+      const item = make("li");
+      item.append(make("a", w.title, { href: w.card }));
+      weaknesses.append(item);
+    }
     const part = (name, ul, none) => [make("h3", name), ul.childElementCount ? ul : make("p", none)];
     $("detail").replaceChildren(
       title,
@@ -241,6 +247,7 @@
         ["body", request.body], ["took", `${Seism.short(request.duration * 1000)} ms`], ["exception", request.exception],
         ["request", request.id],
       ]),
+      ...(request.weaknesses.length ? part("The weakness that it shows", weaknesses, "") : []),
       ...part("What hit it", hits, "Nothing that is known."),
       ...(request.harms.length ? part("What was left to it by others", harms, "") : []),
       ...part("What the app logged", log, "No error."),

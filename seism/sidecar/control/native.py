@@ -18,6 +18,7 @@ from seism.journal import (
     OUTCOMES,
     AppEnded,
     ClientRequest,
+    Consumers,
     Diagnosis,
     Journal,
     LoadDone,
@@ -60,6 +61,7 @@ class AppEndReported:
     step: int = option(help="index of the planned perturbation", minimum=0)
     code: int | None = option(None, help="exit code, or minus the signal; default: it still runs")
     said: tuple[str, ...] = option((), help="the last lines of its log")
+    process: str = option("", help="the name of the worker that it was; default: the app itself")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class LoadReported:
     routes: dict[str, Any] = option(help="per route: counts, statuses, times")
     actions: dict[str, Any] = option({}, help="per route of actions: how often they were done")
     whole: bool = option(False, help="of all phases so far, not of one")
+    logins: dict[str, Any] = option({}, help="why workers logged in again, and logins that failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,7 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
         journal.write(
             LoadDone(
                 reported.segment, reported.requests, reported.routes, reported.actions or None,
-                reported.whole,
+                reported.whole, reported.logins or None,
             ),
             size=BODY_LIMIT,
         )  # fmt: skip
@@ -177,7 +180,7 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
 
     def app_ended(request: Request) -> Response:
         told = build(AppEndReported, read_json(request), "body")
-        journal.write(AppEnded(clock.now(), told.step, told.code, told.said))
+        journal.write(AppEnded(clock.now(), told.step, told.code, told.said, told.process))
         return synced(empty)
 
     def diagnosis(request: Request) -> Response:
@@ -192,6 +195,8 @@ def routes(hub: Hub, journal: Journal, clock: Clock, collection: Collection) -> 
     def census(_: Request) -> Response:
         answered = hub.take_census(CENSUS_SECONDS)
         journal.write(reached())
+        found = (each for proxy in collection.list() for each in proxy.consumers())
+        journal.write(Consumers(clock.now(), tuple(found)))
         return synced(lambda: answer({"answered": answered}))
 
     def reached() -> Reached:
