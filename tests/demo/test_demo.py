@@ -25,7 +25,7 @@ WEAKNESSES = {
     ("leaked", "db", "GET /export", ""),
     ("not recovered", "db", "GET /prices", ""),
 }
-"""What was planted, each said once: kind, backend, route, and the app's own function."""
+"""The planted ones, each said once: kind, backend, route, and the app's own function."""
 
 # One demo is about 25 s of waiting for slow backends.
 pytestmark = pytest.mark.timeout(240)
