@@ -24,6 +24,7 @@ JUDGING = (
     "verdict.rules",
     "verdict.client_view",
     "verdict.alone",
+    "verdict.failed_connect",
     "verdict.timeline",
     "verdict.step",
     "verdict.consumer",

@@ -22,6 +22,10 @@ from seism.report.text import clean
     help="Go on although the app connects to it and it looks like production; repeatable.",
 )  # fmt: skip
 @click.option(
+    "--header", "headers", multiple=True, metavar="NAME:VALUE",
+    help="Send it with each request, as a login's cookie; ${NAME} is from the environment.",
+)  # fmt: skip
+@click.option(
     "--from", "source", type=EXISTING_FILE, metavar="FILE",
     help="Take the load from a browser's recording (HAR) or an OpenAPI document (JSON).",
 )  # fmt: skip
@@ -32,6 +36,7 @@ def init(
     output: Path,
     force: bool,
     allow: tuple[str, ...],
+    headers: tuple[str, ...],
     source: Path | None,
     quiet: bool,
 ) -> None:
@@ -68,7 +73,7 @@ def init(
             f"starts {shlex.join(command)}, sends it at most {MAX_REQUESTS} GET requests, and asks "
             "each server that it connects to what it speaks"
         )
-        found = discover(command, Path.cwd(), progress, allow)
+        found = discover(command, Path.cwd(), progress, allow, headers=_headers(headers))
     text = draft(found, recording)
     try:
         output.write_text(text, encoding="utf-8")
@@ -85,3 +90,13 @@ def init(
         click.echo(clean(line))
     todo = text.count("# TO DO: ")
     click.echo(f"{output}: written" + (f"; search it for TO DO ({todo})" if todo else ""))
+
+
+def _headers(lines: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip():
+            raise click.BadParameter(f"expected NAME:VALUE, got {line!r}", param_hint="--header")
+        found[name.strip()] = value.strip()
+    return found

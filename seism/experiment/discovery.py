@@ -5,13 +5,15 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from seism.errors import ConfigurationError, NotReady
@@ -30,8 +32,10 @@ LOOK_SECONDS = 0.001
 SETTLE_SECONDS = 0.3
 REQUEST_SECONDS = 10.0
 OPENAPI = "/openapi.json"
-DESCRIBING = {OPENAPI, "/docs", "/docs/oauth2-redirect", "/redoc"}
-"""FastAPI's routes that describe the others."""
+DESCRIBING = (OPENAPI, "/docs", "/docs/oauth2-redirect", "/redoc")
+"""FastAPI's routes that describe the others, wherever it is mounted."""
+_EXCEPTION = re.compile(r"(\w+\.)*\w*(Error|Exception|Exit)\b")
+_CHANGES = re.compile(r"(?i)(log|sign)[-_]?(out|off)|delete|remove|destroy|unsubscribe|shutdown")
 METHODS = ("get", "put", "post", "delete", "patch", "head")
 
 
@@ -45,8 +49,14 @@ class FoundRoute:
 
     @property
     def is_safe(self) -> bool:
-        """Whether it can be asked without a value and without a change."""
-        return self.method == "GET" and "{" not in self.path
+        """Whether it can be asked without a value and, as far as its name tells, a change."""
+        plain = not set(self.path) & set("{*$()\\^|")
+        return self.method == "GET" and plain and not _CHANGES.search(self.path)
+
+    @property
+    def depth(self) -> int:
+        """Its segments. Short paths are asked first: no part of the app crowds out the others."""
+        return len(self.path.strip("/").split("/"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +90,22 @@ class Discovery:
     backends: list[FoundBackend] = field(default_factory=list)
     routes: list[FoundRoute] = field(default_factory=list)
     allowed: tuple[str, ...] = ()
+    headers: dict[str, str] = field(default_factory=dict)
+    """Sent with each request; ``${NAME}`` in a value is from the environment."""
 
 
 def discover(
     command: tuple[str, ...], cwd: Path, progress: Watcher, allowed: Sequence[str] = (),
-    start_seconds: float = 30,
+    start_seconds: float = 30, headers: Mapping[str, str] = MappingProxyType({}),
 ) -> Discovery:  # fmt: skip
     """Run ``command`` and find out. Nothing of it runs afterwards.
+
+    ``headers`` are sent with each request; ``${NAME}`` in their values is from the environment.
 
     Raises NotReady if it does not answer, ConfigurationError for a command that cannot be found and
     for a backend that looks like production and is not ``allowed`` (by name or address).
     """
+    sent = {name: _expanded(value, f"header {name}") for name, value in headers.items()}
     with tempfile.TemporaryDirectory(prefix="seism-init-") as folder, Supervisor() as children:
         watch = Path(folder, "watch")
         env = {**os.environ, SIDECAR_VARIABLE: "", WATCH_VARIABLE: str(watch)}
@@ -102,13 +117,13 @@ def discover(
             progress.note(str(error))
         child = children.spawn("app", command, log=Path(folder, "log"), cwd=cwd, env=env)
         looking = _Looking(child, watch, set(allowed))
-        found = Discovery(command)
+        found = Discovery(command, headers=dict(headers))
         progress.phase("starting the app")
         found.port = _wait(children, looking, start_seconds)
         with looking.running():
             progress.phase("asking the app")
             looking.refuse_production()
-            found.routes = _ask_routes(found.port, watch, looking)
+            found.routes = _ask_routes(found.port, watch, looking, sent)
             time.sleep(SETTLE_SECONDS)
         looking.refuse_production()
         found.observed = inject.said(children.tail("app", 1000))
@@ -117,6 +132,15 @@ def discover(
     found.allowed = tuple(each.name for each in found.backends
                           if looking.allows(each.host, each.port))  # fmt: skip
     return found
+
+
+def _expanded(text: str, where: str) -> str:
+    def replacement(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise ConfigurationError(f"{where}: the environment has no {match[1]}")
+        return os.environ[match[1]]
+
+    return re.sub(r"\$\{(\w+)\}", replacement, text)
 
 
 class _Looking:
@@ -192,12 +216,11 @@ def _wait(children: Supervisor, looking: _Looking, seconds: float) -> int:
     while time.monotonic() < end:
         ended = children.exited()
         if ended is not None:
-            said = [line for line in children.tail("app") if line.strip()]
-            last = said[-1] if said else "it said nothing"
-            raise NotReady(f"the app ended with exit code {ended[1]} before it was up: {last}")
+            said = _last_words(children.tail("app", 200))
+            raise NotReady(f"the app ended with exit code {ended[1]} before it was up: {said}")
         looking.look()
         for port in sorted(looking.listening):
-            if get(port, "/")[0]:
+            if get(port, "/", {})[0]:
                 return port
         time.sleep(0.1)
     raise NotReady(
@@ -205,11 +228,23 @@ def _wait(children: Supervisor, looking: _Looking, seconds: float) -> int:
     )
 
 
-def get(port: int, path: str) -> tuple[int, bytes]:
+def _last_words(log: Sequence[str]) -> str:
+    """The last line of ``log``, and the last one before it that names an exception.
+
+    A server of several processes ends with "a worker failed to boot"; the reason is further up.
+    """
+    lines = [line for line in log if line.strip()]
+    if not lines:
+        return "it said nothing"
+    errors = [line for line in lines[:-1] if _EXCEPTION.match(line)]
+    return "; ".join((*errors[-1:], lines[-1]))
+
+
+def get(port: int, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
     """Status and body; (0, nothing) where there is no answer of HTTP."""
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=REQUEST_SECONDS)
     try:
-        client.request("GET", path, headers={"Connection": "close"})
+        client.request("GET", path, headers={**headers, "Connection": "close"})
         response = client.getresponse()
         return response.status, response.read()
     except (http.client.HTTPException, OSError):
@@ -218,23 +253,32 @@ def get(port: int, path: str) -> tuple[int, bytes]:
         client.close()
 
 
-def _ask_routes(port: int, watch: Path, looking: _Looking) -> list[FoundRoute]:
-    known = {FoundRoute("/")}
-    known |= set(openapi(get(port, OPENAPI)[1]))
-    known |= {
+def _ask_routes(
+    port: int, watch: Path, looking: _Looking, headers: Mapping[str, str]
+) -> list[FoundRoute]:
+    told = {
         FoundRoute(fact["path"], "GET" if fact["method"] == "ANY" else fact["method"])
-        for fact in facts(watch) if "path" in fact
-    }  # fmt: skip
+        for fact in facts(watch)
+        if "path" in fact
+    }
+    described = openapi(get(port, OPENAPI, headers)[1])
+    known = {FoundRoute("/"), *told, *(each for each in described if not _is_mounted(each, told))}
     found: list[FoundRoute] = []
     asked = 0
-    for route in sorted(each for each in known if each.path not in DESCRIBING):
+    listed = (each for each in known if not each.path.endswith(DESCRIBING))
+    for route in sorted(listed, key=lambda each: (each.depth, each)):
         if route.is_safe and asked < MAX_REQUESTS:
             asked += 1
-            status = max(get(port, route.path)[0] for _ in range(TIMES))
+            status = max(get(port, route.path, headers)[0] for _ in range(TIMES))
             route = FoundRoute(route.path, route.method, status)
             looking.refuse_production()
         found.append(route)
     return found
+
+
+def _is_mounted(route: FoundRoute, told: Iterable[FoundRoute]) -> bool:
+    """Whether the framework knows it below the path at which a part of the app is mounted."""
+    return any(route.method == other.method and other.path.endswith(route.path) for other in told)
 
 
 def openapi(text: bytes) -> Iterator[FoundRoute]:

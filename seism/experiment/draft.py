@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from seism import registry
 from seism.experiment import probe
@@ -12,6 +12,10 @@ from seism.experiment.toml import string, value, write
 
 MAX_LISTED = 40
 """Routes that are written as comments."""
+MAX_ASKED = 8
+"""Routes of the load: a run of the default plan takes a few minutes with them."""
+PACE = ("during = 6", "timeout_s = 10")
+"""The worst phase, in which nobody answers, takes a minute."""
 
 
 def draft(found: Discovery, recording: Recording | None = None) -> str:
@@ -103,22 +107,33 @@ def _backend(backend: FoundBackend) -> list[str]:
 
 
 def _load(found: Discovery) -> list[str]:
-    good = [route for route in found.routes if route.method == "GET" and 0 < route.status < 400]
-    lines = ["[load]", "workers = 4"]
+    good = [route for route in found.routes if route.method == "GET" and 0 < route.status < 300]
+    # Where all that answers is a redirect, that is still a load.
+    good = good or [each for each in found.routes if each.method == "GET" and 0 < each.status < 400]
+    asked, more = good[:MAX_ASKED], good[MAX_ASKED:]
+    lines = ["[load]", "workers = 4", *PACE]
     if not good:
-        lines += ["", "# TO DO: no route answered well by itself.", *_route(FoundRoute("/"))]
-    for route in good:
-        lines += ["", *_route(route)]
+        lines += ["", "# TO DO: no route answered well by itself.", *_route(FoundRoute("/"), found)]
+    for route in asked:
+        lines += ["", *_route(route, found)]
     rest = [route for route in found.routes if route not in good and (good or route.path != "/")]
-    if rest:
-        lines += ["", "# TO DO: these need a value, a body, a login or another method:"]
-        for route in rest[:MAX_LISTED]:
-            status = f"  # a GET answered {route.status}" if route.status else ""
-            lines += ["#"] + [f"# {line}" for line in _route(route)]
-            lines[-1] += status
-        if len(rest) > MAX_LISTED:
-            lines.append(f"# and {len(rest) - MAX_LISTED} more")
+    lines += _commented(found, more, "These answered, too; with each, a run takes longer:")
+    lines += _commented(
+        found, rest, "TO DO: these need a value, a body, a login or another method:"
+    )
     return lines
+
+
+def _commented(found: Discovery, routes: Sequence[FoundRoute], title: str) -> Iterator[str]:
+    if not routes:
+        return
+    yield from ("", f"# {title}")
+    for route in routes[:MAX_LISTED]:
+        status = f"  # a GET answered {route.status}" if route.status else ""
+        *lines, last = [f"# {line}" for line in _route(route, found)]
+        yield from ("#", *lines, last + status)
+    if len(routes) > MAX_LISTED:
+        yield f"# and {len(routes) - MAX_LISTED} more"
 
 
 def _recorded(recording: Recording) -> list[str]:
@@ -127,8 +142,10 @@ def _recorded(recording: Recording) -> list[str]:
     return [*lines(recording), text.rstrip()]
 
 
-def _route(route: FoundRoute) -> Iterator[str]:
+def _route(route: FoundRoute, found: Discovery) -> Iterator[str]:
     yield "[[load.route]]"
     if route.method != "GET":
         yield f"method = {string(route.method)}"
+    if found.headers:
+        yield f"headers = {value(found.headers)}"
     yield f"path = {string(route.path)}"

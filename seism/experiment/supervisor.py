@@ -178,16 +178,19 @@ class Supervisor:
 def find_command(command: str, cwd: Path | None, env: Mapping[str, str]) -> str:
     """The file that ``command`` names; raises ConfigurationError if there is none.
 
-    A name without a slash is looked up beside the running interpreter (its virtual
-    environment), then on the ``PATH`` of ``env``; a relative path starts at ``cwd``.
+    A name without a slash is looked up in the virtual environments on the ``PATH`` of ``env``, as
+    one that is active is the app's; then beside the running interpreter, then on the rest of the
+    ``PATH``. A relative path starts at ``cwd``.
     """
     if "/" in command:
         path = Path(cwd or Path.cwd(), command)
         if path.is_file() and os.access(path, os.X_OK):
             return str(path)
     else:
-        beside = os.path.dirname(sys.executable)
-        found = shutil.which(command, path=beside) or shutil.which(command, path=env.get("PATH"))
+        folders = env.get("PATH", os.defpath).split(os.pathsep)
+        active = [each for each in folders if Path(each, os.pardir, "pyvenv.cfg").is_file()]
+        order = [*active, os.path.dirname(sys.executable), *folders]
+        found = shutil.which(command, path=os.pathsep.join(order))
         if found:
             return found
     raise ConfigurationError(f"the command {command!r} was not found, or is not executable")

@@ -12,6 +12,7 @@ from seism.verdict.client_view import took
 from seism.verdict.collateral import collateral
 from seism.verdict.death import deaths
 from seism.verdict.detector import Detected
+from seism.verdict.failed_connect import is_certain
 from seism.verdict.own_rate import OwnRates, Unattributed
 from seism.verdict.patience import late_verdict
 from seism.verdict.pool import PoolLimits, Pools
@@ -298,13 +299,10 @@ class StepVerdict:
         exact = sum(
             each.request.request in self._reconnects
             or client_view.left(each.request)
-            or any(attribution.exact for attribution in found)
+            or any(map(is_certain, found))
             for each, found in zip(mine, attributions, strict=True)
         )
-        possible = sum(
-            bool(found) and not any(attribution.exact for attribution in found)
-            for found in attributions
-        )
+        possible = sum(bool(found) and not any(map(is_certain, found)) for found in attributions)
         doubtful = (route, "during") in self._doubtful
         changed = [] if doubtful else [each for each in mine if self._is_changed(each)]
         possible += sum(not self.step.attributions(each.request.request) for each in changed)

@@ -35,17 +35,17 @@ UNDONE = ("removed", "enabled")
 def late_verdict(
     request: RequestEnded, attributions: Iterable[Attribution], timeline: Timeline, deadline: float
 ) -> Verdict | None:
-    """The verdict on a request that took longer than its ``deadline`` (seconds) because of
-    perturbations; None where there is nothing to add.
+    """The verdict on a request that took longer than its ``deadline`` (seconds), or than its client
+    waited, because of perturbations; None where there is nothing to add.
     """
-    if took(request) <= deadline:
+    sent = gave_up(request)
+    if sent is None and took(request) <= deadline:
         return None
     records = [
         record
         for attribution in attributions
         if (record := timeline.perturbations.get(attribution.perturbation)) is not None
     ]
-    sent = gave_up(request)
     if sent is not None:
         end = sent.at + sent.duration
         delays = [_span(record, timeline) for record in records if record.type in DELAYS]

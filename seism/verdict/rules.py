@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from seism.errors import ConfigurationError
@@ -9,6 +10,13 @@ from seism.options import option
 
 P50_HELP = "half of the answers of a route in the control runs come within this; default: any time"
 P99_HELP = "99 of 100 answers of a route in the control runs come within this; default: any time"
+
+
+_HEARTBEAT = re.compile(
+    r"(GET|HEAD) (.*/)?_*(lb)?(heartbeat|health(z|[-_]?check)?|ready(z)?|readiness|livez|liveness"
+    r"|alive|ping)_*(/.*)?$"
+)
+"""A monitor asks again by its own clock: its answer's Retry-After would be for nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +83,9 @@ class Rules:
         minimum=0,
         maximum=600,
     )
-    retry_after: bool = option(True, help="a 503 must have Retry-After to be green")
+    retry_after: bool = option(
+        True, help="a 503 must have Retry-After to be green, unless the path is a heartbeat's"
+    )
     error_log: bool = option(True, help="a 503 must have logged an error to be green")
     log_once: bool = option(False, help="a failure must be logged once only to be green")
     log_backend: bool = option(
@@ -134,7 +144,9 @@ class Rules:
             recover_slow_s=self.recover_slow_s,
             allow=own.allow,
             degraded=own.degraded,
-            retry_after=self.retry_after if own.retry_after is None else own.retry_after,
+            retry_after=own.retry_after
+            if own.retry_after is not None
+            else self.retry_after and not _HEARTBEAT.match(route),
             error_log=self.error_log if own.error_log is None else own.error_log,
             log_once=self.log_once,
             log_backend=self.log_backend,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from seism.model import DOWN, PlannedStep
+from seism.verdict.failed_connect import is_certain
 from seism.verdict.timeline import Segment, Timeline
 from seism_middleware.contract import Attribution, PerturbationBegan, RequestEnded
 
@@ -161,4 +162,4 @@ class StepWindow:
 
     def is_hit(self, request: RequestEnded) -> bool:
         """Whether a perturbation of this step has hit it for certain."""
-        return any(attribution.exact for attribution in self.attributions(request.request))
+        return any(map(is_certain, self.attributions(request.request)))

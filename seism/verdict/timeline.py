@@ -28,10 +28,11 @@ from seism.journal import (
     WorkerLeft,
 )
 from seism.model import DOWN, FRONT, PlannedStep
-from seism.verdict import alone
+from seism.verdict import alone, failed_connect
 from seism.verdict.client_view import came, joined
 from seism_middleware.contract import (
     BODY_NONE,
+    OVERLAP,
     Attribution,
     BackgroundEnded,
     Census,
@@ -210,6 +211,7 @@ def build(entries: Iterable[Entry]) -> Timeline:
             timeline.last_use[used.local] = max(last, request.began)
     _join(timeline)
     _distribute(timeline)
+    _attribute_failed_connects(timeline)
     _attribute_alone(timeline)
     timeline.mixed = _unmixed(timeline)
     return timeline
@@ -356,27 +358,49 @@ def _distribute(timeline: Timeline) -> None:
             found.perturbations.append(perturbation)
 
 
+def _attribute_failed_connects(timeline: Timeline) -> None:
+    """What hit connections that no worker knows, as they were never made."""
+    of_known = {
+        each.perturbation
+        for attributions in timeline.attributions.values()
+        for each in attributions
+        if each.evidence != OVERLAP
+    }
+    unknown = [
+        record
+        for record in _unknown(timeline, timeline.segments)
+        if record.client and record.perturbation not in of_known
+    ]
+    for found in failed_connect.attributions(unknown, timeline.requests.values()):
+        timeline.attributions[str(found.request)].append(found)
+
+
 def _attribute_alone(timeline: Timeline) -> None:
     """In a sweep's probes, whose requests come one at a time, what nobody else knows."""
     steady = timeline.find("steady")
     if steady is None or not any(step.probe for step in timeline.plan):
         return
     quiet = alone.quiet(steady.reached, steady.requests)
+    during = [segment for segment in timeline.segments if segment.phase.phase == "during"]
+    unknown = [each for each in _unknown(timeline, during) if each.type != DOWN]
+    for found in alone.attributions(unknown, timeline.requests.values(), quiet):
+        timeline.attributions[str(found.request)].append(found)
+
+
+def _unknown(timeline: Timeline, segments: Iterable[Segment]) -> list[PerturbationBegan]:
+    """The perturbations of ``segments`` of which no request is known for certain."""
     known = timeline.of_none | {
         each.perturbation
         for attributions in timeline.attributions.values()
         for each in attributions
         if each.exact
     }
-    unknown = [
+    return [
         record
-        for segment in timeline.segments
-        if segment.phase.phase == "during"
+        for segment in segments
         for record in segment.perturbations
-        if record.perturbation not in known and record.type != DOWN
+        if record.perturbation not in known
     ]
-    for found in alone.attributions(unknown, timeline.requests.values(), quiet):
-        timeline.attributions[str(found.request)].append(found)
 
 
 def _perturbs(phase: Phase) -> bool:

@@ -144,13 +144,23 @@ def _pyramid(router: Any) -> Iterator[tuple[str, str]]:
 
 
 def _starlette(app: Any, mount: str = "") -> Iterator[tuple[str, str]]:
-    for route in app.routes:
-        path = mount + getattr(route, "path", "")
+    for route in _included(app.routes):
+        path = mount + (getattr(route, "path", "") or "")
         if getattr(route, "methods", None):
-            for method in sorted(route.methods - {"HEAD", "OPTIONS"}):
+            for method in sorted(set(route.methods) - {"HEAD", "OPTIONS"}):
                 yield method, getattr(route, "path_format", path) if not mount else path
         elif getattr(route, "routes", None):
             yield from _starlette(route, path)
+
+
+def _included(routes: Any) -> Iterator[Any]:
+    """FastAPI's later versions keep an included router as one route, which tells its own."""
+    for route in routes:
+        own = getattr(route, "effective_candidates", None)
+        if own is None:
+            yield route
+        else:
+            yield from _included(own())
 
 
 def _aiohttp(app: Any) -> Iterator[tuple[str, str]]:

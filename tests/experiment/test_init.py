@@ -103,10 +103,42 @@ def test_an_application_that_cannot_be_observed_from_within(tmp_path: Path) -> N
     assert "TO DO: the app connected to no backend" in (tmp_path / "seism.toml").read_text()
 
 
+LOGIN = """
+import sys
+from wsgiref.simple_server import make_server
+def app(environ, start_response):
+    known = environ.get("HTTP_COOKIE", "").endswith("t")
+    start_response("200 OK" if known else "302 Found", [("Location", "/login")])
+    return [b"fine"]
+make_server("127.0.0.1", int(sys.argv[1]), app).serve_forever()
+"""
+
+
+def test_a_login_by_a_header(tmp_path: Path) -> None:
+    command = ("--", sys.executable, "-c", LOGIN, str(free_port()))
+    done = init(tmp_path, "--header", "Cookie: session=${S}", *command, env={"S": "secret"})
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "seism.toml").read_text()
+    assert 'headers = { Cookie = "session=${S}" }' in text and "secret" not in text
+    assert load(tmp_path / "seism.toml", {"S": "secret"}).load is not None
+    done = init(tmp_path, "--force", "--header", "Cookie: ${NO_SUCH}", *command)
+    assert done.returncode == 2 and "header Cookie: the environment has no NO_SUCH" in done.stderr
+
+
+BOOTS = """
+import sys
+print("Traceback (most recent call last):")
+print("ModuleNotFoundError: No module named 'shop'")
+print("Reason: Worker failed to boot.")
+sys.exit(3)
+"""
+
+
 @pytest.mark.parametrize(
     ("command", "code", "said"),
     [
         ((sys.executable, "-c", "raise SystemExit('no settings')"), 3, "exit code 1 .*no settings"),
+        ((sys.executable, "-c", BOOTS), 3, "No module named 'shop'; Reason: Worker failed"),
         (("no-such-program",), 2, "'no-such-program' was not found"),
         ((), 2, "seism init -- COMMAND"),
     ],
@@ -186,6 +218,45 @@ def test_each_draft_is_a_whole_file(tmp_path: Path) -> None:
     assert [each.name for each in whole.backend] == ["tls", "port9", "mysql"]
     assert whole.limits.allow == ("tls",)
     assert "upstream_tls" in draft(found)
+
+
+def test_few_segments_first_and_what_redirects_is_not_in_the_load(tmp_path: Path) -> None:
+    found = Discovery(("serve",), 8000, headers={"Cookie": "a"})
+    found.routes = [FoundRoute(f"/{number}", status=200) for number in range(12)]
+    found.routes += [FoundRoute("/private", status=302)]
+    whole = read(tmp_path, found)
+    assert whole.load is not None
+    assert [route.path for route in whole.load.route] == [f"/{number}" for number in range(8)]
+    assert {route.headers["Cookie"] for route in whole.load.route} == {"a"}
+    text = draft(found)
+    assert '# path = "/11"' in text and '# path = "/private"  # a GET answered 302' in text
+    found.routes = found.routes[-1:]
+    only = read(tmp_path, found)
+    assert only.load is not None and [route.path for route in only.load.route] == ["/private"]
+    assert not FoundRoute("/a/.*/$").is_safe and not FoundRoute("/a/*rest").is_safe
+    assert not FoundRoute("/logout").is_safe and FoundRoute("/blog/out").is_safe
+
+
+MOUNTED = """
+import sys, uvicorn
+from fastapi import APIRouter, FastAPI
+api, app, router = FastAPI(), FastAPI(), APIRouter()
+@api.get("/ready")
+def ready(): return {}
+@router.get("/flows")
+def flows(): return []
+api.include_router(router, prefix="/v1")
+app.mount("/api", api)
+app.openapi = api.openapi
+uvicorn.run(app, port=int(sys.argv[1]))
+"""
+
+
+def test_routes_of_a_mounted_api_are_asked_where_they_are(tmp_path: Path) -> None:
+    done = init(tmp_path, "--", sys.executable, "-c", MOUNTED, str(free_port()))
+    assert done.returncode == 0, done.stderr
+    paths = re.findall(r'path = "(.*)"', (tmp_path / "seism.toml").read_text())
+    assert sorted(paths) == ["/", "/api/ready", "/api/v1/flows"]
 
 
 def test_the_routes_of_an_openapi_document() -> None:

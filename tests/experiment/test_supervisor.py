@@ -231,3 +231,13 @@ def test_bare_names_are_found_beside_the_interpreter_first(tmp_path: Path) -> No
     other = tmp_path / "only-here"
     fake.rename(other)
     assert find_command("only-here", None, env) == str(other)
+
+
+def test_the_program_of_an_active_environment_goes_before_our_own(tmp_path: Path) -> None:
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    program = bin_folder / Path(sys.executable).name
+    program.symlink_to("/bin/true")
+    (tmp_path / "pyvenv.cfg").touch()
+    env = {"PATH": os.pathsep.join(("/usr/bin", str(bin_folder)))}
+    assert find_command(program.name, None, env) == str(program)

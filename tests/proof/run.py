@@ -26,9 +26,12 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.apps.application import table
+
 ROOT = Path(__file__).parent.parent.parent
 REGISTRY = Path(__file__).with_name("proofs.toml")
 STATE = ROOT / "build" / "proof.json"
+APPS = ROOT / "docs" / "outcomes" / "apps.json"
 PAGE = ROOT / "docs" / "proof.md"
 PATIENCE = 3
 """A proof is killed after its minutes times this."""
@@ -175,6 +178,12 @@ def _page(proofs: Sequence[Proof], state: State) -> Iterator[str]:
     machines = dict.fromkeys(state[proof.name].machine for proof in proofs if proof.name in state)
     if machines:
         yield f"\nMachine: {'; '.join(machines)}."
+    if APPS.exists():
+        yield "\n## Real applications\n"
+        yield "`make apps` installs them from the package index, runs `seism init`, edits at most"
+        yield "five lines of its file, and runs `seism run`. The true defects are in"
+        yield "`tests/apps/*.toml`.\n"
+        yield table(json.loads(APPS.read_text(encoding="utf-8")))
 
 
 def run_all(

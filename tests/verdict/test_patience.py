@@ -14,7 +14,11 @@ PATIENCE = 15.0
 
 
 def waiting(
-    type_: str, *spans: tuple[float, float], outcome: str = "passed", gave_up: bool = True
+    type_: str,
+    *spans: tuple[float, float],
+    outcome: str = "passed",
+    gave_up: bool = True,
+    usual: float = 0.006,
 ) -> tuple[str, str]:
     """(colour, reason) of a request that waited for ``PATIENCE``, while a toxic of ``type_`` held
     it up in ``spans``, in seconds from its start.
@@ -22,7 +26,7 @@ def waiting(
     story = Story(("db late", "db", type_))
     story.phase("steady")
     for _ in range(120):  # so that one failure is significant
-        story.sent("/", seen={})
+        story.sent("/", seconds=usual, seen={"duration": usual})
     story.phase("during", 0)
     began = story.now + 0.01
     if gave_up:
@@ -46,6 +50,12 @@ def test_delays_that_add_up_to_the_client_s_patience(spans: list[tuple[float, fl
     colour, reason = waiting("latency", *spans)
     assert colour == AMBER
     assert "gave up after 15.0 s" in reason
+
+
+def test_a_route_whose_deadline_is_longer_than_its_client_waits() -> None:
+    colour, reason = waiting("latency", (0.1, 15.0), usual=14.0)
+    assert colour == AMBER and "was delayed by Seism that long" in reason
+    assert waiting("timeout", (0.1, 15.0), usual=14.0)[0] == RED
 
 
 @pytest.mark.parametrize(
