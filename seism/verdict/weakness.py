@@ -114,6 +114,7 @@ EVENTS = {
     "bandwidth": "{0} is slow",
     "slicer": "{0} is slow",
     "late": "{0} replies late",
+    "impatient": "{0} replies late and clients leave",
     "timeout": "{0} never replies",
     "exchange_hang": "{0} never replies",
     "stall": "{0} stops replying",
