@@ -15,6 +15,7 @@ from seism.verdict.result import (
     CUT,
     DEGRADED,
     DIED,
+    ENDED,
     ERROR,
     HANG,
     HIDDEN,
@@ -34,7 +35,7 @@ from seism.verdict.weakness import FINDING, OTHER, Weakness
 
 TIMEOUTS, POOLS, RETRIES = "guide/timeouts.md", "guide/pools.md", "guide/retries.md"
 UNAVAILABLE, SHUTDOWN = "guide/unavailable.md", "guide/shutdown.md"
-HARM, EXPERIMENTS = "harm.md", "experiments.md"
+HARM, EXPERIMENTS, BACKGROUND = "harm.md", "experiments.md", "background.md"
 """Pages of the documentation."""
 
 GENERAL = {
@@ -73,6 +74,8 @@ GENERAL = {
     "exactly once, and discard broken ones.",
     DIED: "Handle the client's errors where they occur: an unhandled one ends the process. "
     "Bound the waits, so that the server does not kill the worker.",
+    ENDED: "Catch the client's errors inside the loop, wait a little, and go on. Watch the thread "
+    "or task, and start it again if it ends.",
     STALE: "Check a connection before it is used, or drop the whole pool at the first broken one"
     " and repeat the request once.",
     FINDING: "",
@@ -101,6 +104,7 @@ PAGES = {
     LEAKED: POOLS,
     LOST: POOLS,
     DIED: SHUTDOWN,
+    ENDED: BACKGROUND,
     STALE: POOLS,
     FINDING: HARM,
     OTHER: EXPERIMENTS,

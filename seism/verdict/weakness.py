@@ -26,6 +26,7 @@ from seism.verdict.result import (
     CUT,
     DEGRADED,
     DIED,
+    ENDED,
     ERROR,
     HANG,
     HIDDEN,
@@ -98,6 +99,7 @@ TITLES = {
     LEAKED: "{routes} {leak|leaks} connections to {backend} when {when}",
     LOST: "a pool does not get its connections to {backend} back after {when}",
     DIED: "a process of the app ends when {when}",
+    ENDED: "a thread or task of the app ends when {when}",
     STALE: "{routes} {fail|fails} on broken connections to {backend} after {when}",
     OTHER: "{routes} {fail|fails} when {when}",
 }
