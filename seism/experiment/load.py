@@ -491,8 +491,8 @@ class Load:
             self._headers.setdefault("Authorization", basic(setup["basic"]))
         self._accounts = setup.get("accounts") or [{}]
         self._worker_numbers = itertools.count()
-        self._logins: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
-        """Why a worker logged in anew, and why that failed if it did."""
+        self._logins: queue.SimpleQueue[tuple[float, str, str]] = queue.SimpleQueue()
+        """When a worker logged in again (monotonic seconds), why, and why that failed if it did."""
         self._due: queue.SimpleQueue[Ticket] = queue.SimpleQueue()
         self._serving = 0
         self._identifies = config.get("request_ids", True)
@@ -583,7 +583,8 @@ class Load:
         if flow and self.next is not None:
             later, at = self.next
             before = [each for each in outcomes if round(each.at, 6) < at]
-            yield {"segment": name, "requests": len(before), "routes": summary(before)}
+            answer = {"segment": name, "requests": len(before), "routes": summary(before)}
+            yield answer | self._logged_in(at)
             name, outcomes = later, [each for each in outcomes if round(each.at, 6) >= at]
         answer = {"segment": name, "requests": len(outcomes), "routes": summary(outcomes)}
         yield answer | self._clients() | self._logged_in()
@@ -594,12 +595,17 @@ class Load:
         user = User(account, self._headers, keeps)
         return Worker(self._connect(), user, account, due=bool(self._login))
 
-    def _logged_in(self) -> dict[str, Any]:
-        """What logins there were since the last call, beside the first of each worker."""
+    def _logged_in(self, before: float = math.inf) -> dict[str, Any]:
+        """What logins there were since the last call and ``before`` (monotonic seconds), beside the
+        first of each worker.
+        """
         again: Counter[str] = Counter()
         failed: Counter[str] = Counter()
-        while not self._logins.empty():
-            because, problem = self._logins.get()
+        found = [self._logins.get() for _ in range(self._logins.qsize())]
+        for at, because, problem in found:
+            if at >= before:
+                self._logins.put((at, because, problem))
+                continue
             again.update([because] if because else [])
             failed.update([problem] if problem else [])
         return {"logins": {"again": again, "failed": failed}} if again or failed else {}
@@ -704,7 +710,7 @@ class Load:
             worker.user.become(fresh.user)
             worker.until = time.monotonic() + self._lasts_s
         if worker.because or problem:
-            self._logins.put((worker.because, problem))
+            self._logins.put((time.monotonic(), worker.because, problem))
         worker.due, worker.because = bool(problem) and not worker.because, ""
 
     def _notice_expiry(self, worker: Worker, route: Route, outcome: Outcome) -> None:

@@ -345,7 +345,7 @@ class Session:
     def flow_on(self, name: str) -> dict[str, Any]:
         """The same as ``aftershock``, in the stream that ``flow`` began; its phase has begun."""
         assert isinstance(self._driver, LoadDriver)
-        names = [f"{each.method} {each.path}" for each in self.load.route]
+        names = [each.name for each in self.load.requests]
         this = self._aftershock = Aftershock(self._calm, self.experiment.rules, names)
         phases = (e.record for e in reversed(self.entries()) if isinstance(e.record, Phase))
         both = self._driver.go_on(name, next(phases).at, lambda: self._ended or this.is_over())

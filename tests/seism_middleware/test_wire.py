@@ -173,6 +173,7 @@ def test_no_field_of_any_record_holds_another_type(cls: Any) -> None:
     good |= {"pid": 1, "clock": {"domain": "x", "now": 1.0}, "at": 1.0, "began": 1.0}
     good |= {"duration": 0.1, "status": 200, "perturbation": "p", "evidence": "ledger"}
     good |= {"exact": True, "what": "abandoned", "clients": [], "census": "c", "rss": 1}
+    good |= {"name": "app.consume", "exception": "OSError"}
     good |= {"count": 1, "proxy": "p", "toxic": "t", "type": "latency", "outcome": "passed"}
     values = {field.name: good[field.name] for field in dataclasses.fields(cls)
               if field.name in good}  # fmt: skip
