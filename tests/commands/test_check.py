@@ -136,7 +136,7 @@ def test_check_shows_the_plan(seism: Run, tmp_path: Path) -> None:
     assert "db slow: latency latency=3000, upstream, on db" in out
     assert "cache down: cache down" in out
     values = json.loads(seism("check", "--json", str(file)).out)
-    assert len(values["plan"]) == 12
+    assert len(values["plan"]) == 14
     assert f"expected time: about {values['expected_seconds'] / 60:.1f} min" in out
 
 
