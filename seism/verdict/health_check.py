@@ -1,6 +1,7 @@
-"""Health checks that say that all is well while a backend that they ask is down.
+"""Health checks that say that all is well while a backend that they ask is down, and others fail.
 
-Whoever asks them goes by the status: a load balancer, an orchestrator, a pager.
+Whoever asks them goes by the status: a load balancer, an orchestrator, a pager. An app that does
+without the backend is well, and may say so.
 """
 
 from __future__ import annotations
@@ -9,17 +10,24 @@ import re
 from collections.abc import Iterator
 
 from seism.verdict.detector import ENOUGH, Told, counted
+from seism.verdict.request import failure
 from seism.verdict.result import AMBER, Verdict
 from seism.verdict.rules import Rules
 from seism.verdict.steady_state import ControlRun
 from seism.verdict.step import StepWindow
 from seism.verdict.timeline import Timeline, route_of
 from seism.verdict.unused_backend import asks
+from seism_middleware.contract import RequestEnded
 
 HEALTH_CHECK = re.compile(
     r"(?<![a-z])(health[a-z]*|heartbeat|ready|readyz|readiness)(?![a-z])", re.I
 )
 """What the path of a route has that is one."""
+
+
+def _is_other(request: RequestEnded) -> bool:
+    """Whether its route is something else than a health check."""
+    return not HEALTH_CHECK.search(route_of(request))
 
 
 class HealthCheckDetector:
@@ -39,6 +47,8 @@ class HealthCheckDetector:
         if not step.is_down or not step.is_of_all:
             return
         down = step.during.phase.at
+        if not any(failure(each) for each in step.during.requests if _is_other(each)):
+            return
         for route, backend in sorted(self._asking):
             mine = [
                 request

@@ -14,24 +14,28 @@ ASKS = (SendCount("cache", "127.0.0.1:9", 1, 9),)
 
 
 @pytest.mark.parametrize(
-    ("route", "status", "colour"),
+    ("route", "status", "others", "colour"),
     [
-        ("GET /__heartbeat__", 200, AMBER),
-        ("GET /health/ready", 200, AMBER),
-        ("GET /healthz", 503, GREEN),
-        ("GET /already/{id}", 200, GREEN),
+        ("GET /__heartbeat__", 200, 503, AMBER),
+        ("GET /health/ready", 200, 503, AMBER),
+        ("GET /health/ready", 200, 200, GREEN),
+        ("GET /healthz", 503, 503, GREEN),
+        ("GET /already/{id}", 200, 503, GREEN),
     ],
 )
-def test_it_says_that_all_is_well(route: str, status: int, colour: str) -> None:
+def test_it_says_that_all_is_well(route: str, status: int, others: int, colour: str) -> None:
+    """``others``: what another route, which asks the same backend, answers meanwhile."""
     story = Story(DOWN)
     story.phase("steady")
-    story.requests(12, route, sends=ASKS)
+    for each in (route, "GET /other"):
+        story.requests(12, each, sends=ASKS)
     story.phase("during", 0)
     hit = [story.request(route, status) for _ in range(6)]
-    story.perturb(0, *hit)
+    story.perturb(0, *hit, story.request("GET /other", others))
     story.phase("after", 0)
-    story.requests(8, route, sends=ASKS)
-    (cell,) = judge(story.end()).cells
+    for each in (route, "GET /other"):
+        story.requests(8, each, sends=ASKS)
+    (cell,) = [cell for cell in judge(story.end()).cells if cell.route == route]
     assert cell.colour == colour
     assert ("a health check that says all is well" in str(cell.reasons)) == (colour == AMBER)
 
