@@ -145,7 +145,7 @@ def test_spans_say_what_hit_them(tmp_path: Path) -> None:
         for attribution in attributions
         if attribution["exact"]
     }
-    assert len(hit) == 10
+    assert len(hit) >= 10
     assert {request for request, found in events.items() if found} == set(hit)
     for request, perturbation in hit.items():
         ((event,),) = (events[request],)

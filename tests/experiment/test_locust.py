@@ -141,8 +141,8 @@ def test_a_sweep_needs_routes(seism: Seism) -> None:
 @pytest.mark.parametrize(
     ("load", "more", "said"),
     [
-        ({}, {}, "a .*load.route.* or .load.locust. is needed"),
-        ({"route": [{"path": "/"}], "locust": {"file": "x"}}, {}, "and not both"),
+        ({}, {}, "expected a .*load.route.*, or else .load.locust."),
+        ({"route": [{"path": "/"}], "locust": {"file": "x"}}, {}, "or else .load.locust."),
         ({"locust": {"file": "x", "processes": 2, "workers": 1}}, {}, "processes or workers"),
         ({"locust": {"file": "x"}}, {"random": {}}, "with Locust the mixed load is in seconds"),
         (
