@@ -47,7 +47,7 @@ def test_wrong_data_is_found(
     assert found, judgement.harms
     assert {harm.backend for harm in found} == {"store"}
     assert all(harm.connection and harm.requests for harm in found)
-    assert named(judgement, "abandoned")
+    # None is "abandoned" for certain: the load goes on, and reads what was left on its connections.
     truth, said = wrong(tmp_path), accused(judgement)
     assert truth
     assert said - truth == set()
