@@ -446,7 +446,7 @@ class StepVerdict:
                     continue
                 if self._control.is_usual(request) or client_view.left(request):
                     continue
-                if step.timeline.is_used_after(connection.local, census.at):
+                if step.timeline.is_used_after(request, connection.local, census.at):
                     continue
                 if connection.local in perturbed and step.attributions(request.request):
                     left = LeftConnection(request, connection)

@@ -123,22 +123,26 @@ class Pools:
             )
 
     def _grown(self, worker: str, census: Census, limits: PoolLimits) -> Iterator[HarmFinding]:
-        """Pigeonhole: a pool has no use for more connections than requests ever ran at once."""
+        """Pigeonhole: a pool opens one more only where all that it has are in use, so it has no use
+        for more of them than requests ran at once since.
+        """
         opened = [
             row
             for row in self._rows(census)
             if row.opener is not None and not row.unsure and self._is_left(row, census)
         ]
         earlier = self._before.censuses.get(worker)
-        most = _at_once(self._timeline, worker, census.at) * _each(self._timeline, worker)
-        grew = earlier is not None and len(opened) > len(self._rows(earlier))
+        openers = (self._timeline.requests.get(row.opener or "") for row in opened)
+        since = min((opener.began for opener in openers if opener), default=0.0)
+        most = _at_once(self._timeline, worker, census.at, since) * _each(self._timeline, worker)
+        grew = earlier is not None and len(self._rows(census)) > len(self._rows(earlier))
         if grew and len(opened) - max(most, self._floor) > limits.left_behind:
             yield self._finding(
                 LEAKED,
                 worker,
                 f"worker {worker} holds {len(opened)} connections to {self._backend} that nobody "
                 f"has used since a request failed or was left on each, and no more than {most} "
-                "can ever have been in use at once",
+                "can have been in use at once since the first of them was opened",
                 requests=sorted({row.user for row in opened if row.user}),
             )
 
@@ -151,18 +155,13 @@ class Pools:
             user is not None
             and (bool(failure(user)) or left(user))
             and user.request in self._attributions
-            and not self._timeline.is_used_after(row.local, census.at)
+            and not self._timeline.is_used_after(user, row.local, census.at)
         )
 
     def _superseded(self, worker: str, census: Census, limits: PoolLimits) -> Iterator[HarmFinding]:
         """Open and idle, while its own route opened another: no pool has it any more."""
         rows = self._rows(census)
-        found = [
-            row
-            for row in rows
-            if self._is_superseded(row, rows)
-            and not self._timeline.is_used_after(row.local, census.at)
-        ]
+        found = [row for row in rows if self._is_superseded(row, rows, census.at)]
         for row in found:
             yield self._finding(
                 LEAKED,
@@ -174,9 +173,13 @@ class Pools:
                 requests=[row.user or ""],
             )
 
-    def _is_superseded(self, row: OpenConnection, rows: Sequence[OpenConnection]) -> bool:
+    def _is_superseded(
+        self, row: OpenConnection, rows: Sequence[OpenConnection], at: float
+    ) -> bool:
         user = self._timeline.requests.get(row.user or "")
         if user is None or row.in_use or user.request not in self._attributions:
+            return False
+        if self._timeline.is_used_after(user, row.local, at):
             return False
         idle = max(user.began + user.duration, self._after.phase.at) + MARGIN
         openers = (self._timeline.requests.get(other.opener or "") for other in rows)
@@ -205,7 +208,8 @@ class Pools:
             for row in rows
             if not row.in_use
             and row.user in self._attributions
-            and not self._timeline.is_used_after(row.local, census.at)
+            and (user := self._timeline.requests.get(row.user or "")) is not None
+            and not self._timeline.is_used_after(user, row.local, census.at)
         ]
         starved = f"{listed(found)} got no connection to {self._backend}"
         for row in idle:
@@ -320,12 +324,13 @@ def floor(timeline: Timeline, backend: str) -> int:
     return found
 
 
-def _at_once(timeline: Timeline, worker: str, until: float) -> int:
-    """The most requests of ``worker`` that ran at the same time before ``until``."""
+def _at_once(timeline: Timeline, worker: str, until: float, since: float = 0.0) -> int:
+    """The most requests of ``worker`` that ran at the same time between ``since`` and ``until``."""
     changes = []
     for request in timeline.requests.values():
-        if request.began < until and worker_of(request.request) == worker:
-            changes += [(request.began, 1), (request.began + request.duration, -1)]
+        end = request.began + request.duration
+        if request.began < until and end >= since and worker_of(request.request) == worker:
+            changes += [(request.began, 1), (end, -1)]
     most = running = 0
     for _, change in sorted(changes):
         running += change

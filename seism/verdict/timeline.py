@@ -112,15 +112,17 @@ class Timeline:
     """Which limit stopped it."""
     load: LoadDone | None = None
     """What the load generator saw of the whole run, where it did not count by phase."""
-    last_use: dict[str, float] = field(default_factory=dict)
-    """The app's end of a connection to a backend, ``host:port`` -> when the last request that used
-    it began."""
+    last_use: dict[tuple[str, str], float] = field(default_factory=dict)
+    """(Worker, its end of a connection to a backend, ``host:port``) -> when the last request that
+    used it began. Another worker's port may be the same, later."""
     mixed: dict[tuple[str, int], Segment] = field(default_factory=dict)
     """(``during`` or ``after``, step) -> what of the mixed load belongs to it."""
 
-    def is_used_after(self, local: str, at: float) -> bool:
-        """Whether a request that began later than ``at`` has used the connection ``local``."""
-        return self.last_use.get(local, at) > at
+    def is_used_after(self, user: RequestEnded, local: str, at: float) -> bool:
+        """Whether a request that began later than ``at`` has used the connection ``local``, which
+        ``user`` has used, too.
+        """
+        return self.last_use.get((worker_of(user.request), local), at) > at
 
     @property
     def steady_requests(self) -> list[RequestEnded]:
@@ -207,8 +209,8 @@ def build(entries: Iterable[Entry]) -> Timeline:
     timeline.requests = _with_patterns(timeline.requests, guesses)
     for request in timeline.requests.values():
         for used in request.sends:
-            last = timeline.last_use.get(used.local, request.began)
-            timeline.last_use[used.local] = max(last, request.began)
+            key = worker_of(request.request), used.local
+            timeline.last_use[key] = max(timeline.last_use.get(key, 0.0), request.began)
     _join(timeline)
     _distribute(timeline)
     _attribute_failed_connects(timeline)
