@@ -38,6 +38,7 @@ DELAYING: dict[str, Attributes] = {
         "jitter": rng.choice((0, 200)),
         "pause": rng.choice((0, 20, 1000)),
     },
+    "impatient": lambda rng: {"delay": _time(rng), "share": rng.randint(1, 100)},
 }
 """They never lose a byte."""
 

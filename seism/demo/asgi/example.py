@@ -266,6 +266,8 @@ async def stock(request: Request) -> dict[str, Any]:
     except redis.TimeoutError as error:
         raise BackendError("cache") from error
     except redis.ConnectionError as error:
+        if isinstance(error.__context__, ConnectionRefusedError):  # it may be back by now
+            raise BackendError("cache") from error
         if await shop.cache.reachable():
             raise
         raise BackendError("cache") from error

@@ -44,8 +44,7 @@ class Lines:
                 self._keep(line)
             raise BackendError("cache") from error
         except OSError as error:
-            if line is not None:
-                line.close()
+            self._discard(line)
             raise BackendError("cache") from error
         self._keep(line)
         return int(reply[1:])
@@ -69,6 +68,14 @@ class Lines:
     def _keep(self, line: socket.socket) -> None:
         with self._lock:
             self._idle.append(line)
+
+    def _discard(self, line: socket.socket | None) -> None:
+        """Close it, and those that wait: they are broken as well."""
+        with self._lock:
+            broken, self._idle = self._idle, []
+        for each in (line, *broken):
+            if each is not None:
+                each.close()
 
 
 class Sessions:

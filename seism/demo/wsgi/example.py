@@ -289,6 +289,8 @@ class Shop:
         except redis.TimeoutError as error:
             raise BackendError("cache") from error
         except redis.ConnectionError as error:
+            if isinstance(error.__context__, ConnectionRefusedError):  # it may be back by now
+                raise BackendError("cache") from error
             if self.cache.reachable():
                 raise
             raise BackendError("cache") from error
