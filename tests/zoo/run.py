@@ -60,7 +60,7 @@ class Pair:
     protocols: Mapping[str, str] = field(default_factory=dict)
     """Backend -> its protocol, where the proxy is to know it."""
     elsewhere: Sequence[str] = ()
-    """Perturbations that the healthy one's requests do not meet."""
+    """``route under perturbation`` where the healthy one's requests do not ask the backend."""
 
     def text(self, *, sick: bool) -> str:
         """Its ``seism.toml``."""
@@ -112,9 +112,10 @@ def false_words(report: dict[str, Any], elsewhere: Sequence[str] = ()) -> Iterat
     if not report["steady"]["met"]:
         yield f"no steady state: {report['steady']['reason']}"
     for cell in report["cells"]:
-        untouched = cell["colour"] == "not covered" and cell["perturbation"] in elsewhere
+        place = f"{cell['route']} under {cell['perturbation']}"
+        untouched = cell["colour"] == "not covered" and place in elsewhere
         if cell["colour"] != "green" and not untouched:
-            yield f"{cell['route']} under {cell['perturbation']}: {cell['reasons'][0]}"
+            yield f"{place}: {cell['reasons'][0]}"
     yield from (harm["what"] for harm in report["harms"] if harm["colour"] != "green")
     yield from report["findings"]
     yield from (f"{name} never fired" for name in report["never_fired"])
