@@ -26,7 +26,7 @@ from tests.test_cli import Done, Seism, cache, seism
 
 __all__ = ["cache", "seism"]
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = pytest.mark.timeout(1500)
 
 TWO = """\
 [sweep]
@@ -161,7 +161,7 @@ def sweep_example(app: Path) -> Sweep:
             [sys.executable, "-m", "seism", "sweep", str(app / "sweep.toml"),
              "--report-dir", str(out)],
             env={**os.environ, **addresses, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
-            capture_output=True, text=True, timeout=1000, check=False,
+            capture_output=True, text=True, timeout=1300, check=False,
         )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
     return Sweep(out, done.returncode, done.stdout)
