@@ -13,8 +13,14 @@ log = logging.getLogger("app")
 Errors = tuple[type[BaseException], ...]
 
 
-def asgi(ask: Callable[[], Awaitable[object]], errors: Errors, *, cancels: bool = False) -> Any:
-    """An app that answers once it has asked, and 503 for ``errors``.
+def asgi(
+    ask: Callable[[], Awaitable[object]],
+    errors: Errors,
+    *,
+    cancels: bool = False,
+    backend: str = "backend",
+) -> Any:
+    """An app that answers once it has asked ``backend``, and 503 for ``errors``.
 
     ``cancels``: a request whose client has gone is cancelled, as Django, Quart and Sanic do.
     """
@@ -29,7 +35,7 @@ def asgi(ask: Callable[[], Awaitable[object]], errors: Errors, *, cancels: bool 
         try:
             await (_while_connected(ask, receive) if cancels else ask())
         except errors as error:
-            log.error("backend: %s", type(error).__name__)
+            log.error("%s: %s", backend, type(error).__name__)
             status, headers = 503, [(b"retry-after", b"1")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"x"})
