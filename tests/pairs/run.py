@@ -1,7 +1,8 @@
 """``make pairs``: the bad release of each pair is found, and the good one is not blamed for it.
 
-``python -m tests.pairs.run [NAME ...] [--times N]``. Releases are installed by pip, into a folder
-of their own each, and are imported before what the environment has.
+``python -m tests.pairs.run [NAME ...] [--times N] [--keep FOLDER]``. Releases are installed by pip,
+into a folder of their own each, and are imported before what the environment has. ``--keep``
+leaves the journal and the reports of each run in FOLDER/NAME/RELEASES.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -63,6 +65,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Tell bad releases from good ones.")
     parser.add_argument("names", nargs="*", help=f"of {', '.join(pairs)}; default: all")
     parser.add_argument("--times", type=int, default=1, help="runs of each release")
+    parser.add_argument("--keep", type=Path, help="the folder for the journals and reports")
     asked = parser.parse_args()
     wrong = 0
     with Servers() as servers:
@@ -70,60 +73,65 @@ def main() -> int:
             pair = pairs[name]
             for release in ("bad", "good"):
                 for _ in range(asked.times):
-                    colour = cell(name, pair, pair[release], servers)
+                    releases = " ".join(pair[release])
+                    with tempfile.TemporaryDirectory() as folder:
+                        colour = cell(name, pair, pair[release], servers, Path(folder))
+                        if asked.keep:
+                            kept = asked.keep / name / releases.replace(" ", "+")
+                            shutil.copytree(folder, kept, dirs_exist_ok=True)
                     right = colour in (RED, AMBER) if release == "bad" else colour == GREEN
                     wrong += not right
                     said = "as it should be" if right else "WRONG"
-                    releases = " ".join(pair[release])
                     print(f"{name}: {releases}: {pair['found']}: {colour}, {said}", flush=True)
     return min(wrong, 1)
 
 
-def cell(name: str, pair: dict[str, Any], releases: list[str], servers: Servers) -> str:
+def cell(
+    name: str, pair: dict[str, Any], releases: list[str], servers: Servers, folder: Path
+) -> str:
     """The colour under the perturbation that shows the bug."""
     backend = pair["backend"]
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "seism.toml"
-        command = SERVERS[pair["server"]].format(python=sys.executable, name=name)
-        file.write_text(
-            EXPERIMENT.format(
-                command=command.replace("{{", "{").replace("}}", "}"),
-                variable=backend.upper(),
-                backend=backend,
-                upstream=servers.address(BACKENDS[backend][0]),
-                protocol=BACKENDS[backend][1],
-                workers=pair.get("workers", 4),
-                path="/visit" if name.startswith("django") else "/",
-                folder=folder,
-            ),
-            encoding="utf-8",
-        )
-        paths = (str(installed(releases)), str(HERE), str(ROOT))
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "NO_COLOR": "1"}
-        report = Path(folder) / "out"
-        words = [pair.get("command", "run"), "--quiet", "--report-dir", str(report)]
-        done = subprocess.run(
-            [sys.executable, "-m", "seism", *words],
-            cwd=folder,
-            env=env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        try:
-            cells = json.loads((report / "report.json").read_text(encoding="utf-8"))["cells"]
-        except OSError:
-            return f"no report: {done.stderr.strip()[-300:]}"
-        found = [
-            each
-            for each in cells
-            if each["perturbation"] == pair["found"]
-            and each["route"] == pair.get("route", each["route"])
-        ]
-        if os.environ.get("PAIRS_SHOW"):
-            for each in cells:
-                print(" ", each["perturbation"], each["colour"], each["reasons"][:2], flush=True)
-        return str(found[0]["colour"]) if found else "not tried"
+    file = folder / "seism.toml"
+    command = SERVERS[pair["server"]].format(python=sys.executable, name=name)
+    file.write_text(
+        EXPERIMENT.format(
+            command=command.replace("{{", "{").replace("}}", "}"),
+            variable=backend.upper(),
+            backend=backend,
+            upstream=servers.address(BACKENDS[backend][0]),
+            protocol=BACKENDS[backend][1],
+            workers=pair.get("workers", 4),
+            path="/visit" if name.startswith("django") else "/",
+            folder=folder,
+        ),
+        encoding="utf-8",
+    )
+    paths = (str(installed(releases)), str(HERE), str(ROOT))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "NO_COLOR": "1"}
+    report = folder / "out"
+    words = [pair.get("command", "run"), "--quiet", "--report-dir", str(report)]
+    done = subprocess.run(
+        [sys.executable, "-m", "seism", *words],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        cells = json.loads((report / "report.json").read_text(encoding="utf-8"))["cells"]
+    except OSError:
+        return f"no report: {done.stderr.strip()[-300:]}"
+    found = [
+        each
+        for each in cells
+        if each["perturbation"] == pair["found"]
+        and each["route"] == pair.get("route", each["route"])
+    ]
+    if os.environ.get("PAIRS_SHOW"):
+        for each in cells:
+            print(" ", each["perturbation"], each["colour"], each["reasons"][:2], flush=True)
+    return str(found[0]["colour"]) if found else "not tried"
 
 
 def installed(releases: list[str]) -> Path:
