@@ -95,6 +95,9 @@ OPEN_AT_MOST = 1000
 LONGEST_PAUSE_S, LOOKS = 0.1, 0.02
 """While there is not enough of an open segment, each worker pauses for as long as makes the time
 between two requests of all this share of the time since its hand was empty, up to that."""
+UNANSWERED = 2
+"""Requests per worker whose clients wait in vain, after which a phase does not ask for more of that
+route than the time that it lasts anyway."""
 GONE = (404, 410)
 """Statuses after which a step alone needs new values: a DELETE removes what was captured."""
 CLOSE_S = 0.05
@@ -469,6 +472,8 @@ class Load:
         """Nothing more is needed of an open segment."""
         self.next: tuple[str, float] | None = None
         """The segment into which the load goes on, and when that began."""
+        self._unanswered: Counter[int] = Counter()
+        """Of each index, the requests of this phase that its clients waited for in vain."""
         self._dealt: list[None] = []
         """One for each worker that has sent what it was to send of a segment that goes on."""
         self._outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
@@ -521,6 +526,7 @@ class Load:
         """Run one segment; yields progress and at last its answer."""
         self._calm = name in CALM
         self._leave = leave or {}
+        self._unanswered.clear()
         weights = [unit.weight for unit in self._units]
         dealt: Sequence[Iterable[int]]
         total = 0
@@ -546,7 +552,9 @@ class Load:
             ]
         elif requests and (seconds or open_):
             dealt = [
-                itertools.chain(hand, self._rest(weights, stream, route, end, open_=open_))
+                itertools.chain(
+                    self._answering(hand), self._rest(weights, stream, route, end, open_=open_)
+                )
                 for hand, stream in zip(dealt, self._more, strict=True)
                 if route is None or hand
             ]
@@ -614,14 +622,19 @@ class Load:
         self, hand: Iterable[int], weights: Sequence[int], stream: Random, end: float, after: int
     ) -> Iterator[int]:
         """What one worker requests of two segments between which the load goes on."""
-        yield from hand
+        yield from self._answering(hand)
         going = until(math.inf, weights, stream)
         while time.monotonic() < end:
             yield next(going)
         self._dealt.append(None)
         yield from self._paced(going, lambda: self.next is not None)
-        yield from itertools.islice(going, after)
+        yield from self._answering(itertools.islice(going, after))
         yield from self._paced(going, self.enough.is_set)
+
+    def _answering(self, hand: Iterable[int]) -> Iterator[int]:
+        """``hand`` without what has kept clients waiting in vain often enough to be known."""
+        most = UNANSWERED * len(self._hands)
+        return (index for index in hand if self._unanswered[index] < most)
 
     def _rest(
         self, weights: Sequence[int], stream: Random, route: int | None, end: float, *, open_: bool
@@ -652,6 +665,7 @@ class Load:
     def go_on(self, name: str, at: float) -> None:
         """The segment ``name`` has begun ``at`` (monotonic seconds), in the middle of the load."""
         self._leave = {}
+        self._unanswered.clear()
         self.next = name, at
 
     def _clients(self) -> dict[str, Any]:
@@ -786,6 +800,7 @@ class Load:
         while True:
             for index in hands.get():
                 outcome = self._turn(worker, index)
+                self._unanswered[index] += outcome.ended == TIMED_OUT
                 self._outcomes.put(outcome)
                 # Whoever has left does not come back at once: under WSGI the request runs on.
                 left = outcome.ended == LEFT

@@ -418,6 +418,21 @@ def test_an_open_segment_of_one_route(server: Server) -> None:
         assert list(answer["routes"]) == ["GET /503"]
 
 
+def test_a_route_that_keeps_clients_waiting_in_vain_is_asked_less(server: Server) -> None:
+    """/slow takes longer than the clients wait; what is asked beside it has all its requests."""
+    with load(server, [route("/ok"), route("/slow")], timeout_s=0.05) as process:
+        write(process, {"segment": "during", "requests": 40, "seconds": 0.01})
+        while "progress" in (answer := json.loads(process.stdout.readline())):
+            pass
+        figures = answer["routes"]
+        assert figures["GET /ok"]["count"] >= 60
+        # Two for each worker, and what the others had under way or sent as it lasted.
+        assert 6 <= figures["GET /slow"]["count"] <= 15
+        # The next segment, whose end is not open, asks for everything.
+        _, answer = segment(process, "control", 6)
+        assert answer["routes"]["GET /slow"]["count"] == 9
+
+
 def test_a_segment_of_requests_that_lasts(server: Server) -> None:
     with load(server, [route("/ok")]) as process:
         began = time.monotonic()
