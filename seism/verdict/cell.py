@@ -14,7 +14,7 @@ from seism.verdict.death import deaths
 from seism.verdict.detector import Detected
 from seism.verdict.failed_connect import is_certain
 from seism.verdict.own_rate import OwnRates, Unattributed
-from seism.verdict.patience import late_verdict
+from seism.verdict.patience import late_verdict, short_delays
 from seism.verdict.pool import PoolLimits, Pools
 from seism.verdict.recovery import Recoveries
 from seism.verdict.request import judge_request
@@ -253,10 +253,13 @@ class StepVerdict:
         waited = late_verdict(request, attributions, self.step.timeline, control.deadline[route])
         if waited is not None:
             return waited
+        deadline = control.deadline[route]
+        held = short_delays(request, self.step.records.values(), self.step.timeline)
         verdict = judge_request(
             request,
             control.rules[route],
-            control.deadline[route],
+            # Beyond this it has waited for more than what was late.
+            deadline + min(held, deadline),
             self.step.only_backend,
             sees_logs=self.step.timeline.sees_logs,
         )
@@ -313,6 +316,8 @@ class StepVerdict:
             certain = exact + sum(
                 self.step.is_probe or self._is_known(each.request) for each in changed
             )
+            if self.step.is_cold_start:
+                certain = len(mine)
             colour, reasons = _coverage(certain, possible)
             unusual = [doubt for doubt in self._doubts(route) if not doubt.is_usual]
             if unusual:

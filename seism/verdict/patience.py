@@ -28,6 +28,9 @@ DELAYS = frozenset(
     }
 )
 """The toxics that let everything through, later."""
+SHORT = frozenset({"impatient", "late"})
+"""Of these, those that are shorter than an app's deadlines: what they ask is not whether it has
+one."""
 UNDONE = ("removed", "enabled")
 """How a perturbation ends that is undone while it lasts (``contract.PerturbationEnded``)."""
 
@@ -67,6 +70,16 @@ def late_verdict(
                 RED, f"hung until the perturbation was undone, for {took(request):.1f} s", HANG
             )
     return None
+
+
+def short_delays(
+    request: RequestEnded, records: Iterable[PerturbationBegan], timeline: Timeline
+) -> float:
+    """Seconds of ``request`` in which short delays of ``records`` held it up, or others whose
+    connections or threads it may have waited for.
+    """
+    spans = [_span(record, timeline) for record in records if record.type in SHORT]
+    return _overlap(spans, request.began, request.began + took(request))
 
 
 def _queued(request: RequestEnded, sent_at: float, timeline: Timeline) -> list[tuple[float, float]]:

@@ -6,7 +6,7 @@ import pytest
 
 from seism.journal import TIMED_OUT, ClientRequest
 from seism.verdict.judgement import judge
-from seism.verdict.result import AMBER, RED
+from seism.verdict.result import AMBER, GREEN, RED
 from seism_middleware.contract import Attribution, PerturbationBegan, PerturbationEnded
 from tests.story import Story
 
@@ -108,3 +108,32 @@ def test_queued_behind_others_that_are_delayed(last: float, colour: str) -> None
     story.phase("after", 0)
     (cell,) = judge(story.end()).cells
     assert cell.colour == colour
+
+
+@pytest.mark.parametrize(
+    ("type_", "took", "spans", "colour"),
+    [
+        ("late", 1.6, 3, GREEN),
+        ("late", 2.5, 3, AMBER),
+        ("late", 1.4, 1, AMBER),
+        ("latency", 1.6, 3, AMBER),
+    ],
+)
+def test_short_delays_are_no_slow_answer(type_: str, took: float, spans: int, colour: str) -> None:
+    """It waited for a connection behind others whose replies were late by 0.3 s each."""
+    story = Story(("db late", "db", type_))
+    story.phase("steady")
+    for _ in range(10):
+        story.sent("/", seen={})
+    story.phase("during", 0)
+    began = story.now
+    request = story.request("GET /", duration=took)
+    for number in range(spans):
+        key, at = f"p{number}", began + 0.3 * number
+        story.add(PerturbationBegan(key, "db", "db late", type_, at, client="a:1", offset=0))
+        story.add(PerturbationEnded(key, at + 0.3, "passed", offset=9))
+    story.add(Attribution("p0", request, "ledger", exact=True))
+    story.now = began + took
+    story.phase("after", 0)
+    (cell,) = judge(story.end()).cells
+    assert cell.colour == colour, cell.reasons
