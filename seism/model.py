@@ -248,6 +248,13 @@ class ToxicSpec:
     exchange: dict[str, Any] = option(
         {}, help="only exchanges that match, where it is a fault", addition=True
     )
+    established: bool = option(
+        False,
+        help="only connections that exist when it is added; a run has it last through its"
+        " aftershock",
+        addition=True,
+        fixed=True,
+    )
     turn: int = option(
         0,
         help="only the connection with the n-th turn (a client's first bytes after an answer) on"
@@ -291,6 +298,8 @@ class PlannedStep:
     unit: str = ""
     probe: bool = False
     """It is one of a sweep, and may find nothing to perturb."""
+    cold_start: bool = False
+    """The app is started while it lasts."""
 
     @property
     def name(self) -> str:
@@ -343,6 +352,8 @@ class PlannedStep:
             values["front"] = True
         if self.probe:
             values["probe"] = True
+        if self.cold_start:
+            values["cold_start"] = True
         if self.partner is not None:
             values["partner"] = dataclasses.asdict(self.partner)
         if self.route:

@@ -297,6 +297,10 @@ class Experiment:
             SweptToxic(fault.swept, fault.type)
             for protocol in protocols for fault in known[protocol].faults
             if issubclass(fault, Fault) and fault.swept
+        ), *(
+            SweptToxic("failover", fault.type, established=True)
+            for protocol in protocols for fault in known[protocol].faults
+            if issubclass(fault, Fault) and fault.failover
         ))  # fmt: skip
 
     def fits(self, toxic: SweptToxic, backend: str) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seism.errors import ConfigurationError
-from seism.model import DOWN, STREAMS, ToxicSpec, address
+from seism.model import DOWN, FRONT, STREAMS, ToxicSpec, address
 from seism.options import names, option, part
 
 REQUESTS = "requests"
@@ -56,9 +56,16 @@ class Planned(ToxicSpec, _Placed):
         maximum=1_000_000,
     )
     unit: str = option(UNITS[0], help=UNIT_HELP, choices=UNITS)
+    cold_start: bool = option(
+        False, help="the app is ended before it, and started again while it lasts (default: 4 s)"
+    )
 
     def __post_init__(self) -> None:
         where = f"perturbation {self.name!r}"
+        if self.cold_start and (self.route or self.at is not None or self.backend == FRONT):
+            raise ConfigurationError(
+                f"{where}: cold_start cannot have a route, at, or the backend {FRONT!r}"
+            )
         if self.at is None:
             if self.lasting and self.unit == REQUESTS:
                 raise ConfigurationError(
@@ -107,6 +114,9 @@ class SweptToxic(ToxicSpec, _Named):
     stream: str = option(
         "upstream", help="upstream: the request; downstream: its reply", choices=STREAMS
     )
+    cold_start: bool = option(
+        False, help="the app is started while it lasts; tried once for each backend"
+    )
 
     def __post_init__(self) -> None:
         if self.toxicity < 1 or self.connections or self.turn:
@@ -129,6 +139,8 @@ SWEPT = (
     SweptToxic("late", "late", "downstream"),
     SweptToxic("impatient", "impatient", "downstream"),
     SweptToxic("down", DOWN),
+    SweptToxic("hung up", "accept_close"),
+    SweptToxic("cold start", DOWN, cold_start=True),
 )
 """What a sweep tries where the file says nothing."""
 
@@ -140,7 +152,7 @@ class Sweep:
     toxic: tuple[SweptToxic, ...] = option(
         (),
         help="what is tried; default: slow, reset, reply lost, silent, cut reply, late, "
-        "impatient, down, and the "
+        "impatient, down, hung up, cold start, and the "
         "usual faults of the backends' protocols",
     )
     exchanges: int = option(
@@ -285,6 +297,8 @@ def clash(one: Planned, other: Planned) -> bool:
 def planned_of(toxic: ToxicSpec, backend: str, **own: Any) -> Planned:
     """``toxic`` on a backend, with what is ``own`` to the perturbation or differs."""
     common = {name: getattr(toxic, name) for name in names(ToxicSpec)}
+    if isinstance(toxic, SweptToxic | Planned):
+        own = {"cold_start": toxic.cold_start, **own}
     return Planned(backend=backend, **{**common, **own})
 
 

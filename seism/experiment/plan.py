@@ -62,6 +62,7 @@ class Step:
             planned.route,
             planned.occurrence if planned.route else 0,
             probe=self.probe,
+            cold_start=planned.cold_start,
         )
         if planned.at is None and not planned.lasting:
             return step

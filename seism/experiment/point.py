@@ -77,7 +77,9 @@ class Point:
         return f"{self.backend} {self.toxic.name}{turn}{named}"
 
     def planned(self) -> Planned:
-        """The perturbation that tries it."""
+        """The perturbation that tries it; a cold start is one for all routes."""
+        if self.toxic.cold_start:
+            return planned_of(self.toxic, self.backend, name=self.column)
         exchange: dict[str, Any] = dict(self.toxic.exchange or self.where)
         if self.fault and self.turn:
             exchange["nth"] = self.turn
@@ -142,11 +144,13 @@ def points(
             for toxic in toxics:
                 # A state, such as being down, is one for all exchanges.
                 last = max(sends, 1)
-                turns = [0] if lasts(toxic) else range(1, last + 1)
+                cold = toxic.cold_start
+                turns = [0] if cold or lasts(toxic) else range(1, last + 1)
                 for turn in turns:
                     skipped = (
                         UNFIT if not fits(toxic, backend)
                         else OFF if toxic.name in without
+                        else "" if cold
                         else UNKNOWN if not sends and backend in one.unknown
                         else NO_USE if not sends
                         else TWIN.format(twin.sent) if twin is not one

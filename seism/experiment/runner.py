@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from seism.errors import Unavailable
-from seism.experiment import late
+from seism.experiment import cold_start, late
 from seism.experiment.config import SECONDS, Experiment, Planned
 from seism.experiment.doctor import examine
 from seism.experiment.limit import LimitReached
 from seism.experiment.plan import Step, in_order, make, stretches
-from seism.experiment.session import Session, Watcher
+from seism.experiment.session import POOL_LOOK_SECONDS, Session, Watcher
 from seism.journal import INTERRUPTED
-from seism.verdict.consumer import missing
 from seism.verdict.judgement import judge
 from seism.verdict.pool import Pools
 from seism.verdict.result import RED, UNJUDGED, Judgement
@@ -29,8 +28,6 @@ from seism.verdict.timeline import build
 
 SETTLE_SECONDS = 0.4
 """Time for the last attributions: an observer looks again for up to a quarter of a second."""
-POOL_LOOK_SECONDS = 0.25
-"""Between two looks at a pool that has not all of its connections yet."""
 WARM_UP = 5
 """Requests per worker before the control run; they fill pools and are not judged."""
 
@@ -136,16 +133,21 @@ class Run:
             session.phase("warmup")
             session.send(f"{name}: before", step.planned.occurrence - 1, route)
         self.progress.step(step.index + 1, total, name, "perturbed")
-        session.phase("during", step.index, name)
-        if route is None and session.flows:
+        cold = step.planned.cold_start
+        if not cold:
+            session.phase("during", step.index, name)
+        if cold:
+            driven = cold_start.drive(session, step, amounts.during, amounts.after)
+        elif route is None and session.flows:
             driven = self._flow(session, step, total)
         else:
             driven = self._in_phases(session, step, total, during, after)
         control.census()
-        deaf = self._await_consumers(session, step)
-        gone = session.app_is_gone(step.index, driven if route is None else None)
+        deaf = session.await_consumers(step.index)
+        unstarted = cold and not driven
+        gone = unstarted or session.app_is_gone(step.index, driven if route is None else None)
         last = step.index + 1 == total
-        if session.has_ended() or ((gone or deaf or session.broken) and not last):
+        if session.has_ended() or unstarted or ((gone or deaf or session.broken) and not last):
             # The next one begins when the app is well. After the last one the control run shows
             # whether it ever will be.
             session.phase("warmup", step.index + 1)
@@ -217,16 +219,6 @@ class Run:
         while self._pool_waits(session, step) and time.monotonic() < until:
             time.sleep(POOL_LOOK_SECONDS)
             session.control.census()
-
-    def _await_consumers(self, session: Session, step: Step) -> bool:
-        """Give consumers the time to come back; whether one has not."""
-        until = time.monotonic() + self.experiment.rules.background_recover_s
-        while missing(build(session.entries()), step.index):
-            if time.monotonic() > until or session.has_ended():
-                return True
-            time.sleep(POOL_LOOK_SECONDS)
-            session.control.census()
-        return False
 
     @staticmethod
     def _pool_waits(session: Session, step: Step) -> bool:

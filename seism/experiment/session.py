@@ -15,7 +15,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -51,6 +51,8 @@ from seism.journal import Entry, Follower, Held, Phase, hold
 from seism.model import DOWN, FRONT, address, show_address, unix_path
 from seism.options import build
 from seism.toxics.impatient import Impatient
+from seism.verdict.consumer import missing
+from seism.verdict.timeline import build as timeline_of
 from seism_middleware.contract import (
     REDIRECT_VARIABLE,
     SIDECAR_VARIABLE,
@@ -69,6 +71,8 @@ HELLO_SECONDS = 10.0
 """How long a worker that has answered may take to tell the sidecar of itself."""
 ALL_FAILED = 5
 """More requests of each route than this, which all failed, are an app that answers nothing well."""
+POOL_LOOK_SECONDS = 0.25
+"""Between two looks at a pool, or at consumers, that have not all of their connections yet."""
 LAST_LINES, LINE_LIMIT = 3, 200
 """Lines of the app's log that are kept where it ends, and characters of each."""
 
@@ -95,6 +99,16 @@ class Silent:
     def advance(self, done: int, of: int) -> None: ...
 
     def note(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _StartedApp:
+    """The app's process, which may not answer yet."""
+
+    url: str
+    injected: bool
+    hellos: int
+    """How many workers had told of themselves before."""
 
 
 class SidecarGone(SeismError):
@@ -167,6 +181,10 @@ class Session:
         """The planned perturbation whose time or aftershock it is, -1 before the first."""
         self._ended = False
         """The app has ended by itself, which has been told."""
+        self._outlasting: list[Planned] = []
+        """What is to be undone after the aftershock."""
+        self._cold: _StartedApp | None = None
+        """The one that was started while a backend was away."""
         self._leave: dict[str, float] = {}
         """What has the load's clients leave, see ``LoadDriver.segment``."""
         self.tried: list[str] = []
@@ -260,15 +278,49 @@ class Session:
 
     def start_app(self) -> None:
         """Start the app and the load, after ending those that run."""
+        self.end_app()
+        self.progress.phase("starting the app")
+        started = self._spawn_app(self._app)
+        self._wait_until_ready(started.url + self._app.ready, self._app.start_seconds)
+        self._start_workers()
+        self._await_workers()
+        self._start_clients(started)
+
+    def end_app(self) -> None:
+        """End the app, its workers and the load, if they run."""
         if self._driver is not None:
             self._children.terminate("load")
             self._workers.close()
             self._children.terminate("app")
-        self.progress.phase("starting the app")
-        self._ended = False
-        url = self._start_app(self._app)
+
+    def start_app_cold(self, seconds: float) -> bool:
+        """Start the app, which ``end_app`` has ended, and its workers; whether it answers within
+        ``seconds``, with any status, and the load has been started, too.
+        """
+        self._cold = self._spawn_app(self._app)
         self._start_workers()
-        self._driver = self._start_load(url)
+        return self._answers_cold(seconds)
+
+    def await_cold_app(self) -> bool:
+        """Whether an app that did not answer in its time does so at all, as above."""
+        return self._answers_cold(self._app.start_seconds)
+
+    def _answers_cold(self, seconds: float) -> bool:
+        started, end = self._cold, time.monotonic() + seconds
+        assert started is not None
+        while not _answers(started.url + self._app.ready, well=False):
+            self._look_at_app()
+            if self._ended or time.monotonic() > end:
+                return False
+            time.sleep(0.05)
+        self._start_clients(started)
+        return True
+
+    def _start_clients(self, started: _StartedApp) -> None:
+        """What needs an app that answers."""
+        if started.injected:
+            self._wait_until_observed(started.hellos)
+        self._driver = self._start_load(started.url)
 
     def phase(
         self, phase: str, step: int | None = None, name: str = "", active: Sequence[int] = (),
@@ -349,6 +401,7 @@ class Session:
         this = self._aftershock = Aftershock(self._calm, self.experiment.rules, names)
         phases = (e.record for e in reversed(self.entries()) if isinstance(e.record, Phase))
         both = self._driver.go_on(name, next(phases).at, lambda: self._ended or this.is_over())
+        self._undo_outlasting()
         for driven in both:
             self.settle(driven)
         return both[1]
@@ -371,6 +424,7 @@ class Session:
             driven = self._driver.segment(name, amount, route, enough=asks, together=together)
         else:
             driven = self._driver.segment(name, amount, route, enough=asks)
+        self._undo_outlasting()
         self.settle(driven)
         return driven
 
@@ -403,19 +457,22 @@ class Session:
             self.control.load_done(**driven, actions=self._driver.check(driven["segment"]))
             self.guarded.add(driven)
 
-    def app_is_gone(self, step: int, driven: dict[str, Any] | None = None) -> bool:
+    def app_is_gone(
+        self, step: int, driven: dict[str, Any] | None = None, *, silent: bool = False
+    ) -> bool:
         """Whether the app has ended, or failed on all that was ``driven`` on all routes after
-        ``step``, and had the time to recover; it is journalled.
+        ``step``, and had the time to recover; it is journalled. ``silent``: it does not answer.
         """
         match self._children.exited():
             case "app", code:
                 self._step = step
                 self._notice_end(code)
                 return True
-        if driven and all(
+        failed = driven and all(
             failures({"routes": {"": route}}).total() == route["count"] > ALL_FAILED
             for route in driven["routes"].values()
-        ):
+        )
+        if silent or failed:
             self.control.app_ended(step, None, self._last_lines("app"))
             return True
         return False
@@ -443,6 +500,16 @@ class Session:
             self.progress.note(f"the worker {name} has ended with exit code {code}")
             self.control.app_ended(self._step, code, _shortened(said), name)
 
+    def await_consumers(self, step: int) -> bool:
+        """Give consumers the time to come back after ``step``; whether one has not."""
+        until = time.monotonic() + self.experiment.rules.background_recover_s
+        while missing(timeline_of(self.entries()), step):
+            if time.monotonic() > until or self.has_ended():
+                return True
+            time.sleep(POOL_LOOK_SECONDS)
+            self.control.census()
+        return False
+
     def has_ended(self) -> bool:
         """Whether the app's process has, or that of a worker."""
         self._look_at_workers()
@@ -468,7 +535,9 @@ class Session:
 
     @contextmanager
     def perturbed(self, step: Step) -> Iterator[None]:
-        """The perturbation lasts as long as the block does, whatever happens in it."""
+        """The perturbation lasts as long as the block does, whatever happens in it; one of
+        established connections lasts until the next aftershock is over.
+        """
         with self._perturbed(step.planned):
             if step.partner is None:
                 yield
@@ -482,7 +551,14 @@ class Session:
         try:
             yield
         finally:
-            self.undo(planned)
+            if planned.established:
+                self._outlasting.append(planned)
+            else:
+                self.undo(planned)
+
+    def _undo_outlasting(self) -> None:
+        while self._outlasting:
+            self.undo(self._outlasting.pop())
 
     def begin(self, planned: Planned) -> None:
         """Perturb, until ``undo``; the lease would undo it, too."""
@@ -586,7 +662,8 @@ class Session:
             return url
         return urlsplit(url)._replace(netloc=self.control.proxies()[FRONT]["listen"]).geturl()
 
-    def _start_app(self, app: App) -> str:
+    def _spawn_app(self, app: App) -> _StartedApp:
+        self._ended = False
         port = self._port if self.experiment.front is not None else str(free_port())
         self._values = {"port": port}
         for name, shown in self.control.proxies().items():
@@ -607,13 +684,10 @@ class Session:
             log=self._directory / "app.log",
         )
         url = fill(app.url, self._values, f"{where}.url").rstrip("/")
-        self._wait_until_ready(url + app.ready, app.start_seconds)
-        if injected:
-            self._wait_until_observed(hellos)
-        return url
+        return _StartedApp(url, injected, hellos)
 
     def _start_workers(self) -> None:
-        """The app runs: start its workers, and give them their time to get ready."""
+        """Start the app's workers."""
         self._workers = Supervisor()
         self._workers_ended.clear()
         for worker in self.experiment.worker:
@@ -627,6 +701,9 @@ class Session:
                 env={**env, **self._middleware()},
                 log=self._directory / _worker_log(worker),
             )
+
+    def _await_workers(self) -> None:
+        """Give them their time to get ready."""
         until = time.monotonic() + max((each.wait_s for each in self.experiment.worker), default=0)
         while time.monotonic() < until:
             self._look_at_workers()
@@ -846,7 +923,8 @@ def _connect(host: str, port: int) -> None:
         probe.connect(unix_path(host))
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, *, well: bool = True) -> bool:
+    """``well``: with a status below 500."""
     # The app is here: a proxy that the environment names has no part in it.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -854,7 +932,7 @@ def _answers(url: str) -> bool:
             return bool(response.status < 500)
     except urllib.error.HTTPError as error:
         error.close()
-        return error.code < 500
+        return error.code < 500 or not well
     except (OSError, ValueError):
         return False
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from seism.errors import ConfigurationError, NotReady, Unavailable
-from seism.experiment import late
+from seism.experiment import cold_start, late
 from seism.experiment.config import Planned
 from seism.experiment.doctor import examine
 from seism.experiment.limit import LimitReached
@@ -174,11 +174,13 @@ class _Probes:
         session = self._session
         learnt = _learn(session)
         self._points = list(_points(session, learnt, self._without))
-        tried = [
-            point
-            for point in self._points
-            if not point.skipped and (point.learnt.route, point.column) not in self._earlier
-        ]
+        tried: list[Point] = []
+        for point in self._points:
+            if point.skipped or (point.learnt.route, point.column) in self._earlier:
+                continue
+            cold = [each.column for each in tried if each.toxic.cold_start]
+            if point.column not in cold:
+                tried.append(point)
         self._tried += tried
         steps = [_step(session, index, point) for index, point in enumerate(tried)]
         self._probe(steps)
@@ -220,6 +222,8 @@ class _Probes:
         """What was found; a probe that was not finished is not covered."""
         made, left = self._tried[: self._made], self._tried[self._made :]
         unmade = {id(point) for point in left}
+        cold = {each.column for each in left if isinstance(each, Point) and each.toxic.cold_start}
+        unmade |= {id(point) for point in self._points if point.column in cold}
         points = [
             replace(point, skipped=STOPPED)
             if id(point) in unmade
@@ -232,13 +236,16 @@ class _Probes:
         for point in self._points:
             cell = self._earlier.get((point.learnt.route, point.column))
             if cell is not None and not point.skipped:
-                found[point.planned().name] = cell
+                found[point.learnt.route, point.planned().name] = cell
         for each in made:
             if id(each) in self._beyond:
                 continue
-            name = each.planned().name
-            if (cell := _cell(judgement, each.learnt.route, name)) is not None:
-                found[name] = cell
+            planned = each.planned()
+            if planned.cold_start:
+                all_ = [cell for cell in judgement.cells if cell.perturbation == planned.name]
+                found |= {(cell.route, planned.name): cell for cell in all_}
+            elif (cell := _cell(judgement, each.learnt.route, planned.name)) is not None:
+                found[each.learnt.route, planned.name] = cell
         pairs = replace(
             self._chosen, pairs=tuple(pair for pair in self._chosen.pairs if id(pair) not in unmade)
         )
@@ -339,7 +346,8 @@ def _points(session: Session, learnt: list[Learnt], without: Sequence[str]) -> I
     types = {t.type: known.toxic(t.type) for t in toxics if t.type != DOWN}
     faults = {name: type_ for name, type_ in types.items() if issubclass(type_, Fault)}
     states = {name for name, fault in faults.items() if fault.lasts}
-    states |= {type_ for type_, toxic in types.items() if toxic.established} | {DOWN}
+    states |= {type_ for type_, toxic in types.items() if toxic.established or toxic.connecting}
+    states.add(DOWN)
     states |= late.CROWDED
     return (
         point
@@ -367,11 +375,15 @@ def _pairs(session: Session, tried: Sequence[Point]) -> Chosen:
     if not options.pairs:
         return NO_PAIRS
     entries = session.entries()
+    tried = [point for point in tried if not point.toxic.cold_start]
     return choose(timeline_of(entries), judge(entries), tried, options.pairs, options.exchanges)
 
 
 def _probe(session: Session, step: Step, total: int) -> None:
     label, route = step.planned.name, session.route(step)
+    if step.planned.cold_start:
+        _cold_start(session, step, total)
+        return
     # A probe of another route may have cut this one's pooled connections.
     session.phase("warmup")
     if all(failures(session.send(f"{label}: before", WARM_UP, route)) for _ in range(2)):
@@ -395,19 +407,33 @@ def _probe(session: Session, step: Step, total: int) -> None:
         _renew(session, step.index + 1)
 
 
+def _cold_start(session: Session, step: Step, total: int) -> None:
+    """One probe for all routes, as they are all started."""
+    session.progress.step(step.index + 1, total, step.planned.name, "perturbed")
+    options = session.experiment.sweep
+    driven = cold_start.drive(session, step, options.repeat, options.after)
+    session.control.census()
+    deaf = session.await_consumers(step.index)
+    if not driven or deaf or session.broken or failures(driven) or session.has_ended():
+        _renew(session, step.index + 1)
+
+
 def _lasts(step: Step) -> bool:
     """Whether it is a state that all requests of the probe meet."""
     type_ = step.planned.type
     if type_ == DOWN:
         return True
     toxic = load().toxic(type_)
-    return toxic.established or (issubclass(toxic, Fault) and toxic.lasts)
+    lasts = issubclass(toxic, Fault) and toxic.lasts
+    return toxic.established or toxic.connecting or lasts
 
 
 def _opens(type_: str) -> bool:
     """Whether it acts where a connection begins, so that what a pool holds does not meet it."""
     toxic = None if type_ == DOWN else load().toxic(type_)
-    return toxic is not None and issubclass(toxic, Fault) and toxic.opens()
+    if toxic is None or not issubclass(toxic, Fault):
+        return toxic is not None and toxic.connecting
+    return toxic.opens()
 
 
 def _moments(session: Session, step: Step) -> dict[str, Any]:
@@ -483,16 +509,17 @@ def _cell(judgement: Judgement, route: str, perturbation: str) -> Cell | None:
 def swept(
     judgement: Judgement,
     points: Sequence[Point],
-    found: Mapping[str, Cell],
+    found: Mapping[tuple[str, str], Cell],
     pairs: Chosen = NO_PAIRS,
 ) -> Swept:
-    """The result from the cells that were ``found``, by the planned perturbation's name."""
+    """The result from the cells that were ``found``, by route and planned perturbation."""
     cells: dict[tuple[str, str], Cell] = {}
     unreachable = 0
     names: dict[str, str] = {}
     both: list[Point | Pair] = [*points, *pairs.pairs]
     for point in both:
-        cell = None if point.skipped else found.get(point.planned().name)
+        key = point.learnt.route, point.planned().name
+        cell = None if point.skipped else found.get(key)
         if cell is None:
             why = point.skipped or NEVER
             cell = Cell(point.learnt.route, point.column, NOT_COVERED, (why,), 0, 0, 0)
@@ -503,8 +530,15 @@ def swept(
         key = cell.route, cell.perturbation
         if key not in cells or SEVERITY[cell.colour] > SEVERITY[cells[key].colour]:
             cells[key] = cell
+    columns = {point.column for point in both}
+    for cell in found.values():
+        # Consumers, which a cold start starts, too, have no points; others have their own names.
+        if cell.perturbation in columns:
+            cells.setdefault((cell.route, cell.perturbation), cell)
     saved = Counter(point.skipped.partition(":")[0] for point in points if point.skipped)
-    rows = {point.planned().name: point.learnt.route for point in both}
+    rows = {
+        planned.name: point.learnt.route for point in both if (planned := point.planned()).exact
+    }
     colours = [cell.colour for cell in cells.values()] + [RED] * bool(judgement.findings)
     colours += [harm.colour for harm in judgement.harms if harm.colour != GREEN]
     return Swept(
@@ -513,7 +547,11 @@ def swept(
             cells=tuple(cells.values()),
             routes=tuple(sorted({route for route, _ in cells})),
             cases=tuple(
-                replace(case, route=rows[case.perturbation], perturbation=names[case.perturbation])
+                replace(
+                    case,
+                    route=rows.get(case.perturbation, case.route),
+                    perturbation=names[case.perturbation],
+                )
                 for case in judgement.cases
                 if case.perturbation in names
             ),

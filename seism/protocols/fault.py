@@ -130,6 +130,9 @@ class Fault(Toxic):
     lasts: ClassVar[bool] = False
     """It is a state of the server, met by every exchange on every connection until it is over: a
     sweep has it last for the whole probe. False: it happens to one exchange."""
+    failover: ClassVar[bool] = False
+    """It is what a former primary says: a sweep has connections that exist meet it, too, while new
+    ones reach the new primary."""
     source: ClassVar[str] = ""
     """Where the vendor's manual explains the code: an address."""
 
@@ -163,6 +166,7 @@ class FaultRow:
     swept: str = ""
     swept_where: Mapping[str, str] | None = None
     lasts: bool = False
+    failover: bool = False
     phases: tuple[str, ...] | None = None
     """None: those of the base class."""
 

@@ -289,6 +289,7 @@ ERRORS = toxics(
     MySQLRow(
         type="mysql_read_only",
         lasts=True,
+        failover=True,
         swept="read-only",
         help="The server is a replica, as after a failover: statements that write are refused.",
         code="1290",

@@ -261,6 +261,7 @@ ERRORS = toxics(
     PostgreSQLRow(
         type="postgresql_read_only",
         lasts=True,
+        failover=True,
         swept="read-only",
         help="The server is a standby, as after a failover: statements that write are refused.",
         code="25006",

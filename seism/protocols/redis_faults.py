@@ -183,6 +183,7 @@ ERRORS = toxics(
     RedisRow(
         type="redis_readonly",
         lasts=True,
+        failover=True,
         help="The server has become a replica, as after a failover: commands that write are "
         "refused.",
         code="READONLY",

@@ -194,7 +194,8 @@ class Connection:
     def _affected(self, installed: InstalledToxic) -> bool:
         if installed.toxic.connecting and self._dialled_out:
             return False
-        if installed.toxic.established and self.number > installed.history.accepted:
+        established = installed.toxic.established or installed.spec.established
+        if established and self.number > installed.history.accepted:
             return False
         first = self._first
         if first is None and not self.up.received:

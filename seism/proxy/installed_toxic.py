@@ -73,6 +73,8 @@ class InstalledToxic:
             raise ConfigurationError(f"{where}: turn: {toxic.type} acts before there is any")
         if spec.turn and toxic.established:
             raise ConfigurationError(f"{where}: turn: {toxic.type} acts on connections, not turns")
+        if spec.established and toxic.connecting:
+            raise ConfigurationError(f"{where}: established: {toxic.type} acts before there is one")
         if spec.turn and conditions is not None:
             raise ConfigurationError(f"{where}: turn: a fault has exchange.nth for that")
         spec = replace(

@@ -57,7 +57,7 @@ def cells(timeline: Timeline, rules: Rules) -> Iterator[Cell]:
     wanted = expected(timeline)
     for index in range(len(timeline.plan)) if wanted else ():
         step = StepWindow.of(timeline, index)
-        if step.ran and step.after.consumers and not step.is_probe:
+        if step.ran and step.after.consumers and (step.is_cold_start or not step.is_probe):
             gone = _gone(timeline, index)
             for kind, count in sorted(wanted.items()):
                 yield _cell(step, rules, kind, count - gone[kind], count)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from seism.journal import DIED as DIED_ALONE
 from seism.journal import OUT_OF_MEMORY, AppEnded
-from seism.verdict.result import DIED, HANG, MOST_NAMED, RED, HarmFinding, listed
+from seism.verdict.result import AMBER, DIED, HANG, MOST_NAMED, RED, HarmFinding, listed
 from seism.verdict.step import StepWindow
 from seism.verdict.timeline import worker_of
 from seism_middleware.contract import BODY_NONE, RequestEnded
@@ -45,11 +45,15 @@ def _app_end(step: StepWindow, ended: AppEnded) -> HarmFinding:
         kind, what = DIED, f"{who} was ended by signal {-ended.code}"
     else:
         kind, what = DIED, f"{who} ended with exit code {ended.code}"
+    colour = RED
+    if step.is_cold_start and ended.code is not None:
+        # Whoever starts it may start it again until the backend is there.
+        colour, what = AMBER, f"{what}, as it was started while {step.only_backend} was away"
     said = f"; its log ends with: {' / '.join(ended.said)}" if ended.said else ""
     return HarmFinding(
         kind=kind,
         perturbation=step.name,
-        colour=RED,
+        colour=colour,
         what=f"{what}{said}",
         evidence="process",
         exact=True,

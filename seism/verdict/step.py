@@ -105,6 +105,11 @@ class StepWindow:
         return all(type_ == DOWN for type_ in self.planned.types)
 
     @property
+    def is_cold_start(self) -> bool:
+        """Whether the app was started while it lasted, which concerns all of its routes."""
+        return self.planned.cold_start
+
+    @property
     def is_of_parked(self) -> bool:
         """Whether it is done to connections that a pool keeps, which an app can do without."""
         return {*self.planned.types} <= {*ENDS_PARKED, OUTLASTS}
@@ -113,7 +118,7 @@ class StepWindow:
     def is_of_all(self) -> bool:
         """Whether it is for whoever uses the backend, and not for a part of them."""
         spec = self.planned.spec
-        partial = spec.match or spec.connections or spec.exchange or spec.turn
+        partial = spec.match or spec.connections or spec.exchange or spec.turn or spec.established
         return spec.toxicity >= 1 and not partial
 
     @property
@@ -124,6 +129,8 @@ class StepWindow:
     @property
     def fired(self) -> bool:
         """Whether it had an effect: on bytes, or, for a dead backend, on a connect."""
+        if self.is_cold_start:
+            return self.ran
         attributed = self.timeline.attributed
         had = {
             (record.proxy, record.toxic)

@@ -74,6 +74,26 @@ def test_one_consumer(after: tuple[Consumer, ...], colour: str, words: str) -> N
     assert ROUTE in judgement.routes
 
 
+@pytest.mark.parametrize(("after", "colour"), [((waiting(2),), GREEN), ((), RED)])
+def test_a_sweep_s_cold_start_starts_consumers_too(
+    after: tuple[Consumer, ...], colour: str
+) -> None:
+    story = begun(waiting(1))
+    story.plan[0].update(probe=True, cold_start=True)
+    step(story, 0, after)
+    judgement = judge(story.end())
+    assert cell(judgement).colour == colour
+    route = judgement.cell("GET /", "db restart")
+    assert route is not None and route.colour == GREEN
+
+
+def test_other_probes_have_no_consumers() -> None:
+    story = begun(waiting(1))
+    story.plan[0]["probe"] = True
+    step(story, 0, ())
+    assert judge(story.end()).cell(ROUTE, "db restart") is None
+
+
 def test_one_of_several() -> None:
     story = begun(listening(1), listening(2), waiting(3))
     step(story, 0, (listening(1), waiting(3)))

@@ -1,0 +1,40 @@
+"""Clients whose reconnect is accepted and closed: those that finish it, and those that never do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.test_cli import Seism, cache, seism
+
+__all__ = ["cache", "seism"]
+
+MORE = """\
+[rules]
+recover_s = 1.5
+error_log = false
+[sweep]
+repeat = 1
+after = 4
+pairs = 0
+[[sweep.toxic]]
+name = "hung up"
+type = "accept_close"
+"""
+
+
+@pytest.mark.parametrize(("how", "colour"), [("released", "green"), ("kept", "red")])
+def test_a_failed_reconnect_must_not_be_the_last(
+    seism: Seism, tmp_path: Path, how: str, colour: str
+) -> None:
+    seism.experiment("/", more=MORE)
+    file = tmp_path / "seism.toml"
+    text = file.read_text().replace("small_app", "reconnect_app").replace("/idle", "/")
+    file.write_text(text.replace("env = {", f'env = {{ RECONNECT = "{how}",'))
+    done = seism.run("sweep")
+    report = json.loads((tmp_path / "seism-report" / "report.json").read_text())
+    assert report["matrix"] == {"GET /": {"cache hung up": colour}}, done.err + done.out
+    (cell,) = report["cells"]
+    assert cell["exact"] > 0
