@@ -116,6 +116,7 @@ def _step(values: dict[str, Any]) -> str:
     """A step of the plan in words."""
     least = values.get("lasting") and values.get("at") is None
     more = f", for {values['lasting']:g} s at least" if least else ""
+    more += ", while the app is started" if values.get("cold_start") else ""
     if not values["stream"]:
         return f"{values['backend']} down{more}"
     what = _toxic({**values, "name": ""}).removeprefix("toxic: ")

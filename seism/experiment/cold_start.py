@@ -10,11 +10,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from seism.experiment.perturbation import COLD_START_S
 from seism.experiment.plan import Step
 from seism.experiment.session import Session
-
-SECONDS = 4.0
-"""How long the backend is away where ``lasting`` does not say."""
 
 
 def drive(session: Session, step: Step, during: float, after: float) -> dict[str, Any]:
@@ -26,7 +24,7 @@ def drive(session: Session, step: Step, during: float, after: float) -> dict[str
     session.phase("warmup", step.index)
     session.end_app()
     session.phase("during", step.index, name)
-    over = time.monotonic() + (step.planned.lasting or SECONDS)
+    over = time.monotonic() + (step.planned.lasting or COLD_START_S)
     driven: dict[str, Any] = {}
     with session.perturbed(step):
         answers = session.start_app_cold(over - time.monotonic())

@@ -12,6 +12,8 @@ from seism.options import names, option, part
 REQUESTS = "requests"
 SECONDS = "seconds"
 UNITS = (REQUESTS, SECONDS)
+COLD_START_S = 4.0
+"""How long a backend is away while the app is started, where ``lasting`` does not say."""
 UNIT_HELP = "what the numbers count: requests of each worker, which a seed repeats, or seconds"
 
 

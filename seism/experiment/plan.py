@@ -10,6 +10,7 @@ from typing import Any
 
 from seism.experiment import late
 from seism.experiment.config import REQUESTS, Experiment, Load, Planned, Random, clash, overlap
+from seism.experiment.perturbation import COLD_START_S
 from seism.model import DOWN, FRONT, PlannedPartner, PlannedStep, ToxicSpec
 from seism.options import part
 from seism.rng import Seed
@@ -22,6 +23,8 @@ ANSWER_SECONDS = 0.05
 """Expected of a request that nothing delays."""
 GIVES_UP_SECONDS = 1.0
 """Expected of a request to a backend that is slow or silent: the app's own deadline."""
+START_SECONDS = 2.0
+"""Expected of an app's start."""
 STEP_SECONDS = 1.5
 """Expected between phases: counts of connections, attributions, pools that recover."""
 
@@ -116,7 +119,8 @@ def expected_seconds(steps: Sequence[Step], load: Load) -> float:
         extra = slow.get(step.planned.type, GIVES_UP_SECONDS if _is_silent(step) else 0)
         delayed = amounts.during if step.planned.type == "latency" else 1
         lasts = amounts.during * calm + delayed * min(extra, GIVES_UP_SECONDS)
-        seconds += max(lasts, step.planned.lasting)
+        cold = START_SECONDS + COLD_START_S if step.planned.cold_start else 0
+        seconds += max(lasts, step.planned.lasting, cold)
         seconds += amounts.after * calm + STEP_SECONDS
     return seconds
 

@@ -138,6 +138,9 @@ def test_check_shows_the_plan(seism: Run, tmp_path: Path) -> None:
     values = json.loads(seism("check", "--json", str(file)).out)
     assert len(values["plan"]) == 14
     assert f"expected time: about {values['expected_seconds'] / 60:.1f} min" in out
+    cold = '[[perturbation]]\nname = "cold"\nbackend = "db"\ntype = "down"\ncold_start = true\n'
+    file.write_text(file.read_text() + cold)
+    assert "cold: db down, while the app is started" in seism("check", str(file)).out
 
 
 @pytest.mark.parametrize(
