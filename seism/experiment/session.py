@@ -183,6 +183,8 @@ class Session:
         """The app has ended by itself, which has been told."""
         self._outlasting: list[Planned] = []
         """What is to be undone after the aftershock."""
+        self.started_in_s = 0.0
+        """How long the last start took, with all backends there."""
         self._cold: _StartedApp | None = None
         """The one that was started while a backend was away."""
         self._leave: dict[str, float] = {}
@@ -280,8 +282,10 @@ class Session:
         """Start the app and the load, after ending those that run."""
         self.end_app()
         self.progress.phase("starting the app")
+        began = time.monotonic()
         started = self._spawn_app(self._app)
         self._wait_until_ready(started.url + self._app.ready, self._app.start_seconds)
+        self.started_in_s = time.monotonic() - began
         self._start_workers()
         self._await_workers()
         self._start_clients(started)

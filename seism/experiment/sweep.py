@@ -10,6 +10,7 @@ are pairs of perturbations, as far as what was seen makes them worth it.
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections import Counter
@@ -40,6 +41,8 @@ from seism_middleware.contract import PerturbationBegan, PerturbationEnded, Pert
 
 WARM_UP = 2
 """Requests of a route that fill its pools, and are not judged."""
+THREADS = 12
+"""Requests after a start: more than a server usually has threads."""
 CROWD = 8
 """Requests of each worker where all send at once."""
 LONG_SECONDS = 2.5
@@ -493,8 +496,12 @@ def _renew(session: Session, step: int | None) -> None:
 
 
 def _warm_up(session: Session) -> None:
-    for index in range(len(session.load.requests)):
-        session.send("warmup", WARM_UP, index)
+    """Fill the pools, those of each thread as well: servers hand requests to their threads in
+    turn, and one whose thread has no connection yet makes other exchanges than were learnt.
+    """
+    routes = len(session.load.requests)
+    for index in range(routes):
+        session.send("warmup", max(WARM_UP, math.ceil(THREADS / routes)), index)
 
 
 def _cell(judgement: Judgement, route: str, perturbation: str) -> Cell | None:
