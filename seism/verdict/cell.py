@@ -258,10 +258,11 @@ class StepVerdict:
         verdict = judge_request(
             request,
             control.rules[route],
-            # Beyond this it has waited for more than what was late.
-            deadline + min(held, deadline),
+            deadline,
             self.step.only_backend,
             sees_logs=self.step.timeline.sees_logs,
+            # Beyond this it has waited for more than what was late.
+            grace=min(held, deadline),
         )
         for backend in self.step.backends if attributions else ():
             verdict = max(verdict, self._storms.verdict(request, backend), key=_severity)

@@ -82,8 +82,9 @@ def judge_request(
     backend: str = "",
     *,
     sees_logs: bool = True,
+    grace: float = 0.0,
 ) -> Verdict:
-    """By these rules; ``deadline`` in seconds.
+    """By these rules; ``deadline`` in seconds, which an answer may exceed by ``grace``.
 
     ``backend`` is what an error in the log should name; it is not asked for one where nobody
     ``sees_logs``.
@@ -91,7 +92,7 @@ def judge_request(
     failed = failure(request, (503, *rules.allow))
     if failed:
         return Verdict(RED, failed, _kind(request))
-    if took(request) > deadline:
+    if took(request) > deadline + grace:
         return Verdict(AMBER, f"slower than the deadline of {_limit(deadline)}", SLOW)
     if request.status == 503:
         lacking = log_quality.missing(request, rules, backend, sees_logs=sees_logs)

@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tests.pairs.serving import wsgi
 
 engine = create_engine(
-    f"mysql+pymysql://seism@{os.environ['MYSQL']}/test",
+    f"mysql+mysqldb://seism@{os.environ['MYSQL']}/test",
     pool_size=8,
     pool_pre_ping=True,
     connect_args={"connect_timeout": 1, "read_timeout": 1},

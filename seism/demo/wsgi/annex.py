@@ -79,19 +79,20 @@ class Lines:
 
 
 class Sessions:
-    """A fixed number of database sessions, opened at the start: logging in is slow."""
+    """A fixed number of database sessions, opened for the first request: logging in is slow."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._lock = threading.Lock()
+        self._missing = SESSIONS
         self._idle: queue.LifoQueue[Session] = queue.LifoQueue()
-        for _ in range(SESSIONS):
-            self._idle.put(db.open())
 
     def run(self, sql: str) -> list[list[Any]]:
         """The rows of one statement. Raises BackendError."""
         try:
+            self._open()
             session = self._idle.get(timeout=example.TIMEOUT_S)
-        except queue.Empty as error:
+        except (queue.Empty, *Database.FAILURES) as error:
             raise BackendError("db") from error
         try:
             rows: list[list[Any]] = session.run(sql)
@@ -100,6 +101,12 @@ class Sessions:
             raise BackendError("db") from error
         finally:
             self._idle.put(session)
+
+    def _open(self) -> None:
+        with self._lock:
+            while self._missing:
+                self._idle.put(self._db.open())
+                self._missing -= 1
 
 
 class Annex:
