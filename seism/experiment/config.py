@@ -14,7 +14,7 @@ import os
 import re
 import shlex
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,8 @@ __all__ = [
 ]
 """The tables have files of their own; all that the file is made of can be had from here."""
 
+FAILOVER = "failover"
+"""The name of what a sweep tries where a backend has a standby."""
 OUTAGE_S = 6.0
 """How long a backend is away by default, at least: breakers and back-offs need time to show."""
 VERSION = 1
@@ -297,11 +299,16 @@ class Experiment:
             SweptToxic(fault.swept, fault.type)
             for protocol in protocols for fault in known[protocol].faults
             if issubclass(fault, Fault) and fault.swept
-        ), *(
-            SweptToxic("failover", fault.type, established=True)
-            for protocol in protocols for fault in known[protocol].faults
-            if issubclass(fault, Fault) and fault.failover
-        ))  # fmt: skip
+        ), *self._failovers())  # fmt: skip
+
+    def _failovers(self) -> Iterator[SweptToxic]:
+        """What former primaries say."""
+        known = registry.load().protocols
+        backends = [each for each in self.backend if each.failover]
+        for protocol in dict.fromkeys(each.protocol for each in backends if each.protocol):
+            for fault in known[protocol].faults:
+                if issubclass(fault, Fault) and fault.failover:
+                    yield SweptToxic(FAILOVER, fault.type, established=True)
 
     def fits(self, toxic: SweptToxic, backend: str) -> bool:
         """Whether ``toxic`` can be tried on ``backend``: a fault is of one protocol."""
@@ -312,6 +319,8 @@ class Experiment:
         (found,) = (each for each in self.backend if each.name == backend)
         if toxic.type == DOWN:
             return ""
+        if not self.sweep.toxic and toxic.name == FAILOVER and not found.failover:
+            return f"backend {backend!r}: failover: expected true"
         try:
             _check_toxic(toxic.toxic(), found.protocol, registry.load(), f"backend {backend!r}")
         except ConfigurationError as error:

@@ -97,6 +97,11 @@ class Backend:
     upstream_tls: ClientTls | None = option(None, help=UPSTREAM_TLS_HELP)
     refused: str = option("reset", help=REFUSED_HELP, choices=REFUSED)
     protocol: str = option("", help=PROTOCOL_HELP)
+    failover: bool = option(
+        False,
+        help="it has a standby, and its address leads to whichever is the primary: a sweep tries a "
+        "failover",
+    )
 
     def within(self, folder: Path) -> Backend:
         """The same with the paths of its PEM files taken from ``folder``."""

@@ -67,11 +67,15 @@ def test_a_pool_must_give_up_the_former_primary(
 
 
 @pytest.mark.parametrize("protocol", ["redis", "postgresql", "mysql"])
-def test_it_is_swept_where_a_protocol_has_replicas(protocol: str) -> None:
+def test_it_is_swept_where_a_backend_has_a_standby(protocol: str) -> None:
     backend = {"name": "a", "upstream": "127.0.0.1:1", "protocol": protocol}
-    tried = build(Experiment, {"backend": [backend]}, "file").swept()
-    (failover,) = [each for each in tried if each.name == "failover"]
+    other = {**backend, "name": "b", "failover": True}
+    experiment = build(Experiment, {"backend": [backend, other]}, "file")
+    (failover,) = [each for each in experiment.swept() if each.name == "failover"]
     assert failover.established
+    assert experiment.fits(failover, "b") and not experiment.fits(failover, "a")
+    alone = build(Experiment, {"backend": [backend]}, "file")
+    assert all(each.name != "failover" for each in alone.swept())
 
 
 def test_a_toxic_of_new_connections_has_no_established_ones() -> None:

@@ -16,4 +16,4 @@ async def ask() -> None:
     await clients[0].get("a")
 
 
-app = asgi(ask, (redis.RedisError, OSError))
+app = asgi(ask, ())  # an honest 503 would be green
