@@ -53,6 +53,8 @@ demo: $(VENV)/.demo ## the whole loop on real backends, about 30 s (ARGS="--seed
 test: $(VENV)/.test $(VENV)/.matrix ## the whole test suite (ARGS="-k ledger")
 	@$(BIN)/python -m tests.debian
 	@$(BIN)/python -m tests.native
+	@# Where Python may write no bytecode, each of the thousands of processes would compile it anew.
+	@$(BIN)/python -m compileall -q seism seism_middleware tests bench
 	$(BIN)/python -m pytest $(ARGS)
 
 DOCS ?= build/docs
