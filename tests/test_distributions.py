@@ -19,6 +19,9 @@ from tests.distributions import MIDDLEWARE, build_sdist, build_wheel, checkout, 
 from tests.processes import ROOT
 from tests.templates.conftest import environ
 
+# The first test to ask for the wheels, or for an environment with them, waits until they are made.
+pytestmark = pytest.mark.timeout(400)
+
 HEAVY = ("seism", "gevent", "webob", "blinker", "statsd", "click", "rich", "jinja2", "asyncio")
 
 WRAP = """
@@ -167,12 +170,10 @@ def test_the_middleware_alone(tmp_path: Path, wheels: list[Path]) -> None:
     assert environment.run("python", "-c", FILTERS) == "['filter_app_factory']\n"
 
 
-@pytest.mark.timeout(400)
 def test_both_run_an_experiment(tmp_path: Path, installed: Path) -> None:
     runs(Environment(tmp_path, installed))
 
 
-@pytest.mark.timeout(400)
 def test_a_wheel_out_of_each_sdist(tmp_path: Path, wheels: list[Path]) -> None:
     """It holds what the wheel out of the checkout holds."""
     builder = fresh(tmp_path / "builder")
