@@ -24,7 +24,9 @@ from seism.experiment.supervisor import Child, Supervisor, find_command
 from seism.model import show_address
 from seism_middleware.contract import SIDECAR_VARIABLE, WATCH_VARIABLE
 
-MAX_REQUESTS = 20
+MAX_ROUTES = 100
+ASK_SECONDS = 60.0
+"""No further route is asked after this."""
 TIMES = 2
 """Each is asked so often: a worker's first request may make the connections of later ones."""
 LOOK_SECONDS = 0.001
@@ -46,6 +48,8 @@ class FoundRoute:
     path: str
     method: str = "GET"
     status: int = 0
+    is_first: bool = False
+    """The app connected to a backend for the first time while it worked for it."""
 
     @property
     def is_safe(self) -> bool:
@@ -185,6 +189,11 @@ class _Looking:
                 address = str(fact["host"]), int(fact["port"])
                 (self.native if "native" in fact else self.tried).add(address)
 
+    def addresses(self) -> set[tuple[str, int]]:
+        """All that the app has connected to, or tried to, as far as it has been looked at."""
+        with self._lock:
+            return {_canonical(each) for each in self.connected | self.tried | self.native}
+
     def allows(self, host: str, port: int) -> bool:
         return bool({host, show_address(host, port)} & self._allowed)
 
@@ -265,13 +274,15 @@ def _ask_routes(
     known = {FoundRoute("/"), *told, *(each for each in described if not _is_mounted(each, told))}
     found: list[FoundRoute] = []
     asked = 0
+    end = time.monotonic() + ASK_SECONDS
     listed = (each for each in known if not each.path.endswith(DESCRIBING))
     for route in sorted(listed, key=lambda each: (each.depth, each)):
-        if route.is_safe and asked < MAX_REQUESTS:
+        if route.is_safe and asked < MAX_ROUTES and time.monotonic() < end:
             asked += 1
+            before = looking.addresses()
             status = max(get(port, route.path, headers)[0] for _ in range(TIMES))
-            route = FoundRoute(route.path, route.method, status)
             looking.refuse_production()
+            route = FoundRoute(route.path, route.method, status, looking.addresses() > before)
         found.append(route)
     return found
 

@@ -21,7 +21,8 @@ PACE = ("during = 6", "timeout_s = 10")
 def draft(found: Discovery, recording: Recording | None = None) -> str:
     """The text of the file, which ``seism check`` accepts; the load is that of ``recording``."""
     load = _load(found) if recording is None else _recorded(recording)
-    parts = [_head(found), _app(found), *map(_backend, found.backends), load]
+    headers = _headers(found) if recording is None else []
+    parts = [_head(found), _app(found), *map(_backend, found.backends), headers, load]
     if found.allowed:
         parts.append(["[limits]", f"allow = {value(list(found.allowed))}"])
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
@@ -106,31 +107,36 @@ def _backend(backend: FoundBackend) -> list[str]:
     return lines
 
 
+def _headers(found: Discovery) -> list[str]:
+    return ["[setup]", f"headers = {value(found.headers)}"] if found.headers else []
+
+
 def _load(found: Discovery) -> list[str]:
     good = [route for route in found.routes if route.method == "GET" and 0 < route.status < 300]
     # Where all that answers is a redirect, that is still a load.
     good = good or [each for each in found.routes if each.method == "GET" and 0 < each.status < 400]
-    asked, more = good[:MAX_ASKED], good[MAX_ASKED:]
+    # Each backend is asked by a route of the load, if any of those that answer asks it.
+    ranked = sorted(good, key=lambda each: not each.is_first)[:MAX_ASKED]
+    asked = [each for each in good if each in ranked]
+    more = [each for each in good if each not in ranked]
     lines = ["[load]", "workers = 4", *PACE]
     if not good:
-        lines += ["", "# TO DO: no route answered well by itself.", *_route(FoundRoute("/"), found)]
+        lines += ["", "# TO DO: no route answered well by itself.", *_route(FoundRoute("/"))]
     for route in asked:
-        lines += ["", *_route(route, found)]
+        lines += ["", *_route(route)]
     rest = [route for route in found.routes if route not in good and (good or route.path != "/")]
-    lines += _commented(found, more, "These answered, too; with each, a run takes longer:")
-    lines += _commented(
-        found, rest, "TO DO: these need a value, a body, a login or another method:"
-    )
+    lines += _commented(more, "These answered, too; with each, a run takes longer:")
+    lines += _commented(rest, "TO DO: these need a value, a body, a login or another method:")
     return lines
 
 
-def _commented(found: Discovery, routes: Sequence[FoundRoute], title: str) -> Iterator[str]:
+def _commented(routes: Sequence[FoundRoute], title: str) -> Iterator[str]:
     if not routes:
         return
     yield from ("", f"# {title}")
     for route in routes[:MAX_LISTED]:
         status = f"  # a GET answered {route.status}" if route.status else ""
-        *lines, last = [f"# {line}" for line in _route(route, found)]
+        *lines, last = [f"# {line}" for line in _route(route)]
         yield from ("#", *lines, last + status)
     if len(routes) > MAX_LISTED:
         yield f"# and {len(routes) - MAX_LISTED} more"
@@ -142,10 +148,8 @@ def _recorded(recording: Recording) -> list[str]:
     return [*lines(recording), text.rstrip()]
 
 
-def _route(route: FoundRoute, found: Discovery) -> Iterator[str]:
+def _route(route: FoundRoute) -> Iterator[str]:
     yield "[[load.route]]"
     if route.method != "GET":
         yield f"method = {string(route.method)}"
-    if found.headers:
-        yield f"headers = {value(found.headers)}"
     yield f"path = {string(route.path)}"
