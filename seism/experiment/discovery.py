@@ -74,7 +74,7 @@ class FoundBackend:
     """Empty if it is unknown, ``tls`` if it begins with TLS."""
     answers: bool = True
     by_python: bool = False
-    """Python's own sockets connected to it, which ``redirect`` reaches."""
+    """A client that ``redirect`` reaches connected to it."""
     setting: str = ""
     """Where its address was found, so that it is replaced there."""
 
@@ -100,7 +100,7 @@ class Discovery:
 
 def discover(
     command: tuple[str, ...], cwd: Path, progress: Watcher, allowed: Sequence[str] = (),
-    start_seconds: float = 30, headers: Mapping[str, str] = MappingProxyType({}),
+    start_seconds: float = 60, headers: Mapping[str, str] = MappingProxyType({}),
 ) -> Discovery:  # fmt: skip
     """Run ``command`` and find out. Nothing of it runs afterwards.
 

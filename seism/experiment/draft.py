@@ -22,7 +22,13 @@ def draft(found: Discovery, recording: Recording | None = None) -> str:
     """The text of the file, which ``seism check`` accepts; the load is that of ``recording``."""
     load = _load(found) if recording is None else _recorded(recording)
     headers = _headers(found) if recording is None else []
-    parts = [_head(found), _app(found), *map(_backend, found.backends), headers, load]
+    parts = [
+        _head(found),
+        _app(found),
+        *(_backend(each, found) for each in found.backends),
+        headers,
+        load,
+    ]
     if found.allowed:
         parts.append(["[limits]", f"allow = {value(list(found.allowed))}"])
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
@@ -53,9 +59,9 @@ def _app(found: Discovery) -> list[str]:
     if not any(route.path == "/" and 0 < route.status < 500 for route in found.routes):
         good = next((route.path for route in found.routes if 0 < route.status < 500), "/")
         lines.append(f"ready = {string(good)}")
-    if any(each.by_python and not each.setting for each in found.backends):
+    if any(each.by_python or found.observed for each in found.backends):
         lines += [
-            "# No setting that Seism can replace has the address of a backend.",
+            "# connects to the backends go to the proxies, wherever the app has their addresses",
             "redirect = true",
         ]
     if not found.observed:
@@ -76,7 +82,7 @@ def _with_placeholder(word: str, port: str) -> str:
     return word
 
 
-def _backend(backend: FoundBackend) -> list[str]:
+def _backend(backend: FoundBackend, found: Discovery) -> list[str]:
     lines = ["[[backend]]", f"name = {string(backend.name)}"]
     lines.append(f"upstream = {string(backend.upstream)}")
     if backend.protocol in registry.load().protocols:
@@ -94,9 +100,9 @@ def _backend(backend: FoundBackend) -> list[str]:
         lines.append(f"# TO DO: its protocol is not known; one of: {known}")
     if backend.setting:
         lines.append(f"# Its address is in: {backend.setting}")
-    elif not backend.by_python:
+    elif not backend.by_python and not found.observed:
         lines += [
-            "# TO DO: its address is in no setting that Seism can replace, and its client is in C.",
+            "# TO DO: its address is in no setting that Seism can replace.",
             f"# Tell the app by [app.env]: SOME_VARIABLE = {string(f'{{{backend.name}.address}}')}",
         ]
     if not backend.answers:

@@ -699,8 +699,9 @@ class Session:
         folder = str(Path(spec.origin).parent)
         env[REDIRECT_VARIABLE] = json.dumps(where)
         inject.first_on_path(env, folder)
-        for name, proxy in sorted(where.items()):
-            self._tried(f"connects of Python's sockets to {name} go to {proxy}")
+        for proxy in dict.fromkeys(where.values()):
+            names = ", ".join(sorted(name for name in where if where[name] == proxy))
+            self._tried(f"connects to {names} go to {proxy}")
 
     def _tried(self, text: str) -> None:
         self.progress.note(text)
