@@ -26,7 +26,7 @@ _undo: list[Callable[[], None]] = []
 
 
 def install(where: Where) -> None:
-    """Patch the clients that have been imported, and the others as they are."""
+    """Patch the clients that have been imported; the others on import."""
     imports = _load("imports").Imports(CLIENTS, lambda name: _patch(name, where))
     imports.install()
     _undo.append(imports.uninstall)
