@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from seism.model import PlannedStep
@@ -116,7 +116,7 @@ EVENTS = {
     "bandwidth": "{0} is slow",
     "slicer": "{0} is slow",
     "late": "{0} replies late",
-    "impatient": "{0} replies late and clients leave",
+    "impatient": "{0} replies after clients have left",
     "timeout": "{0} never replies",
     "exchange_hang": "{0} never replies",
     "stall": "{0} stops replying",
@@ -365,7 +365,7 @@ def _title(cluster: _Cluster, steps: Iterable[PlannedStep], cases: Iterable[Case
     which = routes[0] if len(routes) == 1 else f"{len(routes)} routes" if routes else "the app"
     backend = cluster.backend or "a backend"
     events = list(dict.fromkeys(_event(step) for step in steps))
-    when = _listed(events, 2) if events else f"{backend} is perturbed"
+    when = _alternatives(events, backend) if events else f"{backend} is perturbed"
     raised = Counter(_raised(case) for case in cases if _raised(case))
     status = Counter(case.status for case in cases if case.status is not None)
     words = {
@@ -396,11 +396,14 @@ def _event(step: PlannedStep) -> str:
     return " and ".join(dict.fromkeys(named))
 
 
-def _listed(words: list[str], most: int) -> str:
-    """``a, b or c``; of more than ``most``, the rest as a count."""
-    if len(words) > most:
-        return f"{', '.join(words[:most])} or {len(words) - most} more"
-    return " or ".join(words)
+def _alternatives(events: Sequence[str], backend: str, most: int = 2) -> str:
+    """``db is slow or resets a connection``; more than ``most`` end with how many others."""
+    first, *others = events[:most]
+    shown = [first, *(each.removeprefix(f"{backend} ") for each in others)]
+    if len(events) <= most:
+        return " or ".join(shown)
+    rest = len(events) - most
+    return f"{', '.join(shown)}, or in {rest} other way{'s' * (rest > 1)}"
 
 
 def _kind(kind: str) -> str:

@@ -133,6 +133,7 @@ def test_slow_and_hung_is_one_thing_to_fix() -> None:
     found = only(judged(slow, hung, harms=(harm,)))
     assert (found.kind, found.colour, found.times) == (HANG, RED, 3)
     assert found.title.startswith("GET /a waits too long for cache when cache is")
+    assert "cache" not in found.title.partition(" when cache ")[2]
 
 
 def test_a_leak_is_one_weakness_whatever_tells_of_it() -> None:
