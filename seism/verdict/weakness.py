@@ -84,10 +84,10 @@ TITLES = {
     SILENT: "{routes} {get|gets} no response when {when}",
     HANG: "{routes} {wait|waits} too long for {backend} when {when}",
     CUT: "{routes} {break|breaks} off in the middle of the answer when {when}",
-    BAD_503: "{routes} {answer|answers} an incomplete 503 when {when}",
+    BAD_503: "{routes} {answer|answers} 503 without Retry-After or an error in the log when {when}",
     STORM: "{routes} {try|tries} {backend} again and again when {when}",
     UNRECOVERED: "{routes} {take|takes} too long to recover after {when}",
-    ODD: "{routes} {answer|answers} something else than usual when {when}",
+    ODD: "{routes} {answer|answers} {odd} when {when}",
     DEGRADED: "{routes} {answer|answers} other content when {when}",
     HIDDEN: "{routes} {hide|hides} an exception behind a good status when {when}{raised}",
     UNUSED: "{routes} no longer {use|uses} {backend} after {when}",
@@ -373,6 +373,7 @@ def _title(cluster: _Cluster, steps: Iterable[PlannedStep], cases: Iterable[Case
         "backend": backend,
         "when": when,
         "raised": f" ({_short(raised.most_common(1)[0][0])})" if raised else "",
+        "odd": _odd(status),
         "status": str(status.most_common(1)[0][0]) if status else "with an error",
     }
     several = len(routes) > 1
@@ -384,6 +385,16 @@ def _title(cluster: _Cluster, steps: Iterable[PlannedStep], cases: Iterable[Case
         return words[match[1]]
 
     return re.sub(r"\{([^{}]+)\}", word, TITLES[cluster.kind])
+
+
+def _odd(statuses: Counter[int]) -> str:
+    """What there is instead of the usual answer; a broken body has no status of its own."""
+    status = statuses.most_common(1)[0][0] if statuses else 0
+    return (
+        f"{status} instead of the usual answer"
+        if 300 <= status < 500
+        else "something else than usual"
+    )
 
 
 def _event(step: PlannedStep) -> str:

@@ -86,7 +86,7 @@ def test_routes_and_perturbations_that_fail_in_one_place_are_one() -> None:
     assert found.exception == f"{REDIS}ConnectionError"
     assert (found.library, found.times, found.backend) == ("redis", 3, "cache")
     assert found.title == (
-        "2 routes answer 500 when cache is down or cache resets a connection (ConnectionError)"
+        "2 routes answer 500 when cache is down or resets a connection (ConnectionError)"
     )
 
 
@@ -122,6 +122,21 @@ def test_what_has_no_place_joins_the_only_one_that_has() -> None:
 def test_without_the_apps_own_code_the_backend_is_the_cause() -> None:
     cases = [case(f"GET /{n}", frames=LIBRARY, exception="") for n in range(9)]
     assert only(judged(*cases)).title == "9 routes answer 500 when cache is down"
+
+
+def test_an_odd_answer_is_named_by_its_status() -> None:
+    (log_out,) = weaknesses(judged(case(kind=ODD, status=302, exception="")))
+    assert log_out.title == "GET /a answers 302 instead of the usual answer when cache is down"
+    (broken,) = weaknesses(judged(case(kind=ODD, status=200, exception="")))
+    assert broken.title == "GET /a answers something else than usual when cache is down"
+
+
+def test_many_ways_are_counted() -> None:
+    ways = ("cache-down", "cache-reset", "cache-slow")
+    found = only(judged(*(case(under=each) for each in ways)))
+    assert found.title.startswith(
+        "GET /a answers 500 when cache is down, resets a connection, or in 1 other way"
+    )
 
 
 def test_slow_and_hung_is_one_thing_to_fix() -> None:
