@@ -127,7 +127,7 @@ EVENTS = {
     "limit_data": "{0} closes a connection",
     "restart": "{0} restarts",
     "goodbye": "{0} ends idle connections",
-    "half_open": "established connections to {0} go dead",
+    "half_open": "{0} drops established connections without a word",
     "flapping": "{0} comes and goes",
     "corrupt": "{0} sends corrupt bytes",
 }
@@ -409,8 +409,15 @@ def _event(step: PlannedStep) -> str:
 
 def _alternatives(events: Sequence[str], backend: str, most: int = 2) -> str:
     """``db is slow or resets a connection``; more than ``most`` end with how many others."""
-    first, *others = events[:most]
-    shown = [first, *(each.removeprefix(f"{backend} ") for each in others)]
+    shown, before = [], ""
+    for event in events[:most]:
+        said = event
+        for start in (f"{backend} is ", f"{backend} "):
+            if event.startswith(start) and before.startswith(start):
+                said = event.removeprefix(start)
+                break
+        shown.append(said)
+        before = event
     if len(events) <= most:
         return " or ".join(shown)
     rest = len(events) - most

@@ -139,6 +139,11 @@ def test_many_ways_are_counted() -> None:
     )
 
 
+def test_a_title_says_what_both_ways_have_in_common_once() -> None:
+    found = only(judged(case(under="cache-down"), case(under="cache-slow")))
+    assert found.title.startswith("GET /a answers 500 when cache is down or slow")
+
+
 def test_slow_and_hung_is_one_thing_to_fix() -> None:
     slow = case(kind=SLOW, colour=AMBER, status=200, exception="", frames=())
     hung = case(kind=HANG, under="cache-slow", status=None, exception="", frames=())
