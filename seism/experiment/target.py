@@ -46,8 +46,8 @@ class App:
     cwd: str = option(".", help="the folder it runs in, relative to the file")
     rewrite: bool = option(
         True,
-        help="replace the backends' addresses by their proxies' in its environment and in .ini "
-        "files that its command names",
+        help="replace the backends' addresses by their proxies' in its command, its environment "
+        "and .ini files that its command names",
     )
     redirect: bool = option(
         False,

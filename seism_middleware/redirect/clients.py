@@ -97,9 +97,8 @@ def _psycopg2(module: Any, where: Where) -> None:
 
 def _psycopg(module: Any, where: Where) -> None:
     def arguments(cls: Any, conninfo: str = "", **kwargs: Any) -> Any:
-        from psycopg.conninfo import conninfo_to_dict
-
-        given = {**conninfo_to_dict(conninfo), **kwargs}
+        read = sys.modules["psycopg.conninfo"].conninfo_to_dict
+        given = {**read(conninfo), **kwargs}
         return (cls, conninfo), {**kwargs, **libpq(where, given)}
 
     name = "AsyncConnection" if module.__name__.endswith("_async") else "Connection"

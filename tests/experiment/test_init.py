@@ -53,7 +53,7 @@ def test_an_existing_application(backends: Backends, tmp_path: Path) -> None:
     assert "at most 100 of its routes" in " ".join(done.stderr.split())
     experiment = load(tmp_path / "seism.toml", {})
     assert experiment.app is not None and experiment.load is not None
-    assert experiment.app.inject and not experiment.app.redirect
+    assert experiment.app.inject and experiment.app.redirect
     assert experiment.app.command == (*command[:4], "127.0.0.1:{port}", command[5])
     assert {(each.upstream, each.protocol) for each in experiment.backend} == {
         (backends.addresses["cache"], "redis"), (backends.addresses["db"], "postgresql"),
