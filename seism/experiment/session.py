@@ -45,7 +45,7 @@ from seism.experiment.plan import Step
 from seism.experiment.request import Setup, requests
 from seism.experiment.setup import LOG as SETUP_LOG
 from seism.experiment.setup import Commands, direct_environment
-from seism.experiment.supervisor import Supervisor, find_command
+from seism.experiment.supervisor import Supervisor, find_command, last_lines
 from seism.experiment.target import Worker
 from seism.journal import Entry, Follower, Held, Phase, hold
 from seism.model import DOWN, FRONT, address, show_address, unix_path
@@ -69,8 +69,6 @@ HELLO_SECONDS = 10.0
 """How long a worker that has answered may take to tell the sidecar of itself."""
 ALL_FAILED = 5
 """More requests of each route than this, which all failed, are an app that answers nothing well."""
-LAST_LINES, LINE_LIMIT = 3, 200
-"""Lines of the app's log that are kept where it ends, and characters of each."""
 
 
 class Watcher(Protocol):
@@ -441,7 +439,7 @@ class Session:
                 )
             self._workers_ended.add(name)
             self.progress.note(f"the worker {name} has ended with exit code {code}")
-            self.control.app_ended(self._step, code, _shortened(said), name)
+            self.control.app_ended(self._step, code, last_lines(said), name)
 
     def has_ended(self) -> bool:
         """Whether the app's process has, or that of a worker."""
@@ -454,7 +452,7 @@ class Session:
         return False
 
     def _last_lines(self, name: str) -> list[str]:
-        return _shortened(self._children.tail(name))
+        return last_lines(self._children.tail(name))
 
     def _journal_clients(self) -> None:
         if self._clients:
@@ -793,12 +791,6 @@ class Session:
 
 def _worker_log(worker: Worker) -> str:
     return f"worker-{worker.name}.log"
-
-
-def _shortened(log: Sequence[str]) -> list[str]:
-    """The last lines of a ``log`` that say something."""
-    lines = [line for line in log if line.strip()]
-    return [line[:LINE_LIMIT] for line in lines[-LAST_LINES:]]
 
 
 def failures(driven: dict[str, Any]) -> Counter[str]:
