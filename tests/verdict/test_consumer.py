@@ -55,7 +55,7 @@ def cell(judgement: Judgement, step: str = "db restart", route: str = ROUTE) -> 
 
 
 def test_an_app_that_ends_takes_its_consumers_along() -> None:
-    """Its end is said; that they did not come back is no second thing to mend."""
+    """Its end is said; not coming back is not a second thing to mend."""
     story = begun(waiting(1))
     step(story, 0, ())
     story.add(AppEnded(story.now, 0, 1, ("Error: connect ECONNREFUSED",)))
