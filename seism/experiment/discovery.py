@@ -38,6 +38,7 @@ DESCRIBING = (OPENAPI, "/docs", "/docs/oauth2-redirect", "/redoc")
 """FastAPI's routes that describe the others, wherever it is mounted."""
 _EXCEPTION = re.compile(r"(\w+\.)*\w*(Error|Exception|Exit)\b")
 _CHANGES = re.compile(r"(?i)(log|sign)[-_]?(out|off)|delete|remove|destroy|unsubscribe|shutdown")
+_URL = re.compile(r"\b\w+://(?:[^/@\s]*@)?([\w.\-]+|\[[\da-fA-F:]+\]):(\d{1,5})(?!\d)")
 METHODS = ("get", "put", "post", "delete", "patch", "head")
 
 
@@ -129,6 +130,7 @@ def discover(
             looking.refuse_production()
             found.routes = _ask_routes(found.port, watch, looking, sent)
             time.sleep(SETTLE_SECONDS)
+        looking.named(command)
         looking.refuse_production()
         found.observed = inject.said(children.tail("app", 1000))
     progress.phase("asking its backends what they speak")
@@ -189,6 +191,11 @@ class _Looking:
                 address = str(fact["host"]), int(fact["port"])
                 (self.native if "native" in fact else self.tried).add(address)
 
+    def named(self, command: Sequence[str]) -> None:
+        """Take over the URLs of its command line: a thread may ask one of them much later."""
+        with self._lock:
+            self.tried |= {each for each in urls(command) if each[1] not in self.listening}
+
     def addresses(self) -> set[tuple[str, int]]:
         """All that the app has connected to, or tried to, as far as it has been looked at."""
         with self._lock:
@@ -208,6 +215,12 @@ class _Looking:
                     f"the app connects to {upstream}: {reason}: point the app at a test backend, "
                     f"or allow it by --allow {upstream}"
                 )
+
+
+def urls(command: Sequence[str]) -> set[tuple[str, int]]:
+    """Host and port of each URL in the words of ``command`` that has both."""
+    found = (match for word in command for match in _URL.finditer(word))
+    return {(match[1].strip("[]"), int(match[2])) for match in found}
 
 
 def facts(watch: Path) -> list[dict[str, Any]]:
@@ -309,15 +322,21 @@ def _backends(looking: _Looking, command: Sequence[str], cwd: Path) -> Iterator[
     answering = {_canonical(each) for each in looking.connected | looking.native}
     by_python = {_canonical(each) for each in looking.tried}
     for host, port in sorted(answering | by_python, key=lambda each: (each[1], each[0])):
-        spoken = probe.protocol(host, port) or probe.PORTS.get(port, "")
+        answer = probe.protocol(host, port)
+        spoken = answer or probe.PORTS.get(port, "")
         kind = spoken or f"port{port}"
         names[kind] = names.get(kind, 0) + 1
         name = kind if names[kind] == 1 else f"{kind}-{names[kind]}"
         place = rewrite.Place(name, host, port, "127.0.0.1:1")
         yield FoundBackend(
-            name, host, port, spoken, (host, port) in answering, (host, port) in by_python,
-            _setting(place, command, cwd),
-        )  # fmt: skip
+            name,
+            host,
+            port,
+            spoken,
+            answers=bool(answer) or (host, port) in answering,
+            by_python=(host, port) in by_python,
+            setting=_setting(place, command, cwd),
+        )
 
 
 def _canonical(address: tuple[str, int]) -> tuple[str, int]:

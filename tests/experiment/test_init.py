@@ -17,7 +17,7 @@ import pytest
 from seism.demo.backends import DATABASE_USER, Backends
 from seism.experiment import probe
 from seism.experiment.config import Experiment, load
-from seism.experiment.discovery import Discovery, FoundBackend, FoundRoute, openapi
+from seism.experiment.discovery import Discovery, FoundBackend, FoundRoute, openapi, urls
 from seism.experiment.draft import draft
 from tests.ports import free_port
 
@@ -242,6 +242,11 @@ def test_few_segments_first_and_what_redirects_is_not_in_the_load(tmp_path: Path
     assert only.load is not None and [route.path for route in only.load.route] == ["/private"]
     assert not FoundRoute("/a/.*/$").is_safe and not FoundRoute("/a/*rest").is_safe
     assert not FoundRoute("/logout").is_safe and FoundRoute("/blog/out").is_safe
+
+
+def test_urls_of_a_command_line_are_backends() -> None:
+    command = ("devpi-server", "--primary-url=http://me:secret@primary:3141/x", "http://[::1]:80")
+    assert urls((*command, "http://primary/", "--bind", "a:1")) == {("primary", 3141), ("::1", 80)}
 
 
 MOUNTED = """
