@@ -321,6 +321,7 @@ def _backends(looking: _Looking, command: Sequence[str], cwd: Path) -> Iterator[
     names: dict[str, int] = {}
     answering = {_canonical(each) for each in looking.connected | looking.native}
     by_python = {_canonical(each) for each in looking.tried}
+    named = {_canonical(each) for each in urls(command)}
     for host, port in sorted(answering | by_python, key=lambda each: (each[1], each[0])):
         answer = probe.protocol(host, port)
         spoken = answer or probe.PORTS.get(port, "")
@@ -333,7 +334,7 @@ def _backends(looking: _Looking, command: Sequence[str], cwd: Path) -> Iterator[
             host,
             port,
             spoken,
-            answers=bool(answer) or (host, port) in answering,
+            answers=(host, port) in answering or (bool(answer) and (host, port) in named),
             by_python=(host, port) in by_python,
             setting=_setting(place, command, cwd),
         )
