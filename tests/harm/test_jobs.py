@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from celery.signals import task_postrun, task_prerun
 from rq.worker import Worker
 
+from seism.report.diagnosis import diagnoses
 from seism.verdict.result import FAILED_JOB, GREEN, RED
 from seism_middleware import celery, rq
 from seism_middleware.jobs import job
@@ -58,6 +60,10 @@ def test_a_job_under_a_store_that_is_down(
         {FAILED_JOB} if sick else set()
     )
     assert cell.exact > 0
+    if sick:
+        (diagnosis,) = diagnoses(replace(judgement, replay="seism replay it"))
+        assert diagnosis.weakness.title.startswith(f"JOB {name} fails for good when store is down")
+        assert diagnosis.again == "seism replay it --only down"
 
 
 def test_what_is_observed_is_released() -> None:
