@@ -16,6 +16,13 @@ def destination(sock: Any, address: Any) -> Any:
     return address if redirect is None else redirect.redirected(sock, address)
 
 
+def moved(host: str, port: int) -> tuple[str, int]:
+    """Where a connect to ``host`` and ``port`` goes that is none of Python's sockets."""
+    redirect = sys.modules.get("seism_redirect")
+    there: tuple[str, int] = (host, port) if redirect is None else redirect.moved(host, port)
+    return there
+
+
 def sock_connect(original: Any, fileno: Any, ledger: Ledger) -> Any:
     """``loop.sock_connect``, which reports a failed connect in the context of its caller."""
 

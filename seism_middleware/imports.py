@@ -34,9 +34,11 @@ class Imports:
         """As the other finders find it, with a loader that tells."""
         if name not in self._names:
             return None
-        for finder in list(sys.meta_path):
+        # Those before it have been asked; another of these among them would ask this one again.
+        finders = list(sys.meta_path)
+        for finder in finders[finders.index(self) + 1 if self in finders else 0 :]:
             find = getattr(finder, "find_spec", None)
-            spec: ModuleSpec | None = find(name, path, target) if find and finder != self else None
+            spec: ModuleSpec | None = find(name, path, target) if find else None
             if spec is not None:
                 if hasattr(spec.loader, "exec_module"):
                     spec.loader = _Telling(spec.loader, self._imported)  # type: ignore[assignment]

@@ -189,15 +189,17 @@ class Ledger:
         return next((backend for backend in backends if backend is not None), None)
 
     def named(self, text: str) -> tuple[str, ...]:
-        """The proxies whose name, as a word, or address is in ``text``: ``:5432``, or in libpq's
-        words ``port 5432``.
+        """The proxies whose name, as a word, or address is in ``text``: ``:5432``, in libpq's
+        words ``port 5432``, in asyncio's ``('127.0.0.1', 5432)``.
         """
         found = {
             proxy.name: None
             for listed in snapshot(self._watched.values())
             for proxy in listed
             if re.search(rf"(?<![\w-]){re.escape(proxy.name)}(?![\w-])", text, re.IGNORECASE)
-            or re.search(rf"(?::|\bport[ =:]+[\"']?){proxy.port}(?!\d)", text, re.IGNORECASE)
+            or re.search(
+                rf"(?::|['\"], |\bport[ =:]+[\"']?){proxy.port}(?!\d)", text, re.IGNORECASE
+            )
         }
         return tuple(found)
 

@@ -254,7 +254,7 @@ def test_redirected(seism: Seism) -> None:
     assert "nothing was sent to cache" in " ".join(seism.run("run").out.split())
     done = seism.run("run", "--redirect")
     assert done.code == 1, done.err + done.out
-    assert f"connects of Python's sockets to {seism.env['CACHE']} go to 127.0.0.1:" in done.err
+    assert f"connects to {seism.env['CACHE']}" in done.err
     assert "evidence: ledger" in " ".join(done.out.split())
 
 

@@ -16,7 +16,7 @@ HEALTHY, AILING = 0, 1
 
 @click.command(cls=WithCommand)
 @click.argument("file", type=EXISTING_FILE, default=Path("seism.toml"))
-@click.option("--redirect", is_flag=True, help="Send connects of pure-Python clients to proxies.")
+@click.option("--redirect", is_flag=True, help="Send a Python app's connects to proxies.")
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 @click.pass_context
 def doctor(context: click.Context, file: Path, redirect: bool, quiet: bool) -> int:

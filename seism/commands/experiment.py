@@ -162,7 +162,7 @@ class WithCommand(click.Command):
 
 @click.command(cls=WithCommand)
 @click.argument("file", type=EXISTING_FILE, default=Path("seism.toml"))
-@click.option("--redirect", is_flag=True, help="Send connects of pure-Python clients to proxies.")
+@click.option("--redirect", is_flag=True, help="Send a Python app's connects to proxies.")
 @ALLOW
 @reports
 @click.pass_context
@@ -204,7 +204,7 @@ def run(
 
 @click.command(cls=WithCommand)
 @click.argument("file", type=EXISTING_FILE, default=Path("seism.toml"))
-@click.option("--redirect", is_flag=True, help="Send connects of pure-Python clients to proxies.")
+@click.option("--redirect", is_flag=True, help="Send a Python app's connects to proxies.")
 @click.option("--without", multiple=True, metavar="NAME", help="Do not try this toxic; repeatable.")
 @click.option("--resume", is_flag=True, help="Go on with the stopped sweep in --report-dir.")
 @ALLOW

@@ -57,7 +57,7 @@ def init(
 
     from seism.errors import ConfigurationError
     from seism.experiment.config import load
-    from seism.experiment.discovery import MAX_REQUESTS, discover
+    from seism.experiment.discovery import MAX_ROUTES, discover
     from seism.experiment.draft import draft
     from seism.experiment.recording import read
     from seism.report.progress import Progress
@@ -70,8 +70,8 @@ def init(
     recording = read(source) if source is not None else None
     with interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
         progress.note(
-            f"starts {shlex.join(command)}, sends it at most {MAX_REQUESTS} GET requests, and asks "
-            "each server that it connects to what it speaks"
+            f"starts {shlex.join(command)}, sends GET requests to at most {MAX_ROUTES} of its "
+            "routes, and asks each server that it connects to what it speaks"
         )
         found = discover(command, Path.cwd(), progress, allow, headers=_headers(headers))
     text = draft(found, recording)

@@ -24,7 +24,9 @@ from seism.experiment.supervisor import Child, Supervisor, find_command
 from seism.model import show_address
 from seism_middleware.contract import SIDECAR_VARIABLE, WATCH_VARIABLE
 
-MAX_REQUESTS = 20
+MAX_ROUTES = 100
+ASK_SECONDS = 60.0
+"""No further route is asked after this."""
 TIMES = 2
 """Each is asked so often: a worker's first request may make the connections of later ones."""
 LOOK_SECONDS = 0.001
@@ -36,6 +38,7 @@ DESCRIBING = (OPENAPI, "/docs", "/docs/oauth2-redirect", "/redoc")
 """FastAPI's routes that describe the others, wherever it is mounted."""
 _EXCEPTION = re.compile(r"(\w+\.)*\w*(Error|Exception|Exit)\b")
 _CHANGES = re.compile(r"(?i)(log|sign)[-_]?(out|off)|delete|remove|destroy|unsubscribe|shutdown")
+_URL = re.compile(r"\b\w+://(?:[^/@\s]*@)?([\w.\-]+|\[[\da-fA-F:]+\]):(\d{1,5})(?!\d)")
 METHODS = ("get", "put", "post", "delete", "patch", "head")
 
 
@@ -46,6 +49,8 @@ class FoundRoute:
     path: str
     method: str = "GET"
     status: int = 0
+    is_first: bool = False
+    """The app connected to a backend for the first time while it worked for it."""
 
     @property
     def is_safe(self) -> bool:
@@ -70,7 +75,7 @@ class FoundBackend:
     """Empty if it is unknown, ``tls`` if it begins with TLS."""
     answers: bool = True
     by_python: bool = False
-    """Python's own sockets connected to it, which ``redirect`` reaches."""
+    """A client that ``redirect`` reaches connected to it."""
     setting: str = ""
     """Where its address was found, so that it is replaced there."""
 
@@ -96,7 +101,7 @@ class Discovery:
 
 def discover(
     command: tuple[str, ...], cwd: Path, progress: Watcher, allowed: Sequence[str] = (),
-    start_seconds: float = 30, headers: Mapping[str, str] = MappingProxyType({}),
+    start_seconds: float = 60, headers: Mapping[str, str] = MappingProxyType({}),
 ) -> Discovery:  # fmt: skip
     """Run ``command`` and find out. Nothing of it runs afterwards.
 
@@ -125,6 +130,7 @@ def discover(
             looking.refuse_production()
             found.routes = _ask_routes(found.port, watch, looking, sent)
             time.sleep(SETTLE_SECONDS)
+        looking.named(command)
         looking.refuse_production()
         found.observed = inject.said(children.tail("app", 1000))
     progress.phase("asking its backends what they speak")
@@ -185,6 +191,16 @@ class _Looking:
                 address = str(fact["host"]), int(fact["port"])
                 (self.native if "native" in fact else self.tried).add(address)
 
+    def named(self, command: Sequence[str]) -> None:
+        """Take over the URLs of its command line: a thread may ask one of them much later."""
+        with self._lock:
+            self.tried |= {each for each in urls(command) if each[1] not in self.listening}
+
+    def addresses(self) -> set[tuple[str, int]]:
+        """All that the app has connected to, or tried to, as far as it has been looked at."""
+        with self._lock:
+            return {_canonical(each) for each in self.connected | self.tried | self.native}
+
     def allows(self, host: str, port: int) -> bool:
         return bool({host, show_address(host, port)} & self._allowed)
 
@@ -199,6 +215,12 @@ class _Looking:
                     f"the app connects to {upstream}: {reason}: point the app at a test backend, "
                     f"or allow it by --allow {upstream}"
                 )
+
+
+def urls(command: Sequence[str]) -> set[tuple[str, int]]:
+    """Host and port of each URL in the words of ``command`` that has both."""
+    found = (match for word in command for match in _URL.finditer(word))
+    return {(match[1].strip("[]"), int(match[2])) for match in found}
 
 
 def facts(watch: Path) -> list[dict[str, Any]]:
@@ -265,13 +287,15 @@ def _ask_routes(
     known = {FoundRoute("/"), *told, *(each for each in described if not _is_mounted(each, told))}
     found: list[FoundRoute] = []
     asked = 0
+    end = time.monotonic() + ASK_SECONDS
     listed = (each for each in known if not each.path.endswith(DESCRIBING))
     for route in sorted(listed, key=lambda each: (each.depth, each)):
-        if route.is_safe and asked < MAX_REQUESTS:
+        if route.is_safe and asked < MAX_ROUTES and time.monotonic() < end:
             asked += 1
+            before = looking.addresses()
             status = max(get(port, route.path, headers)[0] for _ in range(TIMES))
-            route = FoundRoute(route.path, route.method, status)
             looking.refuse_production()
+            route = FoundRoute(route.path, route.method, status, looking.addresses() > before)
         found.append(route)
     return found
 
@@ -297,16 +321,23 @@ def _backends(looking: _Looking, command: Sequence[str], cwd: Path) -> Iterator[
     names: dict[str, int] = {}
     answering = {_canonical(each) for each in looking.connected | looking.native}
     by_python = {_canonical(each) for each in looking.tried}
+    named = {_canonical(each) for each in urls(command)}
     for host, port in sorted(answering | by_python, key=lambda each: (each[1], each[0])):
-        spoken = probe.protocol(host, port) or probe.PORTS.get(port, "")
+        answer = probe.protocol(host, port)
+        spoken = answer or probe.PORTS.get(port, "")
         kind = spoken or f"port{port}"
         names[kind] = names.get(kind, 0) + 1
         name = kind if names[kind] == 1 else f"{kind}-{names[kind]}"
         place = rewrite.Place(name, host, port, "127.0.0.1:1")
         yield FoundBackend(
-            name, host, port, spoken, (host, port) in answering, (host, port) in by_python,
-            _setting(place, command, cwd),
-        )  # fmt: skip
+            name,
+            host,
+            port,
+            spoken,
+            answers=(host, port) in answering or (bool(answer) and (host, port) in named),
+            by_python=(host, port) in by_python,
+            setting=_setting(place, command, cwd),
+        )
 
 
 def _canonical(address: tuple[str, int]) -> tuple[str, int]:

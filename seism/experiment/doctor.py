@@ -281,9 +281,11 @@ def _tried(backend: BackendSeen, seen: Examination) -> str:
     done = (
         f"tried: {listed(own)}" if own else f"{backend.upstream} is in no setting that Seism sees"
     )
+    # A long list of what was tried never hides the remedy: reports cut a text at its end.
     return (
-        f"{done}; put {{{backend.name}.address}} where the app reads the address ([app] env or "
-        "command), or use --redirect (Python's own sockets only)"
+        f"put {{{backend.name}.address}} where the app reads the address ([app] env or "
+        "command), or use --redirect (Python's sockets and the usual drivers in C); "
+        f"{done}"
     )
 
 

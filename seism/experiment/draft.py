@@ -21,7 +21,14 @@ PACE = ("during = 6", "timeout_s = 10")
 def draft(found: Discovery, recording: Recording | None = None) -> str:
     """The text of the file, which ``seism check`` accepts; the load is that of ``recording``."""
     load = _load(found) if recording is None else _recorded(recording)
-    parts = [_head(found), _app(found), *map(_backend, found.backends), load]
+    headers = _headers(found) if recording is None else []
+    parts = [
+        _head(found),
+        _app(found),
+        *(_backend(each, found) for each in found.backends),
+        headers,
+        load,
+    ]
     if found.allowed:
         parts.append(["[limits]", f"allow = {value(list(found.allowed))}"])
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
@@ -52,9 +59,9 @@ def _app(found: Discovery) -> list[str]:
     if not any(route.path == "/" and 0 < route.status < 500 for route in found.routes):
         good = next((route.path for route in found.routes if 0 < route.status < 500), "/")
         lines.append(f"ready = {string(good)}")
-    if any(each.by_python and not each.setting for each in found.backends):
+    if any(each.by_python or found.observed for each in found.backends):
         lines += [
-            "# No setting that Seism can replace has the address of a backend.",
+            "# connects to the backends go to the proxies, wherever the app has their addresses",
             "redirect = true",
         ]
     if not found.observed:
@@ -75,7 +82,7 @@ def _with_placeholder(word: str, port: str) -> str:
     return word
 
 
-def _backend(backend: FoundBackend) -> list[str]:
+def _backend(backend: FoundBackend, found: Discovery) -> list[str]:
     lines = ["[[backend]]", f"name = {string(backend.name)}"]
     lines.append(f"upstream = {string(backend.upstream)}")
     if backend.protocol in registry.load().protocols:
@@ -93,9 +100,9 @@ def _backend(backend: FoundBackend) -> list[str]:
         lines.append(f"# TO DO: its protocol is not known; one of: {known}")
     if backend.setting:
         lines.append(f"# Its address is in: {backend.setting}")
-    elif not backend.by_python:
+    elif not backend.by_python and not found.observed:
         lines += [
-            "# TO DO: its address is in no setting that Seism can replace, and its client is in C.",
+            "# TO DO: its address is in no setting that Seism can replace.",
             f"# Tell the app by [app.env]: SOME_VARIABLE = {string(f'{{{backend.name}.address}}')}",
         ]
     if not backend.answers:
@@ -106,31 +113,36 @@ def _backend(backend: FoundBackend) -> list[str]:
     return lines
 
 
+def _headers(found: Discovery) -> list[str]:
+    return ["[setup]", f"headers = {value(found.headers)}"] if found.headers else []
+
+
 def _load(found: Discovery) -> list[str]:
     good = [route for route in found.routes if route.method == "GET" and 0 < route.status < 300]
     # Where all that answers is a redirect, that is still a load.
     good = good or [each for each in found.routes if each.method == "GET" and 0 < each.status < 400]
-    asked, more = good[:MAX_ASKED], good[MAX_ASKED:]
+    # Each backend is asked by a route of the load, if any of those that answer asks it.
+    ranked = sorted(good, key=lambda each: not each.is_first)[:MAX_ASKED]
+    asked = [each for each in good if each in ranked]
+    more = [each for each in good if each not in ranked]
     lines = ["[load]", "workers = 4", *PACE]
     if not good:
-        lines += ["", "# TO DO: no route answered well by itself.", *_route(FoundRoute("/"), found)]
+        lines += ["", "# TO DO: no route answered well by itself.", *_route(FoundRoute("/"))]
     for route in asked:
-        lines += ["", *_route(route, found)]
+        lines += ["", *_route(route)]
     rest = [route for route in found.routes if route not in good and (good or route.path != "/")]
-    lines += _commented(found, more, "These answered, too; with each, a run takes longer:")
-    lines += _commented(
-        found, rest, "TO DO: these need a value, a body, a login or another method:"
-    )
+    lines += _commented(more, "These answered, too; with each, a run takes longer:")
+    lines += _commented(rest, "TO DO: these need a value, a body, a login or another method:")
     return lines
 
 
-def _commented(found: Discovery, routes: Sequence[FoundRoute], title: str) -> Iterator[str]:
+def _commented(routes: Sequence[FoundRoute], title: str) -> Iterator[str]:
     if not routes:
         return
     yield from ("", f"# {title}")
     for route in routes[:MAX_LISTED]:
         status = f"  # a GET answered {route.status}" if route.status else ""
-        *lines, last = [f"# {line}" for line in _route(route, found)]
+        *lines, last = [f"# {line}" for line in _route(route)]
         yield from ("#", *lines, last + status)
     if len(routes) > MAX_LISTED:
         yield f"# and {len(routes) - MAX_LISTED} more"
@@ -142,10 +154,8 @@ def _recorded(recording: Recording) -> list[str]:
     return [*lines(recording), text.rstrip()]
 
 
-def _route(route: FoundRoute, found: Discovery) -> Iterator[str]:
+def _route(route: FoundRoute) -> Iterator[str]:
     yield "[[load.route]]"
     if route.method != "GET":
         yield f"method = {string(route.method)}"
-    if found.headers:
-        yield f"headers = {value(found.headers)}"
     yield f"path = {string(route.path)}"

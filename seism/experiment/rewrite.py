@@ -212,7 +212,8 @@ class Copies:
         self._made: dict[Path, Path | None] = {}
 
     def word(self, word: str, cwd: Path) -> str:
-        """One word of a command, with the copy in place of a file that needed one."""
+        """One word of a command, with the proxies' addresses, or the copy of a file with them."""
+        word = self._rewriter.value(word, "command line")
         match = _INI_WORD.match(word)
         if match is None or not (cwd / match[2]).is_file():
             return word

@@ -45,7 +45,7 @@ from seism.experiment.plan import Step
 from seism.experiment.request import Setup, requests
 from seism.experiment.setup import LOG as SETUP_LOG
 from seism.experiment.setup import Commands, direct_environment
-from seism.experiment.supervisor import Supervisor, find_command
+from seism.experiment.supervisor import Supervisor, find_command, last_lines
 from seism.experiment.target import Worker
 from seism.journal import Entry, Follower, Held, Phase, hold
 from seism.model import DOWN, FRONT, address, show_address, unix_path
@@ -73,8 +73,6 @@ ALL_FAILED = 5
 """More requests of each route than this, which all failed, are an app that answers nothing well."""
 POOL_LOOK_SECONDS = 0.25
 """Between two looks at a pool, or at consumers, that have not all of their connections yet."""
-LAST_LINES, LINE_LIMIT = 3, 200
-"""Lines of the app's log that are kept where it ends, and characters of each."""
 
 
 class Watcher(Protocol):
@@ -502,7 +500,7 @@ class Session:
                 )
             self._workers_ended.add(name)
             self.progress.note(f"the worker {name} has ended with exit code {code}")
-            self.control.app_ended(self._step, code, _shortened(said), name)
+            self.control.app_ended(self._step, code, last_lines(said), name)
 
     def await_consumers(self, step: int) -> bool:
         """Give consumers the time to come back after ``step``; whether one has not."""
@@ -525,7 +523,7 @@ class Session:
         return False
 
     def _last_lines(self, name: str) -> list[str]:
-        return _shortened(self._children.tail(name))
+        return last_lines(self._children.tail(name))
 
     def _journal_clients(self) -> None:
         if self._clients:
@@ -782,8 +780,9 @@ class Session:
         folder = str(Path(spec.origin).parent)
         env[REDIRECT_VARIABLE] = json.dumps(where)
         inject.first_on_path(env, folder)
-        for name, proxy in sorted(where.items()):
-            self._tried(f"connects of Python's sockets to {name} go to {proxy}")
+        for proxy in dict.fromkeys(where.values()):
+            names = ", ".join(sorted(name for name in where if where[name] == proxy))
+            self._tried(f"connects to {names} go to {proxy}")
 
     def _tried(self, text: str) -> None:
         self.progress.note(text)
@@ -875,12 +874,6 @@ class Session:
 
 def _worker_log(worker: Worker) -> str:
     return f"worker-{worker.name}.log"
-
-
-def _shortened(log: Sequence[str]) -> list[str]:
-    """The last lines of a ``log`` that say something."""
-    lines = [line for line in log if line.strip()]
-    return [line[:LINE_LIMIT] for line in lines[-LAST_LINES:]]
 
 
 def failures(driven: dict[str, Any]) -> Counter[str]:

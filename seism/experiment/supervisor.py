@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,10 @@ from seism.errors import ConfigurationError
 from seism.experiment import guard
 
 TAIL_BYTES = 64 * 1024
+LAST_LINES, LINE_LIMIT = 3, 200
+"""Lines of a log that are kept where its process ends, and characters of each."""
+NODE, NODE_FRAME = "Node.js v", re.compile(r"\s+at |\s*\^+$")
+"""How Node ends its log: with its version, after the frames of the error."""
 MARGIN_S = 5.0
 """What a guard may take beyond its own limits before it is killed itself."""
 
@@ -49,6 +54,14 @@ class Child:
     def code(self) -> int | None:
         """None while it runs; else its exit code, or minus the signal that ended it."""
         return self.process.poll()
+
+
+def last_lines(log: Sequence[str]) -> list[str]:
+    """The last lines of a ``log`` that say something; of an error of Node, not its frames."""
+    lines = [line for line in log if line.strip()]
+    if any(line.startswith(NODE) for line in lines[-LAST_LINES:]):
+        lines = [line for line in lines if not (line.startswith(NODE) or NODE_FRAME.match(line))]
+    return [line[:LINE_LIMIT] for line in lines[-LAST_LINES:]]
 
 
 def _private(path: str, flags: int) -> int:

@@ -40,17 +40,18 @@ class App:
     url: str = option("http://127.0.0.1:{port}", help="where it answers")
     ready: str = option("/", help="path that answers below 500 once the app is up")
     start_seconds: float = option(
-        20, help="how long it may take to get ready", unit="s", minimum=0.1, maximum=3600
+        60, help="how long it may take to get ready", unit="s", minimum=0.1, maximum=3600
     )
     env: dict[str, str] = option({}, help="environment variables for it")
     cwd: str = option(".", help="the folder it runs in, relative to the file")
     rewrite: bool = option(
         True,
-        help="replace the backends' addresses by their proxies' in its environment and in .ini "
-        "files that its command names",
+        help="replace the backends' addresses by their proxies' in its command, its environment "
+        "and .ini files that its command names",
     )
     redirect: bool = option(
-        False, help="send the connects of a Python app's pure-Python clients to the proxies"
+        False,
+        help="send the connects of a Python app to the proxies, whatever address its code has",
     )
     inject: bool = option(
         False, help="observe a Python app through its environment, without a line in its code"

@@ -176,7 +176,7 @@ class StepVerdict:
             *background.ends(self.step),
         ]
 
-    def log_misses(self) -> Iterator[str]:
+    def log_misses(self) -> Iterator[log_quality.LogMiss]:
         """What the log does not tell as it should of the requests that were hit, and failed."""
         if not self.step.timeline.sees_logs:
             return iter(())
@@ -185,7 +185,7 @@ class StepVerdict:
             for each in self._judged
             if (each.request.status or 0) >= 500 and self.step.is_hit(each.request)
         ]
-        return log_quality.lines(failed, self.step.only_backend, self.step.name)
+        return log_quality.found(failed, self.step.only_backend, self.step.name)
 
     def findings(self) -> list[str]:
         """What concerns whole workers, requests that no worker saw, or actions."""

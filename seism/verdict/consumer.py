@@ -75,6 +75,8 @@ def _cell(step: StepWindow, rules: Rules, kind: Kind, wanted: int, of: int) -> C
     reason = note = ""
     if wanted <= 0:
         colour, reason = NOT_COVERED, "it had not come back from an earlier perturbation"
+    elif found.missing and _app_ended(step):
+        colour, reason = NOT_COVERED, "the app ended, and its consumers with it"
     elif found.missing:
         colour = RED
         many = f"{found.missing} of {of} consumers of `{what}`"
@@ -113,6 +115,14 @@ def _return(step: StepWindow, kind: Kind, wanted: int) -> _Return:
         if not found.missing:
             break
     return found
+
+
+def _app_ended(step: StepWindow) -> bool:
+    """Whether the app itself ended by itself, which is said as such."""
+    return any(
+        ended.step == step.index and ended.code is not None and not ended.process
+        for ended in step.timeline.app_ends
+    )
 
 
 def _gone(timeline: Timeline, index: int) -> Counter[Kind]:

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, replace
 
 from seism import options
 from seism.journal import Entry
-from seism.verdict import background, consumer, steady_state
+from seism.verdict import background, consumer, log_quality, steady_state
 from seism.verdict.accounting import action_lines, dropped
 from seism.verdict.cell import StepVerdict
 from seism.verdict.conservation import unplaced, why_never_fired
@@ -126,7 +126,7 @@ def judge(entries: Iterable[Entry]) -> Judgement:
             *dict.fromkeys(census_warnings(timeline)),
             *unjudged_warnings(timeline),
             *steps.why_never_fired,
-            *steps.log_misses,
+            *log_quality.lines(steps.log_misses),
             *hidden_exceptions(timeline),
             *background.lines(timeline),
         ),
@@ -152,7 +152,7 @@ class _Steps:
     findings: list[str] = field(default_factory=list)
     harms: list[HarmFinding] = field(default_factory=list)
     pools: list[Pool] = field(default_factory=list)
-    log_misses: list[str] = field(default_factory=list)
+    log_misses: list[log_quality.LogMiss] = field(default_factory=list)
     never_fired: list[str] = field(default_factory=list)
     why_never_fired: list[str] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
+from seism.verdict.result import listed
 from seism.verdict.rules import Applied
 from seism.verdict.timeline import route_of
 from seism_middleware.contract import RequestEnded
@@ -48,12 +50,33 @@ def missing(
     return wrong + [text for rule, text in misses.items() if getattr(rules, rule)]
 
 
-def lines(failed: Iterable[RequestEnded], backend: str, step: str) -> Iterator[str]:
-    """One line per route and miss, of all that ``failed`` under one perturbation."""
+@dataclass(frozen=True, slots=True)
+class LogMiss:
+    """Failures of one route under one perturbation that the log tells of in the same wrong way."""
+
+    step: str
+    route: str
+    text: str
+    failures: int
+
+
+def found(failed: Iterable[RequestEnded], backend: str, step: str) -> Iterator[LogMiss]:
+    """One for each route and way, of all that ``failed`` under the perturbation ``step``."""
     counts = Counter(
         (route_of(request), text)
         for request in failed
         for text in log_misses(request, backend).values()
     )
     for (route, text), count in sorted(counts.items()):
-        yield f"{step}: {route}: {count} failure{'s' * (count > 1)} {text}"
+        yield LogMiss(step.removesuffix(f": {route}"), route, text, count)
+
+
+def lines(misses: Iterable[LogMiss]) -> Iterator[str]:
+    """One for each route and way, however many perturbations show it."""
+    alike: dict[tuple[str, str], list[LogMiss]] = {}
+    for each in misses:
+        alike.setdefault((each.route, each.text), []).append(each)
+    for (route, text), group in alike.items():
+        count = sum(each.failures for each in group)
+        steps = listed(list(dict.fromkeys(each.step for each in group)), 3)
+        yield f"{route}: {count} failure{'s' * (count > 1)} {text}, under {steps}"

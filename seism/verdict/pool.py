@@ -16,7 +16,7 @@ hang    a request that runs on when the perturbation has been over for its whole
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, linear_regression
@@ -311,7 +311,8 @@ def floor(timeline: Timeline, backend: str) -> int:
     """How many connections to ``backend`` the app's pools open by themselves, 0 if none.
 
     More were open before the load began than requests had ever run at once, and the same ones
-    still were at the end of the control run: what jobs open at the start is no pool's.
+    still were at the end of the control run: what jobs open at the start is no pool's, nor is
+    a pool's what jobs go on to use.
     """
     warm_up, steady = timeline.find("warmup"), timeline.find("steady")
     found = 0
@@ -320,10 +321,30 @@ def floor(timeline: Timeline, backend: str) -> int:
         later = steady.censuses.get(worker) if steady is not None else None
         if later is not None:
             kept &= {row.local for row in later.connections}
+            if _are_of_jobs(timeline, kept, census.at, later.at):
+                continue
         count = len(kept)
         if count > max(1, _at_once(timeline, worker, census.at)):
             found = max(found, count)
     return found
+
+
+def _are_of_jobs(timeline: Timeline, kept: set[str], since: float, until: float) -> bool:
+    """Whether something else than a request has changed data on one of the connections ``kept``.
+
+    Jobs have opened them, then, as requests would have: their pool opens none by itself.
+    """
+    used: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for request in timeline.requests.values():
+        for send in request.sends:
+            span = request.began - MARGIN, request.began + request.duration + MARGIN
+            used[send.local].append(span)
+    return any(
+        exchange.client in kept
+        and since < exchange.at < until
+        and not any(begin <= exchange.at <= end for begin, end in used[exchange.client])
+        for exchange in timeline.changing
+    )
 
 
 def _at_once(timeline: Timeline, worker: str, until: float, since: float = 0.0) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from seism.model import PlannedStep
@@ -85,10 +85,10 @@ TITLES = {
     SILENT: "{routes} {get|gets} no response when {when}",
     HANG: "{routes} {wait|waits} too long for {backend} when {when}",
     CUT: "{routes} {break|breaks} off in the middle of the answer when {when}",
-    BAD_503: "{routes} {answer|answers} an incomplete 503 when {when}",
+    BAD_503: "{routes} {answer|answers} 503 without Retry-After or an error in the log when {when}",
     STORM: "{routes} {try|tries} {backend} again and again when {when}",
     UNRECOVERED: "{routes} {take|takes} too long to recover after {when}",
-    ODD: "{routes} {answer|answers} something else than usual when {when}",
+    ODD: "{routes} {answer|answers} {odd} when {when}",
     DEGRADED: "{routes} {answer|answers} other content when {when}",
     FAILED_JOB: "{routes} {fail|fails} for good when {when}{raised}",
     HIDDEN: "{routes} {hide|hides} an exception behind a good status when {when}{raised}",
@@ -118,7 +118,7 @@ EVENTS = {
     "bandwidth": "{0} is slow",
     "slicer": "{0} is slow",
     "late": "{0} replies late",
-    "impatient": "{0} replies late and clients leave",
+    "impatient": "{0} replies after clients have left",
     "timeout": "{0} never replies",
     "exchange_hang": "{0} never replies",
     "stall": "{0} stops replying",
@@ -129,7 +129,7 @@ EVENTS = {
     "limit_data": "{0} closes a connection",
     "restart": "{0} restarts",
     "goodbye": "{0} ends idle connections",
-    "half_open": "established connections to {0} go dead",
+    "half_open": "{0} drops established connections without a word",
     "flapping": "{0} comes and goes",
     "corrupt": "{0} sends corrupt bytes",
 }
@@ -367,7 +367,7 @@ def _title(cluster: _Cluster, steps: Iterable[PlannedStep], cases: Iterable[Case
     which = routes[0] if len(routes) == 1 else f"{len(routes)} routes" if routes else "the app"
     backend = cluster.backend or "a backend"
     events = list(dict.fromkeys(_event(step) for step in steps))
-    when = _listed(events, 2) if events else f"{backend} is perturbed"
+    when = _alternatives(events, backend) if events else f"{backend} is perturbed"
     raised = Counter(_raised(case) for case in cases if _raised(case))
     status = Counter(case.status for case in cases if case.status is not None)
     words = {
@@ -375,6 +375,7 @@ def _title(cluster: _Cluster, steps: Iterable[PlannedStep], cases: Iterable[Case
         "backend": backend,
         "when": when,
         "raised": f" ({_short(raised.most_common(1)[0][0])})" if raised else "",
+        "odd": _odd(status),
         "status": str(status.most_common(1)[0][0]) if status else "with an error",
     }
     several = len(routes) > 1
@@ -388,6 +389,16 @@ def _title(cluster: _Cluster, steps: Iterable[PlannedStep], cases: Iterable[Case
     return re.sub(r"\{([^{}]+)\}", word, TITLES[cluster.kind])
 
 
+def _odd(statuses: Counter[int]) -> str:
+    """What there is instead of the usual answer; a broken body has no status of its own."""
+    status = statuses.most_common(1)[0][0] if statuses else 0
+    return (
+        f"{status} instead of the usual answer"
+        if 300 <= status < 500
+        else "something else than usual"
+    )
+
+
 def _event(step: PlannedStep) -> str:
     named = [
         EVENTS.get(type_, "{0} fails with " + type_.replace("_", " ")).replace("{0}", backend)
@@ -398,11 +409,21 @@ def _event(step: PlannedStep) -> str:
     return " and ".join(dict.fromkeys(named))
 
 
-def _listed(words: list[str], most: int) -> str:
-    """``a, b or c``; of more than ``most``, the rest as a count."""
-    if len(words) > most:
-        return f"{', '.join(words[:most])} or {len(words) - most} more"
-    return " or ".join(words)
+def _alternatives(events: Sequence[str], backend: str, most: int = 2) -> str:
+    """``db is slow or resets a connection``; more than ``most`` end with how many others."""
+    shown, before = [], ""
+    for event in events[:most]:
+        said = event
+        for start in (f"{backend} is ", f"{backend} "):
+            if event.startswith(start) and before.startswith(start):
+                said = event.removeprefix(start)
+                break
+        shown.append(said)
+        before = event
+    if len(events) <= most:
+        return " or ".join(shown)
+    rest = len(events) - most
+    return f"{', '.join(shown)}, or in {rest} other way{'s' * (rest > 1)}"
 
 
 def _kind(kind: str) -> str:

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from seism_middleware.connects import sock_connect
+from seism_middleware.connects import moved, sock_connect
 from seism_middleware.drivers.span import Patch, Spans
 from seism_middleware.guard import shielded
 from seism_middleware.handle import Handle
@@ -83,7 +83,7 @@ def patches(spans: Spans) -> Iterator[Patch]:
 
     @shielded
     def refused(since: float, host: Any = None, port: Any = None, **kwargs: Any) -> None:
-        backend = ledger.backend_at(host, int(port)) if host and port else None
+        backend = ledger.backend_at(*moved(host, int(port))) if host and port else None
         if backend is not None:
             ledger.refused(backend, since)
 

@@ -2,14 +2,15 @@
 
 ``SEISM_REDIRECT`` holds a JSON object: ``host:port`` of a backend -> ``host:port`` of its
 proxy. Patched are ``connect`` and ``connect_ex`` of the standard library's socket class,
-which pure-Python clients and asyncio use; clients in C (libpq, libmysqlclient, libldap)
-and gevent's own sockets connect past it. ``names`` lists what is patched, ``uninstall``
-puts it back. Stdlib only, and self-contained: the app's environment may have no Seism.
+which pure-Python clients and asyncio use; ``clients.py`` has those in C. gevent's own sockets
+connect past it. ``names`` lists what is patched, ``uninstall`` puts it back. Stdlib only, and
+self-contained: the app's environment may have no Seism.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import socket
@@ -51,6 +52,12 @@ def install(where: Mapping[str, str]) -> None:
         original = getattr(_class, name)
         _originals[name] = original
         setattr(_class, name, _wrapped(original))
+
+
+def moved(host: str, port: int) -> tuple[str, int]:
+    """Where a connect to ``host`` and ``port`` goes, by a client that is not Python's sockets."""
+    there: tuple[str, int] = target((host, port), socket.AF_INET, _where)
+    return there
 
 
 def names() -> tuple[str, ...]:
@@ -96,6 +103,18 @@ def _hand_on() -> None:
         sys.modules["sitecustomize"] = ours
 
 
+def _clients(where: Mapping[str, str]) -> None:
+    """Patch the clients in C, by the file beside this one."""
+    file = os.path.join(os.path.dirname(os.path.abspath(__file__)), "clients.py")
+    spec = importlib.util.spec_from_file_location("seism_redirect_clients", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.install(where)
+
+
 if __name__ == "sitecustomize" and os.environ.get(VARIABLE):
-    install(json.loads(os.environ[VARIABLE]))
+    _map = json.loads(os.environ[VARIABLE])
+    install(_map)
+    _clients(_map)
     _hand_on()

@@ -77,6 +77,8 @@ class Application:
     """What ``seism init --header`` gets."""
     servers: tuple[str, ...] = ()
     """Beside PostgreSQL (``DB``) and Valkey (``CACHE``), which every one has."""
+    services: tuple[tuple[str, str], ...] = ()
+    """Servers of its own, which are not judged: a variable for the port, and the command."""
     seconds: int = 900
     """The run is ended after this."""
     env: tuple[tuple[str, str], ...] = ()
@@ -115,11 +117,11 @@ def parse(name: str, text: str) -> Application:
         raise ValueError(f"{name}: unknown keys {sorted(unknown)}")
     edits = tuple(Edit(each["line"], tuple(each["becomes"])) for each in values.pop("edit", ()))
     defects = tuple(each for table in values.pop("defect", ()) for each in _defects(table))
-    env = tuple(values.pop("env", {}).items())
+    tables = {key: tuple(values.pop(key, {}).items()) for key in ("env", "services")}
     values = {
         key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
     }
-    app = Application(name, **values, env=env, edits=edits, defects=defects)
+    app = Application(name, **values, **tables, edits=edits, defects=defects)
     if app.edited > MAX_EDITED:
         raise ValueError(f"{name}: {app.edited} edited lines (maximum {MAX_EDITED})")
     return app

@@ -16,20 +16,22 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 import venv
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
 from seism.demo.backends import Backends
 from tests.apps.application import Application, compare, edit, load, names, table
+from tests.apps.directory import directory
 from tests.ports import free_port
-from tests.processes import ROOT
+from tests.processes import ROOT, process, until
 from tests.proof.run import commit
 
 BUILD = ROOT / "build" / "apps"
@@ -57,6 +59,8 @@ class Workshop:
             **os.environ,
             **servers,
             "PORT": str(free_port()),
+            **{variable: str(free_port()) for variable, _ in app.services},
+            "FOLDER": str(self.folder),
             "NO_COLOR": "1",
             "PATH": os.pathsep.join(
                 (str(self.home / "bin"), str(self.home / "node_modules" / ".bin"),
@@ -92,6 +96,17 @@ class Workshop:
             )  # fmt: skip
         done.touch()
 
+    def serve(self, log: TextIO, stack: ExitStack) -> None:
+        """Start its own servers, which run while ``stack`` lasts."""
+        for variable, command in self.app.services:
+            words = shlex.split(self._fill(command))
+            log.write(f"$ {shlex.join(words)} &\n")
+            log.flush()
+            stack.enter_context(
+                process(*words, cwd=self.folder, env=self.env, stdout=log, stderr=log)
+            )
+            until(lambda port=int(self.env[variable]): _listens(port), seconds=SETUP_SECONDS)
+
     def command(
         self, log: TextIO, words: Sequence[str], seconds: float, codes: Sequence[int] = (0,)
     ) -> int:
@@ -121,6 +136,12 @@ class Workshop:
         return code
 
 
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
 def _digest(app: Application) -> str:
     return hashlib.sha256(repr((app.packages, app.npm)).encode()).hexdigest()[:12]
 
@@ -128,10 +149,11 @@ def _digest(app: Application) -> str:
 def judge(app: Application, servers: dict[str, str]) -> dict[str, Any]:
     """The row of the table for one application."""
     shop = Workshop(app, servers)
-    with (shop.folder / "log").open("w", encoding="utf-8") as log:
+    with (shop.folder / "log").open("w", encoding="utf-8") as log, ExitStack() as stack:
         shop.install(log)
         for line in app.setup:
             shop.command(log, ["sh", "-ec", line], SETUP_SECONDS)
+        shop.serve(log, stack)
         seism = [sys.executable, "-m", "seism"]
         shop.env["PYTHONPATH"] = str(ROOT)
         begun = time.monotonic()
@@ -179,6 +201,8 @@ def servers(stack: ExitStack, chosen: Sequence[Application]) -> dict[str, str]:
     for name, address in running.addresses.items():
         found[name.upper()] = address
         found[f"{name.upper()}_HOST"], _, found[f"{name.upper()}_PORT"] = address.rpartition(":")
+    if any("openldap" in app.servers for app in chosen):
+        found["LDAP"] = stack.enter_context(directory())
     return found
 
 

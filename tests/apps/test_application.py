@@ -26,12 +26,14 @@ becomes = ['path = "/cart"', 'method = "POST"']
 route = ["GET /cart"]
 perturbation = ["db *"]
 says = "500"
+[services]
+MAIL = "mail --port $MAIL"
 """
 
 
 def test_edited_lines_are_counted_and_bounded() -> None:
     app = parse("shop", TEXT)
-    assert app.edited == 2
+    assert app.edited == 2 and app.services == (("MAIL", "mail --port $MAIL"),)
     assert edit('a\npath = "/"\npath = "/"\n', app.edits) == (
         'a\npath = "/cart"\nmethod = "POST"\npath = "/"\n'
     )

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from seism.demo.backends import DATABASE_USER, Backends
 from seism.experiment import probe
 from seism.experiment.config import Experiment, load
-from seism.experiment.discovery import Discovery, FoundBackend, FoundRoute, openapi
+from seism.experiment.discovery import Discovery, FoundBackend, FoundRoute, openapi, urls
 from seism.experiment.draft import draft
 from tests.ports import free_port
 
@@ -49,10 +50,10 @@ def test_an_existing_application(backends: Backends, tmp_path: Path) -> None:
     command = ("gunicorn", "-w", "2", "-b", bind, "tests.experiment.init_app:app")
     done = init(tmp_path, "--", *command, env=environment(backends))
     assert done.returncode == 0, done.stderr
-    assert "at most 20 GET requests" in " ".join(done.stderr.split())
+    assert "at most 100 of its routes" in " ".join(done.stderr.split())
     experiment = load(tmp_path / "seism.toml", {})
     assert experiment.app is not None and experiment.load is not None
-    assert experiment.app.inject and not experiment.app.redirect
+    assert experiment.app.inject and experiment.app.redirect
     assert experiment.app.command == (*command[:4], "127.0.0.1:{port}", command[5])
     assert {(each.upstream, each.protocol) for each in experiment.backend} == {
         (backends.addresses["cache"], "redis"), (backends.addresses["db"], "postgresql"),
@@ -227,14 +228,25 @@ def test_few_segments_first_and_what_redirects_is_not_in_the_load(tmp_path: Path
     whole = read(tmp_path, found)
     assert whole.load is not None
     assert [route.path for route in whole.load.route] == [f"/{number}" for number in range(8)]
-    assert {route.headers["Cookie"] for route in whole.load.route} == {"a"}
+    assert whole.setup is not None and whole.setup.headers == {"Cookie": "a"}
     text = draft(found)
     assert '# path = "/11"' in text and '# path = "/private"  # a GET answered 302' in text
+    # A backend that only one route asks is asked in the load.
+    found.routes[11] = replace(found.routes[11], is_first=True)
+    ranked = read(tmp_path, found)
+    assert ranked.load is not None
+    paths = [route.path for route in ranked.load.route]
+    assert paths == [*(f"/{number}" for number in range(7)), "/11"]
     found.routes = found.routes[-1:]
     only = read(tmp_path, found)
     assert only.load is not None and [route.path for route in only.load.route] == ["/private"]
     assert not FoundRoute("/a/.*/$").is_safe and not FoundRoute("/a/*rest").is_safe
     assert not FoundRoute("/logout").is_safe and FoundRoute("/blog/out").is_safe
+
+
+def test_urls_of_a_command_line_are_backends() -> None:
+    command = ("devpi-server", "--primary-url=http://me:secret@primary:3141/x", "http://[::1]:80")
+    assert urls((*command, "http://primary/", "--bind", "a:1")) == {("primary", 3141), ("::1", 80)}
 
 
 MOUNTED = """

@@ -132,6 +132,7 @@ def test_an_ini_file(tmp_path: Path, rewriter: Rewriter) -> None:
     assert copies.word("--paste=app.ini#main", app) == f"--paste={word}#main"
     assert copies.word("none.ini", app) == "none.ini"
     assert copies.word("pserve", app) == "pserve"
+    assert copies.word("--db=localhost:5432", app) == "--db=127.0.0.1:40001"
     copy = Path(word)
     assert copy.parent == private
     assert copy.stat().st_mode & 0o777 == 0o600

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from seism.errors import ConfigurationError
-from seism.experiment.supervisor import Supervisor, find_command
+from seism.experiment.supervisor import Supervisor, find_command, last_lines
 from tests.processes import heed_interrupts
 
 WAIT_S = 20.0
@@ -241,3 +241,21 @@ def test_the_program_of_an_active_environment_goes_before_our_own(tmp_path: Path
     (tmp_path / "pyvenv.cfg").touch()
     env = {"PATH": os.pathsep.join(("/usr/bin", str(bin_folder)))}
     assert find_command(program.name, None, env) == str(program)
+
+
+NODE = """
+node_modules/ioredis/built/redis/event_handler.js:182
+        self.flushQueue(error);
+             ^
+
+MaxRetriesPerRequestError: Reached the max retries per request limit
+    at Socket.<anonymous> (event_handler.js:182:37)
+    at TCP.<anonymous> (node:net:343:12)
+
+Node.js v20.20.2
+"""
+
+
+def test_the_last_lines_of_a_log_are_those_that_tell() -> None:
+    assert last_lines(["a", "", "b", "c", "d"]) == ["b", "c", "d"]
+    assert last_lines(NODE.splitlines())[-1].startswith("MaxRetriesPerRequestError: ")

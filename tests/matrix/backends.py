@@ -57,7 +57,8 @@ class Servers:
 
 
 @contextmanager
-def _server(port: int, folder: Path, *argv: str) -> Iterator[None]:
+def server(port: int, folder: Path, *argv: str) -> Iterator[None]:
+    """``argv`` runs while the context lasts, and listens on ``port`` when it begins."""
     log = folder / "log"
     with log.open("wb") as output, process(*argv, stdout=output, stderr=output) as child:
 
@@ -73,7 +74,8 @@ def _server(port: int, folder: Path, *argv: str) -> Iterator[None]:
         yield
 
 
-def _found(program: str) -> str:
+def found(program: str) -> str:
+    """Its path, also where ``PATH`` lacks the folders of an administrator."""
     return (
         shutil.which(program, path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin") or program
     )
@@ -83,7 +85,7 @@ def _found(program: str) -> str:
 def _mariadb(port: int, folder: Path) -> Iterator[None]:
     data = folder / "data"
     install = [
-        _found("mariadb-install-db"), "--no-defaults", f"--datadir={data}", "--skip-test-db",
+        found("mariadb-install-db"), "--no-defaults", f"--datadir={data}", "--skip-test-db",
         "--auth-root-authentication-method=normal", "--user=root",
     ]  # fmt: skip
     subprocess.run(install, check=True, capture_output=True, timeout=60)
@@ -97,27 +99,27 @@ def _mariadb(port: int, folder: Path) -> Iterator[None]:
         f"--port={port}", f"--socket={folder / 's'}", f"--init-file={script}",
         "--skip-name-resolve", "--max-connections=400", "--innodb-flush-log-at-trx-commit=0",
     ]  # fmt: skip
-    with _server(port, folder, _found("mariadbd"), *options):
+    with server(port, folder, found("mariadbd"), *options):
         yield
 
 
 def _memcached(port: int, folder: Path) -> Any:
     options = ["-l", "127.0.0.1", "-p", str(port), "-U", "0", "-u", "nobody", "-c", "2000"]
-    return _server(port, folder, _found("memcached"), *options)
+    return server(port, folder, found("memcached"), *options)
 
 
 def _openldap(port: int, folder: Path) -> Any:
     config = folder / "slapd.conf"
     config.write_text("include /etc/ldap/schema/core.schema\nconcurrency 16\n")
     url = f"ldap://127.0.0.1:{port}"
-    return _server(port, folder, _found("slapd"), "-f", str(config), "-h", url, "-d", "0")
+    return server(port, folder, found("slapd"), "-f", str(config), "-h", url, "-d", "0")
 
 
 def _smtp(port: int, folder: Path) -> Any:
     options = ["-n", "-l", f"127.0.0.1:{port}", "-c", "aiosmtpd.handlers.Sink"]
-    return _server(port, folder, sys.executable, "-m", "aiosmtpd", *options)
+    return server(port, folder, sys.executable, "-m", "aiosmtpd", *options)
 
 
 def _http(port: int, folder: Path) -> Any:
     options = ["--port", str(port), "--log-level", "warning", "--timeout-keep-alive", "60"]
-    return _server(port, folder, sys.executable, "-m", "uvicorn", *options, "tests.matrix.echo:app")
+    return server(port, folder, sys.executable, "-m", "uvicorn", *options, "tests.matrix.echo:app")

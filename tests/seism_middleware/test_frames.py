@@ -81,6 +81,7 @@ def test_none() -> None:
         ("/usr/lib/python3.11/socket.py", ".../python3.11/socket.py"),
         ("/home2/somebody/secret/project/app.py", ".../project/app.py"),
         ("<string>", "<string>"),
+        ("<generated for " + "x" * 300, "<generated for " + "x" * (LONGEST - 15)),
         ("{cwd}/" + "x" * 300 + ".py", "x" * (LONGEST - 3) + ".py"),
     ],
 )

@@ -16,7 +16,7 @@ import pytest
 
 import seism_middleware.redirect
 from seism_middleware.contract import REDIRECT_VARIABLE
-from seism_middleware.redirect import sitecustomize
+from seism_middleware.redirect import clients, sitecustomize
 from tests.debian import unable
 
 FOLDER = str(Path(seism_middleware.redirect.__file__).parent)
@@ -80,6 +80,66 @@ def test_connects_go_to_the_proxy(there: str, code: str) -> None:
     assert "b'hello'" in run(code, {"127.0.0.1:1": there, "::1:1": there})
 
 
+CLIENTS = {
+    "psycopg2": "psycopg2.connect('postgresql://u@127.0.0.1:1/db?connect_timeout=5')",
+    "psycopg": "psycopg.connect('host=127.0.0.1 connect_timeout=5', port=1)",
+    "psycopg.pq": "asyncio.run(psycopg.AsyncConnection.connect('host=localhost port=1'))",
+    "MySQLdb": "MySQLdb.connect('127.0.0.1', 'u', 'p', 'db', 1)",
+    "pylibmc": "pylibmc.Client(['127.0.0.1:1']).get('a')",
+    "ldap": "ldap.initialize('ldap://127.0.0.1:1').simple_bind_s()",
+    "uvloop": (
+        "asyncio.Runner(loop_factory=uvloop.new_event_loop).run("
+        "asyncio.open_connection('127.0.0.1', 1))"
+    ),
+}
+"""By the module that each needs."""
+
+
+@pytest.mark.parametrize("module", CLIENTS)
+@pytest.mark.parametrize("early", [False, True], ids=["alone", "observed"])
+def test_connects_of_clients_in_c_go_to_the_proxy(module: str, early: bool) -> None:
+    """Also where the observer waits for the same import."""
+    name = module.partition(".")[0]
+    if importlib.util.find_spec(name) is None:
+        unable(f"{name} is missing: pip install '.[matrix]'")
+    observer = "from seism_middleware.drivers import early; early.EARLY.start()" if early else ""
+    code = f"""
+{observer}
+import asyncio, contextlib, {name}
+with contextlib.suppress(Exception):
+    {CLIENTS[module]}
+"""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepted = []
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            accepted.append(connection)
+            connection.close()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        there = f"127.0.0.1:{listener.getsockname()[1]}"
+        run(code, {"127.0.0.1:1": there, "localhost:1": there, "::1:1": there})
+        thread.join(10)
+    assert accepted
+
+
+def test_what_a_driver_is_told() -> None:
+    where = {"db.example:5432": "127.0.0.1:7", "10.0.0.1:5433": "127.0.0.1:8"}
+    assert clients.libpq(where, {"host": "db.example"}) == {"hostaddr": "127.0.0.1", "port": "7"}
+    both = clients.libpq(where, {"host": "other,db.example", "port": "1,5432"})
+    assert both == {"hostaddr": ",127.0.0.1", "port": "1,7"}
+    numeric = clients.libpq(where, {"hostaddr": "10.0.0.1", "port": 5433})
+    assert numeric == {"hostaddr": "127.0.0.1", "port": "8"}
+    assert clients.libpq(where, {"host": "/var/run/postgresql"}) == {}
+    assert clients.libpq(where, {"dbname": "a"}) == {}
+    where = {"a:389": "127.0.0.1:7", "b:636": "127.0.0.1:8"}
+    assert clients.uri(where, "ldap://a ldaps://B:636/dc=x,ldap://c") == (
+        "ldap://127.0.0.1:7 ldaps://127.0.0.1:8/dc=x,ldap://c"
+    )
+
+
 def test_other_addresses_stay_as_they_are(there: str) -> None:
     host, _, port = there.partition(":")
     code = f"import socket; print(socket.create_connection(({host!r}, {port})).recv(9))"
@@ -135,6 +195,10 @@ with contextlib.suppress(OSError):
 print(sorted(request.refused or ()))
 """
 NATIVE = "from gevent.socket import create_connection; create_connection(('127.0.0.1', 1))"
+UVLOOP = (
+    "import uvloop; asyncio.Runner(loop_factory=uvloop.new_event_loop).run("
+    "asyncio.open_connection('127.0.0.1', 1))"
+)
 AIOHTTP = """
     import aiohttp, uvloop
     async def main():
@@ -152,6 +216,7 @@ AIOHTTP = """
         ("http.client.HTTPConnection('localhost', 1).request('GET', '/')", ["db"]),
         ("asyncio.run(asyncio.open_connection('127.0.0.1', 1))", ["db"]),
         (AIOHTTP.strip(), ["db"]),
+        (UVLOOP, ["db"]),
         ("socket.create_connection(('127.0.0.1', 2))", []),
         (NATIVE, []),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from seism.journal import Consumer, Consumers
+from seism.journal import AppEnded, Consumer, Consumers
 from seism.verdict.judgement import judge
 from seism.verdict.result import AMBER, GREEN, NOT_COVERED, RED, Cell, Judgement
 from seism.verdict.rules import Rules
@@ -52,6 +52,16 @@ def cell(judgement: Judgement, step: str = "db restart", route: str = ROUTE) -> 
     found = judgement.cell(route, step)
     assert found is not None
     return found
+
+
+def test_an_app_that_ends_takes_its_consumers_along() -> None:
+    """Its end is said; not coming back is not a second thing to mend."""
+    story = begun(waiting(1))
+    step(story, 0, ())
+    story.add(AppEnded(story.now, 0, 1, ("Error: connect ECONNREFUSED",)))
+    judgement = judge(story.end())
+    assert cell(judgement).colour == NOT_COVERED
+    assert [harm.kind for harm in judgement.harms] == ["died"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from seism.journal import BROKEN, DIED, OUT_OF_MEMORY, WorkerLeft
+from seism.journal import BROKEN, DIED, OUT_OF_MEMORY, ChangingExchange, WorkerLeft
 from seism.verdict.judgement import judge
 from seism.verdict.result import AMBER, GREEN, RED, Judgement
 from seism.verdict.rules import Rules
@@ -59,6 +59,26 @@ def test_lost(eager: int, after: int, found: bool) -> None:
     assert judgement.colour == (RED if found else GREEN)
     (pool,) = judgement.pools
     assert (pool.before, pool.during, pool.after) == (eager, None, after)
+
+
+@pytest.mark.parametrize("by_jobs", [True, False])
+def test_what_jobs_have_opened_is_no_pools(by_jobs: bool) -> None:
+    """Prefect's services use the pool of its requests, which opens what somebody asks for."""
+    story = begun()
+    old = [row(n) for n in range(4)]
+    census(story, *old)
+    story.phase("steady")
+    story.requests(10)
+    if by_jobs:
+        story.add(ChangingExchange("db", "127.0.0.1:1", story.now, "UPDATE", "changes", True))
+    story.now += 1
+    census(story, *old)
+    story.phase("during", 0)
+    story.perturb(0, story.request())
+    story.phase("after", 0)
+    story.requests(10)
+    census(story, *old[:2], row(101))
+    assert kinds(judge(story.end())) == ([] if by_jobs else [("lost", RED)])
 
 
 @pytest.mark.parametrize("new", [0, 1])

@@ -86,7 +86,7 @@ def test_routes_and_perturbations_that_fail_in_one_place_are_one() -> None:
     assert found.exception == f"{REDIS}ConnectionError"
     assert (found.library, found.times, found.backend) == ("redis", 3, "cache")
     assert found.title == (
-        "2 routes answer 500 when cache is down or cache resets a connection (ConnectionError)"
+        "2 routes answer 500 when cache is down or resets a connection (ConnectionError)"
     )
 
 
@@ -124,6 +124,26 @@ def test_without_the_apps_own_code_the_backend_is_the_cause() -> None:
     assert only(judged(*cases)).title == "9 routes answer 500 when cache is down"
 
 
+def test_an_odd_answer_is_named_by_its_status() -> None:
+    (log_out,) = weaknesses(judged(case(kind=ODD, status=302, exception="")))
+    assert log_out.title == "GET /a answers 302 instead of the usual answer when cache is down"
+    (broken,) = weaknesses(judged(case(kind=ODD, status=200, exception="")))
+    assert broken.title == "GET /a answers something else than usual when cache is down"
+
+
+def test_many_ways_are_counted() -> None:
+    ways = ("cache-down", "cache-reset", "cache-slow")
+    found = only(judged(*(case(under=each) for each in ways)))
+    assert found.title.startswith(
+        "GET /a answers 500 when cache is down, resets a connection, or in 1 other way"
+    )
+
+
+def test_a_title_says_what_both_ways_have_in_common_once() -> None:
+    found = only(judged(case(under="cache-down"), case(under="cache-slow")))
+    assert found.title.startswith("GET /a answers 500 when cache is down or slow")
+
+
 def test_slow_and_hung_is_one_thing_to_fix() -> None:
     slow = case(kind=SLOW, colour=AMBER, status=200, exception="", frames=())
     hung = case(kind=HANG, under="cache-slow", status=None, exception="", frames=())
@@ -133,6 +153,7 @@ def test_slow_and_hung_is_one_thing_to_fix() -> None:
     found = only(judged(slow, hung, harms=(harm,)))
     assert (found.kind, found.colour, found.times) == (HANG, RED, 3)
     assert found.title.startswith("GET /a waits too long for cache when cache is")
+    assert "cache" not in found.title.partition(" when cache ")[2]
 
 
 def test_a_leak_is_one_weakness_whatever_tells_of_it() -> None:
