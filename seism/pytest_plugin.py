@@ -45,6 +45,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--seism-report-dir", default="seism-report", metavar="FOLDER",
         help="where --seism writes its reports (default: seism-report)",
     )  # fmt: skip
+    group.addoption(
+        "--seism-allow", action="append", default=[], metavar="NAME",
+        help="perturb this backend although it looks like production; repeatable",
+    )  # fmt: skip
     group.addoption("--seism-worker", help=argparse.SUPPRESS)
 
 
@@ -62,12 +66,14 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         raise pytest.UsageError(
             f"--seism: expected a seism.toml, got {config.option.seism!r}; write the tests first"
         )
-    arguments = without_own(config.invocation_params.args)
+    arguments = [*without_own(config.invocation_params.args), *in_order(config)]
     option = config.option
     folder = Path(option.seism_report_dir)
     say = TerminalWriter().line
     try:
-        return run(Path(option.seism), arguments, option.seism_budget, folder, say)
+        return run(
+            Path(option.seism), arguments, option.seism_budget, folder, say, option.seism_allow
+        )
     except SeismError as error:
         raise pytest.UsageError(f"seism: {error}") from None
 
@@ -78,15 +84,31 @@ def without_own(arguments: Iterable[str]) -> list[str]:
     parser.add_argument("--seism", nargs="?")
     parser.add_argument("--seism-budget")
     parser.add_argument("--seism-report-dir")
+    parser.add_argument("--seism-allow")
     return parser.parse_known_args(list(map(str, arguments)))[1]
+
+
+def in_order(config: pytest.Config) -> list[str]:
+    """Arguments that keep installed plug-ins from doing what a worker does itself."""
+    there = config.pluginmanager.has_plugin
+    found: list[str] = []
+    if there("xdist"):
+        found += ["-n", "0", "--dist", "no"]
+    if there("randomly"):
+        found += ["-p", "no:randomly"]
+    if there("_cov") or there("pytest_cov"):
+        found += ["--no-cov"]
+    if there("rerunfailures"):
+        found += ["-p", "no:rerunfailures"]
+    return found
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.seism_worker:
-        from seism.testing.probe import Order, Probe
+        from seism.testing.probe import Probe
 
-        order = Order(**json.loads(Path(config.option.seism_worker).read_text(encoding="utf-8")))
-        config.pluginmanager.register(Probe(order), "seism-probe")
+        order = json.loads(Path(config.option.seism_worker).read_text(encoding="utf-8"))
+        config.pluginmanager.register(Probe(config, order), "seism-probe")
     config.addinivalue_line(
         "markers",
         "seism(fired=[proxy, ...], quiet=[proxy, ...]): what must, and must not, be perturbed",

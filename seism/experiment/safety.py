@@ -30,14 +30,19 @@ MAX_NAMED = 10
 _PRODUCTION = re.compile(r"(?i)(?<![a-z])(?:prod|prd|production|live)(?![a-z])")
 
 
-def refuse(backends: Iterable[Backend], allowed: Container[str], where: str) -> None:
-    """Raises ConfigurationError for a backend that may not be perturbed."""
+def refuse(
+    backends: Iterable[Backend], allowed: Container[str], where: str, option: str = "--allow"
+) -> None:
+    """Raises ConfigurationError for a backend that may not be perturbed.
+
+    ``option``: the command-line option that permits one.
+    """
     for backend in backends:
         reason = "" if backend.name in allowed else risk(backend.name, backend.upstream)
         if reason:
             raise ConfigurationError(
                 f"{where}: backend {backend.name!r}: {reason}; writes will be repeated, lost and "
-                f"doubled: use a test backend, or allow it by --allow {backend.name} or "
+                f"doubled: use a test backend, or allow it by {option} {backend.name} or "
                 f'limits.allow = ["{backend.name}"]'
             )
 

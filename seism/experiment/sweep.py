@@ -20,7 +20,7 @@ from typing import Any
 
 from seism.errors import ConfigurationError, NotReady, Unavailable
 from seism.experiment import late
-from seism.experiment.config import Planned
+from seism.experiment.config import Experiment, Planned
 from seism.experiment.doctor import examine
 from seism.experiment.limit import LimitReached
 from seism.experiment.pairs import Chosen, Pair, choose
@@ -173,7 +173,7 @@ class _Probes:
         """Learn, probe, and look once more without perturbations."""
         session = self._session
         learnt = _learn(session)
-        self._points = list(_points(session, learnt, self._without))
+        self._points = list(points_of(session.experiment, learnt, self._without))
         tried = [
             point
             for point in self._points
@@ -330,8 +330,11 @@ def _name(exchange: PerturbedExchange) -> str:
     return re.sub(r"[()#]", "", exchange.summary or exchange.kind)[:NAME_LIMIT].strip()
 
 
-def _points(session: Session, learnt: list[Learnt], without: Sequence[str]) -> Iterator[Point]:
-    experiment, options = session.experiment, session.experiment.sweep
+def points_of(
+    experiment: Experiment, learnt: Sequence[Learnt], without: Sequence[str]
+) -> Iterator[Point]:
+    """Everything that could be tried on what was learnt."""
+    options = experiment.sweep
     backends = [backend.name for backend in experiment.backend]
     known, toxics = load(), experiment.swept()
     # Looking up what is installed takes its time: once, and not for each point.
@@ -382,7 +385,7 @@ def _probe(session: Session, step: Step, total: int) -> None:
         _crowd(session, step)
         if crowd
         else _state(session, step)
-        if _lasts(step)
+        if lasts(step.planned.type)
         else _moments(session, step)
     )
     session.settle(answers)
@@ -395,9 +398,8 @@ def _probe(session: Session, step: Step, total: int) -> None:
         _renew(session, step.index + 1)
 
 
-def _lasts(step: Step) -> bool:
+def lasts(type_: str) -> bool:
     """Whether it is a state that all requests of the probe meet."""
-    type_ = step.planned.type
     if type_ == DOWN:
         return True
     toxic = load().toxic(type_)

@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
+from seism.journal import read
 from seism.pytest_plugin import without_own
-from seism.testing.clients import Seen
-from seism.testing.probe import Attempt
-from seism.testing.suite import verdict
-from seism.verdict.result import AMBER, GREEN, NOT_COVERED, RED
+from seism.verdict.judgement import judge
+from seism.verdict.result import GREEN
 from tests.processes import ROOT
 from tests.servers import Valkey
 
@@ -40,6 +39,16 @@ def test_broken():
 """
 
 
+TRIED = """
+[[sweep.toxic]]
+name = "down"
+type = "down"
+[[sweep.toxic]]
+name = "reset"
+type = "reset_peer"
+"""
+
+
 @pytest.fixture(scope="module")
 def cache() -> Iterator[str]:
     with Valkey() as running:
@@ -51,7 +60,9 @@ def judged(folder: Path, cache: str, sick: str) -> tuple[int, dict[str, Any], st
     (folder / "test_it.py").write_text(TESTS, encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     (folder / "seism.toml").write_text(
-        f'[[backend]]\nname = "cache"\nupstream = "{cache}"\nprotocol = "redis"\n', encoding="utf-8"
+        f'[rules]\nrecover_s = 1\n[[backend]]\nname = "cache"\nupstream = "{cache}"\n'
+        f'protocol = "redis"\n{TRIED}',
+        encoding="utf-8",
     )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--seism", "--seism-budget=200", "test_it.py"],
@@ -64,26 +75,31 @@ def judged(folder: Path, cache: str, sick: str) -> tuple[int, dict[str, Any], st
     return done.returncode, json.loads(report.read_text(encoding="utf-8")), done.stdout
 
 
-FIRST = "test_it.py::test_counts[101]"
+ROUTE = "GET /count/{id} in test_it.py::test_counts[101]"
+COLUMNS = {"cache down", "cache reset #1", "cache reset #2"}
 
 
 def test_a_healthy_app(cache: str, tmp_path: Path) -> None:
     code, report, out = judged(tmp_path, cache, "")
     assert code == 0, out
     cells = {(cell["route"], cell["perturbation"]): cell["colour"] for cell in report["cells"]}
-    assert {route for route, _ in cells} == {FIRST}
+    assert {name for _, name in cells} == COLUMNS
     assert set(cells.values()) == {"green"}
-    assert {"cache down", "cache reset #1", "cache reset #2"} <= {name for _, name in cells}
-    assert "not tried: 1 test, which makes the same requests as others" in out
-    assert "test_it.py::test_broken: it fails unperturbed" in out
+    assert {route for route, _ in cells} == {ROUTE}
+    assert "5 of 5 tests ran: 2 perturbed, 2 ask no backend in a request, 1 left out" in out
+    assert "1 request saved" in out
+    assert "test_it.py::test_broken: left out: call: AssertionError" in out
+    # The journal alone has the same verdict.
+    journal = judge(read(tmp_path / "seism-report" / "journal.jsonl"))
+    assert journal.colour == GREEN
 
 
 def test_an_exception_that_leaves_the_app_is_red(cache: str, tmp_path: Path) -> None:
     code, report, out = judged(tmp_path, cache, "500")
     assert code == 1, out
     cells = {cell["perturbation"]: cell for cell in report["cells"]}
-    assert cells["cache down"]["colour"] == cells["cache reset #2"]["colour"] == "red"
-    assert cells["cache down"]["reasons"] == ["GET /count/{id}: 500 instead of 200"]
+    assert {cells[name]["colour"] for name in COLUMNS} == {"red"}
+    assert cells["cache down"]["reasons"][0].startswith("500")
 
 
 def test_an_app_that_does_not_recover_is_red(cache: str, tmp_path: Path) -> None:
@@ -91,34 +107,8 @@ def test_an_app_that_does_not_recover_is_red(cache: str, tmp_path: Path) -> None
     assert code == 1, out
     cells = {cell["perturbation"]: cell for cell in report["cells"]}
     # Each perturbation is tried on a worker that is well.
-    for name in ("cache down", "cache reset #1", "cache reset #2"):
-        assert cells[name]["reasons"] == ["not recovered: GET /count/{id}: 500 instead of 200"]
-
-
-def seen(status: int, digest: str = "a", exception: str = "") -> Seen:
-    return Seen("GET", "/x", status, exception, 0.1, digest)
-
-
-@pytest.mark.parametrize(
-    ("during", "after", "colour"),
-    [
-        (seen(200), seen(200), GREEN),
-        (seen(503), seen(200), GREEN),
-        (seen(500), seen(200), RED),
-        (seen(0, exception="OSError"), seen(200), RED),
-        (seen(404), seen(200), RED),
-        (seen(302), seen(200), RED),
-        (seen(200, "b"), seen(200), AMBER),
-        (seen(503), seen(500), RED),
-    ],
-)
-def test_what_is_judged(during: Seen, after: Seen, colour: str) -> None:
-    attempt = Attempt("t", 1, [seen(200)], [during], [after], True)
-    assert verdict(attempt)[0] == colour
-
-
-def test_a_test_without_requests_is_not_covered() -> None:
-    assert verdict(Attempt("t", 1, [seen(200)], [], [seen(200)], True))[0] == NOT_COVERED
+    for name in COLUMNS:
+        assert any(each.startswith("not recovered within 1 s") for each in cells[name]["reasons"])
 
 
 def test_a_worker_gets_pytests_own_arguments() -> None:
