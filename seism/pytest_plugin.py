@@ -76,6 +76,9 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         )
     except SeismError as error:
         raise pytest.UsageError(f"seism: {error}") from None
+    except KeyboardInterrupt:
+        say("seism: interrupted before anything was perturbed")
+        return pytest.ExitCode.INTERRUPTED
 
 
 def without_own(arguments: Iterable[str]) -> list[str]:

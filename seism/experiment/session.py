@@ -45,7 +45,7 @@ from seism.experiment.setup import Commands, direct_environment
 from seism.experiment.supervisor import Supervisor, find_command
 from seism.experiment.target import Worker
 from seism.journal import Entry, Follower, Held, Phase, hold
-from seism.model import FRONT, address, unix_path
+from seism.model import FRONT, address
 from seism.options import build
 from seism.toxics.impatient import Impatient
 from seism_middleware.contract import (
@@ -184,7 +184,7 @@ class Session:
     def __enter__(self) -> Session:
         try:
             safety.refuse(self.experiment.backend, self._allowed, str(self._file))
-            self._check_upstreams()
+            safety.reach(self.experiment.backend, str(self._file))
             for line in safety.announce(self.experiment.backend, self.load):
                 self.progress.note(line)
             self._prepare_directory()
@@ -514,16 +514,6 @@ class Session:
         except OSError as error:
             raise ConfigurationError(f"{self._directory}: {error.strerror}") from None
 
-    def _check_upstreams(self) -> None:
-        for backend in self.experiment.backend:
-            where = f"{self._file}: backend {backend.name!r}: upstream"
-            try:
-                _connect(*address(backend.upstream, where))
-            except OSError as error:
-                raise ConfigurationError(
-                    f"{where}: nothing answers at {backend.upstream} ({error.strerror or error})"
-                ) from None
-
     def _start_sidecar(self) -> Control:
         self.progress.phase("starting the sidecar")
         sidecar = self._children.spawn(
@@ -797,16 +787,6 @@ def _parts(experiment: Experiment, file: Path, command: tuple[str, ...]) -> tupl
     if not experiment.backend and experiment.front is None:
         raise ConfigurationError(f"{file}: a [[backend]] is needed")
     return app, experiment.load
-
-
-def _connect(host: str, port: int) -> None:
-    """Raises OSError if nobody listens there."""
-    if not unix_path(host):
-        socket.create_connection((host, port), timeout=5).close()
-        return
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(5)
-        probe.connect(unix_path(host))
 
 
 def _answers(url: str) -> bool:

@@ -99,9 +99,10 @@ class Swept:
             yield f"{count} pairs saved: {reason}"
 
 
-def write_coverage(swept: Swept, path: Path) -> None:
-    """What was tried, and what was not, with the reasons: JSON, for scripts."""
+def write_coverage(swept: Swept, path: Path, **more: Any) -> None:
+    """What was tried, and what was not, with the reasons, and ``more``: JSON, for scripts."""
     values = {
+        **more,
         "grid": swept.grid,
         "tried": swept.tried,
         "unreachable": swept.unreachable,

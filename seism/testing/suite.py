@@ -27,8 +27,8 @@ from seism.experiment.inject import inject, redirect
 from seism.experiment.perturbation import begin, undo
 from seism.experiment.plan import Step
 from seism.experiment.point import Learnt, Point, sends_of
-from seism.experiment.sweep import Swept, points_of, swept
-from seism.journal import read
+from seism.experiment.sweep import Swept, points_of, swept, write_coverage
+from seism.journal import INTERRUPTED, read
 from seism.report.terminal import show
 from seism.report.text import clean, count
 from seism.report.writer import write
@@ -53,6 +53,8 @@ HANG_S = 120.0
 """A test that takes longer without a perturbation is left out."""
 LEARN_SHARE = 0.3
 """The share of the budget that the runs without perturbations may take."""
+MOST = 1500
+"""Perturbations that a plan can hold."""
 ATTEMPTS = 3
 """How often the control run is repeated, each time without the tests that were not steady."""
 SPOILED = "the test leaves data behind that makes it fail, also in a new process"
@@ -92,12 +94,17 @@ class Suite:
         say: Say = lambda text: None, allow: Sequence[str] = (),
     ) -> None:  # fmt: skip
         """``directory`` is where the journal goes. Raises ConfigurationError."""
+        if not file.exists():
+            raise ConfigurationError(
+                f"{file}: not found (declare each backend of the tests as [[backend]] with name, "
+                "upstream and protocol; see docs/testing.md)"
+            )
         self.experiment = load(file)
         if not self.experiment.backend:
             raise ConfigurationError(f"{file}: no backend (declare each as [[backend]])")
         safety.refuse(self.experiment.backend, {*self.experiment.limits.allow, *allow}, str(file))
         self._file = file
-        self._arguments = arguments
+        self._arguments = self._rewritten = list(arguments)
         self._budget_s = budget_s
         self._directory = directory
         self._say = say
@@ -118,11 +125,13 @@ class Suite:
         self._unfit: set[str] = set()
         """Tests that are not perturbed any more, as they fail by themselves."""
         self.learning = Learning()
+        self.interrupted = False
 
     def judge(self) -> Swept:
         """Run it all. Raises NotReady if there is nothing to perturb."""
         self._end = time.monotonic() + self._budget_s
         self._directory.mkdir(parents=True, exist_ok=True)
+        (self._directory / "worker.log").unlink(missing_ok=True)
         excluded: dict[str, str] = {}
         for attempt in range(ATTEMPTS):
             with tempfile.TemporaryDirectory(prefix="seism-") as folder:
@@ -176,6 +185,8 @@ class Suite:
         there = rewrite.places(upstreams, proxies)
         if app is None or app.rewrite:
             rewrite.Rewriter(there).settings(env, "environment")
+        found = rewrite.Rewriter(there)
+        self._rewritten = [found.value(each, "argument") for each in self._arguments]
         redirect(env, there)
         inject(env)
         env |= {SIDECAR_VARIABLE: running.address, TOKEN_VARIABLE: running.token}
@@ -187,7 +198,12 @@ class Suite:
         if self._worker is not None:
             self._worker.close()
         self._worker = Worker(
-            self._arguments, self._environ, self._folder, self._ignored, self._salt
+            self._rewritten,
+            self._environ,
+            self._folder,
+            self._ignored,
+            self._salt,
+            self._directory / "worker.log",
         )
         return self._worker
 
@@ -303,22 +319,27 @@ class Suite:
     def _probe_all(self, points: Sequence[Point]) -> tuple[list[Point], int]:
         """Those that are tried, and how many of them there was time for."""
         tried = [point for point in points if not point.skipped]
+        tried, beyond = tried[:MOST], tried[MOST:]
         steps = [
             Step(index, point.planned(), 1, 1, probe=True) for index, point in enumerate(tried)
         ]
         self._control.plan([step.to_dict() for step in steps])
         last = ""
         for step, point in zip(steps, tried, strict=True):
-            if time.monotonic() > self._end:
-                return tried, step.index
+            if time.monotonic() > self._end or self.interrupted:
+                return [*tried, *beyond], step.index
             if point.toxic.name != last:
                 last = point.toxic.name
                 many = sum(each.toxic.name == last for each in tried)
                 self._say(f"{last}: {count(many, 'perturbation')}")
             test = self._tests[point.learnt.sent]
             if test not in self._unfit:
-                self._probe(step, point, test)
-        return tried, len(tried)
+                try:
+                    self._probe(step, point, test)
+                except KeyboardInterrupt:
+                    self._control.stopped(INTERRUPTED)
+                    self.interrupted = True
+        return [*tried, *beyond], len(tried)
 
     def _probe(self, step: Step, point: Point, test: str) -> None:
         """Perturb one request of ``test``, and look at what follows."""
@@ -436,16 +457,28 @@ class Suite:
 
     def lines(self, found: Swept) -> Iterator[str]:
         """Coverage in words."""
-        learnt = self.learning
-        ran = len(learnt.tests) - learnt.unlearnt
+        counts = self.counts()
         yield (
-            f"{ran} of {count(len(learnt.tests), 'test')} ran: {len(learnt.chosen)} perturbed, "
-            f"{learnt.idle} ask no backend in a request, {len(learnt.failing)} left out"
+            f"{counts['ran']} of {count(counts['all'], 'test')} ran: {counts['perturbed']} "
+            f"perturbed, {counts['idle']} ask no backend in a request, {counts['left_out']} "
+            "left out"
         )
-        if learnt.saved:
-            what = count(learnt.saved, "request")
+        if counts["saved"]:
+            what = count(counts["saved"], "request")
             yield f"{what} saved: the same method, path, status and exchanges as an earlier one"
         yield from found.lines()
+
+    def counts(self) -> dict[str, int]:
+        """Tests by what became of them; ``saved`` are requests."""
+        learnt = self.learning
+        return {
+            "all": len(learnt.tests),
+            "ran": len(learnt.tests) - learnt.unlearnt,
+            "perturbed": len(learnt.chosen),
+            "idle": learnt.idle,
+            "left_out": len(learnt.failing),
+            "saved": learnt.saved,
+        }
 
     def _warnings(self, points: Sequence[Point]) -> list[str]:
         found, lines = self.learning, []
@@ -520,6 +553,7 @@ def run(
     found = suite.judge()
     paths = write(found.judgement, directory)
     show(found.judgement, Console(), paths=paths.values(), matrix=found.collapsed())
+    write_coverage(found, directory / "coverage.json", tests=suite.counts())
     for line in suite.lines(found):
         say(clean(line))
     return found.judgement.exit_code()

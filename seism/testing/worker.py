@@ -57,11 +57,12 @@ class Worker:
 
     def __init__(
         self, arguments: Sequence[str], environ: Mapping[str, str], folder: Path,
-        ignored: Sequence[str], salt: str,
+        ignored: Sequence[str], salt: str, log: Path,
     ) -> None:  # fmt: skip
-        """``arguments`` are pytest's own, ``ignored`` addresses to which no test's request goes."""
-        self._folder = folder
-        self._log = folder / "worker.log"
+        """``arguments`` are pytest's own, ``ignored`` addresses to which no test's request goes.
+        ``log`` gets its output.
+        """
+        self._log = log
         self._began = self._log.stat().st_size if self._log.exists() else 0
         path = folder / "worker.sock"
         path.unlink(missing_ok=True)
@@ -80,16 +81,19 @@ class Worker:
             *(sys.executable, "-m", "pytest", *arguments, "-p", CLIENTS),
             *("--seism-worker", str(order), "-p", "no:cacheprovider"),
         ]
-        with open(self._log, "ab") as log:
+        with open(self._log, "ab") as output:
             self._process = subprocess.Popen(
-                argv, env=dict(environ), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                argv, env=dict(environ), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True,
             )  # fmt: skip
         self._lines: list[bytes] = []
         self._rest = b""
         self._socket = self._accept()
-        self.tests: list[str] = self.hear(START_S)["tests"]
-        """The ids of the tests, in their order."""
+        try:
+            self.tests: list[str] = self.hear(START_S)["tests"]
+            """The ids of the tests, in their order."""
+        except (Late, Ended):
+            raise self.refusal() from None
 
     def __enter__(self) -> Worker:
         return self
