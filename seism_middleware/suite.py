@@ -217,18 +217,20 @@ class Clients:
     def _running(self, sent: Sent) -> Any:
         self._inside = True
         token = current.set(sent.request) if sent.request is not None else None
+        is_over = True
         try:
             yield
         except Exception as error:
-            sent.raised = type_name(type(error))
-            if sent.request is not None:
-                sent.request.raised(error)
+            sent.failed(error)
+            raise
+        except BaseException:
+            is_over = False  # it ends the test, not the request
             raise
         finally:
             if token is not None:
                 leave(token)
             self._inside = False
-            if isinstance(sys.exception(), Exception | None):
+            if is_over:
                 sent.finish()
 
 
@@ -245,25 +247,30 @@ class Sent:
         self.request = request
         self._began = time.monotonic()
         self.response: Any = None
-        self.raised = ""
-        """The type of an exception."""
+        self._raised = ""
+
+    def failed(self, error: Exception) -> None:
+        """An exception has left the client."""
+        self._raised = type_name(type(error))
+        if self.request is not None:
+            self.request.raised(error)
 
     def finish(self) -> None:
-        """It is answered, or an exception has left the client."""
+        """Report it: it is answered, or has failed."""
         duration = time.monotonic() - self._began
         status: int | None = None
         headers: Mapping[str, str] = {}
         body = b""
         if self.response is not None:
             status, headers, body = self._client.got(self.response)
-        elif self.request is not None and self.raised not in NOT_REQUESTS:
+        elif self.request is not None and self._raised not in NOT_REQUESTS:
             status = 500
         if self._observer is not None and self.request is not None:
             self.request.status, self.request.body = status, BODY_COMPLETE
             self.request.retry_after = "retry-after" in headers
             self._observer.finish(self.request)
-        raised = self.raised
-        self._listener.ended(Answered(self._began, duration, status, headers, body, raised))
+        answered = Answered(self._began, duration, status, headers, body, self._raised)
+        self._listener.ended(answered)
 
 
 def _checking(follow: Callable[..., Any]) -> Callable[..., Any]:

@@ -111,6 +111,58 @@ def test_an_app_that_does_not_recover_is_red(cache: str, tmp_path: Path) -> None
         assert any(each.startswith("not recovered within 1 s") for each in cells[name]["reasons"])
 
 
+def refused(folder: Path, file: str, tests: str = "") -> str:
+    """The line on standard error."""
+    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    (folder / "test_it.py").write_text(tests, encoding="utf-8")
+    if file:
+        (folder / "seism.toml").write_text(file, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--seism"],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 4, done.stdout + done.stderr
+    return done.stderr.strip()
+
+
+BACKEND = '[[backend]]\nname = "{}"\nupstream = "{}"\n'
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("", "seism.toml: not found (declare each backend"),
+        ("seed = 1\n", "seism.toml: no backend (declare each as [[backend]])"),
+        (BACKEND.format("db-prod", "127.0.0.1:5432"), "--seism-allow db-prod"),
+        (BACKEND.format("db", "127.0.0.1:1"), "nothing answers at 127.0.0.1:1"),
+    ],
+)
+def test_a_file_that_is_of_no_use_is_refused_in_one_line(
+    tmp_path: Path, file: str, said: str
+) -> None:
+    line = refused(tmp_path, file)
+    assert said in line
+    assert len(line.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("tests", "said"),
+    [
+        ("def test_x(): pass\n", "no test that passes makes a request for which cache is asked"),
+        ("def test_x(): assert 0\n", "1 test left out, such as test_it.py::test_x: call: "),
+        ("import nothing_of_that_name\n", "pytest: ended with exit code 2 before the tests: "),
+    ],
+)
+def test_tests_that_are_of_no_use_are_refused_in_one_line(
+    cache: str, tmp_path: Path, tests: str, said: str
+) -> None:
+    line = refused(tmp_path, BACKEND.format("cache", cache), tests)
+    assert said in line
+    assert len(line.splitlines()) == 1
+
+
 def test_a_worker_gets_pytests_own_arguments() -> None:
     given = ["-x", "--seism", "a.toml", "--seism-budget=9", "tests", "-k", "not slow"]
+    given += ["--seism-allow", "x", "--seism-allow=y", "--seism-report-dir", "z"]
     assert without_own(given) == ["-x", "tests", "-k", "not slow"]
