@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from seism.testing.sidecar import Running
     from seism.verdict.result import Judgement
 
+FILE = "seism.toml"
 MARKER = "seism"
 _KEYS = ("fired", "quiet")
 _SEEN = pytest.StashKey[tuple[Any, int]]()
@@ -33,7 +34,7 @@ _SEEN = pytest.StashKey[tuple[Any, int]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("seism")
     group.addoption(
-        "--seism", nargs="?", const="seism.toml", metavar="FILE",
+        "--seism", nargs="?", const=FILE, metavar="FILE",
         help="run each test under perturbations of the backends in FILE (default: seism.toml), and "
         "judge its requests",
     )  # fmt: skip
@@ -62,18 +63,13 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     from seism.errors import SeismError
     from seism.testing.suite import run
 
-    if Path(config.option.seism).suffix not in (".toml", ".json"):
-        raise pytest.UsageError(
-            f"--seism: expected a seism.toml, got {config.option.seism!r}; write the tests first"
-        )
     arguments = [*without_own(config.invocation_params.args), *in_order(config)]
     option = config.option
+    file = option.seism if is_file(option.seism) else FILE
     folder = Path(option.seism_report_dir)
     say = TerminalWriter().line
     try:
-        return run(
-            Path(option.seism), arguments, option.seism_budget, folder, say, option.seism_allow
-        )
+        return run(Path(file), arguments, option.seism_budget, folder, say, option.seism_allow)
     except SeismError as error:
         raise pytest.UsageError(f"seism: {error}") from None
     except KeyboardInterrupt:
@@ -88,7 +84,13 @@ def without_own(arguments: Iterable[str]) -> list[str]:
     parser.add_argument("--seism-budget")
     parser.add_argument("--seism-report-dir")
     parser.add_argument("--seism-allow")
-    return parser.parse_known_args(list(map(str, arguments)))[1]
+    own, rest = parser.parse_known_args(list(map(str, arguments)))
+    return rest if own.seism is None or is_file(own.seism) else [*rest, own.seism]
+
+
+def is_file(value: str) -> bool:
+    """Whether what follows ``--seism`` is its file, and not an argument of pytest's."""
+    return value.endswith((".toml", ".json"))
 
 
 def in_order(config: pytest.Config) -> list[str]:
@@ -98,11 +100,9 @@ def in_order(config: pytest.Config) -> list[str]:
     if there("xdist"):
         found += ["-n", "0", "--dist", "no"]
     if there("randomly"):
-        found += ["-p", "no:randomly"]
+        found += ["--randomly-dont-reorganize"]
     if there("_cov") or there("pytest_cov"):
         found += ["--no-cov"]
-    if there("rerunfailures"):
-        found += ["-p", "no:rerunfailures"]
     return found
 
 

@@ -102,7 +102,9 @@ class Suite:
         self.experiment = load(file)
         if not self.experiment.backend:
             raise ConfigurationError(f"{file}: no backend (declare each as [[backend]])")
-        safety.refuse(self.experiment.backend, {*self.experiment.limits.allow, *allow}, str(file))
+        allowed = {*self.experiment.limits.allow, *allow}
+        safety.refuse(self.experiment.backend, allowed, str(file), "--seism-allow")
+        safety.reach(self.experiment.backend, str(file))
         self._file = file
         self._arguments = self._rewritten = list(arguments)
         self._budget_s = budget_s
@@ -271,8 +273,8 @@ class Suite:
             raise NotReady(self._nothing(found))
 
     def _nothing(self, found: Learning) -> str:
-        names = " and ".join(each.name for each in self.experiment.backend)
-        said = f"no test that passes makes a request for which {names} is asked"
+        names = " or ".join(each.name for each in self.experiment.backend)
+        said = f"no test that passes makes a request that asks {names}"
         if found.failing:
             test, why = next(iter(found.failing.items()))
             said += f"; {count(len(found.failing), 'test')} left out, such as {test}: {why}"

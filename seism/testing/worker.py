@@ -79,7 +79,7 @@ class Worker:
         )  # fmt: skip
         argv = [
             *(sys.executable, "-m", "pytest", *arguments, "-p", CLIENTS),
-            *("--seism-worker", str(order), "-p", "no:cacheprovider"),
+            *("--seism-worker", str(order), "-o", f"cache_dir={folder / 'cache'}"),
         ]
         with open(self._log, "ab") as output:
             self._process = subprocess.Popen(

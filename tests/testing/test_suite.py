@@ -149,8 +149,8 @@ def test_a_file_that_is_of_no_use_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("tests", "said"),
     [
-        ("def test_x(): pass\n", "no test that passes makes a request for which cache is asked"),
-        ("def test_x(): assert 0\n", "1 test left out, such as test_it.py::test_x: call: "),
+        ("def test_x(): pass\n", "no test that passes makes a request that asks cache"),
+        ("def test_x(): assert 0\n", "test_it.py::test_x: call: assert 0"),
         ("import nothing_of_that_name\n", "pytest: ended with exit code 2 before the tests: "),
     ],
 )
@@ -166,3 +166,5 @@ def test_a_worker_gets_pytests_own_arguments() -> None:
     given = ["-x", "--seism", "a.toml", "--seism-budget=9", "tests", "-k", "not slow"]
     given += ["--seism-allow", "x", "--seism-allow=y", "--seism-report-dir", "z"]
     assert without_own(given) == ["-x", "tests", "-k", "not slow"]
+    assert without_own(["--seism", "tests/test_x.py", "-q"]) == ["-q", "tests/test_x.py"]
+    assert without_own(["-q", "--seism"]) == ["-q"]
