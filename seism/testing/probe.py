@@ -123,6 +123,11 @@ class Probe:
             failed="" if failed is None else _reason(failed), setup=not called,
         )  # fmt: skip
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_timeout_set_timer(self, item: pytest.Item) -> bool:
+        """Of pytest-timeout, which would end the process: the leader has limits of its own."""
+        return True
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Any:
         self._clients.patch()
@@ -222,6 +227,11 @@ def _end_unusable_connections() -> None:
         return
     for connection in django.connections.all(initialized_only=True):
         try:
-            connection.close_if_unusable_or_obsolete()
+            if connection.in_atomic_block:
+                # Its rollback has failed: a new one takes its place.
+                del django.connections[connection.alias]
+                connection.connection.close()
+            else:
+                connection.close_if_unusable_or_obsolete()
         except Exception:
             connection.connection = None

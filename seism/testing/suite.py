@@ -356,10 +356,7 @@ class Suite:
             control.phase("during", index, name)
             if not self._perturbed(step, worker, first["begins"]):
                 self._renew(index)
-                control.phase("after", index, name)
-            else:
-                worker.result(HANG_S)
-                control.phase("after", index, name)
+            control.phase("after", index, name)
         except Late:
             self._renew(index)
             return
@@ -371,25 +368,29 @@ class Suite:
         control.census()
 
     def _perturbed(self, step: Step, worker: Worker, begins: Sequence[str]) -> bool:
-        """One request while the perturbation lasts; whether it has ended by itself."""
+        """One request while the perturbation lasts, to the end of its test.
+
+        False: neither has ended, although it lasts no longer.
+        """
         begin(self._control, step.planned)
         began = time.monotonic()
         worker.go_on()
         try:
-            ended = worker.hear(PATIENCE_S)["ended"]
+            said = worker.hear(PATIENCE_S)
         except Late:
             id_, route = begins
             row = [id_, route, began, PATIENCE_S, "timed out", None, "", "", {}]
             self._journal([row], calm=False)
-            ended = None
+            said = {}
         finally:
             undo(self._control, step.planned)
+        if "ended" in said:
+            self._journal([said["ended"]], calm=False)
         try:
-            if ended is not None:
-                self._journal([ended], calm=False)
-            else:
-                worker.hear(GRACE_S)
-            worker.go_on()
+            said = said or worker.hear(GRACE_S)
+            if "done" not in said:
+                worker.go_on()
+                worker.result(HANG_S)
         except Late:
             return False
         return True
