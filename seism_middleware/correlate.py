@@ -58,7 +58,7 @@ class Correlator:
         ledger: Ledger,
         emit: Callable[[Attribution], None],
         say: Callable[[Harm | Hold | Looked], None] = lambda record: None,
-        running: Callable[[], Iterable[Request]] = tuple,
+        recent: Callable[[], Iterable[Request]] = tuple,
         blind: Callable[[], bool] = bool,
         look: Callable[[], None] = lambda: None,
         unfollowed: Callable[[], bool] = bool,
@@ -68,10 +68,10 @@ class Correlator:
         self._say = say
         self._look = look
         self._unfollowed = unfollowed
-        sources = Sources(ledger, running, blind, lambda clients: say(Hold(tuple(clients))))
+        sources = Sources(ledger, recent, blind, lambda clients: say(Hold(tuple(clients))))
         self._kernel = KernelEvidence(sources.ledger, sources.blind, sources.hold)
         self._evidence = registered(sources)
-        self._overlap = OverlapEvidence(running)
+        self._overlap = OverlapEvidence(recent)
         self.forget()
         ledger.on_refusal.append(self._refused)
         ledger.on_connection.append(self._connected)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seism_middleware import harm, native
+from seism_middleware.bounded import Bounded
 from seism_middleware.contract import OpenConnection, Proxied
 from seism_middleware.handle import Handle, connected
 from seism_middleware.propagation import doubtful, unsure
@@ -47,6 +48,8 @@ UNNAMED = ""
 """The backend of such a connection, until the proxies are known."""
 MAX_REFUSALS = 1024
 """Failed connects kept."""
+MAX_UNOWNED = 1024
+"""Local addresses kept of sockets that a C library owns or owned."""
 
 UNKNOWN: Any = object()
 """What ``Ledger.table`` answers for a descriptor that nobody has looked at."""
@@ -92,6 +95,8 @@ class Ledger:
         self._open: dict[int, Connection] = {}
         self._by_local: dict[str, list[Connection]] = {}
         self._closed: deque[Connection] = deque()
+        self._unowned: Bounded[str, None] = Bounded(MAX_UNOWNED)
+        """Local addresses of which nothing but that was known here; closed ones, too."""
         self._watched: dict[int, tuple[Proxied, ...]] = {}
         self._ports: dict[int, list[Proxied]] = {}
         self._encrypted: frozenset[str] = frozenset()
@@ -407,7 +412,12 @@ class Ledger:
             local = address_text(handle.getsockname())
             known = self.table.get(handle.fileno())
             if known is None or known.local != local:
+                self._unowned[local] = None
                 yield handle, local, backend
+
+    def had(self, local: str) -> bool:
+        """Whether a socket that ``unowned`` gave had this local address; it may be closed."""
+        return local in self._unowned
 
     def owns(self, local: str) -> bool:
         """Whether an open connection with this local address is known here."""
@@ -468,7 +478,15 @@ class Ledger:
     def forget(self) -> None:
         """Start anew in a forked child: what the parent counts is the parent's."""
         self._lock = native.rlock()
-        for container in (self.table, self._open, self._by_local, self._closed, self.refusals):
+        containers = (
+            self.table,
+            self._open,
+            self._by_local,
+            self._closed,
+            self.refusals,
+            self._unowned,
+        )
+        for container in containers:
             container.clear()
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import weakref
+from collections import deque
 from dataclasses import replace
 from typing import Any
 
@@ -54,6 +55,8 @@ __all__ = ["Observer", "configured", "current", "parse_address"]
 
 MAX_SEND_COUNTS = 100
 """Connections listed in one observation."""
+RECENT = 256
+"""Requests remembered that are over."""
 QUIET = 1.0
 """Seconds after which a request that still runs waits for something: a moment more is nothing."""
 BLIND = ("pycurl", "bonsai", "pymssql", "pyodbc", "cx_Oracle", "grpc", "zmq", "confluent_kafka")
@@ -136,7 +139,7 @@ class Observer:
         self.routes = Routes()
         self._guesses = Routes()
         self.correlator = Correlator(
-            ledger, self._attributed, self._say, self._in_flight, self._sees_less, patches.look,
+            ledger, self._attributed, self._say, self._recent, self._sees_less, patches.look,
             lambda: any(name in sys.modules for name in BLIND),
         )  # fmt: skip
         self.stream = Stream(address, token, self._hello, self._receive, self._tick)
@@ -156,6 +159,8 @@ class Observer:
         self._key = ""
         """Tells the sidecar after a reconnect that it is this worker."""
         self._running: dict[str, Request] = {}
+        self._lately: deque[Request] = deque(maxlen=RECENT)
+        """Those that are over: a busy worker hears late of what hit them."""
         self._vitals = Vitals()
 
     @property
@@ -206,8 +211,9 @@ class Observer:
         if self._metrics is not None:
             self._metrics.close()
 
-    def _in_flight(self) -> list[Request]:
-        return snapshot(self._running.values())
+    def _recent(self) -> list[Request]:
+        """The requests in flight, and the last that are over."""
+        return snapshot(self._lately) + snapshot(self._running.values())
 
     def _say(self, record: Harm | Hold | Looked) -> None:
         self.stream.send(record)
@@ -280,6 +286,7 @@ class Observer:
             return
         self.report(request)
         request.over = time.monotonic()
+        self._lately.append(request)
         self._running.pop(request.id, None)
         signals.send("request_ended", self, request.reported)
         # Claims remember the request for long; they need no more than its id and times.
@@ -382,7 +389,7 @@ class Observer:
 
     def _is_quiet(self, now: float) -> bool:
         """Whether no request runs that a collection of garbage would hold up."""
-        return all(now - request.began > QUIET for request in self._in_flight())
+        return all(now - request.began > QUIET for request in snapshot(self._running.values()))
 
 
 def observing(request: Request) -> list[Observer]:

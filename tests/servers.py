@@ -15,7 +15,6 @@ class Valkey:
     """A Valkey server of its own on ``port``, in memory only; ``options`` are its own."""
 
     def __init__(self, *options: str, port: int = 0) -> None:
-        """``port``: 0 is any that is free."""
         with socket.create_server(("127.0.0.1", port)) as free:
             self.port: int = free.getsockname()[1]
         self._folder = tempfile.TemporaryDirectory()

@@ -479,7 +479,11 @@ class Spans:
             return False
         handle, _, backend = found
         spans, track.spans = track.spans, []
-        first = next((s for s, after in spans if local in after and local not in s.before), None)
+        over = [span for span, _ in spans]
+        begun = [span for span in track.running if span not in over]
+        # The call in which it appeared has made it.
+        made = [span for span, after in spans if local in after] + begun
+        first = next((span for span in made if local not in span.before), None)
         connection = self.ledger.connection(
             handle, backend, first.at if first else 0.0, first.request if first else None
         )
@@ -488,10 +492,8 @@ class Spans:
         for span, after in spans:
             if local in after:
                 _replay(connection, span, span.before.get(local, 0), after[local])
-        over = [span for span, _ in spans]
-        for span in list(track.running):
-            if span not in over:  # it was found by what is another's
-                span.claim = _replay(connection, span, span.before.get(local, 0), ENDLESS)
+        for span in begun:
+            span.claim = _replay(connection, span, span.before.get(local, 0), ENDLESS)
         track.connection, track.handle = connection, handle
         self.ledger.add(connection)
         return True

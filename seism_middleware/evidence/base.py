@@ -76,8 +76,8 @@ class Sources:
     """What a kind of evidence is made of: its factory is called with this."""
 
     ledger: Ledger
-    running: Callable[[], Iterable[Request]]
-    """The requests in flight."""
+    recent: Callable[[], Iterable[Request]]
+    """The requests in flight, and some that are over."""
     blind: Callable[[], bool]
     """Whether the process may have connections that the ledger does not see."""
     hold: Callable[[list[str]], None]

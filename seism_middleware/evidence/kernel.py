@@ -48,9 +48,9 @@ class KernelEvidence:
         if case.connection is not None or not began.client or not self._expected():
             return None
         found = [h for h, local, _ in self._ledger.unowned() if local == began.client]
+        case.owned = bool(found) or self._ledger.had(began.client)
         if not found:
-            return None  # of another process
-        case.owned = True
+            return None  # of another process, or closed before we came to look
         threads = blocked_on(found[0].fileno()) if readable() else []
         waiting = map(request_of, threads)
         requests = {each: None for each in waiting if each is not None and each.in_flight(began.at)}

@@ -15,12 +15,12 @@ MOST = 64
 class OverlapEvidence:
     """Knows who ran; asked where this process owns the connection and no one knows more."""
 
-    def __init__(self, running: Callable[[], Iterable[Request]]) -> None:
-        self._running = running
+    def __init__(self, recent: Callable[[], Iterable[Request]]) -> None:
+        self._recent = recent
 
     def first(self, case: Case) -> Finding | None:
         at = case.began.at
-        found = [request for request in self._running() if request.in_flight(at)][:MOST]
+        found = [request for request in self._recent() if request.in_flight(at)][:MOST]
         return Finding(OVERLAP, tuple(Found(request, False) for request in found))
 
     def further(self, case: Case) -> Finding | None:

@@ -31,4 +31,4 @@ class TraceEvidence:
 
 def evidence(sources: Sources) -> TraceEvidence:
     """The kind ``trace``."""
-    return TraceEvidence(sources.running)
+    return TraceEvidence(sources.recent)

@@ -51,8 +51,11 @@ def cells() -> list[tuple[str, str]]:
     return [*found, *WORKERS]
 
 
-def fails(outcome: Outcome) -> str:
-    """What is wrong with a cell, nothing if it is as it must be."""
+def fails(outcome: Outcome, enough: float = 1.0) -> str:
+    """What is wrong with a cell, nothing if it is as it must be.
+
+    ``enough``: the share of the perturbations that must be exact, if less than usual will do.
+    """
     count = len(outcome.perturbed)
     if outcome.wrong:
         return f"{outcome.wrong} wrong"
@@ -60,7 +63,7 @@ def fails(outcome: Outcome) -> str:
         return f"only {count} perturbations"
     if possible_only(outcome):
         return ""
-    if outcome.exact < (ENOUGH_CONNECTS if outcome.fresh else ENOUGH) * count:
+    if outcome.exact < min(enough, ENOUGH_CONNECTS if outcome.fresh else ENOUGH) * count:
         return f"{count - outcome.exact} of {count} not attributed exactly"
     if outcome.shuffled < 0.9 * count:
         return "a shuffled truth is not noticed"

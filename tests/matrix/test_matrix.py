@@ -15,6 +15,9 @@ from tests.matrix.clients import ASYNC, BACKEND, SYNC
 from tests.matrix.run import POSSIBLE, cells, fails, row
 
 REQUESTS = 300
+ENOUGH_SHORT = 0.9
+"""The share that must be exact here, where a cell has some forty perturbations: one that is only
+possible on a busy machine would be too many. ``make matrix`` asks for ``ENOUGH``."""
 SHORT = (
     ("psycopg2", "threads", "psycopg2"),
     ("mysql-connector", "threads", "_mysql_connector"),
@@ -61,7 +64,8 @@ def test_every_exact_attribution_is_right(
         unable(f"{module} is missing: pip install '.[matrix]'")
     outcome = run(servers, client, model, REQUESTS, tmp_path / "cell")
     print(row(outcome))
-    assert not fails(outcome), outcome
+    assert all(item.truth <= item.named for item in outcome.perturbed), outcome
+    assert not fails(outcome, ENOUGH_SHORT), outcome
     assert client in POSSIBLE or fails(outcome.mixed_up()).endswith(" wrong")
 
 

@@ -122,7 +122,9 @@ def configured(*settings: tuple[str, str], options: tuple[str, ...] = ()) -> Ite
 @contextmanager
 def running_a_script() -> Iterator[int]:
     with configured(("CONFIG SET busy-reply-threshold", "1")) as port:
-        with redis.Redis(port=port) as admin, redis.Redis(port=port, retry=None) as stuck:
+        # The script ends when it is killed, however long that takes on a busy machine.
+        patient = redis.Redis(port=port, socket_timeout=None, retry=None)
+        with redis.Redis(port=port) as admin, patient as stuck:
 
             def loop() -> None:
                 with pytest.raises(redis.ResponseError):

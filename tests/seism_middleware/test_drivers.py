@@ -350,6 +350,46 @@ def test_a_call_that_is_blocked_shows_its_socket(scene: Scene) -> None:
         end.close()
 
 
+@pytest.mark.parametrize("made_before", [False, True])
+def test_a_connection_seen_in_the_call_that_made_it_and_lost_it(
+    scene: Scene, made_before: bool
+) -> None:
+    """A proxy that goes down ends what it has not accepted yet: to the app, the connect failed."""
+    driver = scene.driver(tells=False)
+    there = scene.listener.accept()[0]
+    if not made_before:
+        driver.sock.close()
+        there.close()
+    request, at_work, over = scene.begin("a"), threading.Event(), threading.Event()
+
+    def fails() -> None:
+        nonlocal there
+        if not made_before:
+            driver.sock = socket.create_connection(("127.0.0.1", scene.port))
+            there = scene.listener.accept()[0]
+        at_work.set()
+        ctypes.CDLL(None).recv(driver.sock.fileno(), ctypes.create_string_buffer(1), 1, 0)
+        over.wait(10)
+        driver.sock.close()
+        raise OSError("connection failure")
+
+    def run() -> None:
+        with pytest.raises(OSError, match="failure"):
+            driver.call(request, fails)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    at_work.wait(10)
+    eventually(lambda: blocked_on(driver.sock.fileno()), "blocked")
+    scene.spans.look()
+    assert driver.track.connection is not None
+    assert driver.track.connection.opener is (None if made_before else request)
+    there.close()
+    over.set()
+    thread.join(10)
+    assert request.refused == (None if made_before else {"db": 1})
+
+
 def test_a_call_that_failed_proves_nothing(scene: Scene) -> None:
     one, other = scene.driver(tells=False), scene.driver(tells=False)
 

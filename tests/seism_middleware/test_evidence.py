@@ -287,6 +287,21 @@ def test_where_nothing_is_followed_the_next_is_held_at_once(scene: Scene) -> Non
     assert scene.said[-1] == Looked("q")
 
 
+def test_a_busy_worker_hears_late_of_what_hit_it(scene: Scene) -> None:
+    """The socket is closed by then, and the request is over."""
+    sock = scene.connect()
+    scene.ledger.forget()
+    request = scene.begin()
+    began = scene.perturb(sock)
+    assert [local for _, local, _ in scene.ledger.unowned()] == [began.client]
+    request.over = time.monotonic()
+    sock.close()
+    scene.correlator.began(began)
+    scene.correlator.ended(PerturbationEnded("p", time.monotonic(), "passed", 10))
+    scene.correlator.tick(time.monotonic() + 100)
+    assert scene.emitted == [Attribution("p", "r1", "overlap", exact=False)]
+
+
 def test_a_connection_of_another_process_is_not_ours(scene: Scene) -> None:
     scene.begin()
     scene.connect()

@@ -30,6 +30,11 @@ class Perturbed:
     truth: frozenset[str]
     attributions: tuple[Attribution, ...]
 
+    @property
+    def named(self) -> set[str | None]:
+        """The requests that it was attributed to, as possible at least."""
+        return {attribution.request for attribution in self.attributions}
+
 
 def wrong(perturbed: list[Perturbed], renamed: Mapping[str, str] | None = None) -> int:
     """How many perturbations are attributed to other requests than the payload names.
