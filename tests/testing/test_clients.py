@@ -53,7 +53,11 @@ def colours(
     )
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "BACKEND": address}
     if suite == "django_suite":
-        environ["DJANGO_SETTINGS_MODULE"] = "tests.testing.suites.django_settings"
+        # An address in the text of a settings file, for a driver in C.
+        text = (SUITES / "django_settings.py").read_text(encoding="utf-8")
+        text = text.replace('os.environ["BACKEND"]', repr(address))
+        (folder / "settings_of_suite.py").write_text(text, encoding="utf-8")
+        environ["DJANGO_SETTINGS_MODULE"] = "settings_of_suite"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--seism", f"test_{suite}.py"],
         cwd=folder, env=environ, capture_output=True, text=True, timeout=240, check=False,
