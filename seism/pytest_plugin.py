@@ -34,22 +34,33 @@ _SEEN = pytest.StashKey[tuple[Any, int]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("seism")
     group.addoption(
-        "--seism", nargs="?", const=FILE, metavar="FILE",
+        "--seism",
+        nargs="?",
+        const=FILE,
+        metavar="FILE",
         help="run each test under perturbations of the backends in FILE (default: seism.toml), and "
         "judge its requests",
-    )  # fmt: skip
+    )
     group.addoption(
-        "--seism-budget", type=float, default=300.0, metavar="SECONDS",
+        "--seism-budget",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
         help="maximum time of --seism (default: 300)",
-    )  # fmt: skip
+    )
     group.addoption(
-        "--seism-report-dir", default="seism-report", metavar="FOLDER",
+        "--seism-report-dir",
+        default="seism-report",
+        metavar="FOLDER",
         help="where --seism writes its reports (default: seism-report)",
-    )  # fmt: skip
+    )
     group.addoption(
-        "--seism-allow", action="append", default=[], metavar="NAME",
+        "--seism-allow",
+        action="append",
+        default=[],
+        metavar="NAME",
         help="perturb this backend although it looks like production; repeatable",
-    )  # fmt: skip
+    )
     group.addoption("--seism-worker", help=argparse.SUPPRESS)
 
 

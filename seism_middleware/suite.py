@@ -238,9 +238,12 @@ class Sent:
     """One request on its way."""
 
     def __init__(
-        self, client: Client, listener: Listener, observer: Observer | None = None,
+        self,
+        client: Client,
+        listener: Listener,
+        observer: Observer | None = None,
         request: Request | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._client = client
         self._listener = listener
         self._observer = observer

@@ -122,9 +122,12 @@ class Probe:
         failed = next((each for each in reports if each.failed), None)
         called = any(each.when == "call" and not each.skipped for each in reports)
         self._channel.say(
-            done=item.nodeid, rows=self._rows, passed=called and failed is None,
-            failed="" if failed is None else _reason(failed), setup=not called,
-        )  # fmt: skip
+            done=item.nodeid,
+            rows=self._rows,
+            passed=called and failed is None,
+            failed="" if failed is None else _reason(failed),
+            setup=not called,
+        )
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_timeout_set_timer(self, item: pytest.Item) -> bool:

@@ -13,7 +13,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,15 @@ from seism.journal import INTERRUPTED, read
 from seism.report.terminal import show
 from seism.report.text import clean, count
 from seism.report.writer import write
+from seism.testing.learning import Learning, Twins, by_sent
 from seism.testing.sidecar import Running, sidecar
 from seism.testing.worker import Ended, Late, Run, Worker
 from seism.verdict.client_view import sent_of
 from seism.verdict.judgement import judge
 from seism.verdict.result import NOT_COVERED, SEVERITY, Cell, Judgement
-from seism.verdict.timeline import Segment, route_of
 from seism.verdict.timeline import build as timeline_of
-from seism_middleware.contract import IN_TEST, SIDECAR_VARIABLE, TOKEN_VARIABLE, RequestEnded
+from seism.verdict.timeline import route_of
+from seism_middleware.contract import SIDECAR_VARIABLE, TOKEN_VARIABLE
 
 OUTAGE = "down"
 FIRST = (OUTAGE, "reset", "reply lost", "cut reply")
@@ -68,32 +69,22 @@ PAUSE_S = 0.1
 Say = Callable[[str], object]
 
 
-@dataclass(slots=True)
-class Learning:
-    """What the tests do without perturbations."""
-
-    tests: list[str] = field(default_factory=list)
-    """All of them, in their order."""
-    chosen: list[str] = field(default_factory=list)
-    """Those with requests that are to be perturbed."""
-    saved: int = 0
-    """Requests that do the same as an earlier one."""
-    failing: dict[str, str] = field(default_factory=dict)
-    """Test -> why it is left out."""
-    idle: int = 0
-    """Tests that make no request, or whose requests ask no backend."""
-    unlearnt: int = 0
-    """Those for which there was no time."""
-
-
 class Suite:
     """One run over the tests that ``arguments`` of pytest select."""
 
     def __init__(
-        self, file: Path, arguments: Sequence[str], budget_s: float, directory: Path,
-        say: Say = lambda text: None, allow: Sequence[str] = (),
-    ) -> None:  # fmt: skip
-        """``directory`` is where the journal goes. Raises ConfigurationError."""
+        self,
+        file: Path,
+        arguments: Sequence[str],
+        budget_s: float,
+        directory: Path,
+        say: Say = lambda text: None,
+        allow: Sequence[str] = (),
+        again: Sequence[str] = (),
+    ) -> None:
+        """``directory`` is where the journal goes, ``again`` are further arguments of every worker
+        but the first. Raises ConfigurationError.
+        """
         if not file.exists():
             raise ConfigurationError(
                 f"{file}: not found (declare each backend of the tests as [[backend]] with name, "
@@ -128,6 +119,9 @@ class Suite:
         """Tests that are not perturbed any more, as they fail by themselves."""
         self.learning = Learning()
         self.interrupted = False
+        self._again = list(again)
+        self._prepared = 0.0
+        """Seconds of the first test of all, which may make a database: not of the budget."""
 
     def judge(self) -> Swept:
         """Run it all. Raises NotReady if there is nothing to perturb."""
@@ -197,10 +191,11 @@ class Suite:
 
     def _start(self) -> Worker:
         """A new worker, in place of the one there is."""
+        again = self._worker is not None
         if self._worker is not None:
             self._worker.close()
         self._worker = Worker(
-            self._rewritten,
+            [*self._rewritten, *(self._again if again else ())],
             self._environ,
             self._folder,
             self._ignored,
@@ -212,12 +207,16 @@ class Suite:
     def _run(self, test: str, *, calm: bool) -> Run | None:
         """One run of ``test`` without a perturbation; None if it has no end, or ends the worker."""
         worker = self._worker or self._start()
+        cold, began = not worker.is_warm, time.monotonic()
         try:
             worker.run(test)
             run = worker.result(HANG_S)
         except (Late, Ended):
             self._start()
             return None
+        if cold and not self._prepared:
+            self._prepared = time.monotonic() - began
+            self._end += self._prepared
         self._journal(run.rows, calm=calm)
         self._tests |= dict.fromkeys(run.statuses, test)
         return run
@@ -236,12 +235,13 @@ class Suite:
         worker = self._worker
         assert worker is not None
         self._say(f"learning what {count(len(worker.tests), 'test')} ask of the backends")
-        until = time.monotonic() + LEARN_SHARE / 2 * self._budget_s
+        began = time.monotonic()
         found = self.learning = Learning(worker.tests, failing=dict(excluded))
         self._control.phase("warmup")
         runs: dict[str, Run] = {}
         for index, test in enumerate(found.tests):
-            if time.monotonic() > until:
+            spent = time.monotonic() - began - self._prepared
+            if spent > LEARN_SHARE / 2 * self._budget_s:
                 found.unlearnt = len(found.tests) - index
                 break
             if test in excluded:
@@ -257,8 +257,8 @@ class Suite:
                 runs[test] = run
         self._control.census()
         segment = timeline_of(read(self._control.journal)).find("warmup")
-        asked = _by_sent(segment)
-        twins = _Twins()
+        asked = by_sent(segment)
+        twins = Twins()
         busy = {name for name, request in asked.items() if sends_of([request])}
         for test, run in runs.items():
             mine = [name for name in run.statuses if name in busy]
@@ -292,8 +292,8 @@ class Suite:
                 self._usual |= run.statuses
         control.census()
         segment = timeline_of(read(control.journal)).find("steady")
-        twins, learnt = _Twins(), []
-        for name, request in _by_sent(segment).items():
+        twins, learnt = Twins(), []
+        for name, request in by_sent(segment).items():
             if sends_of([request]) and not twins.is_one(name, request):
                 learnt.append(Learnt(name, route_of(request), sends_of([request])))
         self.learning.saved += twins.count
@@ -431,9 +431,12 @@ class Suite:
         self._control.phase("warmup", index + 1)
 
     def _result(
-        self, judgement: Judgement, points: Sequence[Point], made: Sequence[Point],
+        self,
+        judgement: Judgement,
+        points: Sequence[Point],
+        made: Sequence[Point],
         unmade: Sequence[Point],
-    ) -> Swept:  # fmt: skip
+    ) -> Swept:
         missed = {id(point) for point in unmade}
         points = [
             replace(point, skipped=NO_TIME) if id(point) in missed else point for point in points
@@ -460,7 +463,7 @@ class Suite:
 
     def lines(self, found: Swept) -> Iterator[str]:
         """Coverage in words."""
-        counts = self.counts()
+        counts = self.learning.counts()
         yield (
             f"{counts['ran']} of {count(counts['all'], 'test')} ran: {counts['perturbed']} "
             f"perturbed, {counts['idle']} ask no backend in a request, {counts['left_out']} "
@@ -470,18 +473,6 @@ class Suite:
             what = count(counts["saved"], "request")
             yield f"{what} saved: the same method, path, status and exchanges as an earlier one"
         yield from found.lines()
-
-    def counts(self) -> dict[str, int]:
-        """Tests by what became of them; ``saved`` are requests."""
-        learnt = self.learning
-        return {
-            "all": len(learnt.tests),
-            "ran": len(learnt.tests) - learnt.unlearnt,
-            "perturbed": len(learnt.chosen),
-            "idle": learnt.idle,
-            "left_out": len(learnt.failing),
-            "saved": learnt.saved,
-        }
 
     def _warnings(self, points: Sequence[Point]) -> list[str]:
         found, lines = self.learning, []
@@ -503,36 +494,6 @@ def _worst(cells: Sequence[Cell], own: Sequence[Cell]) -> Cell | None:
     return ordered[0] if ordered else None
 
 
-class _Twins:
-    """Requests of tests that do the same: method, path, status, and what each backend is asked."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._known: set[tuple[Any, ...]] = set()
-
-    def is_one(self, name: str, request: RequestEnded) -> bool:
-        """Whether an earlier one does the same as ``request``, whose ``METHOD route`` is
-        ``name``; it is counted.
-        """
-        path, sends = name.partition(IN_TEST)[0], sends_of([request])
-        known = (path, request.status, *sends.items())
-        if known in self._known:
-            self.count += 1
-            return True
-        self._known.add(known)
-        return False
-
-
-def _by_sent(segment: Segment | None) -> dict[str, RequestEnded]:
-    """``METHOD route`` as a test sends it -> the request."""
-    found = {}
-    for request in segment.requests if segment is not None else ():
-        sent = sent_of(request)
-        if sent is not None:
-            found[sent.route] = request
-    return found
-
-
 def _failed(run: Run) -> str:
     """The first request that fails without a perturbation."""
     return next((row[1] for row in run.rows if (row[5] or 500) >= 500), "")
@@ -546,17 +507,22 @@ def _order(name: str) -> int:
 
 
 def run(
-    file: Path, arguments: Sequence[str], budget_s: float, directory: Path, say: Say,
+    file: Path,
+    arguments: Sequence[str],
+    budget_s: float,
+    directory: Path,
+    say: Say,
     allow: Sequence[str] = (),
-) -> int:  # fmt: skip
+    again: Sequence[str] = (),
+) -> int:
     """Judge the tests, write the reports and show them; the exit code is that of ``seism run``."""
-    suite = Suite(file, arguments, budget_s, directory, say, allow)
+    suite = Suite(file, arguments, budget_s, directory, say, allow, again)
     for backend in suite.experiment.backend:
         say(f"{backend.name} ({backend.upstream}) will be made slow, broken and unreachable")
     found = suite.judge()
     paths = write(found.judgement, directory)
     show(found.judgement, Console(), paths=paths.values(), matrix=found.collapsed())
-    write_coverage(found, directory / "coverage.json", tests=suite.counts())
+    write_coverage(found, directory / "coverage.json", tests=suite.learning.counts())
     for line in suite.lines(found):
         say(clean(line))
     return found.judgement.exit_code()

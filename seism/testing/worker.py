@@ -22,6 +22,8 @@ START_S = 600.0
 """Maximum time until the tests of a suite are collected."""
 LEAVE_S = 5.0
 """What a worker that is told to leave may take."""
+FINISH_S = 30.0
+"""What the fixtures of a session may take to end."""
 TAIL = 3
 """Lines of a worker's output that are told where it ends."""
 
@@ -56,9 +58,14 @@ class Worker:
     """A context manager: its process runs within it."""
 
     def __init__(
-        self, arguments: Sequence[str], environ: Mapping[str, str], folder: Path,
-        ignored: Sequence[str], salt: str, log: Path,
-    ) -> None:  # fmt: skip
+        self,
+        arguments: Sequence[str],
+        environ: Mapping[str, str],
+        folder: Path,
+        ignored: Sequence[str],
+        salt: str,
+        log: Path,
+    ) -> None:
         """``arguments`` are pytest's own, ``ignored`` addresses to which no test's request goes.
         ``log`` gets its output.
         """
@@ -71,21 +78,32 @@ class Worker:
         self._server.listen(1)
         order = folder / "order.json"
         order.write_text(
-            json.dumps({
-                "socket": str(path), "salt": salt, "ignored": list(ignored),
-                "worker": secrets.token_hex(4),
-            }),
+            json.dumps(
+                {
+                    "socket": str(path),
+                    "salt": salt,
+                    "ignored": list(ignored),
+                    "worker": secrets.token_hex(4),
+                }
+            ),
             encoding="utf-8",
-        )  # fmt: skip
+        )
         argv = [
             *(sys.executable, "-m", "pytest", *arguments, "-p", CLIENTS),
             *("--seism-worker", str(order), "-o", f"cache_dir={folder / 'cache'}"),
         ]
         with open(self._log, "ab") as output:
             self._process = subprocess.Popen(
-                argv, env=dict(environ), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                argv,
+                env=dict(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
-            )  # fmt: skip
+            )
+        self._busy = False
+        self.is_warm = False
+        """It has run a test: what a session prepares once is there."""
         self._lines: list[bytes] = []
         self._rest = b""
         self._socket = self._accept()
@@ -103,6 +121,7 @@ class Worker:
 
     def run(self, test: str, *, perturb: str = "") -> None:
         """Have it run ``test``; ``perturb`` (``METHOD route``) is the request it tells of."""
+        self._busy = True
         self._say({"run": test, "perturb": perturb})
 
     def go_on(self) -> None:
@@ -132,7 +151,8 @@ class Worker:
 
     def result(self, seconds: float) -> Run:
         """What came of a run. Raises as ``hear``."""
-        said = self.hear(seconds)
+        said = self.hear(seconds if self.is_warm else START_S)
+        self._busy, self.is_warm = False, True
         return Run(said["passed"], said["rows"], said["failed"], said["setup"])
 
     def code(self) -> int:
@@ -147,10 +167,10 @@ class Worker:
         return [line for line in lines if line.strip()][-TAIL:]
 
     def close(self) -> None:
-        """End it with all its descendants; a worker that is busy says goodbye to the sidecar."""
+        """End it with all its descendants; one that is busy only says goodbye to the sidecar."""
         try:
-            self._say({"leave": True})
-            self._process.wait(LEAVE_S)
+            self._say({"leave": True} if self._busy else {"finish": True})
+            self._process.wait(LEAVE_S if self._busy else FINISH_S)
         except (OSError, subprocess.TimeoutExpired):
             pass
         try:

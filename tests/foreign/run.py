@@ -104,9 +104,13 @@ def run(suite: Suite) -> dict[str, Any]:
                 *(f"--seism={file}", f"--seism-budget={suite.seconds:g}"),
                 f"--seism-report-dir={reports}",
             ],
-            cwd=home / "source", env=env, capture_output=True, text=True, check=False,
+            cwd=home / "source",
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
             timeout=suite.seconds * PATIENCE + 120,
-        )  # fmt: skip
+        )
         took = time.monotonic() - began
     (reports / "output.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
     if done.returncode not in (0, 1):

@@ -60,8 +60,13 @@ def colours(
         environ["DJANGO_SETTINGS_MODULE"] = "settings_of_suite"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--seism", f"test_{suite}.py"],
-        cwd=folder, env=environ, capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
+        cwd=folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     report = json.loads((folder / "seism-report" / "report.json").read_text(encoding="utf-8"))
     found = defaultdict(set)

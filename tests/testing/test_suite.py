@@ -66,9 +66,13 @@ def judged(folder: Path, cache: str, sick: str) -> tuple[int, dict[str, Any], st
     )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--seism", "--seism-budget=200", "test_it.py"],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), "CACHE": cache, "SICK": sick},
-        capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "CACHE": cache, "SICK": sick},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
     report = folder / "seism-report" / "report.json"
     assert report.exists(), done.stdout + done.stderr
     assert (folder / "seism-report" / "junit.xml").exists()
@@ -119,9 +123,13 @@ def refused(folder: Path, file: str, tests: str = "") -> str:
         (folder / "seism.toml").write_text(file, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--seism"],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 4, done.stdout + done.stderr
     return done.stderr.strip()
 
