@@ -120,6 +120,8 @@ class Suite:
         self.learning = Learning()
         self.interrupted = False
         self._again = list(again)
+        self._unused: set[str] = set()
+        """Backends that no test asks; a proxy that is disabled need not be reached."""
         self._prepared = 0.0
         """Seconds of the first test of all, which may make a database: not of the budget."""
 
@@ -154,10 +156,11 @@ class Suite:
                 points = self._steady()
                 judgement = judge(read(journal))
                 if not judgement.steady.met:
-                    blamed = self._unsteady()
-                    if not blamed or last:
+                    blamed, unused = self._unsteady()
+                    if last or not (blamed or unused):
                         raise NotReady(judgement.steady.reason)
                     excluded |= blamed
+                    self._unused |= unused
                     return None
                 tried, made = self._probe_all(points)
                 running.phase("end")
@@ -169,6 +172,8 @@ class Suite:
 
     def _prepare(self, running: Running) -> None:
         """An environment in which the addresses of the proxies are those of the backends."""
+        for name in self._unused:
+            running.enable(name, False)
         proxies = {name: shown["listen"] for name, shown in running.proxies().items()}
         values = {"port": "0"}
         for name, listen in proxies.items():
@@ -308,15 +313,16 @@ class Suite:
             found, key=lambda point: (_order(point.toxic.name), names.index(point.toxic.name))
         )
 
-    def _unsteady(self) -> dict[str, str]:
-        """Tests whose control run was not as it should be, and why."""
-        segment = timeline_of(read(self._control.journal)).find("steady")
+    def _unsteady(self) -> tuple[dict[str, str], set[str]]:
+        """Tests that keep the control run from being steady, and why; backends that none asks."""
+        timeline = timeline_of(read(self._control.journal))
+        segment = timeline.find("steady")
         blamed = {}
         for request in segment.requests if segment is not None else ():
             sent = sent_of(request)
             if sent is not None and (request.status or 500) >= 500:
                 blamed[self._tests[sent.route]] = "its requests fail now and then by themselves"
-        return blamed
+        return blamed, set(unreached(timeline))
 
     def _probe_all(self, points: Sequence[Point]) -> tuple[list[Point], int]:
         """Those that are tried, and how many of them there was time for."""
@@ -477,6 +483,7 @@ class Suite:
     def _warnings(self, points: Sequence[Point]) -> list[str]:
         found, lines = self.learning, []
         late_points = sum(point.skipped == NO_TIME for point in points)
+        lines += [f"backend {name!r}: no test asks it" for name in sorted(self._unused)]
         if found.unlearnt:
             lines.append(f"{count(found.unlearnt, 'test')} not run: the budget is too small")
         if late_points:
