@@ -38,6 +38,7 @@ from seism.testing.worker import Ended, Late, Run, Worker
 from seism.verdict.client_view import sent_of
 from seism.verdict.judgement import judge
 from seism.verdict.result import NOT_COVERED, SEVERITY, Cell, Judgement
+from seism.verdict.steady_state import unreached
 from seism.verdict.timeline import build as timeline_of
 from seism.verdict.timeline import route_of
 from seism_middleware.contract import SIDECAR_VARIABLE, TOKEN_VARIABLE
