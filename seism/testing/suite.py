@@ -53,8 +53,8 @@ GRACE_S = 5.0
 """How long a request may go on after its perturbation is undone."""
 HANG_S = 120.0
 """A test that takes longer without a perturbation is left out."""
-LEARN_SHARE = 0.3
-"""The share of the budget that the runs without perturbations may take."""
+LEARN_SHARE = 0.25
+"""The share of the budget that the first run of all tests may take."""
 MOST = 1500
 """Perturbations that a plan can hold."""
 ATTEMPTS = 3
@@ -247,7 +247,7 @@ class Suite:
         runs: dict[str, Run] = {}
         for index, test in enumerate(found.tests):
             spent = time.monotonic() - began - self._prepared
-            if spent > LEARN_SHARE / 2 * self._budget_s:
+            if spent > LEARN_SHARE * self._budget_s:
                 found.unlearnt = len(found.tests) - index
                 break
             if test in excluded:
