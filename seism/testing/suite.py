@@ -12,6 +12,7 @@ import os
 import secrets
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -215,7 +216,7 @@ class Suite:
         worker = self._worker or self._start()
         cold, began = not worker.is_warm, time.monotonic()
         try:
-            worker.run(test)
+            worker.run(test, calm=calm)
             run = worker.result(HANG_S)
         except (Late, Ended):
             self._start()
@@ -310,8 +311,14 @@ class Suite:
             if point.toxic.type not in late.CROWDED
         ]
         names = [each.name for each in self.experiment.swept()]
+        # The first exchange of each request before the second of any.
         return sorted(
-            found, key=lambda point: (_order(point.toxic.name), names.index(point.toxic.name))
+            found,
+            key=lambda point: (
+                _order(point.toxic.name),
+                names.index(point.toxic.name),
+                point.turn,
+            ),
         )
 
     def _unsteady(self) -> tuple[dict[str, str], set[str]]:
@@ -444,10 +451,6 @@ class Suite:
         made: Sequence[Point],
         unmade: Sequence[Point],
     ) -> Swept:
-        missed = {id(point) for point in unmade}
-        points = [
-            replace(point, skipped=NO_TIME) if id(point) in missed else point for point in points
-        ]
         found: dict[str, Cell] = {}
         for point in made:
             name = point.planned().name
@@ -460,12 +463,16 @@ class Suite:
                 found[name] = replace(
                     found[name], colour=NOT_COVERED, reasons=(SPOILED,), worst=None
                 )
-        result = swept(judgement, points, found)
+        result = swept(judgement, made, found)
+        warnings = [*result.judgement.warnings, *self._warnings(len(unmade))]
+        saved = Counter(point.skipped.partition(":")[0] for point in points if point.skipped)
+        if unmade:
+            saved[NO_TIME] += len(unmade)
         return replace(
             result,
-            judgement=replace(
-                result.judgement, warnings=(*result.judgement.warnings, *self._warnings(points))
-            ),
+            grid=len(points),
+            saved=dict(saved),
+            judgement=replace(result.judgement, warnings=tuple(warnings)),
         )
 
     def lines(self, found: Swept) -> Iterator[str]:
@@ -481,14 +488,13 @@ class Suite:
             yield f"{what} saved: the same method, path, status and exchanges as an earlier one"
         yield from found.lines()
 
-    def _warnings(self, points: Sequence[Point]) -> list[str]:
+    def _warnings(self, unmade: int) -> list[str]:
         found, lines = self.learning, []
-        late_points = sum(point.skipped == NO_TIME for point in points)
         lines += [f"backend {name!r}: no test asks it" for name in sorted(self._unused)]
         if found.unlearnt:
             lines.append(f"{count(found.unlearnt, 'test')} not run: the budget is too small")
-        if late_points:
-            left = count(late_points, "perturbation")
+        if unmade:
+            left = count(unmade, "perturbation")
             lines.append(f"{left} not tried: the budget of {self._budget_s:g} s was over")
         for test, why in list(found.failing.items())[:10]:
             lines.append(f"{test}: left out: {why}")

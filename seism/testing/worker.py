@@ -119,10 +119,13 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(self, test: str, *, perturb: str = "") -> None:
-        """Have it run ``test``; ``perturb`` (``METHOD route``) is the request it tells of."""
+    def run(self, test: str, *, perturb: str = "", calm: bool = False) -> None:
+        """Have it run ``test``; ``perturb`` (``METHOD route``) is the request it tells of.
+
+        ``calm``: nothing has been perturbed before, so the fixtures of its class and module last.
+        """
         self._busy = True
-        self._say({"run": test, "perturb": perturb})
+        self._say({"run": test, "perturb": perturb, "keep": calm})
 
     def go_on(self) -> None:
         """It need not wait any longer."""
