@@ -74,7 +74,7 @@ class Channel:
 
 
 class Last(pytest.Item):
-    """Stands for the next item: the fixtures of what it is not below end before it."""
+    """An item that needs nothing but the session: the fixtures of all others end before it."""
 
     def runtest(self) -> None: ...
 
@@ -117,12 +117,7 @@ class Probe:
         if hasattr(item, "_initrequest"):
             item._initrequest()
         self._follow_none_of_freezegun()
-        if not set(item.session._setupstate.stack) <= set(item.listchain()):
-            _end_fixtures(item.session, last)
-        after = last
-        if job.get("keep") and item.parent is not None:
-            after = Last.from_parent(item.parent, name="seism")
-        reports = runtestprotocol(item, nextitem=after, log=False)
+        reports = runtestprotocol(item, nextitem=last, log=False)
         _end_unusable_connections()
         failed = next((each for each in reports if each.failed), None)
         called = any(each.when == "call" and not each.skipped for each in reports)
@@ -227,14 +222,6 @@ def _reason(report: pytest.TestReport) -> str:
     crash = getattr(report.longrepr, "reprcrash", None)
     text = crash.message if crash is not None else str(report.longrepr)
     return f"{report.when}: {text.strip().splitlines()[0] if text.strip() else ''}"[:300]
-
-
-def _end_fixtures(session: pytest.Session, last: pytest.Item) -> None:
-    """Those that the last test has left to its class and module; what fails is not the next's."""
-    try:
-        session._setupstate.teardown_exact(last)
-    except Exception:
-        _end_unusable_connections()
 
 
 def _redirect_django() -> None:

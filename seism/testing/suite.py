@@ -216,7 +216,7 @@ class Suite:
         worker = self._worker or self._start()
         cold, began = not worker.is_warm, time.monotonic()
         try:
-            worker.run(test, calm=calm)
+            worker.run(test)
             run = worker.result(HANG_S)
         except (Late, Ended):
             self._start()

@@ -90,7 +90,7 @@ class Worker:
         )
         argv = [
             *(sys.executable, "-m", "pytest", *arguments, "-p", CLIENTS),
-            *("--seism-worker", str(order), "-o", f"cache_dir={folder / 'cache'}"),
+            *(f"--seism-worker={order}", "-o", f"cache_dir={folder / 'cache'}"),
         ]
         with open(self._log, "ab") as output:
             self._process = subprocess.Popen(
@@ -119,13 +119,10 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(self, test: str, *, perturb: str = "", calm: bool = False) -> None:
-        """Have it run ``test``; ``perturb`` (``METHOD route``) is the request it tells of.
-
-        ``calm``: nothing has been perturbed before, so the fixtures of its class and module last.
-        """
+    def run(self, test: str, *, perturb: str = "") -> None:
+        """Have it run ``test``; ``perturb`` (``METHOD route``) is the request it tells of."""
         self._busy = True
-        self._say({"run": test, "perturb": perturb, "keep": calm})
+        self._say({"run": test, "perturb": perturb})
 
     def go_on(self) -> None:
         """It need not wait any longer."""
