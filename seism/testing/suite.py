@@ -8,6 +8,7 @@ one; what the test asserts plays no part.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import tempfile
@@ -56,8 +57,8 @@ HANG_S = 120.0
 """A test that takes longer without a perturbation is left out."""
 LEARN_SHARE = 0.25
 """The share of the budget that the first run of all tests may take."""
-MOST = 1500
-"""Perturbations that a plan can hold."""
+PLAN_BYTES = 900_000
+"""Of the steps of a plan, which the sidecar takes as one message."""
 ATTEMPTS = 3
 """How often the control run is repeated, each time without the tests that were not steady."""
 SPOILED = "the test leaves data behind that makes it fail, also in a new process"
@@ -304,6 +305,8 @@ class Suite:
             if sends_of([request]) and not twins.is_one(name, request):
                 learnt.append(Learnt(name, route_of(request), sends_of([request])))
         self.learning.saved += twins.count
+        if not learnt:
+            raise NotReady(self._nothing(self.learning))
         without = [each.name for each in self.experiment.swept() if each.type in late.CROWDED]
         found = [
             point
@@ -335,7 +338,8 @@ class Suite:
     def _probe_all(self, points: Sequence[Point]) -> tuple[list[Point], int]:
         """Those that are tried, and how many of them there was time for."""
         tried = [point for point in points if not point.skipped]
-        tried, beyond = tried[:MOST], tried[MOST:]
+        fit = _fitting(tried)
+        tried, beyond = tried[:fit], tried[fit:]
         steps = [
             Step(index, point.planned(), 1, 1, probe=True) for index, point in enumerate(tried)
         ]
@@ -463,7 +467,7 @@ class Suite:
                 found[name] = replace(
                     found[name], colour=NOT_COVERED, reasons=(SPOILED,), worst=None
                 )
-        result = swept(judgement, made, found)
+        result = swept(judgement, made or points, found)
         warnings = [*result.judgement.warnings, *self._warnings(len(unmade))]
         saved = Counter(point.skipped.partition(":")[0] for point in points if point.skipped)
         if unmade:
@@ -506,6 +510,17 @@ class Suite:
 def _worst(cells: Sequence[Cell], own: Sequence[Cell]) -> Cell | None:
     ordered = sorted(cells, key=lambda cell: (-SEVERITY[cell.colour], cell not in own))
     return ordered[0] if ordered else None
+
+
+def _fitting(points: Sequence[Point]) -> int:
+    """How many of ``points``, from the first on, one plan can hold."""
+    size = 0
+    for index, point in enumerate(points):
+        step = Step(index, point.planned(), 1, 1, probe=True)
+        size += len(json.dumps(step.to_dict())) + 1
+        if size > PLAN_BYTES:
+            return index
+    return len(points)
 
 
 def _failed(run: Run) -> str:
