@@ -53,6 +53,10 @@ ALONE = "alone"
 """Known by the sidecar's proxies: it was the only request in flight, and nobody else talks to that
 backend."""
 
+JOB = "JOB"
+"""The method of a background job's execution. Its status is the one that a response of the same
+meaning would have: 200 done, 503 to be tried again, 500 failed for good."""
+
 BODY_COMPLETE = "complete"
 BODY_TRUNCATED = "truncated"
 BODY_NONE = "none"

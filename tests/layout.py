@@ -46,7 +46,10 @@ APPLICATIONS = ("seism/demo/wsgi/", "seism/demo/asgi/")
 SHARED = (["contract"], ["wire"], ["route"])
 """The modules of ``seism_middleware`` that ``seism`` imports, too."""
 
-LAZY = {"webob", "blinker", "statsd", "pyramid", "django", "asgiref", "flask", "starlette"}
+LAZY = {
+    *("webob", "blinker", "statsd", "pyramid", "django", "asgiref", "flask", "starlette"),
+    *("celery", "rq"),
+}
 """What ``seism_middleware`` may use where it is there, and never imports with a module."""
 
 IMPURE = {

@@ -593,6 +593,8 @@ class Session:
             self.progress.phase(f"starting the worker {worker.name}")
             where = f"{self._file}: worker {worker.name!r}"
             command, env = self._prepared(worker.command, {**self._app.env, **worker.env}, where)
+            if self._app.inject if worker.inject is None else worker.inject:
+                inject.inject(env)
             self._workers.spawn(
                 worker.name,
                 command,

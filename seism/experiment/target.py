@@ -67,6 +67,9 @@ class Worker:
     name: str = option(help="unique name")
     command: tuple[str, ...] = option(help="the program and its arguments")
     env: dict[str, str] = option({}, help="further environment variables for it")
+    inject: bool | None = option(
+        None, help="observe its jobs (Celery, RQ) without a line of code; default: app.inject"
+    )
     wait_s: float = option(
         3,
         help="how long it is given to get ready before the load begins",

@@ -17,6 +17,7 @@ from seism.verdict.result import (
     DIED,
     ENDED,
     ERROR,
+    FAILED_JOB,
     HANG,
     HIDDEN,
     LEAKED,
@@ -56,6 +57,9 @@ GENERAL = {
     "503, not a redirect or a 4xx.",
     DEGRADED: 'If the answer is a fallback, declare it: `degraded = "green"` in the rules of the '
     "route. If not, an exception is swallowed on the way: answer 503 instead.",
+    FAILED_JOB: "Nobody does this work any more. Have the queue run the job again, several times "
+    "and later each time; it must be safe to run twice. Celery: `autoretry_for=(...)` and "
+    "`retry_backoff=True`; RQ: `Retry(max=5, interval=[1, 5, 30])`.",
     HIDDEN: "The answer claims success although an exception was raised. Answer 503, or handle "
     "the exception where it is expected.",
     UNUSED: "Let a fallback or breaker ask the backend again after some seconds, with one request"
@@ -96,6 +100,7 @@ PAGES = {
     ODD: UNAVAILABLE,
     DEGRADED: EXPERIMENTS,
     HIDDEN: UNAVAILABLE,
+    FAILED_JOB: BACKGROUND,
     UNUSED: RETRIES,
     LOST_WORK: EXPERIMENTS,
     TWICE: RETRIES,

@@ -11,6 +11,7 @@ from seism.report.summary import answer, cause, harm_line, reason, story
 from seism.report.text import clean, count, seconds
 from seism.verdict.result import AMBER, RED, Judgement
 from seism.verdict.weakness import Weakness, weaknesses
+from seism_middleware.contract import JOB
 
 NEW, ACCEPTED = "new", "accepted"
 """States of a weakness beside a baseline."""
@@ -178,5 +179,6 @@ def _again(judgement: Judgement, weakness: Weakness) -> str:
     command = f"{judgement.replay} --only {shlex.quote(names[0])}"
     routes = [example.route] if example is not None else weakness.routes[:1]
     for route in routes:
-        command += f" --route {shlex.quote(route)}"
+        if not route.startswith(f"{JOB} "):  # which the load does not send
+            command += f" --route {shlex.quote(route)}"
     return clean(command, 600)

@@ -18,6 +18,7 @@ from seism.verdict.result import (
     BAD_503,
     CUT,
     ERROR,
+    FAILED_JOB,
     FINE,
     HANG,
     RED,
@@ -28,7 +29,7 @@ from seism.verdict.result import (
 from seism.verdict.rules import Applied, Rules
 from seism.verdict.timeline import route_of
 from seism.verdict.wrong_reply import describe
-from seism_middleware.contract import BODY_TRUNCATED, Harm, RequestEnded
+from seism_middleware.contract import BODY_TRUNCATED, JOB, Harm, RequestEnded
 
 REMEMBERED = 10_000
 """Requests with wrong data that may still end."""
@@ -106,6 +107,8 @@ def _kind(request: RequestEnded) -> str:
         if gave_up(request):
             return HANG
         return ERROR if request.exception else SILENT
+    if request.method == JOB:
+        return FAILED_JOB
     return CUT if request.body == BODY_TRUNCATED else ERROR
 
 
@@ -125,5 +128,6 @@ def failure(request: RequestEnded, allowed: Sequence[int] = ()) -> str:
         return f"{request.status} with a truncated body"
     if (request.status or 0) >= 500 and request.status not in allowed:
         raised = f" ({request.exception})" if request.exception else ""
-        return f"{request.status}{raised}"
+        what = "failed for good" if request.method == JOB else str(request.status)
+        return what + raised
     return ""

@@ -31,7 +31,7 @@ COLLATERAL = "collateral"
 ERROR, SILENT, SLOW, CUT = "error", "no response", "slow", "cut"
 BAD_503, STORM, UNRECOVERED = "bad 503", "retry storm", "not recovered"
 ODD, DEGRADED, HIDDEN, UNUSED = "odd answer", "degraded", "hidden exception", "backend unused"
-LOST_WORK, TWICE = "lost work", "done twice"
+LOST_WORK, TWICE, FAILED_JOB = "lost work", "done twice", "failed job"
 """Kinds of what is wrong with a request; harm has kinds of its own."""
 
 SEVERITY = {NOT_COVERED: 0, UNSURE: 1, GREEN: 2, AMBER: 3, RED: 4}

@@ -28,6 +28,7 @@ from seism.verdict.result import (
     DIED,
     ENDED,
     ERROR,
+    FAILED_JOB,
     HANG,
     HIDDEN,
     LEAKED,
@@ -74,7 +75,7 @@ _OF_SYSTEM = frozenset(
 
 SAME = {SLOW: HANG, CROSSTALK: WRONG}
 """Kinds that are one thing to fix."""
-BY_CODE = (ERROR, HIDDEN)
+BY_CODE = (ERROR, HIDDEN, FAILED_JOB)
 """Kinds that are fixed where they were raised."""
 BY_ROUTE = (LEAKED, ODD, DEGRADED, LOST_WORK, TWICE, COLLATERAL, OTHER)
 """Kinds that are fixed in what answers the route."""
@@ -89,6 +90,7 @@ TITLES = {
     UNRECOVERED: "{routes} {take|takes} too long to recover after {when}",
     ODD: "{routes} {answer|answers} something else than usual when {when}",
     DEGRADED: "{routes} {answer|answers} other content when {when}",
+    FAILED_JOB: "{routes} {fail|fails} for good when {when}{raised}",
     HIDDEN: "{routes} {hide|hides} an exception behind a good status when {when}{raised}",
     UNUSED: "{routes} no longer {use|uses} {backend} after {when}",
     LOST_WORK: "{routes} {lose|loses} work without a word when {when}",

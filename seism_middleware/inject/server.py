@@ -7,6 +7,7 @@ them back. The observer itself is imported when an app is wrapped, so after any 
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -118,6 +119,8 @@ HOOKS = (
     ),
 )  # fmt: skip
 """Django's runserver and Bottle's own server are wsgiref's; pserve starts one of the others."""
+JOBS = {"celery.signals": "seism_middleware.celery", "rq.worker": "seism_middleware.rq"}
+"""The module that a queue's worker imports -> the adapter that observes its jobs."""
 SERVERS = (*dict.fromkeys(hook.server for hook in HOOKS), "uwsgi")
 
 
@@ -128,7 +131,7 @@ class _Names:
     """
 
     def __init__(self, hooks: tuple[Hook, ...], follows_uwsgi: bool) -> None:
-        self._names = {hook.module for hook in hooks}
+        self._names = {hook.module for hook in hooks} | JOBS.keys()
         self._follows_uwsgi = follows_uwsgi
         self._said = False
 
@@ -162,6 +165,8 @@ class Injection:
         self._imports = Imports(self._names, self._imported)
         self._done: list[tuple[Any, str, Any, Any]] = []
         self._wrapped: list[Any] = []
+        self._adapters: list[Any] = []
+        """Those of jobs."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -182,9 +187,15 @@ class Injection:
             if vars(owner).get(name) is put:
                 setattr(owner, name, original)
         self._done.clear()
+        while self._adapters:
+            self._adapters.pop().release()
 
     def _imported(self, module: str) -> None:
         there = sys.modules[module]
+        if module in JOBS:
+            adapter = importlib.import_module(JOBS[module])
+            adapter.observe()
+            self._adapters.append(adapter)
         for hook in self._hooks:
             if hook.module == module:
                 try:

@@ -48,6 +48,8 @@ class Lab:
     """Of the backend."""
     worker: str = ""
     """The module of a ``[[worker]]``."""
+    inject: bool = False
+    """Whether the worker is observed without a line of its code."""
 
     def judge(self, folder: Path) -> Judgement:
         """One run, whose files are in ``folder``."""
@@ -69,6 +71,7 @@ class Lab:
     def _config(self) -> str:
         command = [sys.executable, *self.server, f"{self.module}:app"]
         worker = f'[[worker]]\nname = "jobs"\ncommand = {[sys.executable, "-m", self.worker]}\n'
+        worker += f"inject = {str(self.inject).lower()}\n"
         routes = "".join(f'[[load.route]]\npath = "{path}"\n' for path in self.routes)
         return (
             f"[app]\ncommand = {command}\n"
