@@ -15,7 +15,7 @@ NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get
 PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123]\.'); do \
 	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
-.PHONY: help demo test docs soak fuzz attack kills proof proof-part pairs structure apps suites zoo zoo-again lint tox bench bench-observer bench-away bench-codecs bench-compare bench-dashboard cpython matrix screenshots clean
+.PHONY: help demo test docs docs-pages soak fuzz attack kills proof proof-part pairs structure apps suites zoo zoo-again lint tox bench bench-observer bench-away bench-codecs bench-compare bench-dashboard cpython matrix screenshots clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -53,15 +53,19 @@ demo: $(VENV)/.demo ## the whole loop on real backends, about 30 s (ARGS="--seed
 test: $(VENV)/.test $(VENV)/.matrix ## the whole test suite (ARGS="-k ledger")
 	@$(BIN)/python -m tests.debian
 	@$(BIN)/python -m tests.native
+	@# Where Python may write no bytecode, each of the thousands of processes would compile it anew.
+	@$(BIN)/python -m compileall -q seism seism_middleware tests bench
 	$(BIN)/python -m pytest $(ARGS)
 
 DOCS ?= build/docs
 SPHINX = $(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -d $(DOCS)/doctrees
 
-docs: $(VENV)/.docs ## the manual in build/docs: html/, and seism.pdf, about 30 s
+docs: docs-pages ## the manual in build/docs: html/, and seism.pdf, about 30 s
+	$(BIN)/python docs/pdf.py $(DOCS)/single/index.html $(DOCS)/seism.pdf
+
+docs-pages: $(VENV)/.docs ## the same without the PDF, about 15 s
 	$(SPHINX) -b html docs $(DOCS)/html
 	$(SPHINX) -b singlehtml -D html_theme=basic -D html_permalinks=0 docs $(DOCS)/single
-	$(BIN)/python docs/pdf.py $(DOCS)/single/index.html $(DOCS)/seism.pdf
 
 soak: $(VENV)/.test ## every toxic at random under load, 10 minutes (SEISM_SOAK_SECONDS=3600 SEISM_SOAK_SEED=2)
 	SEISM_SOAK_SECONDS=$${SEISM_SOAK_SECONDS:-600} $(BIN)/python -m pytest -s tests/soak $(ARGS)

@@ -84,13 +84,12 @@ def option(
 
 def describe(cls: type[Any]) -> Iterator[Described]:
     """The declared keys of ``cls``, in order."""
-    hints = typing.get_type_hints(cls)
     for field in _declared(cls):
         required = field.default is dataclasses.MISSING
         required = required and field.default_factory is dataclasses.MISSING
         yield Described(
             _key(field.name),
-            _type_name(hints[field.name]),
+            _type_name(_hints(cls)[field.name]),
             None if required or field.default is dataclasses.MISSING else field.default,
             required,
             field.metadata["option"],
@@ -138,7 +137,7 @@ def build(cls: type[T], values: Any, where: str, *, lenient: bool = False) -> T:
         for key in values:
             if key not in fields:
                 raise ConfigurationError(f"{here}: unknown key {key!r}{nearest(key, fields)}")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls) if fields else {}
     arguments: dict[str, Any] = {}
     for key, field in fields.items():
         if key in values:
@@ -163,6 +162,17 @@ def nearest(key: str, known: typing.Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+_HINTS: dict[type[Any], dict[str, Any]] = {}
+
+
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    """The types of its fields, evaluated once: that looks at each class of its ancestry."""
+    found = _HINTS.get(cls)
+    if found is None:
+        found = _HINTS[cls] = typing.get_type_hints(cls)
+    return found
 
 
 def _declared(cls: type[Any]) -> list[dataclasses.Field[Any]]:

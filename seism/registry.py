@@ -9,6 +9,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import PurePath
 from typing import Any, TypeVar
@@ -143,8 +144,9 @@ def _loaded(entry_point: EntryPoint, base: type[T]) -> type[T]:
     return cls
 
 
+@cache
 def load() -> Registry:
-    """The registry of what is installed."""
+    """The registry of what is installed, looked up once in each process; nobody changes it."""
     return Registry(entry_points(group=TOXICS), entry_points(group=PROTOCOLS))
 
 

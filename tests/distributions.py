@@ -46,11 +46,13 @@ def checkout(folder: Path) -> Path:
     return source
 
 
-def build_wheel(source: Path, wheels: Path) -> Path:
-    """The wheel of a source tree or sdist, in the folder ``wheels``."""
+def build_wheel(
+    source: Path, wheels: Path, python: Path | str = sys.executable, *options: str
+) -> Path:
+    """The wheel of a source tree or sdist, in the folder ``wheels``; ``options`` are pip's."""
     wheels.mkdir(exist_ok=True)
     before = set(wheels.glob("*.whl"))
-    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check")
+    pip = (python, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", *options)
     _run(*pip, "--no-deps", "-w", wheels, source, folder=wheels)
     (made,) = set(wheels.glob("*.whl")) - before
     return made
@@ -73,9 +75,16 @@ def members(sdist: Path) -> dict[str, tarfile.TarInfo]:
         }
 
 
-def released(folder: Path) -> list[Path]:
-    """The wheels of both, as ``pip install`` takes them; ``folder`` is kept while they are used."""
+def released(folder: Path) -> None:
+    """Put the wheels of both in ``folder / "wheels"``, as ``pip install`` takes them."""
     source = checkout(folder)
-    made = [build_wheel(tree, folder / "wheels") for tree in (source, source / MIDDLEWARE)]
+    for tree in (source, source / MIDDLEWARE):
+        build_wheel(tree, folder / "wheels")
     shutil.rmtree(source)
-    return made
+
+
+def environment(venv: Path, wheels: list[Path]) -> None:
+    """Make a virtual environment, and install ``wheels`` with what they depend on."""
+    _run(sys.executable, "-m", "venv", venv, folder=venv.parent)
+    pip = (venv / "bin" / "python", "-m", "pip", "install", "--disable-pip-version-check")
+    _run(*pip, "--quiet", *wheels, folder=venv.parent)

@@ -1,4 +1,4 @@
-"""A real StatsD (npm) that flushes into a real Graphite (carbon, whisper), for one test module.
+"""A real StatsD (npm) that flushes into a real Graphite (carbon, whisper).
 
 Both are installed into folders of their own: Graphite's packages are not part of what the tests
 import, and its installer would write into ``/opt`` otherwise. What draws graphs from the files is
@@ -17,10 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests import npm
 from tests.debian import unable
 from tests.ports import free_port
 from tests.processes import process, until
+from tests.workers import made_once
 
 STATSD = "statsd@0.9.0"
 GRAPHITE = ("carbon==1.1.10", "whisper==1.1.10", "graphite-web==1.1.10")
@@ -145,7 +148,9 @@ class Graphite:
         return int(line.partition(":")[2])
 
 
-def _install(folder: Path) -> Path:
+def _install(folder: Path) -> None:
+    """Put Graphite's packages into ``folder / "graphite"``, and StatsD beside them."""
+    npm.install(folder, STATSD)
     target = folder / "graphite"
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target)]
     try:
@@ -158,14 +163,13 @@ def _install(folder: Path) -> Path:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [""])[-1]
         unable(f"pip install {' '.join(GRAPHITE)}: {last}")
-    return target
 
 
 @contextmanager
-def graphite(folder: Path) -> Iterator[Graphite]:
-    """Install and start both below ``folder``."""
-    packages = _install(folder)
-    modules = npm.install(folder, STATSD)
+def graphite(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graphite]:
+    """Start both, with what they write below ``folder``; a run installs them once."""
+    installed = made_once(tmp_path_factory, "graphite", _install)
+    packages, modules = installed / "graphite", installed / "node_modules"
     line, udp, management = free_port(), free_port(), free_port()
     config = folder / "carbon.conf"
     config.write_text(

@@ -170,8 +170,10 @@ class FaultRow:
 def toxics(base: type[Fault], *rows: FaultRow) -> tuple[type[Fault], ...]:
     """The toxic types of a table, in its order: subclasses of ``base``, which says what they do.
 
-    What a row gives is a class variable.
+    What a row gives is a class variable, so what makes ``base`` a dataclass is made once.
     """
+    if "__dataclass_fields__" not in vars(base):
+        base = dataclass(frozen=True)(base)
     return tuple(_toxic(base, row) for row in rows)
 
 
@@ -181,7 +183,7 @@ def _toxic(base: type[Fault], row: FaultRow) -> type[Fault]:
     body |= {"__doc__": body.pop("help"), "__module__": base.__module__, "__slots__": ()}
     name = "".join(word.capitalize() for word in row.type.split("_"))
     made: type[Fault] = type(name, (base,), body)
-    return dataclass(frozen=True)(made)
+    return made
 
 
 class Answer(Reaction):

@@ -16,11 +16,11 @@ Ended = tuple[str, BackgroundEnded]
 
 def ends(step: StepWindow) -> Iterator[HarmFinding]:
     """What ended in one step: one finding for each worker, name and exception."""
-    usual = {_kind(record) for _, record in without_perturbation(step.timeline)}
     found: dict[tuple[str, tuple[str, str, str]], list[BackgroundEnded]] = {}
     for worker, record in step.timeline.background_ends:
         if step.began <= record.at < step.over:
             found.setdefault((worker, _kind(record)), []).append(record)
+    usual = {_kind(record) for _, record in without_perturbation(step.timeline)} if found else set()
     for (worker, kind), records in found.items():
         colour, what = _outcome(step, worker, records[0], kind in usual)
         if colour:

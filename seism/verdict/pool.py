@@ -132,11 +132,13 @@ class Pools:
             if row.opener is not None and not row.unsure and self._is_left(row, census)
         ]
         earlier = self._before.censuses.get(worker)
+        grew = earlier is not None and len(self._rows(census)) > len(self._rows(earlier))
+        if not grew or len(opened) - self._floor <= limits.left_behind:
+            return  # whatever ran at once; that takes a look at all requests of the run
         openers = (self._timeline.requests.get(row.opener or "") for row in opened)
         since = min((opener.began for opener in openers if opener), default=0.0)
         most = _at_once(self._timeline, worker, census.at, since) * _each(self._timeline, worker)
-        grew = earlier is not None and len(self._rows(census)) > len(self._rows(earlier))
-        if grew and len(opened) - max(most, self._floor) > limits.left_behind:
+        if len(opened) - max(most, self._floor) > limits.left_behind:
             yield self._finding(
                 LEAKED,
                 worker,

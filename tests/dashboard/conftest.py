@@ -11,6 +11,7 @@ from playwright.sync_api import Browser
 from tests import npm
 from tests.browser import browser
 from tests.stage import Stage, staged
+from tests.workers import made_once
 
 
 @pytest.fixture
@@ -22,8 +23,8 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The script that finds faults of accessibility."""
-    modules = npm.install(tmp_path_factory.mktemp("axe"), "axe-core@4.10.3")
-    return (modules / "axe-core" / "axe.min.js").read_text()
+    folder = made_once(tmp_path_factory, "axe", lambda into: npm.install(into, "axe-core@4.10.3"))
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
 
 
 @pytest.fixture(scope="module")

@@ -104,8 +104,8 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
     assert list(broken(tmp_path)) == ["a.html: b.html#y", "a.html: c.html"]
 
 
-def test_the_pdf_has_an_outline(manual: Path) -> None:
-    reader = PdfReader(manual / "seism.pdf")
+def test_the_pdf_has_an_outline(pdf: Path) -> None:
+    reader = PdfReader(pdf)
     found = list(titles(reader.outline))
     shown = {title for _, title in found}
     for page in PAGES:
@@ -116,15 +116,22 @@ def test_the_pdf_has_an_outline(manual: Path) -> None:
     assert max(depth for depth, _ in found) >= 2
     # Headings of one name are places of their own: pages have more than one "Limits".
     limits = [
-        reader.get_destination_page_number(item) for item in _all(reader.outline)
+        (reader.get_destination_page_number(item), item.top)
+        for item in _all(reader.outline)
         if item.title == "Limits"
-    ]  # fmt: skip
+    ]
     assert len(set(limits)) == len(limits) > 1
 
 
 def _all(outline: list[Any]) -> Iterator[Any]:
     for item in outline:
         yield from _all(item) if isinstance(item, list) else (item,)
+
+
+def test_every_link_of_the_pdf_leads_somewhere(manual: Path) -> None:
+    linked: Callable[[str], str] = runpy.run_path(str(ROOT / "docs" / "pdf.py"))["linked"]
+    page = (manual / "single" / "index.html").read_text(encoding="utf-8")
+    assert linked(page).count('href="#') > 100
 
 
 def test_no_code_of_the_pdf_is_wider_than_its_page(manual: Path) -> None:

@@ -24,6 +24,8 @@ LOAD = "workers = 4\nsteady = 20\nduring = 8\nafter = 12\npause_ms = 10"
 UVICORN = ("-m", "uvicorn", "--port={port}", "--log-level=warning")
 LOOPS = {loop: (*UVICORN, f"--loop={loop}") for loop in ("asyncio", "uvloop")}
 """The server of an ASGI app with each event loop."""
+PAUSES = 'action = { count = "/done/{key}", retries = 0 }'
+"""Of a route: the load stands still when a perturbation ends, as its actions are counted then."""
 STREAMS = ("upstream", "downstream")
 BY_LOOP = (*((stream, "asyncio") for stream in STREAMS), ("downstream", "uvloop"))
 """Stream and event loop; each run takes ten seconds."""
@@ -43,6 +45,8 @@ class Lab:
     env: dict[str, str] = field(default_factory=dict)
     load: str = LOAD
     routes: tuple[str, ...] = ("/item/1", "/item/2", "/item/3", "/item/4")
+    each: str = ""
+    """Further keys of each route."""
     rules: str = ""
     protocol: str = ""
     """Of the backend."""
@@ -72,7 +76,7 @@ class Lab:
         command = [sys.executable, *self.server, f"{self.module}:app"]
         worker = f'[[worker]]\nname = "jobs"\ncommand = {[sys.executable, "-m", self.worker]}\n'
         worker += f"inject = {str(self.inject).lower()}\n"
-        routes = "".join(f'[[load.route]]\npath = "{path}"\n' for path in self.routes)
+        routes = "".join(f'[[load.route]]\npath = "{path}"\n{self.each}\n' for path in self.routes)
         return (
             f"[app]\ncommand = {command}\n"
             f'url = "http://127.0.0.1:{{port}}"\nenv = {{ BACKEND = "{{store.address}}" }}\n'

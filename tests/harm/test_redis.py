@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seism.verdict.result import RED, Judgement
-from tests.harm.lab import BY_LOOP, LOOPS, Lab, accused, blamed, named, packages, wrong
+from tests.harm.lab import BY_LOOP, LOOPS, PAUSES, Lab, accused, blamed, named, packages, wrong
 from tests.servers import Valkey
 
 pytestmark = pytest.mark.timeout(240)
@@ -33,7 +33,10 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def run(folder: Path, valkey: str, package: Path, stream: str, loop: str) -> Judgement:
-    lab = Lab("redis_app", valkey, SLOW.replace("{}", stream), LOOPS[loop], (package,))
+    # A load that goes on reads some of what is late just as the perturbation ends, together with
+    # the reply that follows: which of the two an answer is, is not certain then.
+    slow = SLOW.replace("{}", stream)
+    lab = Lab("redis_app", valkey, slow, LOOPS[loop], (package,), each=PAUSES)
     return lab.judge(folder)
 
 
@@ -51,8 +54,9 @@ def test_wrong_data_is_found(
     truth, said = wrong(tmp_path), accused(judgement)
     assert truth
     assert said - truth == set()
-    # Less certain than the 0.9 of a load that pauses: some are read as the perturbation ends.
-    assert len(said) >= 0.7 * len(truth), truth - said
+    # uvloop reads what has come in one go: of two replies on a busy machine neither is certain.
+    least = 0.7 if loop == "uvloop" else 0.9
+    assert len(said) >= least * len(truth), truth - said
     assert all(case.role == "harmed" for case in judgement.cases if case.request in said)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from seism.protocols.base import Codec, Piece
 from seism.protocols.http import Http
 from seism.protocols.redis import Redis
 from seism.proxy.pump import SLICE, SMALL
-from seism.registry import load
+from seism.registry import PROTOCOLS, TOXICS, Registry
 from seism.sidecar.front import Front
 from seism.sidecar.hub import Hub
 from seism_middleware.contract import UPSTREAM
@@ -82,7 +83,7 @@ def turns() -> Turns:
 
 @pytest.fixture
 def proxies(turns: Turns) -> Iterator[Proxies]:
-    registry = load()
+    registry = Registry(entry_points(group=TOXICS), entry_points(group=PROTOCOLS))
     registry.protocols["redis"] = turns.codec(Redis)
     with Proxies(registry=registry) as found:
         found.thread.call(turns.start, found.thread.loop)

@@ -23,7 +23,7 @@ DASHBOARD = ROOT / "templates" / "grafana" / "dashboard.json"
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graphite]:
-    with graphite(tmp_path_factory.mktemp("graphite")) as running:
+    with graphite(tmp_path_factory.mktemp("chain"), tmp_path_factory) as running:
         yield running
 
 

@@ -76,12 +76,18 @@ def running(
             yield Running(request.param, interface, *ports, peer)
 
 
-def ask(port: int, path: str, body: bytes | None = None, timeout: float = 20) -> tuple[Any, ...]:
-    """What a client makes of one request: status, body, the headers that count, how it ended."""
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+def ask(port: int, path: str, body: bytes | None = None, rest: float = 20) -> tuple[Any, ...]:
+    """What a client makes of one request: status, body, the headers that count, how it ended.
+
+    ``rest``: seconds after which a body whose head has come is taken to be cut.
+    """
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
         client.request("GET" if body is None else "POST", path, body)
+        sock = client.sock  # the response takes it, where the connection is to be closed
         response = client.getresponse()
+        if not response.isclosed():
+            sock.settimeout(rest)
         headers = {"Content-Length", "Transfer-Encoding", "Retry-After", "Content-Type"}
         kept = {k.title(): v for k, v in response.getheaders() if k.title() in headers}
         try:
@@ -141,7 +147,7 @@ def test_the_client_sees_what_the_bare_app_shows(running: Running, path: str) ->
     for port in (running.bare, running.wrapped):
         ask(port, "/told")
         # Some keep a connection open on which there is too little to come.
-        answer = ask(port, f"/{path}", b"abc" if path == "read" else None, 1 if short else 20)
+        answer = ask(port, f"/{path}", b"abc" if path == "read" else None, 2 if short else 20)
         told: list[str] = []
         until(lambda: inside(port, told) if closes else inside(port, told) or True)  # noqa: B023
         seen.append((answer, told))

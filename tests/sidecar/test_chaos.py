@@ -112,8 +112,10 @@ def test_it_perturbs_judges_and_can_be_stopped(tmp_path: Path, stack: ExitStack)
     assert len(standing.records("perturbation.began")) == began
 
 
-def test_the_verdicts_reach_a_real_statsd(tmp_path: Path, stack: ExitStack) -> None:
-    graphs = stack.enter_context(graphite(tmp_path))
+def test_the_verdicts_reach_a_real_statsd(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, stack: ExitStack
+) -> None:
+    graphs = stack.enter_context(graphite(tmp_path, tmp_path_factory))
     standing = Standing(tmp_path, stack, "/weak", budget=100, statsd=graphs.statsd)
     below = "stats.counters.stage.chaos.chaos"
     wanted = {

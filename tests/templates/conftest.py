@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -68,16 +67,6 @@ class Project:
 
 
 New = Callable[..., Project]
-
-
-@pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory, wheels: list[Path]) -> Path:
-    """A virtual environment with nothing but Seism's wheels and what those depend on."""
-    venv = tmp_path_factory.mktemp("installed") / "venv"
-    run(venv.parent, sys.executable, "-m", "venv", venv)
-    pip = (venv / "bin" / "python", "-m", "pip", "install", "--disable-pip-version-check")
-    run(venv.parent, *pip, "--quiet", *wheels)
-    return venv
 
 
 def installed_project(installed: Path, folder: Path, name: str, *options: str) -> Project:

@@ -128,6 +128,7 @@ def test_an_update_from_a_tagged_repository_keeps_a_local_edit(tmp_path: Path) -
     assert not list(project.rglob("*.rej"))
 
 
+@pytest.mark.timeout(400)  # it may have to wait until Seism is installed
 def test_what_the_package_made_says_how_it_is_made_anew(
     new: New, installed: Path, tmp_path: Path
 ) -> None:

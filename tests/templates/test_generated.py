@@ -12,6 +12,7 @@ from threading import Lock
 import pytest
 
 from tests.debian import missing
+from tests.distributions import environment
 from tests.templates.conftest import Project, installed_project
 
 # make build, test, docs and two experiments, of half a minute each on a busy machine; a test may
@@ -109,7 +110,9 @@ def begun(
     """What becomes of each project whose test was asked for, in the order of the tests. One that
     is asked for again, as its test is run again, is made anew.
     """
-    installed = request.getfixturevalue("installed")
+    wheels = request.getfixturevalue("wheels")
+    venv = tmp_path_factory.mktemp("environment")
+    environment(venv, wheels)  # of their own: they install into it
     asked = [item.callspec.id for item in request.session.items if item.path == request.path]
 
     def make(template: str) -> None:
@@ -117,7 +120,7 @@ def begun(
         framework = "flask" if template == "others" else template
         options = ("--template", framework, *options)
         folder = tmp_path_factory.mktemp(template)
-        work(installed_project(installed, folder, f"shop-{template}", *options))
+        work(installed_project(venv, folder, f"shop-{template}", *options))
 
     with ThreadPoolExecutor(2) as pool:
         # Without its servers, the test says so.

@@ -104,7 +104,7 @@ def _connect(port: int) -> ldap.ldapobject.LDAPObject:
 @SESSIONS.add(
     "python-ldap",
     "bind search search search add modify compare search modify_dn delete delete extended bind"
-    " search search search abandon unbind",
+    " search search search abandon extended unbind",
 )
 def _(port: int) -> None:
     connection = _connect(port)
@@ -133,6 +133,7 @@ def _(port: int) -> None:
     for one in reversed(asked):
         assert connection.result(one)[1]
     connection.abandon(connection.search(BASE, ldap.SCOPE_SUBTREE, "(objectClass=dcObject)"))
+    connection.whoami_s()  # what was abandoned may be answered still, and not after the end
     connection.unbind_s()
 
 
