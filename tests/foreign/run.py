@@ -146,6 +146,11 @@ def figures(reports: Path, took: int) -> dict[str, Any]:
     }
 
 
+def _rows() -> dict[str, Any]:
+    """What the suites came to so far."""
+    return json.loads(STATE.read_text(encoding="utf-8")) if STATE.exists() else {}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0, or 1 if a suite could not be run."""
     parser = argparse.ArgumentParser(prog="python -m tests.foreign.run", description=__doc__)
@@ -153,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--again", action="store_true", help="run what was run at this commit, too")
     parser.add_argument("--seconds", type=float, help="another budget")
     options = parser.parse_args(argv)
-    rows = json.loads(STATE.read_text(encoding="utf-8")) if STATE.exists() else {}
+    rows = _rows()
     now, failed = commit(ROOT), []
     for suite in registry():
         if options.package and suite.package not in options.package:
@@ -164,11 +169,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{title}: done at this commit")
             continue
         try:
-            row = rows[title] = run(suite)
+            row = run(suite)
         except (SystemExit, subprocess.SubprocessError) as error:
             print(f"{title}: {error}", flush=True)
             failed.append(title)
             continue
+        rows = _rows() | {title: row}  # another run may have written meanwhile
         STATE.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
         print(
             f"{title}: {json.dumps(row['tests'])}, {row['perturbations']} perturbations, ", end=""
