@@ -15,7 +15,7 @@ NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get
 PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123]\.'); do \
 	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
-.PHONY: help demo test docs docs-pages soak fuzz attack kills proof proof-part pairs structure apps zoo zoo-again lint tox bench bench-observer bench-away bench-codecs bench-compare bench-dashboard cpython matrix screenshots clean
+.PHONY: help demo test docs docs-pages soak fuzz attack kills proof proof-part pairs structure apps suites zoo zoo-again lint tox bench bench-observer bench-away bench-codecs bench-compare bench-dashboard cpython matrix screenshots clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -94,6 +94,9 @@ zoo: $(VENV)/.test ## healthy apps and their sick twins, judged; resumable, prin
 
 apps: $(VENV)/.test ## real applications from the package index, judged; resumable, about 6 min each (ARGS="kinto --again")
 	$(BIN)/python -m tests.apps.run $(ARGS)
+
+suites: $(VENV)/.test ## test suites of others, from the package index, as the load of pytest --seism; resumable, about 5 min each (ARGS="kinto --again")
+	$(BIN)/python -m tests.foreign.run $(ARGS)
 
 zoo-again: $(VENV)/.test ## the zoo's hardest apps ten times, idle and beside busy loops, 1.5 h (ARGS="--times 1 --only pubsub")
 	$(BIN)/python -m tests.zoo.again $(ARGS)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from seism.testing.sidecar import Running
     from seism.verdict.result import Judgement
 
+FILE = "seism.toml"
 MARKER = "seism"
 _KEYS = ("fired", "quiet")
 _SEEN = pytest.StashKey[tuple[Any, int]]()
@@ -33,18 +34,33 @@ _SEEN = pytest.StashKey[tuple[Any, int]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("seism")
     group.addoption(
-        "--seism", nargs="?", const="seism.toml", metavar="FILE",
+        "--seism",
+        nargs="?",
+        const=FILE,
+        metavar="FILE",
         help="run each test under perturbations of the backends in FILE (default: seism.toml), and "
         "judge its requests",
-    )  # fmt: skip
+    )
     group.addoption(
-        "--seism-budget", type=float, default=300.0, metavar="SECONDS",
+        "--seism-budget",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
         help="maximum time of --seism (default: 300)",
-    )  # fmt: skip
+    )
     group.addoption(
-        "--seism-report-dir", default="seism-report", metavar="FOLDER",
+        "--seism-report-dir",
+        default="seism-report",
+        metavar="FOLDER",
         help="where --seism writes its reports (default: seism-report)",
-    )  # fmt: skip
+    )
+    group.addoption(
+        "--seism-allow",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="perturb this backend although it looks like production; repeatable",
+    )
     group.addoption("--seism-worker", help=argparse.SUPPRESS)
 
 
@@ -58,18 +74,18 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     from seism.errors import SeismError
     from seism.testing.suite import run
 
-    if Path(config.option.seism).suffix not in (".toml", ".json"):
-        raise pytest.UsageError(
-            f"--seism: expected a seism.toml, got {config.option.seism!r}; write the tests first"
-        )
-    arguments = without_own(config.invocation_params.args)
+    arguments = [*without_own(config.invocation_params.args), *in_order(config)]
     option = config.option
+    file = option.seism if is_file(option.seism) else FILE
     folder = Path(option.seism_report_dir)
     say = TerminalWriter().line
     try:
-        return run(Path(option.seism), arguments, option.seism_budget, folder, say)
+        return run(Path(file), arguments, option.seism_budget, folder, say, option.seism_allow)
     except SeismError as error:
         raise pytest.UsageError(f"seism: {error}") from None
+    except KeyboardInterrupt:
+        say("seism: interrupted before anything was perturbed")
+        return pytest.ExitCode.INTERRUPTED
 
 
 def without_own(arguments: Iterable[str]) -> list[str]:
@@ -78,15 +94,35 @@ def without_own(arguments: Iterable[str]) -> list[str]:
     parser.add_argument("--seism", nargs="?")
     parser.add_argument("--seism-budget")
     parser.add_argument("--seism-report-dir")
-    return parser.parse_known_args(list(map(str, arguments)))[1]
+    parser.add_argument("--seism-allow")
+    own, rest = parser.parse_known_args(list(map(str, arguments)))
+    return rest if own.seism is None or is_file(own.seism) else [*rest, own.seism]
+
+
+def is_file(value: str) -> bool:
+    """Whether what follows ``--seism`` is its file, and not an argument of pytest's."""
+    return value.endswith((".toml", ".json"))
+
+
+def in_order(config: pytest.Config) -> list[str]:
+    """Arguments that keep installed plug-ins from doing what a worker does itself."""
+    there = config.pluginmanager.has_plugin
+    found: list[str] = []
+    if there("xdist"):
+        found += ["-n", "0", "--dist", "no"]
+    if there("randomly"):
+        found += ["--randomly-dont-reorganize"]
+    if there("_cov") or there("pytest_cov"):
+        found += ["--no-cov"]
+    return found
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.seism_worker:
-        from seism.testing.probe import Order, Probe
+        from seism.testing.probe import Probe
 
-        order = Order(**json.loads(Path(config.option.seism_worker).read_text(encoding="utf-8")))
-        config.pluginmanager.register(Probe(order), "seism-probe")
+        order = json.loads(Path(config.option.seism_worker).read_text(encoding="utf-8"))
+        config.pluginmanager.register(Probe(config, order), "seism-probe")
     config.addinivalue_line(
         "markers",
         "seism(fired=[proxy, ...], quiet=[proxy, ...]): what must, and must not, be perturbed",

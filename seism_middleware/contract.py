@@ -32,6 +32,9 @@ ENVIRON_ROUTE = "seism.route"
 CLIENT_HEADER = "Seism-Request"
 """Request header: the id that a load generator gave the request."""
 
+IN_TEST = " in "
+"""Between a path and the test that requests it, in the route of a test suite's request."""
+
 PERTURBATION_HEADER = "Seism-Perturbation"
 """Response header, by option: ids of perturbations that hit the request, with commas."""
 

@@ -1,16 +1,22 @@
-"""``[app] inject``: the observer is put into the app through the environment alone."""
+"""``[app] inject`` and ``--redirect``: the observer, and the addresses of the proxies, are put into
+the app through the environment alone.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
+import socket
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from seism.errors import ConfigurationError
-from seism_middleware.contract import INJECT_VARIABLE
+from seism.experiment.rewrite import Place
+from seism.model import show_address
+from seism_middleware.contract import INJECT_VARIABLE, REDIRECT_VARIABLE
 
 PREFIX = "seism: inject: "
 """What a line in the app's log begins with that tells what is observed."""
@@ -28,6 +34,34 @@ def inject(environ: MutableMapping[str, str]) -> None:
     assert spec is not None and spec.origin is not None
     environ[INJECT_VARIABLE] = "1"
     first_on_path(environ, str(Path(spec.origin).parent))
+
+
+def redirect(environ: MutableMapping[str, str], there: Iterable[Place]) -> dict[str, str]:
+    """Have each Python that is started with ``environ`` connect to proxies instead of backends.
+
+    The result is each ``host:port`` of a backend -> that of its proxy.
+    """
+    where = {
+        show_address(host, place.port): place.proxy
+        for place in there
+        for host in sorted(_all_names(place))
+    }
+    where = {key.replace("[", "").replace("]", ""): proxy for key, proxy in where.items()}
+    spec = find_spec("seism_middleware.redirect")
+    assert spec is not None and spec.origin is not None
+    environ[REDIRECT_VARIABLE] = json.dumps(where)
+    first_on_path(environ, str(Path(spec.origin).parent))
+    return where
+
+
+def _all_names(place: Place) -> set[str]:
+    """The names of a backend's host, and the addresses that they stand for now."""
+    names = {host.lower() for host in place.hosts}
+    try:
+        found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+    except OSError:
+        found = []
+    return names | {str(info[4][0]) for info in found}
 
 
 def first_on_path(environ: MutableMapping[str, str], folder: str) -> None:

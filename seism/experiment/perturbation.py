@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from seism import registry
+from seism.client import Control
 from seism.errors import ConfigurationError
 from seism.model import DOWN, FRONT, STREAMS, ToxicSpec, address
 from seism.options import names, option, part
 
 REQUESTS = "requests"
 SECONDS = "seconds"
+ENDED_SECONDS = 2.0
+"""How long the load waits until a toxic has ended the connections that are there."""
 UNITS = (REQUESTS, SECONDS)
 COLD_START_S = 4.0
 """How long a backend is away while the app is started, where ``lasting`` does not say."""
@@ -307,6 +312,27 @@ def planned_of(toxic: ToxicSpec, backend: str, **own: Any) -> Planned:
 def toxic_of(planned: Planned) -> ToxicSpec:
     """The toxic that a planned perturbation adds."""
     return part(ToxicSpec, planned, name=planned.toxic)
+
+
+def begin(control: Control, planned: Planned) -> None:
+    """Perturb, until ``undo``."""
+    if planned.type == DOWN:
+        control.enable(planned.backend, False)
+        return
+    control.add_toxic(planned.backend, asdict(toxic_of(planned)))
+    if registry.load().toxic(planned.type).established:
+        # The load goes on when the pools hold dead connections, not while they get their end.
+        until = time.monotonic() + ENDED_SECONDS
+        while control.awaits(planned.backend, planned.toxic) and time.monotonic() < until:
+            time.sleep(0.01)
+
+
+def undo(control: Control, planned: Planned) -> None:
+    """Perturb no more."""
+    if planned.type == DOWN:
+        control.enable(planned.backend, True)
+    else:
+        control.remove_toxic(planned.backend, planned.toxic)
 
 
 def unique(what: str, names: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Refuses to perturb a backend in production, unless its name is given.
+"""Refuses to perturb a backend in production, unless its name is given, or one that is not there.
 
 A run repeats, loses and doubles writes. A backend is refused if it is neither on loopback nor in a
 private network, or if a name says that it is in production.
@@ -30,16 +30,33 @@ MAX_NAMED = 10
 _PRODUCTION = re.compile(r"(?i)(?<![a-z])(?:prod|prd|production|live)(?![a-z])")
 
 
-def refuse(backends: Iterable[Backend], allowed: Container[str], where: str) -> None:
-    """Raises ConfigurationError for a backend that may not be perturbed."""
+def refuse(
+    backends: Iterable[Backend], allowed: Container[str], where: str, option: str = "--allow"
+) -> None:
+    """Raises ConfigurationError for a backend that may not be perturbed.
+
+    ``option``: the command-line option that permits one.
+    """
     for backend in backends:
         reason = "" if backend.name in allowed else risk(backend.name, backend.upstream)
         if reason:
             raise ConfigurationError(
                 f"{where}: backend {backend.name!r}: {reason}; writes will be repeated, lost and "
-                f"doubled: use a test backend, or allow it by --allow {backend.name} or "
+                f"doubled: use a test backend, or allow it by {option} {backend.name} or "
                 f'limits.allow = ["{backend.name}"]'
             )
+
+
+def reach(backends: Iterable[Backend], where: str) -> None:
+    """Raises ConfigurationError for a backend at whose address nobody answers."""
+    for backend in backends:
+        place = f"{where}: backend {backend.name!r}: upstream"
+        try:
+            _connect(*address(backend.upstream, place))
+        except OSError as error:
+            raise ConfigurationError(
+                f"{place}: nothing answers at {backend.upstream} ({error.strerror or error})"
+            ) from None
 
 
 def risk(name: str, upstream: str) -> str:
@@ -73,6 +90,16 @@ def announce(backends: Iterable[Backend], load: Load) -> Iterator[str]:
 def _list(names: list[str]) -> str:
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
     return ", ".join(names[:MAX_NAMED]) + more
+
+
+def _connect(host: str, port: int) -> None:
+    """Raises OSError if nobody listens there."""
+    if not unix_path(host):
+        socket.create_connection((host, port), timeout=5).close()
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(5)
+        probe.connect(unix_path(host))
 
 
 def _addresses(host: str, port: int) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
@@ -15,13 +14,11 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from seism import registry
 from seism.client import Control
 from seism.errors import ConfigurationError, NotReady, SeismError, Unavailable
 from seism.experiment import inject, rewrite, safety
@@ -35,12 +32,12 @@ from seism.experiment.config import (
     fill,
     placeholders,
     substitute,
-    toxic_of,
 )
 from seism.experiment.driver import LoadDriver
 from seism.experiment.limit import Guarded
 from seism.experiment.locust import FILE_VARIABLE, STOP_SECONDS, LocustDriver, clients_file
 from seism.experiment.locust import command as locust_command
+from seism.experiment.perturbation import begin, undo
 from seism.experiment.plan import Step
 from seism.experiment.request import Setup, requests
 from seism.experiment.setup import LOG as SETUP_LOG
@@ -48,13 +45,12 @@ from seism.experiment.setup import Commands, direct_environment
 from seism.experiment.supervisor import Supervisor, find_command, last_lines
 from seism.experiment.target import Worker
 from seism.journal import Entry, Follower, Held, Phase, hold
-from seism.model import DOWN, FRONT, address, show_address, unix_path
+from seism.model import FRONT, address
 from seism.options import build
 from seism.toxics.impatient import Impatient
 from seism.verdict.consumer import missing
 from seism.verdict.timeline import build as timeline_of
 from seism_middleware.contract import (
-    REDIRECT_VARIABLE,
     SIDECAR_VARIABLE,
     TOKEN_VARIABLE,
     Hello,
@@ -63,8 +59,6 @@ from seism_middleware.contract import (
 LOGS = ("sidecar.log", "app.log", "load.log", SETUP_LOG)
 BLAME_SECONDS = 1.0
 """How long an end of the sidecar may take to be noticed."""
-ENDED_SECONDS = 2.0
-"""How long the load waits until a toxic has ended the connections that are there."""
 LEASE_SECONDS = 10.0
 """What the runner has perturbed is undone this long after its last sign of life."""
 HELLO_SECONDS = 10.0
@@ -208,7 +202,7 @@ class Session:
     def __enter__(self) -> Session:
         try:
             safety.refuse(self.experiment.backend, self._allowed, str(self._file))
-            self._check_upstreams()
+            safety.reach(self.experiment.backend, str(self._file))
             for line in safety.announce(self.experiment.backend, self.load):
                 self.progress.note(line)
             self._prepare_directory()
@@ -565,18 +559,10 @@ class Session:
     def begin(self, planned: Planned) -> None:
         """Perturb, until ``undo``; the lease would undo it, too."""
         self.guarded.perturbing()
-        if planned.type == DOWN:
-            self.control.enable(planned.backend, False)
-            return
-        self.control.add_toxic(planned.backend, asdict(toxic_of(planned)))
+        begin(self.control, planned)
         if planned.type == Impatient.type:
             toxic = build(Impatient, planned.attributes, planned.name)
             self._leave = {"share": toxic.share / 100, "within": toxic.delay / 1000}
-        if registry.load().toxic(planned.type).established:
-            # The load goes on when the pools hold dead connections, not while they get their end.
-            until = time.monotonic() + ENDED_SECONDS
-            while self.control.awaits(planned.backend, planned.toxic) and time.monotonic() < until:
-                time.sleep(0.01)
 
     def end_parked(self, backend: str) -> None:
         """End the connections to ``backend`` that pools hold."""
@@ -588,10 +574,7 @@ class Session:
         """Perturb no more."""
         if planned.type == Impatient.type:
             self._leave = {}
-        if planned.type == DOWN:
-            self.control.enable(planned.backend, True)
-        else:
-            self.control.remove_toxic(planned.backend, planned.toxic)
+        undo(self.control, planned)
 
     def _prepare_directory(self) -> None:
         """Make the directory, without the logs of an earlier run: errors quote their last line."""
@@ -608,16 +591,6 @@ class Session:
             ) from None
         except OSError as error:
             raise ConfigurationError(f"{self._directory}: {error.strerror}") from None
-
-    def _check_upstreams(self) -> None:
-        for backend in self.experiment.backend:
-            where = f"{self._file}: backend {backend.name!r}: upstream"
-            try:
-                _connect(*address(backend.upstream, where))
-            except OSError as error:
-                raise ConfigurationError(
-                    f"{where}: nothing answers at {backend.upstream} ({error.strerror or error})"
-                ) from None
 
     def _start_sidecar(self) -> Control:
         self.progress.phase("starting the sidecar")
@@ -769,17 +742,7 @@ class Session:
 
     def _redirected(self, there: tuple[rewrite.Place, ...], env: dict[str, str]) -> None:
         """``--redirect``: Python imports our ``sitecustomize`` before the app."""
-        where = {
-            show_address(host, place.port): place.proxy
-            for place in there
-            for host in sorted(_all_names(place))
-        }
-        where = {key.replace("[", "").replace("]", ""): proxy for key, proxy in where.items()}
-        spec = find_spec("seism_middleware.redirect")
-        assert spec is not None and spec.origin is not None
-        folder = str(Path(spec.origin).parent)
-        env[REDIRECT_VARIABLE] = json.dumps(where)
-        inject.first_on_path(env, folder)
+        where = inject.redirect(env, there)
         for proxy in dict.fromkeys(where.values()):
             names = ", ".join(sorted(name for name in where if where[name] == proxy))
             self._tried(f"connects to {names} go to {proxy}")
@@ -900,26 +863,6 @@ def _parts(experiment: Experiment, file: Path, command: tuple[str, ...]) -> tupl
     if not experiment.backend and experiment.front is None:
         raise ConfigurationError(f"{file}: a [[backend]] is needed")
     return app, experiment.load
-
-
-def _all_names(place: rewrite.Place) -> set[str]:
-    """The names of a backend's host, and the addresses that they stand for now."""
-    names = {host.lower() for host in place.hosts}
-    try:
-        found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
-    except OSError:
-        found = []
-    return names | {str(info[4][0]) for info in found}
-
-
-def _connect(host: str, port: int) -> None:
-    """Raises OSError if nobody listens there."""
-    if not unix_path(host):
-        socket.create_connection((host, port), timeout=5).close()
-        return
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(5)
-        probe.connect(unix_path(host))
 
 
 def _answers(url: str, *, well: bool = True) -> bool:

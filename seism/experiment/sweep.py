@@ -21,7 +21,7 @@ from typing import Any
 
 from seism.errors import ConfigurationError, NotReady, Unavailable
 from seism.experiment import cold_start, late
-from seism.experiment.config import Planned
+from seism.experiment.config import Experiment, Planned
 from seism.experiment.doctor import examine
 from seism.experiment.limit import LimitReached
 from seism.experiment.pairs import Chosen, Pair, choose
@@ -102,9 +102,10 @@ class Swept:
             yield f"{count} pairs saved: {reason}"
 
 
-def write_coverage(swept: Swept, path: Path) -> None:
-    """What was tried, and what was not, with the reasons: JSON, for scripts."""
+def write_coverage(swept: Swept, path: Path, **more: Any) -> None:
+    """What was tried, and what was not, with the reasons, and ``more``: JSON, for scripts."""
     values = {
+        **more,
         "grid": swept.grid,
         "tried": swept.tried,
         "unreachable": swept.unreachable,
@@ -176,7 +177,7 @@ class _Probes:
         """Learn, probe, and look once more without perturbations."""
         session = self._session
         learnt = _learn(session)
-        self._points = list(_points(session, learnt, self._without))
+        self._points = list(points_of(session.experiment, learnt, self._without))
         tried: list[Point] = []
         for point in self._points:
             if point.skipped or (point.learnt.route, point.column) in self._earlier:
@@ -340,8 +341,11 @@ def _name(exchange: PerturbedExchange) -> str:
     return re.sub(r"[()#]", "", exchange.summary or exchange.kind)[:NAME_LIMIT].strip()
 
 
-def _points(session: Session, learnt: list[Learnt], without: Sequence[str]) -> Iterator[Point]:
-    experiment, options = session.experiment, session.experiment.sweep
+def points_of(
+    experiment: Experiment, learnt: Sequence[Learnt], without: Sequence[str]
+) -> Iterator[Point]:
+    """Everything that could be tried on what was learnt."""
+    options = experiment.sweep
     backends = [backend.name for backend in experiment.backend]
     known, toxics = load(), experiment.swept()
     # Looking up what is installed takes its time: once, and not for each point.
@@ -397,7 +401,7 @@ def _probe(session: Session, step: Step, total: int) -> None:
         _crowd(session, step)
         if crowd
         else _state(session, step)
-        if _lasts(step)
+        if lasts(step.planned.type)
         else _moments(session, step)
     )
     session.settle(answers)
@@ -421,9 +425,8 @@ def _cold_start(session: Session, step: Step, total: int) -> None:
         _renew(session, step.index + 1)
 
 
-def _lasts(step: Step) -> bool:
+def lasts(type_: str) -> bool:
     """Whether it is a state that all requests of the probe meet."""
-    type_ = step.planned.type
     if type_ == DOWN:
         return True
     toxic = load().toxic(type_)

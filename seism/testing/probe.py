@@ -1,191 +1,259 @@
-"""A worker of ``pytest --seism``: runs each test unperturbed, perturbed, and unperturbed again.
+"""The plug-in of a worker of ``pytest --seism``: runs the tests that its leader names.
 
-The worker goes on as long as a test is afterwards as it was before. Once one is not, the worker
-ends, and another one, with new connections, goes on behind that test.
+The leader is at the other end of a socket, and each message is a line of JSON. It decides what is
+run, and what is perturbed: a worker tells of the request that is to be perturbed, waits until it
+is, and ends the test behind that request, as nothing after it can be what the test expects.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+import queue
+import socket
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Protocol
+from urllib.parse import quote, urlsplit
 
 import pytest
 from _pytest.runner import runtestprotocol
 
-from seism.journal import Follower, Reached
-from seism.testing.clients import Clients, Seen
-from seism.testing.sidecar import Running
-from seism_middleware.contract import PerturbationBegan
+from seism.experiment.answer import Reader
+from seism_middleware.contract import IN_TEST, REDIRECT_VARIABLE
+from seism_middleware.route import collapse
 
+CLIENTS = "seism_middleware.suite"
+"""The plug-in that follows the test clients."""
 LEFT = 77
-"""Exit code of a worker in which a test was not as before."""
-MAX_TURNS = 16
-"""Exchanges of one test with one backend that are perturbed."""
+"""Exit code of a worker that was told to leave while it was busy."""
+USUAL_PORTS = {"postgresql": "5432", "postgis": "5432", "mysql": "3306"}
+"""By Django's engine."""
+MOST_NAMED = 190
+"""Characters of a route's name; an observation keeps 200."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What one worker is to try."""
+class Answered(Protocol):
+    """What ``seism_middleware.suite`` tells of a request."""
 
-    address: str
-    token: str
-    journal: str
-    output: str
-    backend: str
-    name: str
-    """Of what is tried, as reports have it."""
-    toxic: dict[str, Any]
-    """Empty: the backend is down."""
-    ignored: Sequence[str]
-    """Addresses of backends and proxies."""
-    after: str = ""
-    """The test behind which it goes on; empty: from the beginning."""
-    turn: int = 0
-    """The exchange of that test behind which it goes on."""
+    at: float
+    duration: float
+    status: int | None
+    headers: dict[str, str]
+    body: bytes
+    raised: str
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One test under one perturbation, or without any (``turn`` is -1)."""
+class Channel:
+    """The worker's end of the socket."""
 
-    test: str
-    turn: int
-    before: list[Seen]
-    during: list[Seen] = field(default_factory=list)
-    after: list[Seen] = field(default_factory=list)
-    passed: bool = False
-    """Without a perturbation."""
-    recovers: bool = True
-    """The run after it had no error outside the test itself, so that it can be judged."""
-    pruned: str = ""
-    """The test that makes the same requests, and was tried instead."""
+    def __init__(self, path: str, leave: Callable[[], None]) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(path)
+        self._said: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._leave = leave
+        threading.Thread(target=self._read, name="seism-leader", daemon=True).start()
+
+    def say(self, **message: Any) -> None:
+        self._socket.sendall(json.dumps(message).encode() + b"\n")
+
+    def hear(self) -> dict[str, Any]:
+        """The leader's next message; waits for it."""
+        return self._said.get()
+
+    def _read(self) -> None:
+        with self._socket.makefile("rb") as lines:
+            for line in lines:
+                message = json.loads(line)
+                if "leave" in message:
+                    break
+                self._said.put(message)
+        self._leave()
+
+
+class Last(pytest.Item):
+    """An item that needs nothing but the session: the fixtures of all others end before it."""
+
+    def runtest(self) -> None: ...
 
 
 class Probe:
-    """The plug-in of a worker."""
+    """Runs what the leader names, and tells it what the requests came to."""
 
-    def __init__(self, order: Order) -> None:
-        self._order = order
-        self._control = Running(order.address, order.token, Path(order.journal))
-        self._journal = Follower(Path(order.journal))
-        self._clients = Clients(frozenset(order.ignored))
-        self._waiting = order.after
-        self._armed: dict[str, Any] | None = None
-        self._pending: dict[str, Any] | None = None
-        """The toxics in force and of the next call of a test; empty: the backend is down."""
-        self._known: dict[tuple[Any, ...], str] = {}
-        """The requests of a test, and which test made them first."""
+    def __init__(self, config: pytest.Config, order: dict[str, Any]) -> None:
+        followed: Any = config.pluginmanager.get_plugin(CLIENTS)
+        self._clients = followed.clients
+        self._reader = Reader(order["salt"])
+        self._prefix = order["worker"]
+        self._ignored = frozenset(order["ignored"])
+        self._channel = Channel(order["socket"], self._left)
+        self._job: dict[str, Any] = {}
+        self._numbers: Counter[str] = Counter()
+        self._sent = 0
+        self._running: tuple[str, str] = ("", "")
+        """Id and ``METHOD route`` of the request that is under way."""
+        self._perturbed = False
+        self._rows: list[list[Any]] = []
+        self._failed = ""
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
-        begin = 1
-        if self._waiting:
-            if item.nodeid != self._waiting:
-                return True
-            self._waiting = ""
-            begin = self._order.turn + 1
-            if begin > MAX_TURNS or not self._order.toxic:
-                return True
-        between = nextitem if nextitem is not None else item.session.items[0]
-        between = None if between is item else between  # type: ignore[assignment]
-        self._say({"begun": item.nodeid})
-        self._try(item, between, begin)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        if session.testsfailed:
+            return None  # the tests could not be collected, which pytest itself says best
+        _redirect_django()
+        items = {item.nodeid: item for item in session.items}
+        last = Last.from_parent(session, name="seism")
+        self._channel.say(tests=list(items))
+        while "run" in (job := self._channel.hear()):
+            self._run(items[job["run"]], job, last)
         return True
 
-    def _try(self, item: pytest.Item, between: pytest.Item | None, begin: int) -> None:
-        bytes_before = self._received()
-        passed, before = self._run(item, between)
-        uses = self._received() != bytes_before
-        signature = tuple((seen.name, seen.status) for seen in before)
-        if not passed or not before or not uses:
-            self._tell(Attempt(item.nodeid, -1, before, passed=passed))
-            return
-        if self._known.setdefault(signature, item.nodeid) != item.nodeid:
-            self._tell(Attempt(item.nodeid, -1, before, passed=True, pruned=self._known[signature]))
-            return
-        for turn in self._turns(begin):
-            fired_before = self._fired()
-            self._say({"turn": turn})
-            self._perturb(turn)
-            try:
-                _, during = self._run(item, between)
-            finally:
-                self._undo()
-            if self._fired() == fired_before:
-                return
-            again, after = self._run(item, between)
-            recovers = again or bool(after)
-            self._tell(Attempt(item.nodeid, turn, before, during, after, True, recovers))
-            if not again:
-                os._exit(LEFT)
-
-    def _turns(self, begin: int) -> Iterator[int]:
-        if not self._order.toxic:
-            return iter([0])
-        return iter(range(begin, MAX_TURNS + 1))
-
-    def _run(self, item: pytest.Item, between: pytest.Item | None) -> tuple[bool, list[Seen]]:
-        """Whether it passed, and what its requests came to."""
+    def _run(self, item: pytest.Item, job: dict[str, Any], last: pytest.Item) -> None:
+        self._job, self._rows, self._failed = job, [], ""
+        self._numbers.clear()
+        self._perturbed = False
         if hasattr(item, "_initrequest"):
             item._initrequest()
-        self._clients.patch()
-        self._clients.seen = []
-        reports = runtestprotocol(item, nextitem=between, log=False)
-        return all(not report.failed for report in reports), self._clients.seen
+        self._follow_none_of_freezegun()
+        reports = runtestprotocol(item, nextitem=last, log=False)
+        _end_unusable_connections()
+        failed = next((each for each in reports if each.failed), None)
+        called = any(each.when == "call" and not each.skipped for each in reports)
+        self._channel.say(
+            done=item.nodeid,
+            rows=self._rows,
+            passed=called and failed is None,
+            failed="" if failed is None else _reason(failed),
+            setup=not called,
+        )
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_timeout_set_timer(self, item: pytest.Item) -> bool:
+        """Of pytest-timeout, which would end the process: the leader has limits of its own."""
+        return True
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Any:
         self._clients.patch()
-        self._clients.following = True
-        self._arm()
+        self._clients.listener = self
         try:
             return (yield)
         finally:
-            self._undo()
-            self._clients.following = False
+            self._clients.listener = None
 
-    def _perturb(self, turn: int) -> None:
-        """Have the next call perturbed: what prepares a test is not."""
-        self._pending = {**self._order.toxic, "turn": turn} if self._order.toxic else {}
+    def begins(self, method: str, url: str) -> tuple[str, str] | None:
+        """See ``seism_middleware.suite.Listener``."""
+        parts = urlsplit(url)
+        if parts.netloc in self._ignored:
+            return None
+        name = f"{collapse(parts.path or '/')}{IN_TEST}{self._job['run']}"
+        name = quote(name, safe="/{}[]:.,-_~ ()+*=@'&;!$")
+        self._numbers[method + name] += 1
+        number = self._numbers[method + name]
+        mark = f" #{number}" if number > 1 else ""
+        name = _shortened(name, MOST_NAMED - len(mark)) + mark
+        self._sent += 1
+        self._running = f"{self._prefix}-{self._sent}", f"{method} {name}"
+        if self._running[1] == self._job.get("perturb"):
+            self._perturbed = True
+            self._channel.say(begins=self._running)
+            self._channel.hear()
+        return self._running[0], name
 
-    def _arm(self) -> None:
-        if self._pending is None:
+    def ended(self, answered: Answered) -> None:
+        """The same."""
+        row = self._row(answered)
+        if not self._perturbed:
+            self._rows.append(row)
             return
-        self._armed, self._pending = self._pending, None
-        if self._armed:
-            self._control.add_toxic(self._order.backend, self._armed)
-        else:
-            self._control.enable(self._order.backend, False)
+        self._perturbed = False
+        self._channel.say(ended=row)
+        self._channel.hear()
+        # No more of them: what the test does next is not what the perturbation is about.
+        self._clients.listener = None
+        pytest.skip("seism: the request has been perturbed")
 
-    def _undo(self) -> None:
-        armed, self._armed, self._pending = self._armed, None, None
-        if armed:
-            self._control.remove_toxic(self._order.backend, armed["name"])
-        elif armed is not None:
-            self._control.enable(self._order.backend, True)
-
-    def _fired(self) -> int:
-        self._control.census()
-        return sum(
-            isinstance(entry.record, PerturbationBegan)
-            and entry.record.proxy == self._order.backend
-            for entry in self._journal.entries()
+    def _row(self, answered: Answered) -> list[Any]:
+        """What the journal has of it, but for the content, of which the leader decides."""
+        id_, route = self._running
+        status = answered.status
+        outcome = _outcome(answered)
+        answer = self._reader.read(
+            status or 0, answered.headers, answered.body, method=route.partition(" ")[0]
         )
+        times = round(answered.at, 6), round(answered.duration, 6)
+        parts = dict(answer.parts)
+        return [id_, route, *times, outcome, status, answer.target, answer.broken, parts]
 
-    def _received(self) -> int:
-        """Bytes that clients have sent to the backend."""
-        self._control.census()
-        reached = [e.record for e in self._journal.entries() if isinstance(e.record, Reached)]
-        found: int = reached[-1].proxies.get(self._order.backend, {}).get("bytes", 0)
-        return found
+    def _left(self) -> None:
+        """The leader waits no longer, or is gone."""
+        self._clients.close()
+        os._exit(LEFT)
 
-    def _tell(self, attempt: Attempt) -> None:
-        self._say({"attempt": asdict(attempt)})
+    @staticmethod
+    def _follow_none_of_freezegun() -> None:
+        """Time goes on for what observes."""
+        freezegun = sys.modules.get("freezegun")
+        if freezegun is not None:
+            freezegun.configure(extend_ignore_list=["seism", "seism_middleware", "http.client"])
 
-    def _say(self, values: dict[str, Any]) -> None:
-        with open(self._order.output, "a", encoding="utf-8") as output:
-            output.write(json.dumps(values) + "\n")
+
+def _outcome(answered: Answered) -> str:
+    """How it ended for its client; see ``journal.OUTCOMES``."""
+    if answered.status is not None:
+        return "complete"
+    if "Timeout" in answered.raised:
+        return "timed out"
+    return "refused" if "Connect" in answered.raised else "nothing"
+
+
+def _shortened(name: str, most: int) -> str:
+    """``name`` with its middle left out where it is too long."""
+    if len(name) <= most:
+        return name
+    half = (most - 3) // 2
+    return f"{name[:half]}...{name[-half:]}"
+
+
+def _reason(report: pytest.TestReport) -> str:
+    """Why a test failed, one line."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = crash.message if crash is not None else str(report.longrepr)
+    return f"{report.when}: {text.strip().splitlines()[0] if text.strip() else ''}"[:300]
+
+
+def _redirect_django() -> None:
+    """Have Django's databases be the proxies: its drivers' connects are made in C, where no
+    redirection of sockets reaches them.
+    """
+    django = sys.modules.get("django.conf")
+    if django is None or not django.settings.configured:
+        return
+    proxies: dict[str, str] = json.loads(os.environ.get(REDIRECT_VARIABLE, "{}"))
+    for database in getattr(django.settings, "DATABASES", {}).values():
+        host, port = str(database.get("HOST", "")), str(database.get("PORT", ""))
+        usual = USUAL_PORTS.get(str(database.get("ENGINE", "")).rpartition(".")[2], "")
+        proxy = proxies.get(f"{host.lower()}:{port or usual}")
+        if proxy is not None:
+            database["HOST"], _, database["PORT"] = proxy.rpartition(":")
+
+
+def _end_unusable_connections() -> None:
+    """Between two tests, as Django does between two requests, of which a test client tells it
+    nothing: a connection that is broken is not the next one's.
+    """
+    django = sys.modules.get("django.db")
+    if django is None:
+        return
+    for connection in django.connections.all(initialized_only=True):
+        try:
+            if connection.in_atomic_block:
+                # Its rollback has failed: a new one takes its place.
+                del django.connections[connection.alias]
+                connection.connection.close()
+            else:
+                connection.close_if_unusable_or_obsolete()
+        except Exception:
+            connection.connection = None

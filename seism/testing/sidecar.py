@@ -47,21 +47,25 @@ class Running(Client):
 
 
 @contextmanager
-def sidecar(folder: Path, *, seed: int = 1) -> Iterator[Running]:
-    """A sidecar on a free port, without proxies; journal and log are in ``folder``.
+def sidecar(
+    folder: Path, *, seed: int = 1, config: Path | None = None, journal: Path | None = None
+) -> Iterator[Running]:
+    """A sidecar on a free port; journal and log are in ``folder``. It has the proxies of ``config``
+    (a ``seism.toml``), or none. ``journal``: where that goes instead.
 
     It ends with the block, and when this process is killed. Raises ConfigurationError if it
     does not start.
     """
     folder.mkdir(parents=True, exist_ok=True)
     token = secrets.token_urlsafe(24)
-    journal, log = folder / "journal.jsonl", folder / "sidecar.log"
+    journal, log = journal or folder / "journal.jsonl", folder / "sidecar.log"
+    configured = () if config is None else ("--calm", "--config", str(config))
     with Supervisor() as children:
         child = children.spawn(
             "sidecar",
             [
                 *(sys.executable, "-m", "seism", "serve", "--port", "0"),
-                *("--seed", str(seed), "--journal", str(journal)),
+                *("--seed", str(seed), "--journal", str(journal), *configured),
             ],
             env={**os.environ, TOKEN_VARIABLE: token},
             pipes=True,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from seism.errors import ConfigurationError
 from seism.options import option
+from seism_middleware.contract import IN_TEST
 
 P50_HELP = "half of the answers of a route in the control runs come within this; default: any time"
 P99_HELP = "99 of 100 answers of a route in the control runs come within this; default: any time"
@@ -136,7 +137,8 @@ class Rules:
         return {share: ms / 1000 for share, ms in limits.items() if ms is not None}
 
     def of(self, route: str) -> Applied:
-        """The rules that hold for ``route``."""
+        """The rules that hold for ``route``, and for the request of a test to it."""
+        route = route.partition(IN_TEST)[0]
         own = self.route.get(route, RouteRules())
         return Applied(
             deadline=(self.deadline_ms if own.deadline_ms is None else own.deadline_ms) / 1000,

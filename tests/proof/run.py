@@ -27,11 +27,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.apps.application import table
+from tests.foreign import suites
 
 ROOT = Path(__file__).parent.parent.parent
 REGISTRY = Path(__file__).with_name("proofs.toml")
 STATE = ROOT / "build" / "proof.json"
 APPS = ROOT / "docs" / "outcomes" / "apps.json"
+SUITES = ROOT / "docs" / "outcomes" / "suites.json"
 PAGE = ROOT / "docs" / "proof.md"
 PATIENCE = 3
 """A proof is killed after its minutes times this."""
@@ -184,6 +186,11 @@ def _page(proofs: Sequence[Proof], state: State) -> Iterator[str]:
         yield "five lines of its file, and runs `seism run`. The true defects are in"
         yield "`tests/apps/*.toml`.\n"
         yield table(json.loads(APPS.read_text(encoding="utf-8")))
+    if SUITES.exists():
+        yield "\n## Test suites of others\n"
+        yield "`make suites` downloads their source distributions and runs `pytest --seism` on the"
+        yield "tests in them. Requests are saved where an earlier one does the same.\n"
+        yield suites.table(json.loads(SUITES.read_text(encoding="utf-8")))
 
 
 def run_all(

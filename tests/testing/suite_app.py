@@ -16,14 +16,15 @@ kept: list[redis.RedisError] = []
 
 
 @app.get("/count/<name>")
-def count(name: str) -> tuple[str, int]:
+def count(name: str) -> tuple[str, int] | tuple[str, int, dict[str, str]]:
     try:
         cache.exists(name)
         cache.ttl(name)
     except redis.RedisError as error:
         kept.append(error)
         if SICK != "500":
-            return "later", 503
+            app.logger.error("the cache %s is away", os.environ["CACHE"])
+            return "later", 503, {"Retry-After": "1"}
         raise
     if SICK == "sticky" and kept:
         raise RuntimeError("it failed once, and never forgets")
