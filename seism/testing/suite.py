@@ -455,18 +455,17 @@ class Suite:
         made: Sequence[Point],
         unmade: Sequence[Point],
     ) -> Swept:
-        found: dict[str, Cell] = {}
+        found: dict[tuple[str, str], Cell] = {}
         for point in made:
             name = point.planned().name
+            key = point.learnt.route, name
             mine = [cell for cell in judgement.cells if cell.perturbation == name]
             own = [cell for cell in mine if cell.route == point.learnt.route]
             cell = _worst(mine, own)
             if cell is not None:
-                found[name] = replace(cell, route=point.learnt.route)
+                found[key] = replace(cell, route=point.learnt.route)
             if name in self._spoiled and cell is not None:
-                found[name] = replace(
-                    found[name], colour=NOT_COVERED, reasons=(SPOILED,), worst=None
-                )
+                found[key] = replace(found[key], colour=NOT_COVERED, reasons=(SPOILED,), worst=None)
         result = swept(judgement, made or points, found)
         warnings = [*result.judgement.warnings, *self._warnings(len(unmade))]
         saved = Counter(point.skipped.partition(":")[0] for point in points if point.skipped)
