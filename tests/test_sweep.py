@@ -83,7 +83,8 @@ def test_a_sweep_that_is_stopped_reports_what_there_was(
     folder = tmp_path / "seism-report"
     journal = folder / "journal.jsonl"
     if interrupted:
-        until(lambda: journal.exists() and b'"perturbation.ended"' in journal.read_bytes())
+        begun = b'"perturbation.ended"'
+        until(lambda: journal.exists() and begun in journal.read_bytes(), 90)
         process.send_signal(signal.SIGINT)
     done = Done(process.wait(90), *process.communicate())
     assert f"exit code {done.code}\n" in done.out
