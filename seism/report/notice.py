@@ -72,13 +72,14 @@ def _all(judgement: Judgement, strict: bool) -> Iterator[Notice]:
     for finding in judgement.findings:
         level = WARNING if finding in accepted.findings else ERROR
         yield _notice(level, FINDING, "finding", finding)
-    for level in (ERROR, WARNING, NOTE):
+    for level in (ERROR, WARNING):
         for harm in judgement.harms:
             found = _level(harm, strict)
             if found == ERROR and harm in accepted.harms:
                 found = WARNING
             if found == level:
                 yield _notice(level, HARM, harm.kind, harm_line(harm), harm.perturbation)
+    yield from _harmless(harm for harm in judgement.harms if _level(harm, strict) == NOTE)
     for name in judgement.never_fired:
         yield _notice(ERROR, FIRED, "never fired", f"{clean(name)}: it had no effect at all", name)
     if judgement.incomplete:
@@ -112,6 +113,16 @@ def _all(judgement: Judgement, strict: bool) -> Iterator[Notice]:
         for note in cell.notes:
             where = f"{cell.route} under {cell.perturbation}"
             yield _notice(NOTE, SURVIVED, "survived", f"{where}: {note}", cell.perturbation)
+
+
+def _harmless(harms: Iterable[HarmFinding]) -> Iterator[Notice]:
+    """One for all of a kind and a backend under a perturbation: nothing came of them."""
+    groups: dict[tuple[str, str, str], list[HarmFinding]] = {}
+    for harm in harms:
+        groups.setdefault((harm.kind, harm.perturbation, harm.backend), []).append(harm)
+    for (kind, perturbation, _), (first, *more) in groups.items():
+        text = harm_line(first) + (f"; and {len(more)} more like it" if more else "")
+        yield _notice(NOTE, HARM, kind, text, perturbation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,19 @@ def test_an_amber_harm_is_an_error_where_strict() -> None:
         assert (notice.kind, notice.level, notice.perturbation) == (HARM, level, "cache-down")
 
 
+def test_what_nothing_came_of_is_one_line_for_a_perturbation() -> None:
+    (harm,) = known.slightly_harmed().harms
+    harmless = replace(harm, colour=GREEN, requests=("r1",))
+    other = replace(harmless, perturbation="db-down")
+    harms = (harmless, replace(harmless, requests=("r2",)), other, replace(harmless, requests=()))
+    found = notices(replace(known.slightly_harmed(), harms=harms))
+    assert [(each.level, each.perturbation) for each in found if each.kind == HARM] == [
+        (NOTE, "cache-down"),
+        (NOTE, "db-down"),
+    ]
+    assert [each.text.endswith("; and 2 more like it") for each in found] == [True, False]
+
+
 def test_what_github_leaves_out_is_counted() -> None:
     findings = tuple(f"{letter} got no response" for letter in "abcdefghijklm")
     lines = list(github.commands(replace(known.stopped(), findings=findings)))
