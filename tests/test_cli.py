@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import re
@@ -26,7 +25,7 @@ from seism.experiment.session import LEASE_SECONDS
 from seism.journal import read
 from seism.verdict.judgement import judge
 from tests.conservation import nothing_is_lost
-from tests.processes import ROOT, free_port, until
+from tests.processes import ROOT, free_port, heed_interrupts, until
 
 MARK = "SEISM_TEST_MARK"
 
@@ -87,7 +86,12 @@ class Seism:
 
     def start(self, *arguments: str, limit: int = 0) -> subprocess.Popen[str]:
         """``limit``: bytes that a file may have, 0 for any number."""
-        limited = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
+
+        def prepared() -> None:
+            heed_interrupts()
+            if limit:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
         return subprocess.Popen(
             [sys.executable, "-m", "seism", *arguments],
             cwd=self.folder,
@@ -95,7 +99,7 @@ class Seism:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=limited if limit else None,
+            preexec_fn=prepared,
         )
 
     def finish(self, process: subprocess.Popen[str]) -> Done:

@@ -13,7 +13,6 @@ import pytest
 LONGEST = (
     "test_sweep.py",
     "zoo/test_zoo.py",
-    "templates/test_generated.py",
     "demo/test_demo.py",
     "test_replay.py",
     "docs/test_manual.py",
@@ -21,6 +20,7 @@ LONGEST = (
     "test_cli.py",
     "harm/test_consumers.py",
     "templates/test_guide.py",
+    "templates/test_generated.py",
     "testing/test_suite.py",
     "experiment/test_locust.py",
     "harm/test_planted.py",

@@ -19,7 +19,15 @@ def deaths(step: StepWindow) -> Iterator[HarmFinding]:
     for ended in timeline.app_ends:
         if ended.step == step.index:
             yield _app_end(step, ended)
+    # A cold start ends those that run, which the sidecar may notice only when it has begun.
+    ended_for_it = {
+        hello.worker
+        for hello in timeline.workers
+        if step.is_cold_start and hello.clock.now < step.began
+    }
     for worker, left in timeline.left.items():
+        if worker in ended_for_it:
+            continue
         if left.reason in (DIED_ALONE, OUT_OF_MEMORY) and step.began <= left.at < step.over:
             how = "was killed for lack of memory" if left.reason == OUT_OF_MEMORY else "died"
             victims = [

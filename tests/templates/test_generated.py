@@ -1,27 +1,22 @@
 """Generated projects pass all that they are told to pass, and fail when they are broken.
 
-They mostly wait for what they have made slow, so two are at it at the same time.
+One at a time: an app that should answer in time cannot where many others want the same two cores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.debian import missing
 from tests.distributions import environment
 from tests.templates.conftest import Project, installed_project
 
-# make build, test, docs and two experiments, of half a minute each on a busy machine; a test may
-# have to wait for the projects that were begun before its own.
+# make build, test, docs and two experiments, of half a minute each on a busy machine.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SERVERS = ("mariadb-server-core", "memcached")
-BUILDING = Lock()
-"""They share an environment, in which one may install at a time."""
 
 ROUTES = {
     "database": {"GET /", "POST /items", "GET /__heartbeat__"},
@@ -43,14 +38,9 @@ def green(project: Project) -> None:
             assert covered >= routes, name
 
 
-def built(project: Project) -> None:
-    with BUILDING:
-        project.make("build")
-
-
 def everything(project: Project) -> None:
     """All passes, and the experiment fails as soon as the timeout is gone."""
-    built(project)
+    project.make("build")
     assert " passed" in project.make("test")
     project.make("docs")
     assert (project.folder / "docs" / "_build" / "operations.html").is_file()
@@ -72,7 +62,7 @@ def everything(project: Project) -> None:
 
 def other_backends(project: Project) -> None:
     """With MySQL and memcached, too."""
-    built(project)
+    project.make("build")
     assert " passed" in project.make("test")
     project.make("seism")
     green(project)
@@ -104,29 +94,11 @@ PROJECTS: dict[str, tuple[tuple[str, ...], Callable[[Project], None]]] = {
 
 
 @pytest.fixture(scope="module")
-def begun(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], None]]:
-    """What becomes of each project whose test was asked for, in the order of the tests. One that
-    is asked for again, as its test is run again, is made anew.
-    """
-    wheels = request.getfixturevalue("wheels")
-    venv = tmp_path_factory.mktemp("environment")
-    environment(venv, wheels)  # of their own: they install into it
-    asked = [item.callspec.id for item in request.session.items if item.path == request.path]
-
-    def make(template: str) -> None:
-        options, work = PROJECTS[template]
-        framework = "flask" if template == "others" else template
-        options = ("--template", framework, *options)
-        folder = tmp_path_factory.mktemp(template)
-        work(installed_project(venv, folder, f"shop-{template}", *options))
-
-    with ThreadPoolExecutor(2) as pool:
-        # Without its servers, the test says so.
-        can = [name for name in asked if not (PROJECTS[name][0] and missing(list(SERVERS)))]
-        futures = {name: pool.submit(make, name) for name in can}
-        yield lambda name: futures.pop(name).result() if name in futures else make(name)
+def venv(wheels: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of their own: the projects install into it."""
+    folder = tmp_path_factory.mktemp("environment")
+    environment(folder, wheels)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -138,6 +110,9 @@ def begun(
     ids=str,
 )
 def test_everything_passes_until_the_timeout_is_gone(
-    begun: Callable[[str], None], template: str
+    venv: Path, tmp_path: Path, template: str
 ) -> None:
-    begun(template)
+    options, work = PROJECTS[template]
+    framework = "flask" if template == "others" else template
+    options = ("--template", framework, *options)
+    work(installed_project(venv, tmp_path, f"shop-{template}", *options))

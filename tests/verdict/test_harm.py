@@ -295,6 +295,25 @@ def test_a_worker_that_died(reason: str, words: str) -> None:
     assert all(words in what and "4711" in what and hit in what for what in harms)
 
 
+@pytest.mark.parametrize("started_in_it", [False, True])
+def test_a_cold_start_ends_the_workers_that_run(started_in_it: bool) -> None:
+    """The sidecar may notice that a moment later; one that it starts must live."""
+    story = begun()
+    story.plan[0].update(cold_start=True)
+    if not started_in_it:
+        story.add(Hello("w", 4711, contract.Clock("clock", story.now), "wsgi"))
+    story.phase("steady")
+    story.requests(10)
+    story.phase("during", 0)
+    if started_in_it:
+        story.add(Hello("w", 4711, contract.Clock("clock", story.now), "wsgi"))
+    story.add(WorkerLeft(story.now, False, 1, DIED))
+    story.phase("after", 0)
+    story.requests(10)
+    harms = [harm for harm in judge(story.end()).harms if harm.kind == "died"]
+    assert len(harms) == started_in_it
+
+
 def test_a_worker_whose_server_ended_it() -> None:
     story = begun()
     story.phase("steady")
