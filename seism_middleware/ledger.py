@@ -113,6 +113,11 @@ class Ledger:
         if not any(self._watched.values()):
             self._until = _monotonic() + EXPECTED
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the proxies are known, or will not be any more."""
+        return not self._until or _monotonic() >= self._until
+
     def _settle(self) -> None:
         """Name the connections that have been followed, and forget those that lead elsewhere."""
         self._until = 0.0

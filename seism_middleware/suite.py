@@ -22,6 +22,8 @@ from seism_middleware.frames import type_name
 from seism_middleware.observer import Observer, configured
 from seism_middleware.traffic import Request, current, leave
 
+START_SECONDS = 5.0
+"""How long the sidecar has to answer before the first test."""
 MARK = "__seism__"
 _SCOPE = "HTTP_" + CLIENT_HEADER.upper().replace("-", "_")
 NOT_REQUESTS = ("starlette.testclient._Upgrade",)
@@ -150,6 +152,18 @@ class Clients:
         self._observer: Observer | None = None
         self._inside = False
         """A request that an app makes while it answers one belongs to that one."""
+
+    def start(self) -> None:
+        """Wait until the sidecar has told of its proxies: the calls of drivers written in C, in
+        the first request, could not be known as theirs before.
+        """
+        self._observer = configured(None, None, "wsgi")
+        if self._observer is None:
+            return
+        self._observer.start()
+        until = time.monotonic() + START_SECONDS
+        while not self._observer.ledger.is_told and time.monotonic() < until:
+            time.sleep(0.01)
 
     def patch(self) -> None:
         """Follow the clients of all modules that are loaded now. Idempotent."""

@@ -103,6 +103,7 @@ class Probe:
         if session.testsfailed:
             return None  # the tests could not be collected, which pytest itself says best
         _redirect_django()
+        self._clients.start()
         items = {item.nodeid: item for item in session.items}
         last = Last.from_parent(session, name="seism")
         self._channel.say(tests=list(items))

@@ -181,7 +181,9 @@ def test_what_is_ignored_is_said(api: Control) -> None:
     made = api("POST", TOXICS, {"type": "latency", "attributes": {"latencyy": 7}, "foo": 1})
     assert made.status == 200
     warnings = made.headers.get_all("Warning")
-    known = "attributes, connections, exchange, match, name, stream, toxicity, turn, type"
+    known = (
+        "attributes, connections, established, exchange, match, name, stream, toxicity, turn, type"
+    )
     assert warnings is not None
     assert [warning.split(" ", 2)[2].strip('"') for warning in warnings] == [
         f"unknown field 'foo' is ignored; known: {known}",
