@@ -147,7 +147,7 @@ def test_the_client_sees_what_the_bare_app_shows(running: Running, path: str) ->
     for port in (running.bare, running.wrapped):
         ask(port, "/told")
         # Some keep a connection open on which there is too little to come.
-        answer = ask(port, f"/{path}", b"abc" if path == "read" else None, 2 if short else 20)
+        answer = ask(port, f"/{path}", b"abc" if path == "read" else None, 6 if short else 20)
         told: list[str] = []
         until(lambda: inside(port, told) if closes else inside(port, told) or True)  # noqa: B023
         seen.append((answer, told))
