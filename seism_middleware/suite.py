@@ -154,8 +154,8 @@ class Clients:
         """A request that an app makes while it answers one belongs to that one."""
 
     def start(self) -> None:
-        """Wait until the sidecar has told of its proxies: the calls of drivers written in C, in
-        the first request, could not be known as theirs before.
+        """Observe, and wait until the sidecar has told of its proxies: before that, the calls of
+        drivers written in C in the first request could not be known as theirs.
         """
         self._observer = configured(None, None, "wsgi")
         if self._observer is None:
@@ -219,8 +219,6 @@ class Clients:
         if headers is not None:
             headers[CLIENT_HEADER] = id_
             return Sent(client, listener)
-        if self._observer is None:
-            self._observer = configured(None, None, "wsgi")
         if self._observer is None:
             return Sent(client, listener)
         request = self._observer.begin(str(method), urlsplit(url).path or "/", {_SCOPE: id_})

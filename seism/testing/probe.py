@@ -22,15 +22,13 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from seism.experiment.answer import Reader
-from seism_middleware.contract import IN_TEST, REDIRECT_VARIABLE
+from seism_middleware.contract import IN_TEST
 from seism_middleware.route import collapse
 
 CLIENTS = "seism_middleware.suite"
 """The plug-in that follows the test clients."""
 LEFT = 77
 """Exit code of a worker that was told to leave while it was busy."""
-USUAL_PORTS = {"postgresql": "5432", "postgis": "5432", "mysql": "3306"}
-"""By Django's engine."""
 MOST_NAMED = 190
 """Characters of a route's name; an observation keeps 200."""
 
@@ -102,7 +100,6 @@ class Probe:
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         if session.testsfailed:
             return None  # the tests could not be collected, which pytest itself says best
-        _redirect_django()
         self._clients.start()
         items = {item.nodeid: item for item in session.items}
         last = Last.from_parent(session, name="seism")
@@ -223,22 +220,6 @@ def _reason(report: pytest.TestReport) -> str:
     crash = getattr(report.longrepr, "reprcrash", None)
     text = crash.message if crash is not None else str(report.longrepr)
     return f"{report.when}: {text.strip().splitlines()[0] if text.strip() else ''}"[:300]
-
-
-def _redirect_django() -> None:
-    """Have Django's databases be the proxies: its drivers' connects are made in C, where no
-    redirection of sockets reaches them.
-    """
-    django = sys.modules.get("django.conf")
-    if django is None or not django.settings.configured:
-        return
-    proxies: dict[str, str] = json.loads(os.environ.get(REDIRECT_VARIABLE, "{}"))
-    for database in getattr(django.settings, "DATABASES", {}).values():
-        host, port = str(database.get("HOST", "")), str(database.get("PORT", ""))
-        usual = USUAL_PORTS.get(str(database.get("ENGINE", "")).rpartition(".")[2], "")
-        proxy = proxies.get(f"{host.lower()}:{port or usual}")
-        if proxy is not None:
-            database["HOST"], _, database["PORT"] = proxy.rpartition(":")
 
 
 def _end_unusable_connections() -> None:
