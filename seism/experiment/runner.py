@@ -134,14 +134,14 @@ class Run:
             session.send(f"{name}: before", step.planned.occurrence - 1, route)
         self.progress.step(step.index + 1, total, name, "perturbed")
         cold = step.planned.cold_start
-        if not cold:
-            session.phase("during", step.index, name)
         if cold:
             driven = cold_start.drive(session, step, amounts.during, amounts.after)
-        elif route is None and session.flows:
-            driven = self._flow(session, step, total)
         else:
-            driven = self._in_phases(session, step, total, during, after)
+            session.phase("during", step.index, name)
+            if route is None and session.flows:
+                driven = self._flow(session, step, total)
+            else:
+                driven = self._in_phases(session, step, total, during, after)
         control.census()
         deaf = session.await_consumers(step.index)
         unstarted = cold and not driven

@@ -179,12 +179,14 @@ class _Probes:
         learnt = _learn(session)
         self._points = list(points_of(session.experiment, learnt, self._without))
         tried: list[Point] = []
+        cold: set[str] = set()  # columns of cold starts: one probe is for all routes
         for point in self._points:
             if point.skipped or (point.learnt.route, point.column) in self._earlier:
                 continue
-            cold = [each.column for each in tried if each.toxic.cold_start]
             if point.column not in cold:
                 tried.append(point)
+            if point.toxic.cold_start:
+                cold.add(point.column)
         self._tried += tried
         steps = [_step(session, index, point) for index, point in enumerate(tried)]
         self._probe(steps)

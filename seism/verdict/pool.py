@@ -321,11 +321,11 @@ def floor(timeline: Timeline, backend: str) -> int:
         later = steady.censuses.get(worker) if steady is not None else None
         if later is not None:
             kept &= {row.local for row in later.connections}
-            if _are_of_jobs(timeline, kept, census.at, later.at):
-                continue
         count = len(kept)
-        if count > max(1, _at_once(timeline, worker, census.at)):
-            found = max(found, count)
+        if count <= max(found, 1) or count <= _at_once(timeline, worker, census.at):
+            continue
+        if later is None or not _are_of_jobs(timeline, kept, census.at, later.at):
+            found = count
     return found
 
 
@@ -334,16 +334,21 @@ def _are_of_jobs(timeline: Timeline, kept: set[str], since: float, until: float)
 
     Jobs have opened them, then, as requests would have: their pool opens none by itself.
     """
+    changing = [
+        exchange
+        for exchange in timeline.changing
+        if exchange.client in kept and since < exchange.at < until
+    ]
+    if not changing:
+        return False  # and most of the time: the rest takes a look at all requests of the run
     used: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for request in timeline.requests.values():
         for send in request.sends:
             span = request.began - MARGIN, request.began + request.duration + MARGIN
             used[send.local].append(span)
     return any(
-        exchange.client in kept
-        and since < exchange.at < until
-        and not any(begin <= exchange.at <= end for begin, end in used[exchange.client])
-        for exchange in timeline.changing
+        not any(begin <= exchange.at <= end for begin, end in used[exchange.client])
+        for exchange in changing
     )
 
 
