@@ -47,6 +47,8 @@ during = 5
 after = 8
 pause_ms = 5
 {routes}
+"""
+PERTURBATION = """\
 [[perturbation]]
 name = "cache reset"
 backend = "cache"
@@ -78,7 +80,8 @@ class Seism:
 
     def experiment(self, *paths: str, more: str = "", **changes: str) -> None:
         routes = "".join(f'[[load.route]]\npath = "{path}"\n' for path in paths)
-        text = EXPERIMENT.format(python=sys.executable, root=ROOT, routes=routes) + more
+        text = EXPERIMENT.format(python=sys.executable, root=ROOT, routes=routes)
+        text += PERTURBATION + more
         for old, new in changes.items():
             assert old in text
             text = text.replace(old, new)

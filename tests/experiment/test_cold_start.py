@@ -11,7 +11,7 @@ import pytest
 from seism.errors import ConfigurationError
 from seism.experiment.config import Experiment
 from seism.options import build
-from tests.test_cli import Seism, cache, seism
+from tests.test_cli import PERTURBATION, Seism, cache, seism
 
 __all__ = ["cache", "seism"]
 
@@ -38,21 +38,17 @@ name = "cold start"
 type = "down"
 cold_start = true
 """
-RESET = """\
-[[perturbation]]
-name = "cache reset"
-backend = "cache"
-type = "reset_peer"
-"""
 
 
 def report_of(seism: Seism, folder: Path, how: str, command: str) -> tuple[int, dict[str, Any]]:
     """The exit code and the report of ``command`` on the app that starts as ``how`` says."""
-    seism.experiment("/", more=COLD + (SWEPT if command == "sweep" else ""))
-    file = folder / "seism.toml"
-    text = file.read_text().replace("small_app", "cold_app").replace("/idle", "/")
-    text = text.replace("env = {", f'env = {{ COLD = "{how}",')
-    file.write_text(text.replace(RESET, PLANNED if command == "run" else ""))
+    changes = {
+        "small_app": "cold_app",
+        "/idle": "/",
+        "env = {": f'env = {{ COLD = "{how}",',
+        PERTURBATION: PLANNED if command == "run" else "",
+    }
+    seism.experiment("/", more=COLD + (SWEPT if command == "sweep" else ""), **changes)
     done = seism.run(command)
     report = folder / "seism-report" / "report.json"
     assert report.exists(), done.err + done.out

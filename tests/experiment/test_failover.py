@@ -13,7 +13,7 @@ from seism.model import ToxicSpec
 from seism.options import build
 from seism.proxy.installed_toxic import InstalledToxic
 from seism.registry import load
-from tests.test_cli import Seism, cache, seism
+from tests.test_cli import PERTURBATION, Seism, cache, seism
 
 __all__ = ["cache", "seism"]
 
@@ -39,12 +39,6 @@ backend = "cache"
 type = "redis_readonly"
 established = true
 """
-RESET = """\
-[[perturbation]]
-name = "cache reset"
-backend = "cache"
-type = "reset_peer"
-"""
 
 
 @pytest.mark.parametrize("command", ["run", "sweep"])
@@ -52,12 +46,14 @@ type = "reset_peer"
 def test_a_pool_must_give_up_the_former_primary(
     seism: Seism, tmp_path: Path, how: str, colour: str, command: str
 ) -> None:
-    seism.experiment("/", more=RULES + (SWEPT if command == "sweep" else ""))
-    file = tmp_path / "seism.toml"
-    text = file.read_text().replace("small_app", "failover_app").replace("/idle", "/")
-    text = text.replace("env = {", f'env = {{ FAILOVER = "{how}",')
-    text = text.replace('upstream = "${CACHE}"', 'upstream = "${CACHE}"\nprotocol = "redis"')
-    file.write_text(text.replace(RESET, PLANNED if command == "run" else ""))
+    changes = {
+        "small_app": "failover_app",
+        "/idle": "/",
+        "env = {": f'env = {{ FAILOVER = "{how}",',
+        'upstream = "${CACHE}"': 'upstream = "${CACHE}"\nprotocol = "redis"',
+        PERTURBATION: PLANNED if command == "run" else "",
+    }
+    seism.experiment("/", more=RULES + (SWEPT if command == "sweep" else ""), **changes)
     done = seism.run(command)
     report = json.loads((tmp_path / "seism-report" / "report.json").read_text())
     assert report["matrix"] == {"GET /": {"cache failover": colour}}, done.err + done.out

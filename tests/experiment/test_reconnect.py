@@ -29,10 +29,12 @@ type = "accept_close"
 def test_a_failed_reconnect_must_not_be_the_last(
     seism: Seism, tmp_path: Path, how: str, colour: str
 ) -> None:
-    seism.experiment("/", more=MORE)
-    file = tmp_path / "seism.toml"
-    text = file.read_text().replace("small_app", "reconnect_app").replace("/idle", "/")
-    file.write_text(text.replace("env = {", f'env = {{ RECONNECT = "{how}",'))
+    changes = {
+        "small_app": "reconnect_app",
+        "/idle": "/",
+        "env = {": f'env = {{ RECONNECT = "{how}",',
+    }
+    seism.experiment("/", more=MORE, **changes)
     done = seism.run("sweep")
     report = json.loads((tmp_path / "seism-report" / "report.json").read_text())
     assert report["matrix"] == {"GET /": {"cache hung up": colour}}, done.err + done.out
@@ -45,14 +47,13 @@ def test_the_exchanges_of_an_app_whose_threads_have_a_connection_each(
     seism: Seism, tmp_path: Path
 ) -> None:
     """What a thread sends on its first connection does not belong to its request."""
-    seism.experiment(
-        "/", more=MORE.replace("hung up", "reset").replace("accept_close", "reset_peer")
-    )
-    file = tmp_path / "seism.toml"
-    text = file.read_text().replace("small_app", "thread_app").replace("/idle", "/")
-    file.write_text(
-        text.replace('upstream = "${CACHE}"', 'upstream = "${CACHE}"\nprotocol = "redis"')
-    )
+    more = MORE.replace("hung up", "reset").replace("accept_close", "reset_peer")
+    changes = {
+        "small_app": "thread_app",
+        "/idle": "/",
+        'upstream = "${CACHE}"': 'upstream = "${CACHE}"\nprotocol = "redis"',
+    }
+    seism.experiment("/", more=more, **changes)
     done = seism.run("sweep")
     report = json.loads((tmp_path / "seism-report" / "report.json").read_text())
     (columns,) = report["matrix"].values()
