@@ -13,6 +13,7 @@ from tests.harm.lab import Lab, blamed
 
 pytestmark = pytest.mark.timeout(200)
 
+# A blocking read lasts 0.3 s: what is to hit one is in force for longer, not for ten requests.
 STEPS = """\
 name = "restart"
 type = "restart"
@@ -33,6 +34,8 @@ backend = "store"
 name = "late"
 type = "latency"
 attributes = { latency = 100 }
+lasting = 1.0
+unit = "seconds"
 """
 LOAD = "workers = 1\nsteady = 20\nduring = 10\nafter = 5\npause_ms = 20"
 RULES = "background_recover_s = 3"
