@@ -22,11 +22,12 @@ class Imports:
         self._imported = imported
 
     def install(self) -> None:
-        """Become the first finder."""
+        """Become the first finder. Idempotent: twice in the list, it would ask itself for ever."""
+        self.uninstall()
         sys.meta_path.insert(0, self)
 
     def uninstall(self) -> None:
-        """Be none any more; may be repeated."""
+        """Remove the finder. Idempotent."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
 

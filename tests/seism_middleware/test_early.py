@@ -63,3 +63,29 @@ def test_they_are_followed(database: str, sidecar: str, level: str, followed: st
     )  # fmt: skip
     assert done.stderr == ""
     assert done.stdout.split() == [followed, "builtin_function_or_method"]
+
+
+def test_a_driver_that_is_imported_after_the_first_request() -> None:
+    """As an app does that is observed and redirected through its environment."""
+    folders = [ROOT / "seism_middleware" / name for name in ("redirect", "inject")]
+    env = {
+        **os.environ,
+        "SEISM_SIDECAR": "127.0.0.1:9",
+        "SEISM_INJECT": "1",
+        "SEISM_REDIRECT": '{"127.0.0.1:5432": "127.0.0.1:9"}',
+        "PYTHONPATH": os.pathsep.join(map(str, folders)),
+    }
+    script = """
+        import sys
+        import seism_middleware.wsgi
+        from seism_middleware.ledger import Ledger
+        from seism_middleware.patches import Patches
+
+        Patches(Ledger()).install()
+        assert "psycopg2" not in sys.modules
+        import psycopg2
+        print(psycopg2.connect.__name__)
+    """
+    words = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "connect\n", done.stderr

@@ -31,6 +31,7 @@ def test_each_is_told_once_and_has_its_own_loader(folder: Path) -> None:
     before = list(sys.meta_path)
     imports = Imports(names, lambda name: told.append((name, sys.modules[name].value)))
     imports.install()
+    imports.install()
     try:
         good = importlib.import_module("imports_good")
         importlib.import_module("imports_good")
