@@ -8,6 +8,7 @@ has not imported.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import sys
@@ -45,7 +46,8 @@ def follow(app: Any) -> None:
         for module, name, hook in _HOOKS:
             cls = getattr(sys.modules.get(module), name, None)
             if cls is not None and isinstance(found, cls):
-                hook(found)
+                with contextlib.suppress(Exception):  # of a version that we do not know
+                    hook(found)
 
 
 def inside(app: Any) -> Iterator[Any]:
@@ -85,7 +87,8 @@ def pyramid_matched(event: Any) -> None:
 
 
 def _hook_django(handler: Any) -> None:
-    if "resolve_request" in vars(handler):
+    # Django before 3.1 has no such method: its resolver is asked at the end of the request.
+    if "resolve_request" in vars(handler) or not hasattr(handler, "resolve_request"):
         return
     resolve = handler.resolve_request
 
@@ -114,17 +117,53 @@ def django_environ(request: Any) -> MutableMapping[str, Any]:
 
 @functools.lru_cache(maxsize=1024)
 def readable(route: str) -> str:
-    """Django's patterns may be regular expressions; it knows best how to show them."""
-    if "(" not in route and "\\" not in route and not route.startswith("^"):
-        return route
-    try:
-        from django.contrib.admindocs import utils
+    """Django's ``route``, whose parts may be regular expressions, as a path with ``<name>``.
 
-        route = utils.remove_non_capturing_groups(route)
-        route = utils.replace_unnamed_groups(utils.replace_named_groups(route))
-        return str(utils.replace_metacharacters(route)).replace("\\", "")
-    except (ImportError, AttributeError):  # a Django of another age: its pattern as it is
+    An optional character stays: ``^render/?$`` is ``render/``.
+    """
+    if not _REGEX.search(route):
         return route
+    return "".join(_read(route))
+
+
+_REGEX = re.compile(r"[()\\^$]|/\?")
+"""What shows that a part of a route is a regular expression."""
+_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^]\\])*\]|\((?:\?P<(\w+)>)?|[?*+]+|\{\d*,?\d*\}|.", re.S)
+"""One piece of a regular expression: an escape, a set, the beginning of a group, how often."""
+
+
+def _read(regex: str) -> Iterator[str]:
+    at = 0
+    while at < len(regex):
+        token = _TOKEN.match(regex, at)
+        assert token is not None
+        text, at = token[0], token.end()
+        if text.startswith("("):
+            end = _group_end(regex, at)
+            inner, at = regex[at:end], end + 1
+            if token[1] or not inner.startswith("?"):
+                yield f"<{token[1] or 'var'}>"
+            elif inner.startswith("?:"):
+                yield from _read(inner[2:])
+        elif text[0] == "\\":
+            yield "" if text[1] in "AZzbB" else "<var>" if text[1] in "dDwWsS" else text[1]
+        elif text[0] == "[" or (text == "." and regex[at : at + 1] in ("*", "+")):
+            yield "<var>"
+        elif text[0] not in "^$?*+{":
+            yield text
+
+
+def _group_end(regex: str, at: int) -> int:
+    """Where the group is closed whose inside begins at ``at``."""
+    depth = 1
+    while at < len(regex):
+        token = _TOKEN.match(regex, at)
+        assert token is not None
+        depth += token[0].startswith("(") - (token[0] == ")")
+        if not depth:
+            return at
+        at = token.end()
+    return at
 
 
 def _hook_flask(app: Any) -> None:

@@ -14,7 +14,7 @@ import pytest
 import waitress.server
 
 from seism_middleware.contract import PERTURBATION_HEADER, Hello, RequestBegun, RequestEnded
-from seism_middleware.frameworks import uniform
+from seism_middleware.frameworks import follow, readable, uniform
 from tests.seism_middleware import apps
 from tests.seism_middleware.peer import Peer, eventually
 from tests.seism_middleware.test_asgi import serving
@@ -126,6 +126,38 @@ def test_unconfigured_is_inert(name: str) -> None:
 )
 def test_patterns_look_alike(pattern: str, shown: str) -> None:
     assert uniform(pattern) == shown
+
+
+@pytest.mark.parametrize(
+    ("route", "shown"),
+    [
+        ("items/<int:pk>/", "items/<int:pk>/"),
+        ("^render^/?$", "render/"),
+        ("render/?$", "render/"),
+        ("items/<int:pk>/^more/?$", "items/<int:pk>/more/"),
+        (r"^(?P<link_id>[a-zA-Z0-9]+)/(?:x/)?y\.json$", "<link_id>/x/y.json"),
+        (r"^(?P<a>(x|\)[)]y))/b/(\w+)/\d{4}/.*$", "<a>/b/<var>/<var>/<var>"),
+    ],
+)
+def test_regular_expressions_of_django(route: str, shown: str) -> None:
+    assert readable(route) == shown
+
+
+def test_a_django_that_resolves_elsewhere_is_left_alone() -> None:
+    """Before 3.1: an error of ours would be every request's."""
+    pytest.importorskip("django")
+    from django.core.handlers.base import BaseHandler
+
+    class Older:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+    class OldHandler(BaseHandler):
+        resolve_request = property()
+
+    handler = OldHandler()
+    follow(Older(handler))
+    assert vars(handler) == {}
 
 
 def test_a_flask_app_below_a_mount_point(peer: Peer) -> None:
