@@ -42,9 +42,9 @@ def init(
 ) -> None:
     """Write a seism.toml for an application that exists, and that what follows -- starts.
 
-    Starts it with the observer injected, asks its routes without parameters (GET only, 20 at most),
-    watches what it connects to, asks each such server what it speaks, and ends it. A backend
-    that is public or looks like production is refused.
+    Starts it with the observer injected, asks its routes without parameters (GET only, 100 at
+    most), watches what it connects to, asks each such server what it speaks, and ends it. A
+    backend that is public or looks like production is refused.
 
     \b
     Example:

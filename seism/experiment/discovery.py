@@ -132,7 +132,7 @@ def discover(
             time.sleep(SETTLE_SECONDS)
         looking.named(command)
         looking.refuse_production()
-        found.observed = inject.said(children.tail("app", 1000))
+        found.observed = inject.said(children.log("app"))
     progress.phase("asking its backends what they speak")
     found.backends = list(_backends(looking, command, cwd))
     found.allowed = tuple(each.name for each in found.backends

@@ -194,7 +194,7 @@ def _observer(seen: Examination) -> Iterator[Finding]:
         yield Finding(len(seen.requests) >= seen.sent, f"front: it saw {share}")
         return
     if seen.workers:
-        pids = listed([str(worker.pid) for worker in seen.workers])
+        pids = listed(list(dict.fromkeys(str(worker.pid) for worker in seen.workers)))
         kinds = "/".join(sorted({worker.interface for worker in seen.workers}))
         if len(seen.requests) >= seen.sent:
             yield Finding(True, f"observer: loaded in {pids} ({kinds}), saw {share}")

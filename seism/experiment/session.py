@@ -718,14 +718,14 @@ class Session:
             if time.monotonic() > end:
                 raise NotReady(
                     f"{self._file}: app.inject: the app answers and is not observed"
-                    f"{inject.told(self._log_lines())}: wrap the app by one line, or use [front]"
+                    f"{inject.told(self._app_log())}: wrap the app by one line, or use [front]"
                 )
             time.sleep(0.05)
-        for line in inject.said(self._log_lines()):
+        for line in inject.said(self._app_log()):
             self.progress.note(line)
 
-    def _log_lines(self) -> list[str]:
-        return self._children.tail("app", 1000)
+    def _app_log(self) -> Iterator[str]:
+        return self._children.log("app")
 
     def _rewritten(
         self, there: tuple[rewrite.Place, ...], command: list[str], env: dict[str, str], cwd: Path

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -160,6 +160,12 @@ class Supervisor:
         with open(self._children[name].log, "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
             return file.read().decode(errors="replace").splitlines()[-lines:]
+
+    def log(self, name: str) -> Iterator[str]:
+        """All lines that the child ``name`` has written to its log so far."""
+        with open(self._children[name].log, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                yield line.rstrip("\n")
 
     def terminate(self, name: str) -> int:
         """End the child ``name`` with all its descendants; returns its exit code."""

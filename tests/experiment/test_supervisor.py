@@ -71,6 +71,14 @@ def gone(pid: int) -> bool:
         return True
 
 
+def test_a_log_is_read_from_its_first_line(supervisor: Supervisor, tmp_path: Path) -> None:
+    source = "print('first'); print(('x' * 99 + '\\n') * 2000)"
+    supervisor.spawn("app", [sys.executable, "-c", source], log=tmp_path / "log")
+    until(supervisor.exited)
+    assert next(supervisor.log("app")) == "first"
+    assert supervisor.tail("app", 10_000)[0] != "first"
+
+
 @pytest.mark.parametrize("code", [0, 3, 127])
 def test_exit_codes_pass(supervisor: Supervisor, tmp_path: Path, code: int) -> None:
     supervisor.spawn("app", [sys.executable, "-c", f"exit({code})"], log=tmp_path / "log")
