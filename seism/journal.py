@@ -23,6 +23,7 @@ import os
 import queue
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -537,6 +538,32 @@ def hold(fd: int) -> None:
     except BlockingIOError:
         pid = _holder(fd)
         raise Held(f"process {pid}" if pid else "another process") from None
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename an earlier journal by the time of its last line, so that a new one can begin.
+
+    None if there is no such file, it is empty or a pipe, or another process writes it.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or not found.st_size:
+            return None
+        hold(fd)
+        stem = path.stem + time.strftime("-%Y%m%d-%H%M%S", time.localtime(found.st_mtime))
+        kept, number = path.with_stem(stem), 1
+        while kept.exists():
+            number += 1
+            kept = path.with_stem(f"{stem}-{number}")
+        return path.rename(kept)
+    except (OSError, Held):
+        return None
+    finally:
+        os.close(fd)
 
 
 def _holder(fd: int) -> int:
