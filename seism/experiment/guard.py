@@ -155,7 +155,7 @@ def _exit_as(status: int) -> None:
 
 def main(arguments: list[str]) -> None:
     """Options: ``life`` (descriptor), ``stop`` (signal number), ``grace_s``, ``user`` and ``group``
-    (or null), ``scratch`` (a folder to make, and to remove in the end; optional).
+    (or null), ``scratch`` (a folder to make, and to remove in the end; or null).
     """
     options: dict[str, Any] = json.loads(arguments[0])
     life, user = options["life"], options["user"]
@@ -167,7 +167,7 @@ def main(arguments: list[str]) -> None:
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _wake)
-    scratch = options.get("scratch")
+    scratch = options["scratch"]
     try:
         if scratch is not None:
             os.mkdir(scratch, 0o700)

@@ -118,9 +118,14 @@ class Supervisor:
         environment = dict(os.environ if env is None else env)
         command = find_command(argv[0], cwd, environment)
         theirs, ours = os.pipe()
-        options = {"life": theirs, "stop": stop, "grace_s": grace_s, "user": user, "group": group}
-        if scratch is not None:
-            options["scratch"] = str(scratch)
+        options = {
+            "life": theirs,
+            "stop": stop,
+            "grace_s": grace_s,
+            "user": user,
+            "group": group,
+            "scratch": str(scratch) if scratch else None,
+        }
         guarded = [sys.executable, "-I", "-S", guard.__file__, json.dumps(options), command]
         try:
             with open(log, "ab", opener=_private) as output:
