@@ -112,7 +112,7 @@ class Supervisor:
         standard input and output are the caller's, and only standard error is logged.
         ``stop`` is the signal that asks it to end. ``user`` and ``group`` (numeric ids)
         are for a caller that is root and a command that must not be. ``scratch`` is a
-        private folder that is there while the command runs, even if we are killed.
+        private folder, made for the command and removed after it, even if we are killed.
         Raises ConfigurationError, in one line, for a command that cannot be found.
         """
         environment = dict(os.environ if env is None else env)

@@ -35,7 +35,7 @@ class Attack:
     front: bool = False
     """There is an app, and the sidecar is in front of it."""
     disk: Disk | None = None
-    """What is wrong with the journal's."""
+    """The fault of the journal's; None: a good one."""
 
 
 ATTACKS: dict[str, Attack] = {
