@@ -93,7 +93,8 @@ def _sidecar(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--verbose", "-v", is_flag=True, help="Log more."),
         click.option(
             "--journal", type=EXISTING_FILE,
-            help="The journal's file.  [default: seism-report/journal-TIME.jsonl]",
+            help="The journal's file; an earlier one is renamed, never overwritten."
+            "  [default: seism-report/journal-TIME.jsonl]",
         ),
         click.option("--calm", is_flag=True, help="Without FILE's [chaos]."),
         click.option(
@@ -158,11 +159,14 @@ def _serve(
     if file and config:
         raise click.UsageError("FILE and --config are the same: one of them is enough.")
     _log(verbose)
+    from seism.journal import set_aside
     from seism.sidecar.process import Sidecar
     from seism_middleware.contract import TOKEN_VARIABLE
 
     if journal is None:
         journal = Path("seism-report") / time.strftime("journal-%Y%m%d-%H%M%S.jsonl")
+    elif kept := set_aside(journal):
+        click.echo(f"the earlier journal is now {kept}", err=True)
     sidecar = Sidecar.configured(
         file or config, journal=journal, token=os.environ.get(TOKEN_VARIABLE, ""), front=front,
         **options,

@@ -23,6 +23,7 @@ import os
 import queue
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,8 @@ BATCH = 1024 * 1024
 """Bytes that are encoded for one write."""
 OPEN_SECONDS = 10.0
 """How long the disk may take for the manifest."""
+STUCK_SECONDS = 1.5
+"""How long, in the end, one write may take."""
 
 log = logging.getLogger(__name__)
 
@@ -401,8 +404,12 @@ class Journal:
         self._end = 0
         """Bytes of whole lines in the file."""
         # Each is changed by one thread only.
-        self._refused = self._unwritten = 0
+        self._refused = self._unwritten = self._handled = 0
         self._queued = self._dequeued = 0
+        self._asked: float | None = None
+        """Since when the disk has not answered; None: it is not asked."""
+        self._left = 0
+        """Records that the disk had not taken when the journal was closed."""
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -438,7 +445,7 @@ class Journal:
     @property
     def lost(self) -> int:
         """Records that were not written."""
-        return self._refused + self._unwritten
+        return self._refused + self._unwritten + self._left
 
     @property
     def behind(self) -> bool:
@@ -469,9 +476,18 @@ class Journal:
         return done
 
     def close(self) -> None:
-        """Write what is queued, fsync, close. Raises Incomplete if records are missing."""
+        """Write what is queued, fsync, close. Raises Incomplete if records are missing.
+
+        A disk that takes longer than ``STUCK_SECONDS`` for one write is not waited for.
+        """
         self._queue.put(None)
-        self._thread.join()
+        began = time.monotonic()
+        while self._thread.is_alive():
+            self._thread.join(0.05)
+            asked = self._asked
+            if asked is not None and time.monotonic() - max(asked, began) > STUCK_SECONDS:
+                self._left = self._seq - self._refused - self._handled
+                break
         self.check()
 
     def check(self) -> None:
@@ -487,14 +503,17 @@ class Journal:
             open_ = None not in items
             records = [item for item in items if isinstance(item, _Item)]
             waiting = [item for item in items if isinstance(item, threading.Event)]
+            lines = [_line(item) for item in records]
+            self._asked = time.monotonic()
             try:
-                self._append([_line(item) for item in records])
+                self._append(lines)
                 if self._durable and (waiting or not open_):
                     os.fsync(self._file)
             except OSError as error:
                 if self.failure is None:
                     self.failure = error
                     log.error("journal %s: %s; records are lost", self.path, error.strerror)
+            self._asked = None
             self._dequeued += sum(item.cost for item in records)
             for event in waiting:
                 event.set()
@@ -523,6 +542,8 @@ class Journal:
                 os.ftruncate(self._file, self._end)
                 os.lseek(self._file, self._end, os.SEEK_SET)
             raise
+        finally:
+            self._handled += len(lines)
         self._end += written
 
 
@@ -537,6 +558,32 @@ def hold(fd: int) -> None:
     except BlockingIOError:
         pid = _holder(fd)
         raise Held(f"process {pid}" if pid else "another process") from None
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename an earlier journal by the time of its last line, so that a new one can begin.
+
+    None if there is no such file, it is empty or a pipe, or another process writes it.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or not found.st_size:
+            return None
+        hold(fd)
+        stem = path.stem + time.strftime("-%Y%m%d-%H%M%S", time.localtime(found.st_mtime))
+        kept, number = path.with_stem(stem), 1
+        while kept.exists():
+            number += 1
+            kept = path.with_stem(f"{stem}-{number}")
+        return path.rename(kept)
+    except (OSError, Held):
+        return None
+    finally:
+        os.close(fd)
 
 
 def _holder(fd: int) -> int:

@@ -472,10 +472,14 @@ def test_a_second_sidecar_with_the_same_journal_is_refused(seism: Seism, tmp_pat
     assert (tmp_path / "j.jsonl").read_bytes() == before
     first.send_signal(signal.SIGINT)
     seism.finish(first)
-    third = seism.start(*command)  # the lock goes with its process
-    assert third.stdout is not None and third.stdout.readline()
-    third.send_signal(signal.SIGINT)
-    seism.finish(third)
+    for restart in (1, 2):  # the lock goes with its process, and what it wrote stays
+        third = seism.start(*command)
+        assert third.stdout is not None and third.stdout.readline()
+        third.send_signal(signal.SIGINT)
+        assert "the earlier journal is now " in seism.finish(third).err
+        kept = set(tmp_path.glob("j-*.jsonl"))
+        assert len(kept) == restart
+        assert any(path.read_bytes().startswith(before) for path in kept)
 
 
 def test_a_disk_that_is_full_in_mid_run(seism: Seism, tmp_path: Path) -> None:

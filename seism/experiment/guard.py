@@ -154,7 +154,9 @@ def _exit_as(status: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Options: ``life`` (descriptor), ``stop`` (signal number), ``grace_s``, ``user`` (or null)."""
+    """Options: ``life`` (descriptor), ``stop`` (signal number), ``grace_s``, ``user`` and ``group``
+    (or null), ``scratch`` (a folder to make, and to remove in the end; or null).
+    """
     options: dict[str, Any] = json.loads(arguments[0])
     life, user = options["life"], options["user"]
     os.set_inheritable(life, False)
@@ -165,7 +167,10 @@ def main(arguments: list[str]) -> None:
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _wake)
+    scratch = options["scratch"]
     try:
+        if scratch is not None:
+            os.mkdir(scratch, 0o700)
         child = subprocess.Popen(
             arguments[1:],
             start_new_session=True,
@@ -177,7 +182,12 @@ def main(arguments: list[str]) -> None:
         os.write(2, f"{arguments[1]}: {error.strerror}\n".encode())
         os._exit(CANNOT_START)
     _let_go_of_stdio()
-    _exit_as(Guard(child.pid, options["stop"], options["grace_s"]).watch(life, wake))
+    status = Guard(child.pid, options["stop"], options["grace_s"]).watch(life, wake)
+    if scratch is not None:
+        import shutil  # slow, and seldom needed
+
+        shutil.rmtree(scratch, ignore_errors=True)
+    _exit_as(status)
 
 
 if __name__ == "__main__":

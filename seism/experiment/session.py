@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import socket
 import sys
 import tempfile
@@ -155,7 +154,8 @@ class Session:
         """``[[worker]]``."""
         self._workers_ended: set[str] = set()
         """Those whose end has been told."""
-        self._private: Path | None = None
+        self._private = Path(tempfile.gettempdir()) / f"seism-{secrets.token_hex(8)}"
+        """For copies of the app's settings; there as long as the sidecar is."""
         self._folder = -1
         """The directory's descriptor, while no other run may write there."""
         self._driver: LoadDriver | LocustDriver | None = None
@@ -232,8 +232,6 @@ class Session:
         self._children.close()
         for problem in self._commands.after():
             self.progress.note(problem)
-        if self._private is not None:
-            shutil.rmtree(self._private, ignore_errors=True)
         if self._folder >= 0:
             os.close(self._folder)
             self._folder = -1
@@ -577,12 +575,12 @@ class Session:
         undo(self.control, planned)
 
     def _prepare_directory(self) -> None:
-        """Make the directory, without the logs of an earlier run: errors quote their last line."""
+        """Make the directory, without what an earlier run wrote: errors quote a log's last line."""
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
             hold(self._folder)
-            for log in (*LOGS, *map(_worker_log, self.experiment.worker)):
+            for log in (*LOGS, *map(_worker_log, self.experiment.worker), self.journal.name):
                 (self._directory / log).unlink(missing_ok=True)
         except Held as holder:
             raise ConfigurationError(
@@ -604,6 +602,7 @@ class Session:
             env={**os.environ, **self._environ, TOKEN_VARIABLE: self._token},
             pipes=True,
             log=self._directory / "sidecar.log",
+            scratch=self._private,
         )
         line = sidecar.stdout.readline().decode(errors="replace").strip()
         if not line.startswith("http://"):
@@ -732,8 +731,6 @@ class Session:
     ) -> list[str]:
         rewriter = rewrite.Rewriter(there)
         rewriter.settings(env, "environment")
-        if self._private is None:
-            self._private = Path(tempfile.mkdtemp(prefix="seism-"))
         copies = rewrite.Copies(Path(tempfile.mkdtemp(dir=self._private)), rewriter)
         command = [copies.word(word, cwd) for word in command]
         for done in rewriter.done:

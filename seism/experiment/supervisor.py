@@ -103,6 +103,7 @@ class Supervisor:
         grace_s: float = 5.0,
         user: int | None = None,
         group: int | None = None,
+        scratch: Path | None = None,
     ) -> Child:
         """Start ``argv`` under a guard; its output is appended to ``log``.
 
@@ -110,13 +111,21 @@ class Supervisor:
         ``PATH``. ``env`` is the whole environment, by default ours. With ``pipes``
         standard input and output are the caller's, and only standard error is logged.
         ``stop`` is the signal that asks it to end. ``user`` and ``group`` (numeric ids)
-        are for a caller that is root and a command that must not be.
+        are for a caller that is root and a command that must not be. ``scratch`` is a
+        private folder, made for the command and removed after it, even if we are killed.
         Raises ConfigurationError, in one line, for a command that cannot be found.
         """
         environment = dict(os.environ if env is None else env)
         command = find_command(argv[0], cwd, environment)
         theirs, ours = os.pipe()
-        options = {"life": theirs, "stop": stop, "grace_s": grace_s, "user": user, "group": group}
+        options = {
+            "life": theirs,
+            "stop": stop,
+            "grace_s": grace_s,
+            "user": user,
+            "group": group,
+            "scratch": str(scratch) if scratch else None,
+        }
         guarded = [sys.executable, "-I", "-S", guard.__file__, json.dumps(options), command]
         try:
             with open(log, "ab", opener=_private) as output:

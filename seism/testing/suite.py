@@ -147,6 +147,7 @@ class Suite:
         tests to be blamed are ``excluded`` now.
         """
         journal = self._directory / "journal.jsonl"
+        journal.unlink(missing_ok=True)
         seed = self.experiment.seed
         with sidecar(
             self._folder, seed=seed, config=self._file.resolve(), journal=journal

@@ -21,7 +21,7 @@ from pathlib import Path
 from seism.client import Control
 from tests.attack import api, armed, codec, flood, pattern, stream
 from tests.attack.bystander import Bystanders
-from tests.attack.target import Target, target
+from tests.attack.target import Disk, Target, target
 from tests.protocols.hostile import HOSTILE
 
 WAIT_MS, PEAK_MIB, STOP_SECONDS = 250, 128, 2.0
@@ -34,8 +34,8 @@ class Attack:
     act: Callable[[Target, float], None]
     front: bool = False
     """There is an app, and the sidecar is in front of it."""
-    journal_bytes: int = 0
-    """The size of the journal at which the disk is full; 0: never."""
+    disk: Disk | None = None
+    """The fault of the journal's; None: a good one."""
 
 
 ATTACKS: dict[str, Attack] = {
@@ -56,14 +56,15 @@ ATTACKS: dict[str, Attack] = {
     "a storm of connections": Attack(flood.storm),
     "handshakes that hang": Attack(flood.handshakes),
     "hostile requests to a front": Attack(flood.front, front=True),
-    "a full disk": Attack(flood.disk, journal_bytes=32 * 1024),
+    "a full disk": Attack(flood.disk, disk=Disk.FULL),
+    "a disk that stalls": Attack(flood.disk, disk=Disk.STALLED),
 }
 
 
 def attacked(attack: Attack, seconds: float, folder: Path) -> tuple[Bystanders, float]:
     """The bystanders afterwards, and the seconds that SIGTERM took."""
     app = flood.app() if attack.front else ""
-    with target(folder, app, attack.journal_bytes) as (found, child):
+    with target(folder, app, attack.disk) as (found, child):
         control = Control(found.host, found.port, timeout=30)
         with Bystanders(control, child.pid) as bystanders:
             try:
@@ -76,7 +77,7 @@ def attacked(attack: Attack, seconds: float, folder: Path) -> tuple[Bystanders, 
             child.wait(15)
         except subprocess.TimeoutExpired:
             bystanders.failures.append("SIGTERM does not end it")
-        expected = 4 if attack.journal_bytes else 0
+        expected = 4 if attack.disk else 0
         if child.poll() not in (expected, None):
             bystanders.failures.append(f"exit code {child.returncode}, not {expected}")
         return bystanders, time.monotonic() - began

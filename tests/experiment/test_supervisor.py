@@ -40,8 +40,10 @@ RUNNER = """
 import sys, time
 from pathlib import Path
 from seism.experiment.supervisor import Supervisor
+log = Path(sys.argv[1])
 with Supervisor() as supervisor:
-    supervisor.spawn("child", [sys.executable, *sys.argv[2:]], log=Path(sys.argv[1]), grace_s=0.5)
+    supervisor.spawn("child", [sys.executable, *sys.argv[2:]], log=log, grace_s=0.5,
+                     scratch=log.parent / "scratch")
     time.sleep(600)
 """
 
@@ -193,9 +195,25 @@ def test_nothing_is_left_when_the_runner_is_killed(tmp_path: Path, source: str) 
         pid = written(up)
         below = psutil.Process(runner.pid).children(recursive=True)
         assert pid in {process.pid for process in below}
+        (tmp_path / "scratch" / "copy").touch()
         runner.kill()
         runner.wait(10)
     until(lambda: all(gone(process.pid) for process in below))
+    assert not (tmp_path / "scratch").exists()
+
+
+def test_a_scratch_folder_is_there_as_long_as_the_child(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    scratch = tmp_path / "scratch"
+    child = supervisor.spawn("app", ["cat"], log=tmp_path / "log", pipes=True, scratch=scratch)
+    child.stdin.write(b"up\n")
+    child.stdin.flush()
+    assert child.stdout.readline() == b"up\n"
+    assert scratch.stat().st_mode & 0o777 == 0o700
+    (scratch / "copy").touch()
+    supervisor.terminate("app")
+    assert not scratch.exists()
 
 
 def test_an_interrupt_of_the_runner_is_orderly(tmp_path: Path) -> None:
