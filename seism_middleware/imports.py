@@ -22,7 +22,7 @@ class Imports:
         self._imported = imported
 
     def install(self) -> None:
-        """Become the first finder. Idempotent: twice in the list, it would ask itself without end."""
+        """Become the first finder. Idempotent: twice in the list, it would ask itself."""
         self.uninstall()
         sys.meta_path.insert(0, self)
 

@@ -14,6 +14,7 @@ from seism.verdict.client_view import ClientAnswer
 from seism.verdict.result import Cell
 from seism.verdict.step import OUTLASTS
 from seism.verdict.timeline import Segment, Timeline, route_of
+from seism.verdict.unused_backend import LEAST, asks
 from seism_middleware.contract import RequestEnded
 
 OF_A_STEP = ("during", "after")
@@ -61,6 +62,9 @@ def why_never_fired(timeline: Timeline, index: int) -> str:
     """Why the planned perturbation at ``index`` had no effect, as far as it is known."""
     planned = timeline.plan[index]
     backend, during = planned.backend, timeline.find("during", index)
+    earlier = _unused_since(timeline, index, backend)
+    if earlier:
+        return f"the app had not used {backend} since {earlier}"
     if planned.type == DOWN:
         return f"no request is known to have tried to connect to {backend} while it lasted"
     if during is None or not during.requests:
@@ -69,6 +73,28 @@ def why_never_fired(timeline: Timeline, index: int) -> str:
     if len(sent) > 1 and sent[0] == sent[-1]:
         return f"nothing was sent to {backend} while it lasted"
     return f"it applied to nothing that was sent to {backend} while it lasted"
+
+
+def _unused_since(timeline: Timeline, index: int, backend: str) -> str:
+    """The earlier perturbation of ``backend`` after which no request asked it until this one was
+    over, as a breaker's that stays open; empty if there is none.
+    """
+    during, silent = timeline.find("during", index), 0
+    if during is None or not backend:
+        return ""
+    for segment in reversed(
+        [each for each in timeline.segments if each.phase.at <= during.phase.at]
+    ):
+        phase = segment.phase
+        if phase.phase == "warmup" and phase.step is not None:
+            return ""  # the app was restarted
+        if any(asks(request, backend) for request in segment.requests):
+            if silent < LEAST or phase.phase not in OF_A_STEP or phase.step is None:
+                return ""
+            step = timeline.plan[phase.step]
+            return step.name if phase.step != index and step.backend == backend else ""
+        silent += len(segment.requests)
+    return ""
 
 
 def _in_phases(timeline: Timeline) -> Iterator[tuple[Segment | None, RequestEnded]]:

@@ -54,6 +54,23 @@ def test_a_breaker_that_stays_open_too_long() -> None:
     assert second.colour == GREEN
 
 
+def test_what_never_fired_while_a_breaker_was_open_says_so() -> None:
+    story = Story(("mc down", "mc", "down"), ("mc reset", "mc", "reset_peer"))
+    story.phase("steady")
+    story.requests(20, **ASKS)
+    story.phase("during", 0)
+    story.perturb(0, *[story.request(**TRIES) for _ in range(4)])
+    story.phase("after", 0)
+    story.requests(6)
+    story.phase("during", 1)
+    story.requests(6)
+    story.phase("after", 1)
+    story.requests(6, **ASKS)
+    assert "mc reset never fired: the app had not used mc since mc down" in [
+        *judge(story.end()).warnings
+    ]
+
+
 @pytest.mark.parametrize("silent", [0, 2])
 def test_a_breaker_that_closes_in_time(silent: float) -> None:
     assert [cell.colour for cell in judged(silent).cells] == [GREEN, GREEN]
