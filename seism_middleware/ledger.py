@@ -112,6 +112,7 @@ class Ledger:
         """
         if not any(self._watched.values()):
             self._until = _monotonic() + EXPECTED
+            self.changes += 1  # what was looked up before is not known any more
 
     @property
     def is_told(self) -> bool:

@@ -56,7 +56,8 @@ class Track:
 
     __slots__ = (
         "__weakref__",
-        "candidates", "connection", "elsewhere", "handle", "proxies", "running", "spans",
+        "away", "candidates", "connection", "elsewhere", "handle", "lasting", "proxies",
+        "running", "spans",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -67,6 +68,10 @@ class Track:
         """Its socket, if that leads to no proxy."""
         self.proxies = 0
         """When that was looked up, as a count of changes of the list of proxies."""
+        self.lasting = False
+        """The driver's object never connects anew: what its socket is, it is for ever."""
+        self.away: Ledger | None = None
+        """The ledger, once a lasting connection is known to lead elsewhere."""
         self.running: list[Span] = []
         """The calls that have not returned: one, unless threads share the object."""
         self.candidates: set[str] | None = None
@@ -331,8 +336,9 @@ class Spans:
             track.connection = track.handle = None
         if track.elsewhere is not None:
             if track.elsewhere.fileno() == fd and track.proxies == self.ledger.changes:
+                track.away = self.ledger if track.lasting else None
                 return None
-            track.elsewhere = None
+            track.elsewhere = track.away = None
         changes = self.ledger.changes
         try:
             handle = Handle(fd)
@@ -342,6 +348,7 @@ class Spans:
         backend = self.ledger.backend_of(peer)
         if backend is None:
             track.elsewhere, track.proxies = handle, changes
+            track.away = self.ledger if track.lasting else None
             return None
         return self._add(track, handle, backend, opening)
 
