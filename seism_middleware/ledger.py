@@ -323,8 +323,13 @@ class Ledger:
         else:
             self._by_local.pop(connection.local, None)
 
-    def claim(self, connection: Connection, length: int, sock: Any) -> Claim:
-        """``length`` bytes are about to be written on ``connection`` by the running code."""
+    def claim(
+        self, connection: Connection, length: int, sock: Any, arrived: int | None = None
+    ) -> Claim:
+        """``length`` bytes are about to be written on ``connection`` by the running code.
+
+        ``arrived``: what ``received`` says of ``sock`` now, where that is known.
+        """
         request, finalizer = _current(), False
         if request is not None and request.over is not None:
             request = None  # a task that outlived the request in whose context it was made
@@ -332,7 +337,8 @@ class Ledger:
             finalizer = collection.interrupts(request)
             request = None if finalizer else request
         claims = connection.claims
-        arrived = received(sock)
+        if arrived is None:
+            arrived = received(sock)
         if arrived == connection.answered and claims and claims[-1].request is not request:
             connection.shared = True
         connection.answered = arrived

@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 from weakref import WeakSet
@@ -29,7 +28,7 @@ from seism_middleware.guard import shielded
 from seism_middleware.handle import Handle
 from seism_middleware.ledger import Ledger
 from seism_middleware.shown import shows, values
-from seism_middleware.tcp import received, written
+from seism_middleware.tcp import counts, received, written
 from seism_middleware.traffic import Claim, Connection, Request, running
 
 ENDLESS = 1 << 62
@@ -208,9 +207,12 @@ class Spans:
     def _enter_blind(self, track: Track) -> Span | None:
         span = self._begin(track)
         if span is not None:
-            with self._undone(span):
+            try:
                 span.before = self._unowned()
                 self._unknown.add(span)
+            except Exception:
+                self._undo(span)
+                raise
         return span
 
     @shielded
@@ -230,10 +232,13 @@ class Spans:
         """A call begins; None if it is a part of one that is running."""
         span = self._begin(track)
         if span is not None and fd is not None and fd >= 0:
-            with self._undone(span):
+            try:
                 connection = self._known(track, fd, None)
                 if connection is not None:
                     self._claim(span, connection)
+            except Exception:
+                self._undo(span)
+                raise
         return span
 
     @shielded
@@ -249,7 +254,7 @@ class Spans:
                 if span.claim is None:
                     self._known(track, fd, span)
         finally:
-            self._end(span)
+            self._end(span, fd)
 
     @shielded
     def failed(self, span: Span, error: BaseException, peers: Peers | None) -> None:
@@ -267,15 +272,10 @@ class Spans:
         if span.claim is None and fd >= 0:
             self._known(span.track, fd, span)
 
-    @contextmanager
-    def _undone(self, span: Span) -> Iterator[None]:
+    def _undo(self, span: Span) -> None:
         """A call that could not be entered does not run."""
-        try:
-            yield
-        except Exception:
-            span.track.running.remove(span)
-            self._unknown.discard(span)
-            raise
+        span.track.running.remove(span)
+        self._unknown.discard(span)
 
     # One call of a driver's object at a time; what is known of more is only possible.
 
@@ -291,20 +291,23 @@ class Spans:
         track.running.append(span)
         return span
 
-    def _end(self, span: Span) -> None:
+    def _end(self, span: Span, fd: int | None = None) -> None:
         track = span.track
         track.running.remove(span)
-        self._close(span)
+        self._close(span, fd)
         if self._unknown and time.monotonic() > self._looked + LOOK_EVERY:
             self.look()
 
-    def _close(self, span: Span) -> None:
-        """Nothing more is written on the connection of ``span`` by its call."""
+    def _close(self, span: Span, fd: int | None = None) -> None:
+        """Nothing more is written on the connection of ``span`` by its call.
+
+        ``fd``: what the driver says that its descriptor is now.
+        """
         track = span.track
         connection, claim, handle = track.connection, span.claim, track.handle
         if connection is None or claim is None or handle is None:
             return
-        alive = handle.fileno() == connection.fd
+        alive = (fd if track.lasting and fd is not None else handle.fileno()) == connection.fd
         count = written(handle) if alive else None
         if count is not None:
             self._settle(connection, span, claim, count)
@@ -331,7 +334,7 @@ class Spans:
         """The connection of ``fd``; one that is new was made by ``opening``, if by a call."""
         handle = track.handle
         if track.connection is not None and handle is not None:
-            if track.connection.fd == fd and handle.fileno() == fd:
+            if track.connection.fd == fd and (track.lasting or handle.fileno() == fd):
                 return track.connection
             track.connection = track.handle = None
         if track.elsewhere is not None:
@@ -367,15 +370,17 @@ class Spans:
     def _claim(self, span: Span, connection: Connection, start: int | None = None) -> None:
         handle = span.track.handle
         assert handle is not None
+        arrived = None
         if start is None:
-            start = written(handle) or 0
+            count, arrived = counts(handle)
+            start = count or 0
             if start > connection.sent:
                 # Written outside of every call that we see: nobody knows by whom.
                 unknown = Claim(connection.sent, start - connection.sent, None, span.at, False)
                 connection.claims.append(unknown)
         span.answered = connection.answered
         connection.sent = start
-        span.claim = claim = self.ledger.claim(connection, 0, handle)
+        span.claim = claim = self.ledger.claim(connection, 0, handle, arrived)
         claim.sure = claim.sure and span.sure
         claim.length = ENDLESS
 
