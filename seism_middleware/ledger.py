@@ -119,6 +119,13 @@ class Ledger:
         """Whether the proxies are known, or will not be any more."""
         return not self._until or _monotonic() >= self._until
 
+    def leads_elsewhere(self, connection: Connection) -> bool:
+        """Whether ``connection``, followed while the proxies were not known, leads to none."""
+        if self._until or connection.backend != UNNAMED:
+            return False
+        with self._lock:  # they may be being named
+            return connection.backend == UNNAMED
+
     def _settle(self) -> None:
         """Name the connections that have been followed, and forget those that lead elsewhere."""
         self._until = 0.0

@@ -334,7 +334,8 @@ class Spans:
         """The connection of ``fd``; one that is new was made by ``opening``, if by a call."""
         handle = track.handle
         if track.connection is not None and handle is not None:
-            if track.connection.fd == fd and (track.lasting or handle.fileno() == fd):
+            same = track.connection.fd == fd and (track.lasting or handle.fileno() == fd)
+            if same and not self.ledger.leads_elsewhere(track.connection):
                 return track.connection
             track.connection = track.handle = None
         if track.elsewhere is not None:

@@ -98,3 +98,19 @@ def test_a_descriptor_that_is_used_again(scene: Scene) -> None:
     assert (first.died is not None, second.died) == (True, None)
     assert first.local != second.local
     again.close()
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_the_first_request_of_a_worker_that_knows_no_proxies_yet(scene: Scene, ours: bool) -> None:
+    """Also on a connection of before, which was looked at when nothing was expected."""
+    before = scene.connect()
+    assert scene.asked(before) == {}
+    scene.ledger.expect()
+    first = scene.connect()
+    assert scene.asked(first) == scene.asked(before) == {"": 1}
+    scene.ledger.watch(0, [scene.proxy] if ours else [])
+    followed = {"db": 1} if ours else {}
+    assert scene.asked(first) == scene.asked(before) == followed
+    assert {each.backend for each in scene.ledger._all()} == ({"db"} if ours else set())
+    first.close()
+    before.close()
