@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from seism_middleware.contract import ELSEWHERE, LIBRARIES, is_own_frame
+from seism_middleware.own_code import packages
 
 MOST = 8
 """Frames kept of a traceback."""
@@ -15,6 +16,8 @@ MOST_OWN = 4
 LONGEST = 100
 """Characters kept of a file's path, its end."""
 OURS = os.path.dirname(__file__) + os.sep
+STANDARD = os.path.dirname(os.__file__) + os.sep
+"""Where Python's own library is."""
 
 
 def frames(traceback: TracebackType | None) -> tuple[str, ...]:
@@ -44,7 +47,8 @@ def frame(path: str, line: int, function: str) -> str:
 def shown(path: str) -> str:
     """``path`` from the app's folder, or from that of the libraries (``site-packages/...``).
 
-    What is in neither keeps its last two parts: where things are on the machine is nobody's
+    A package of the app's own is shown as if its parent were the app's folder, wherever it is.
+    What is in none of these keeps its last two parts: where things are on the machine is nobody's
     business.
     """
     if path.startswith("<"):
@@ -52,7 +56,10 @@ def shown(path: str) -> str:
     parts = path.replace(os.sep, "/").split("/")
     for name in LIBRARIES:
         if name in parts:
-            return "/".join(parts[len(parts) - 1 - parts[::-1].index(name) :])[-LONGEST:]
+            place = len(parts) - 1 - parts[::-1].index(name)
+            if any(part.removesuffix(".py") in packages() for part in parts[place + 1 : place + 2]):
+                place += 1
+            return "/".join(parts[place:])[-LONGEST:]
     try:
         folder = os.getcwd() + os.sep
     except OSError:
@@ -60,6 +67,9 @@ def shown(path: str) -> str:
     if folder and path.startswith(folder):
         return path[len(folder) :].replace(os.sep, "/")[-LONGEST:]
     if os.path.isabs(path):
+        own = [place for place, part in enumerate(parts[:-1]) if part in packages()]
+        if own and not path.startswith(STANDARD):
+            return "/".join(parts[own[-1] :])[-LONGEST:]
         return "/".join([ELSEWHERE, *parts[-2:]])[-LONGEST:]
     return path[-LONGEST:]
 

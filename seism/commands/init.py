@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,6 +31,10 @@ from seism.report.text import clean
     "--from", "source", type=EXISTING_FILE, metavar="FILE",
     help="Take the load from a browser's recording (HAR) or an OpenAPI document (JSON).",
 )  # fmt: skip
+@click.option(
+    "--record", is_flag=True,
+    help="Record the load: use the app in a browser, at an address that is printed.",
+)  # fmt: skip
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 @click.pass_context
 def init(
@@ -38,6 +44,7 @@ def init(
     allow: tuple[str, ...],
     headers: tuple[str, ...],
     source: Path | None,
+    record: bool,
     quiet: bool,
 ) -> None:
     """Write a seism.toml for an application that exists, and that what follows -- starts.
@@ -50,6 +57,7 @@ def init(
     Example:
       seism init -- gunicorn -b 127.0.0.1:8000 shop:app
       seism init --from shop.har -- gunicorn -b 127.0.0.1:8000 shop:app
+      seism init --record -- gunicorn -b 127.0.0.1:8000 shop:app
     """
     import os
 
@@ -59,7 +67,8 @@ def init(
     from seism.experiment.config import load
     from seism.experiment.discovery import MAX_ROUTES, discover
     from seism.experiment.draft import draft
-    from seism.experiment.recording import read
+    from seism.experiment.recorder import Recorder
+    from seism.experiment.recording import read, recorded
     from seism.report.progress import Progress
 
     command: tuple[str, ...] = context.meta[APP_COMMAND]
@@ -67,13 +76,30 @@ def init(
         raise click.UsageError("What starts the app is missing: seism init -- COMMAND.")
     if output.exists() and not force:
         raise ConfigurationError(f"{output}: exists already; nothing was written (use --force)")
+    if record and source is not None:
+        raise click.UsageError("--record and --from are two ways to a load: leave out one.")
     recording = read(source) if source is not None else None
+    entries: list[Any] = []
+
+    def use(port: int) -> None:
+        if not record:
+            return
+        recorder = Recorder(port)
+        with recorder.listening() as url:
+            progress.note(f"open {url} in a browser, use the app, and press Enter here in the end")
+            sys.stdin.readline()
+        entries.extend(recorder.entries)
+
     with interruptible(), Progress(Console(stderr=True), quiet=quiet) as progress:
         progress.note(
             f"starts {shlex.join(command)}, sends GET requests to at most {MAX_ROUTES} of its "
             "routes, and asks each server that it connects to what it speaks"
         )
-        found = discover(command, Path.cwd(), progress, allow, headers=_headers(headers))
+        found = discover(
+            command, Path.cwd(), progress, allow, headers=_headers(headers), use=use
+        )  # fmt: skip
+    if record:
+        recording = recorded(entries)
     text = draft(found, recording)
     try:
         output.write_text(text, encoding="utf-8")

@@ -9,7 +9,7 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,10 +102,12 @@ class Discovery:
 def discover(
     command: tuple[str, ...], cwd: Path, progress: Watcher, allowed: Sequence[str] = (),
     start_seconds: float = 60, headers: Mapping[str, str] = MappingProxyType({}),
+    use: Callable[[int], None] = lambda _: None,
 ) -> Discovery:  # fmt: skip
     """Run ``command`` and find out. Nothing of it runs afterwards.
 
     ``headers`` are sent with each request; ``${NAME}`` in their values is from the environment.
+    ``use`` uses the app, at its port, while its connections are watched.
 
     Raises NotReady if it does not answer, ConfigurationError for a command that cannot be found and
     for a backend that looks like production and is not ``allowed`` (by name or address).
@@ -129,6 +131,7 @@ def discover(
             progress.phase("asking the app")
             looking.refuse_production()
             found.routes = _ask_routes(found.port, watch, looking, sent)
+            use(found.port)
             time.sleep(SETTLE_SECONDS)
         looking.named(command)
         looking.refuse_production()

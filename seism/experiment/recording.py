@@ -70,6 +70,14 @@ def read(path: Path) -> Recording:
     return found
 
 
+def recorded(entries: Sequence[Any]) -> Recording:
+    """The load in a HAR log's ``entries``. Raises ConfigurationError."""
+    found = _from_har(entries)
+    if not found.load:
+        raise ConfigurationError("nothing was recorded that a load could send")
+    return found
+
+
 def _get(value: Any, *keys: str) -> Any:
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None

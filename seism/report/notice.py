@@ -38,7 +38,9 @@ class Notice:
 
     @property
     def line(self) -> str:
-        """Title and text."""
+        """Title and text; a harm's text begins with its title."""
+        if self.kind == HARM:
+            return self.text
         return clean(f"{self.title}: {self.text}", 700)
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -36,7 +37,7 @@ def init(
     return subprocess.run(
         [sys.executable, "-m", "seism", "init", *words],
         env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}, cwd=folder,
-        capture_output=True, text=True, timeout=90, check=False,
+        capture_output=True, text=True, timeout=90, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
 
@@ -269,6 +270,45 @@ def test_routes_of_a_mounted_api_are_asked_where_they_are(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     paths = re.findall(r'path = "(.*)"', (tmp_path / "seism.toml").read_text())
     assert sorted(paths) == ["/", "/api/ready", "/api/v1/flows"]
+
+
+def test_a_load_that_is_recorded(tmp_path: Path) -> None:
+    """Through a pipe instead of a terminal; urllib is the browser."""
+    command = ["gunicorn", "-b", f"127.0.0.1:{free_port()}", "tests.experiment.session_app:app"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "seism", "init", "--record", "--", *command],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}, cwd=tmp_path,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None and process.stderr is not None
+        said = ""
+        while not (found := re.search(r"open (http://\S+) in a browser", said)):
+            said = process.stderr.readline()
+            assert said, "it has ended"
+        upload = b'--x\r\nContent-Disposition: form-data; name="drink"\r\n\r\ntea\r\n--x--\r\n'
+        posted = Request(
+            f"{found[1]}/orders", upload, {"Content-Type": "multipart/form-data; boundary=x"}
+        )
+        for asked in (f"{found[1]}/login", posted):
+            with urlopen(asked, timeout=20) as answer:
+                answer.read()
+        _, err = process.communicate("\n", timeout=60)
+    assert process.returncode == 0, err
+    experiment = load(tmp_path / "seism.toml", {})
+    assert experiment.load is not None
+    (scenario,) = experiment.load.scenario
+    assert [(step.method, step.path) for step in scenario.step] == [
+        ("GET", "/login"), ("POST", "/orders"),
+    ]  # fmt: skip
+    assert scenario.step[1].form == {"drink": "tea"}
+
+
+def test_nothing_recorded_is_said(tmp_path: Path) -> None:
+    command = ("gunicorn", "-b", f"127.0.0.1:{free_port()}", "tests.experiment.session_app:app")
+    done = init(tmp_path, "--record", "--", *command)
+    assert done.returncode == 2
+    assert "nothing was recorded that a load could send" in done.stderr
+    assert not (tmp_path / "seism.toml").exists()
 
 
 def test_the_routes_of_an_openapi_document() -> None:

@@ -14,7 +14,8 @@ import pytest
 from seism.errors import ConfigurationError
 from seism.experiment.config import load as loaded
 from seism.experiment.config import substitute
-from seism.experiment.recording import Recording, read
+from seism.experiment.recorder import Recorder
+from seism.experiment.recording import Recording, read, recorded
 from seism.experiment.request import requests
 from seism.experiment.toml import write
 from tests.experiment import session_app
@@ -83,8 +84,8 @@ FORM = "application/x-www-form-urlencoded"
 class Browser:
     """Sends requests as a browser does, and keeps what it saw as HAR 1.2."""
 
-    def __init__(self, server: WSGIServer) -> None:
-        self._port = server.server_port
+    def __init__(self, port: int) -> None:
+        self._port = port
         self._cookies: dict[str, str] = {}
         self.entries: list[dict[str, Any]] = []
 
@@ -140,8 +141,8 @@ def sent_again(
         return segment(process, "steady", count)[1]
 
 
-def test_a_browsers_recording(server: WSGIServer, tmp_path: Path) -> None:
-    browser = Browser(server)
+def clicked(browser: Browser) -> list[str]:
+    """Use the session app; what is secret of it."""
     token = browser.send("GET", "/login").partition('value="')[2].partition('"')[0]
     form = urlencode({"password": session_app.PASSWORD, "token": token})
     browser.send("POST", "/login", form, Content_Type=FORM)
@@ -154,12 +155,25 @@ def test_a_browsers_recording(server: WSGIServer, tmp_path: Path) -> None:
     browser.send("GET", "/api", Authorization=f"Bearer {json.loads(given)['access']}")
     browser.send("POST", "/orders", "tea", Content_Type="text/plain")
     browser.send("GET", f"/orders/{max(session_app.orders, key=int)}")
+    return [session_app.PASSWORD, token, *browser._cookies.values()]
 
-    found = read(browser.saved(tmp_path / "app.har"))
+
+@pytest.mark.parametrize("by", ["browser", "seism"])
+def test_a_recording(server: WSGIServer, tmp_path: Path, by: str) -> None:
+    if by == "browser":
+        browser = Browser(server.server_port)
+        secrets = clicked(browser)
+        found = read(browser.saved(tmp_path / "app.har"))
+        assert found.notes == ["left out, as of other hosts: ads.test"]
+    else:
+        recorder = Recorder(server.server_port)
+        with recorder.listening() as url:
+            secrets = clicked(Browser(int(url.rpartition(":")[2])))
+        found = recorded(recorder.entries)
+        assert found.notes == []
     text = write({"load": found.load})
     assert found.variables == ["PASSWORD"]
-    assert found.notes == ["left out, as of other hosts: ads.test"]
-    for secret in (session_app.PASSWORD, token, *browser._cookies.values()):
+    for secret in secrets:
         assert secret not in text
     answer = sent_again(found, server, tmp_path, 1, 16, PASSWORD=session_app.PASSWORD)
     seen = statuses(answer)
