@@ -15,7 +15,7 @@ NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian: apt-get
 PYENV_BINS = $(shell for version in $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[123]\.'); do \
 	printf '%s/bin:' "$$(pyenv prefix $$version)"; done)
 
-.PHONY: help demo test docs docs-pages soak fuzz attack kills proof proof-part pairs structure apps suites zoo zoo-again lint tox bench bench-observer bench-away bench-codecs bench-compare bench-dashboard cpython matrix screenshots clean
+.PHONY: help demo test docs docs-pages soak fuzz attack kills proof proof-part pairs structure apps suites zoo zoo-again lint tox bench bench-observer bench-app bench-away bench-codecs bench-compare bench-dashboard cpython matrix screenshots clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -128,6 +128,9 @@ bench-codecs: $(VENV)/.demo ## redis-benchmark and pgbench with a protocol track
 bench-observer: $(VENV)/.test ## what the middleware costs, about 3 min (ARGS="--only memory --calls 10000000")
 	$(BIN)/python -m bench.middleware $(ARGS)
 
+bench-app: $(VENV)/.matrix ## the middleware in real servers with real clients, about 80 min (ARGS="--only waitress,psycopg2,10 --rounds 6")
+	$(BIN)/python -m bench.app $(ARGS)
+
 bench-compare: $(VENV)/.test ## an old commit beside this one, 20 rounds, about 2 hours (BASE=HEAD~1 ARGS="--quick --rounds 6")
 	@$(if $(BASE),,echo "usage: make bench-compare BASE=COMMIT" >&2; exit 2)
 	$(BIN)/python -m bench.compare --base '$(BASE)' $(ARGS)
@@ -149,4 +152,4 @@ matrix: $(VENV)/.matrix ## each client under each model, written to docs/matrix.
 
 clean: ## remove what was made
 	-git worktree remove --force build/bench-base 2>/dev/null
-	rm -rf $(VENV) .tox build bench.json bench-observer.json bench-dashboard.json bench-codecs.json seism/proxy/_pump.c seism/proxy/_pump.*.so dist *.egg-info seism-report .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .tox build bench.json bench-observer.json bench-app.json bench-dashboard.json bench-codecs.json seism/proxy/_pump.c seism/proxy/_pump.*.so dist *.egg-info seism-report .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -36,6 +37,20 @@ def ratio(samples: Samples, of: str, to: str) -> float:
     """
     pairs = zip(samples.get(of, ()), samples.get(to, ()), strict=False)
     return median(mine / theirs for mine, theirs in pairs if theirs)
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the median, by the ranks of the values; fewer than six are too few
+    for one, and it is all of them."""
+    ordered, count = sorted(values), len(values)
+    below, rank = 0.0, 0
+    while rank < count // 2:
+        below += math.comb(count, rank) / 2**count
+        if below > 0.025:
+            break
+        rank += 1
+    first = max(rank, 1) - 1
+    return ordered[first], ordered[count - 1 - first]
 
 
 def rotated(items: Sequence[str], by: int) -> list[str]:

@@ -1,7 +1,8 @@
 """Sockets that a C library has opened: looked at by their descriptors, never closed.
 
 The library may close a descriptor at any moment, and the next one who opens something gets
-the same number. So a socket is known by its local address as well.
+the same number. So a socket is known by its cookie as well, a number that the kernel gives to
+no other one, or by its local address where the kernel has no cookies.
 
 All of this asks libc by ``ctypes.PyDLL``, which keeps the interpreter's lock: none of these
 calls can block, and a look at a hundred sockets must not wait a hundred times until the busy
@@ -10,6 +11,7 @@ threads of the app give the lock back.
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import socket
 from collections.abc import Iterator
@@ -18,6 +20,10 @@ from typing import Any
 
 _ROOM = 128
 """Bytes of a struct sockaddr_storage."""
+_ANSWER = 256
+"""Bytes of the longest option that is asked for."""
+_SO_COOKIE = 57
+"""Since Linux 4.12 (asm-generic/socket.h); 8 bytes."""
 _NAME = 19
 """Where a struct dirent has its name (readdir(3), Linux)."""
 
@@ -28,9 +34,44 @@ def libc() -> Any:
     library = ctypes.PyDLL(None)
     library.opendir.restype = library.readdir.restype = ctypes.c_void_p
     library.readdir.argtypes = library.closedir.argtypes = [ctypes.c_void_p]
+    pointer = ctypes.c_void_p
+    library.getsockopt.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int, pointer, pointer]
     library.pread.restype = ctypes.c_ssize_t
     library.pread.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_longlong]
     return library
+
+
+class _Answer(_thread._local):
+    """Where a thread has what it asks for written: nothing is allocated for a question."""
+
+    def __init__(self) -> None:
+        self.getsockopt = libc().getsockopt
+        self.room = ctypes.create_string_buffer(_ANSWER)
+        self.size = ctypes.c_uint32()
+        self.where = ctypes.addressof(self.room), ctypes.addressof(self.size)
+
+
+@cache
+def _answers() -> _Answer:
+    return _Answer()
+
+
+def _option(fd: int, level: int, name: int, size: int) -> bytes:
+    """Up to ``size`` bytes of a socket's option. Raises OSError."""
+    answer = _answers()
+    answer.size.value = size
+    if answer.getsockopt(fd, level, name, *answer.where):
+        raise OSError("it is no socket")
+    return ctypes.string_at(answer.where[0], answer.size.value)
+
+
+def _cookie(fd: int) -> bytes | None:
+    """What no other socket ever has; None where the kernel has none. Raises OSError."""
+    try:
+        return _option(fd, socket.SOL_SOCKET, _SO_COOKIE, 8)
+    except OSError:
+        _option(fd, socket.SOL_SOCKET, socket.SO_TYPE, 4)
+        return None
 
 
 def _address(function: Any, fd: int) -> tuple[str, int]:
@@ -50,17 +91,21 @@ def _address(function: Any, fd: int) -> tuple[str, int]:
 class Handle:
     """One socket of somebody else; what the ledger asks of a socket can be asked of it."""
 
-    __slots__ = ("__weakref__", "_fd", "_local")
+    __slots__ = ("__weakref__", "_cookie", "_fd", "_local")
 
     def __init__(self, fd: int) -> None:
         """Raises OSError if ``fd`` is no socket of the Internet."""
         self._fd = fd
+        self._cookie = _cookie(fd)
         self._local = self.getsockname()
 
     def fileno(self) -> int:
         """The descriptor, -1 once it is another socket's or nobody's."""
         try:
-            return self._fd if self.getsockname() == self._local else -1
+            if self._cookie is None:
+                return self._fd if self.getsockname() == self._local else -1
+            same = _option(self._fd, socket.SOL_SOCKET, _SO_COOKIE, 8) == self._cookie
+            return self._fd if same else -1
         except OSError:
             return -1
 
@@ -71,10 +116,7 @@ class Handle:
         return _address(libc().getpeername, self._fd)
 
     def getsockopt(self, level: int, name: int, size: int) -> bytes:
-        room, got = ctypes.create_string_buffer(size), ctypes.c_uint32(size)
-        if libc().getsockopt(self._fd, level, name, room, ctypes.byref(got)):
-            raise OSError("it is no socket")
-        return room.raw[: got.value]
+        return _option(self._fd, level, name, size)
 
 
 def connected() -> Iterator[tuple[Handle, tuple[str, int]]]:

@@ -112,11 +112,19 @@ class Ledger:
         """
         if not any(self._watched.values()):
             self._until = _monotonic() + EXPECTED
+            self.changes += 1  # what was looked up before is not known any more
 
     @property
     def is_told(self) -> bool:
         """Whether the proxies are known, or will not be any more."""
         return not self._until or _monotonic() >= self._until
+
+    def leads_elsewhere(self, connection: Connection) -> bool:
+        """Whether ``connection``, followed while the proxies were not known, leads to none."""
+        if self._until or connection.backend != UNNAMED:
+            return False
+        with self._lock:  # they may be being named
+            return connection.backend == UNNAMED
 
     def _settle(self) -> None:
         """Name the connections that have been followed, and forget those that lead elsewhere."""
@@ -322,8 +330,13 @@ class Ledger:
         else:
             self._by_local.pop(connection.local, None)
 
-    def claim(self, connection: Connection, length: int, sock: Any) -> Claim:
-        """``length`` bytes are about to be written on ``connection`` by the running code."""
+    def claim(
+        self, connection: Connection, length: int, sock: Any, arrived: int | None = None
+    ) -> Claim:
+        """``length`` bytes are about to be written on ``connection`` by the running code.
+
+        ``arrived``: what ``received`` says of ``sock`` now, where that is known.
+        """
         request, finalizer = _current(), False
         if request is not None and request.over is not None:
             request = None  # a task that outlived the request in whose context it was made
@@ -331,7 +344,8 @@ class Ledger:
             finalizer = collection.interrupts(request)
             request = None if finalizer else request
         claims = connection.claims
-        arrived = received(sock)
+        if arrived is None:
+            arrived = received(sock)
         if arrived == connection.answered and claims and claims[-1].request is not request:
             connection.shared = True
         connection.answered = arrived

@@ -48,7 +48,7 @@ RETRY_FIRST, RETRY_MOST, RETRY_REFUSED = 0.05, 2.0, 30.0
 """Seconds between attempts: growing, and after the sidecar has said no."""
 OWN_SHARE, BATCH = 16, 64
 """Records that a request's thread writes on behalf of others; of one hold of the lock."""
-LINGER = 0.01
+LINGER = 0.05
 """Seconds for which records of requests may gather in the ring before they are sent."""
 PATIENCE = 0.5
 """Seconds that the end of the process waits for the last records to be written."""

@@ -7,8 +7,8 @@ import struct
 from typing import Any
 
 _TCP_INFO = getattr(socket, "TCP_INFO", None)
-_NOTSENT = struct.Struct("@I")
-_COUNTERS = struct.Struct("@QQ")
+_NOTSENT = struct.Struct("@I").unpack_from
+_COUNTERS = struct.Struct("@QQ").unpack_from
 _RECEIVED = struct.Struct("@Q").unpack_from
 _IPPROTO_TCP = int(socket.IPPROTO_TCP)
 _ENDED = frozenset({8, 9, 11})
@@ -17,16 +17,25 @@ _ENDED = frozenset({8, 9, 11})
 
 def written(sock: Any) -> int | None:
     """Bytes that the kernel has taken from this process on ``sock``; None if it won't say."""
+    return counts(sock)[0]
+
+
+def counts(sock: Any) -> tuple[int | None, int]:
+    """``written`` and ``received``, both from one look."""
     if _TCP_INFO is None:
-        return None
+        return None, -1
     try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 216)
+        info = sock.getsockopt(_IPPROTO_TCP, _TCP_INFO, 216)
     except OSError:
-        return None
+        return None, -1
+    if len(info) < 136:
+        return None, -1
+    arrived: int = _RECEIVED(info, 128)[0]
+    arrived -= info[0] in _ENDED
     if len(info) < 216:
-        return None
-    sent, again = _COUNTERS.unpack_from(info, 200)
-    return int(sent - again + _NOTSENT.unpack_from(info, 144)[0])
+        return None, arrived
+    sent, again = _COUNTERS(info, 200)
+    return sent - again + _NOTSENT(info, 144)[0], arrived
 
 
 def received(sock: Any) -> int:

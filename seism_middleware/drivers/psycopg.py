@@ -18,8 +18,13 @@ def patches(spans: Spans) -> Iterator[Patch]:
 
     def wait(original: Any) -> Any:
         def wait(self: Any, *args: Any, **kwargs: Any) -> Any:
+            track = getattr(self, "_seism", None)
+            if track is not None and (
+                (away := track.away) is not None and away.changes == track.proxies
+            ):
+                return original(self, *args, **kwargs)
             return spans.call(
-                track_of(self),
+                track or _track_of(self),
                 lambda: _socket(self.pgconn),
                 lambda: original(self, *args, **kwargs),
             )
@@ -29,7 +34,12 @@ def patches(spans: Spans) -> Iterator[Patch]:
     def wait_async(original: Any) -> Any:
         @shows("span")
         async def wait(self: Any, *args: Any, **kwargs: Any) -> Any:
-            span = spans.enter(track_of(self), _socket(self.pgconn))
+            track = getattr(self, "_seism", None)
+            if track is not None and (
+                (away := track.away) is not None and away.changes == track.proxies
+            ):
+                return await original(self, *args, **kwargs)
+            span = spans.enter(track or _track_of(self), _socket(self.pgconn))
             done = False
             try:
                 result = await original(self, *args, **kwargs)
@@ -53,6 +63,14 @@ def patches(spans: Spans) -> Iterator[Patch]:
     yield module.Connection.__mro__[1], "_connect_gen", connect
 
 
+@shielded
+def _track_of(connection: Any) -> Track:
+    """The track of a connection that has been made: libpq never gives it another socket."""
+    track: Track = track_of(connection)
+    track.lasting = True
+    return track
+
+
 def _socket(pgconn: Any) -> int | None:
     try:
         return int(pgconn.socket)
@@ -64,6 +82,7 @@ def _socket(pgconn: Any) -> int | None:
 def _keep(made: Any, track: Track) -> int | None:
     """The descriptor of the connection ``made``, which has the track from now on."""
     made.__dict__["_seism"] = track
+    track.lasting = True
     return _socket(made.pgconn)
 
 

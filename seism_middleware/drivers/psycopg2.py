@@ -66,6 +66,8 @@ def patches(spans: Spans) -> Iterator[Patch]:
     @shielded
     def keep(connection: Any, track: Track) -> None:
         connection.__dict__["_seism"] = track
+        # A blocking one has its socket by now, and libpq never gives it another.
+        track.lasting = not connection.async_
 
     yield module, "_connect", wrap
 
@@ -87,7 +89,7 @@ def _method(original: Any, name: str, spans: Spans) -> Any:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         connection = getattr(self, "connection", self)
         track = getattr(connection, "_seism", None)
-        if track is None:
+        if track is None or ((away := track.away) is not None and away.changes == track.proxies):
             return original(self, *args, **kwargs)
         return spans.call(
             track,

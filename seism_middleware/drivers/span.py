@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 from weakref import WeakSet
@@ -29,7 +28,7 @@ from seism_middleware.guard import shielded
 from seism_middleware.handle import Handle
 from seism_middleware.ledger import Ledger
 from seism_middleware.shown import shows, values
-from seism_middleware.tcp import received, written
+from seism_middleware.tcp import counts, received, written
 from seism_middleware.traffic import Claim, Connection, Request, running
 
 ENDLESS = 1 << 62
@@ -56,7 +55,8 @@ class Track:
 
     __slots__ = (
         "__weakref__",
-        "candidates", "connection", "elsewhere", "handle", "proxies", "running", "spans",
+        "away", "candidates", "connection", "elsewhere", "handle", "lasting", "proxies",
+        "running", "spans",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -67,6 +67,10 @@ class Track:
         """Its socket, if that leads to no proxy."""
         self.proxies = 0
         """When that was looked up, as a count of changes of the list of proxies."""
+        self.lasting = False
+        """The driver's object never connects anew: what its socket is, it is for ever."""
+        self.away: Ledger | None = None
+        """The ledger, once a lasting connection is known to lead elsewhere."""
         self.running: list[Span] = []
         """The calls that have not returned: one, unless threads share the object."""
         self.candidates: set[str] | None = None
@@ -203,9 +207,12 @@ class Spans:
     def _enter_blind(self, track: Track) -> Span | None:
         span = self._begin(track)
         if span is not None:
-            with self._undone(span):
+            try:
                 span.before = self._unowned()
                 self._unknown.add(span)
+            except Exception:
+                self._undo(span)
+                raise
         return span
 
     @shielded
@@ -225,10 +232,13 @@ class Spans:
         """A call begins; None if it is a part of one that is running."""
         span = self._begin(track)
         if span is not None and fd is not None and fd >= 0:
-            with self._undone(span):
+            try:
                 connection = self._known(track, fd, None)
                 if connection is not None:
                     self._claim(span, connection)
+            except Exception:
+                self._undo(span)
+                raise
         return span
 
     @shielded
@@ -244,7 +254,7 @@ class Spans:
                 if span.claim is None:
                     self._known(track, fd, span)
         finally:
-            self._end(span)
+            self._end(span, fd)
 
     @shielded
     def failed(self, span: Span, error: BaseException, peers: Peers | None) -> None:
@@ -262,15 +272,10 @@ class Spans:
         if span.claim is None and fd >= 0:
             self._known(span.track, fd, span)
 
-    @contextmanager
-    def _undone(self, span: Span) -> Iterator[None]:
+    def _undo(self, span: Span) -> None:
         """A call that could not be entered does not run."""
-        try:
-            yield
-        except Exception:
-            span.track.running.remove(span)
-            self._unknown.discard(span)
-            raise
+        span.track.running.remove(span)
+        self._unknown.discard(span)
 
     # One call of a driver's object at a time; what is known of more is only possible.
 
@@ -286,20 +291,23 @@ class Spans:
         track.running.append(span)
         return span
 
-    def _end(self, span: Span) -> None:
+    def _end(self, span: Span, fd: int | None = None) -> None:
         track = span.track
         track.running.remove(span)
-        self._close(span)
+        self._close(span, fd)
         if self._unknown and time.monotonic() > self._looked + LOOK_EVERY:
             self.look()
 
-    def _close(self, span: Span) -> None:
-        """Nothing more is written on the connection of ``span`` by its call."""
+    def _close(self, span: Span, fd: int | None = None) -> None:
+        """Nothing more is written on the connection of ``span`` by its call.
+
+        ``fd``: what the driver says that its descriptor is now.
+        """
         track = span.track
         connection, claim, handle = track.connection, span.claim, track.handle
         if connection is None or claim is None or handle is None:
             return
-        alive = handle.fileno() == connection.fd
+        alive = (fd if track.lasting and fd is not None else handle.fileno()) == connection.fd
         count = written(handle) if alive else None
         if count is not None:
             self._settle(connection, span, claim, count)
@@ -326,13 +334,15 @@ class Spans:
         """The connection of ``fd``; one that is new was made by ``opening``, if by a call."""
         handle = track.handle
         if track.connection is not None and handle is not None:
-            if track.connection.fd == fd and handle.fileno() == fd:
+            same = track.connection.fd == fd and (track.lasting or handle.fileno() == fd)
+            if same and not self.ledger.leads_elsewhere(track.connection):
                 return track.connection
             track.connection = track.handle = None
         if track.elsewhere is not None:
             if track.elsewhere.fileno() == fd and track.proxies == self.ledger.changes:
+                track.away = self.ledger if track.lasting else None
                 return None
-            track.elsewhere = None
+            track.elsewhere = track.away = None
         changes = self.ledger.changes
         try:
             handle = Handle(fd)
@@ -342,6 +352,7 @@ class Spans:
         backend = self.ledger.backend_of(peer)
         if backend is None:
             track.elsewhere, track.proxies = handle, changes
+            track.away = self.ledger if track.lasting else None
             return None
         return self._add(track, handle, backend, opening)
 
@@ -360,15 +371,17 @@ class Spans:
     def _claim(self, span: Span, connection: Connection, start: int | None = None) -> None:
         handle = span.track.handle
         assert handle is not None
+        arrived = None
         if start is None:
-            start = written(handle) or 0
+            count, arrived = counts(handle)
+            start = count or 0
             if start > connection.sent:
                 # Written outside of every call that we see: nobody knows by whom.
                 unknown = Claim(connection.sent, start - connection.sent, None, span.at, False)
                 connection.claims.append(unknown)
         span.answered = connection.answered
         connection.sent = start
-        span.claim = claim = self.ledger.claim(connection, 0, handle)
+        span.claim = claim = self.ledger.claim(connection, 0, handle, arrived)
         claim.sure = claim.sure and span.sure
         claim.length = ENDLESS
 

@@ -8,7 +8,7 @@ import statistics
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.figures import median, number, quantile, ratio, rotated, table
+from bench.figures import interval, median, number, quantile, ratio, rotated, table
 
 FIGURES = st.floats(0.001, 1e9)
 
@@ -33,6 +33,12 @@ def test_nothing_has_no_quantile_and_no_median() -> None:
 @given(st.lists(FIGURES, min_size=1))
 def test_the_median(values: list[float]) -> None:
     assert median(values) == statistics.median(values)
+
+
+def test_the_interval_of_a_median() -> None:
+    # The ranks of a table of the sign test.
+    for count, first in ((1, 1), (5, 1), (6, 1), (8, 1), (9, 2), (15, 4), (20, 6), (25, 8)):
+        assert interval(range(1, count + 1)) == (first, count + 1 - first)
 
 
 def test_a_ratio_compares_within_each_round() -> None:

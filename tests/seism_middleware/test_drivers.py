@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from seism_middleware import handle
 from seism_middleware.blocked import blocked_on, readable
 from seism_middleware.contract import (
     DOWNSTREAM,
@@ -163,6 +165,28 @@ def scene() -> Any:
     for driver in scene.drivers:
         driver.sock.close()
     scene.listener.close()
+
+
+@pytest.mark.parametrize("cookies", [True, False])
+def test_a_handle_knows_its_socket_from_the_next(
+    cookies: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not cookies:
+        monkeypatch.setattr(handle, "_SO_COOKIE", -1)  # of another kernel
+    with socket.socket() as first, socket.socket() as second:
+        number = first.fileno()
+        first.bind(("127.0.0.1", 0))
+        address = first.getsockname()
+        known = Handle(number)
+        assert known.fileno() == number
+        second.bind(("127.0.0.1", 0))
+        os.dup2(second.fileno(), number)
+        assert known.fileno() == -1
+        second.close()
+        with socket.socket() as third:
+            third.bind(address)  # free again
+            os.dup2(third.fileno(), number)
+            assert known.fileno() == (-1 if cookies else number)
 
 
 def test_the_kernels_count_says_who_wrote_what(scene: Scene) -> None:
