@@ -19,6 +19,8 @@ from tests.harm.lab import Lab
 from tests.servers import Valkey
 
 LOAD = "workers = 2\nsteady = 10\nduring = 5\nafter = 5\npause_ms = 10"
+# A job begins when its worker comes to it: down for a second, not for five requests.
+DOWN = 'name = "down"\ntype = "down"\nlasting = 1.0\nunit = "seconds"'
 APPS = {"shop.mail": ("celery_app", "celery_app"), "rq_app.mail": ("rq_app", "rq_jobs")}
 """The job's name -> the modules of the web app and of the worker."""
 
@@ -42,7 +44,7 @@ def test_a_job_under_a_store_that_is_down(
     lab = Lab(
         module,
         f"127.0.0.1:{store.port}",
-        'name = "down"\ntype = "down"',
+        DOWN,
         env={
             "BROKER": f"redis://127.0.0.1:{broker.port}/{database}",
             "SICK": "1" if sick else "",
