@@ -253,6 +253,9 @@ def main() -> None:
         return
     wrong = 0
     for module in arguments.modules:
+        if importlib.util.find_spec(module) is None:
+            print(f"{module}: this interpreter comes without it", flush=True)
+            continue
         without, found = compare(module, arguments.faulty)
         ran = sum(outcome != "skipped" for outcome in without.values())
         bad = sum(outcome in ("failed", "cut off") for outcome in without.values())
