@@ -193,6 +193,27 @@ LIBRARIES: dict[str, dict[str, str]] = {
         RAISES: "pymemcache: catch `pymemcache.MemcacheError` and `OSError`, or set "
         "`ignore_exc=True` if a miss will do.",
     },
+    "pylibmc": {
+        WAITS: "pylibmc: the behaviors `connect_timeout` (ms), `send_timeout` and "
+        "`receive_timeout` (µs).",
+        STALES: "pylibmc: the behaviors `dead_timeout` and `retry_timeout` say when a failed "
+        "server is asked again.",
+        RAISES: "pylibmc: catch `pylibmc.Error`.",
+    },
+    "memcache": {
+        WAITS: "python-memcached: `Client(socket_timeout=...)`, 3 s by default.",
+        STALES: "python-memcached: `Client(dead_retry=...)`; it asks no failed server for 30 s.",
+    },
+    "ldap": {
+        WAITS: "python-ldap: `OPT_NETWORK_TIMEOUT` bounds a connect and `OPT_TIMEOUT` a reply; "
+        "neither is set by default.",
+        STALES: "python-ldap: `ReconnectLDAPObject(uri, retry_max=..., retry_delay=...)`.",
+        RAISES: "python-ldap: catch `ldap.LDAPError`; `ldap.SERVER_DOWN` is one.",
+    },
+    "bonsai": {
+        WAITS: "bonsai: `connect(timeout=...)`, and `timeout` of each operation.",
+        RAISES: "bonsai: catch `bonsai.LDAPError`.",
+    },
     "ldap3": {
         WAITS: "ldap3: `Server(connect_timeout=...)` and `Connection(receive_timeout=...)`; "
         "neither is set by default.",

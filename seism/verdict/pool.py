@@ -241,9 +241,10 @@ class Pools:
             route = route_of(request)
             limit = limits.deadlines.get(route, math.inf)  # it may run for long at all times
             over = max(request.began, self._after.phase.at)
+            ended = request.began + request.duration
             if (
                 worker_of(request.request) != worker
-                or request.began + request.duration <= census.at
+                or ended <= census.at
                 or census.at - over <= limit
             ):
                 continue
@@ -261,7 +262,7 @@ class Pools:
                 kind=HANG,
                 perturbation=self._step.name,
                 colour=RED,
-                what=f"request {request.request} ({route}) ran on for {census.at - over:.1f} s "
+                what=f"request {request.request} ({route}) ran on for {ended - over:.1f} s "
                 f"after the perturbation was over, {on}",
                 evidence=attribution.evidence if attribution else "census",
                 exact=bool(attribution and attribution.exact),
