@@ -29,7 +29,7 @@ during = 3
 after = 8
 again = 0
 pause_ms = 5
-timeout_s = 2
+timeout_s = 3
 """
 
 
