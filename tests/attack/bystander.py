@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -52,53 +54,79 @@ def resident(pid: int) -> float:
 
 
 @dataclass
-class Bystanders:
-    """A control call and a proxied echo, again and again, each in a thread of its own."""
+class Seen:
+    """What the bystanders have noticed."""
 
-    control: Control
-    pid: int
     longest: float = 0.0
     """Seconds that the slower one has waited at most."""
     peak: float = 0.0
     """MiB beyond what the idle sidecar has."""
     failures: list[str] = field(default_factory=list)
 
-    def __enter__(self) -> Bystanders:
-        address = created(self.control, "bystander", echo())
-        self._idle = resident(self.pid)
-        self._over = threading.Event()
 
-        def exchange() -> None:
-            with socket.create_connection(address, timeout=PATIENCE) as client:
-                client.sendall(b"ping")
-                if client.recv(4) != b"ping":
-                    raise OSError("the echo is not an echo")
+class Bystanders:
+    """A control call and a proxied echo, again and again, each in a thread of its own.
 
-        calls: list[Callable[[], object]] = [
-            lambda: self.control.call("GET", "/version"),
-            exchange,
-        ]
-        self._threads = [
-            threading.Thread(target=self._again, args=(each,), daemon=True) for each in calls
-        ]
-        for thread in self._threads:
-            thread.start()
-        return self
+    They are in a process of their own, and their echo with them: the attacker's threads would keep
+    them waiting for the interpreter's lock.
+    """
+
+    def __init__(self, address: tuple[str, int], pid: int) -> None:
+        self.seen = Seen()
+        spawn = multiprocessing.get_context("spawn")
+        self._pipe, theirs = spawn.Pipe()
+        self._process = spawn.Process(target=_watch, args=(*address, pid, theirs), daemon=True)
+
+    def __enter__(self) -> Seen:
+        self._process.start()
+        assert self._pipe.poll(PATIENCE) and self._pipe.recv() == "ready"
+        return self.seen
 
     def __exit__(self, *raised: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join(PATIENCE)
-            if thread.is_alive():
-                self.failures.append("a bystander hangs")
+        self._pipe.send("over")
+        if self._pipe.poll(2 * PATIENCE):
+            seen: Seen = self._pipe.recv()
+            self.seen.longest, self.seen.peak = seen.longest, seen.peak
+            self.seen.failures += seen.failures
+        else:
+            self.seen.failures.append("a bystander hangs")
+            self._process.kill()
+        self._process.join(PATIENCE)
+        self._pipe.close()
 
-    def _again(self, call: Callable[[], object]) -> None:
-        while not self._over.is_set():
+
+def _watch(host: str, port: int, pid: int, pipe: Connection) -> None:
+    """The bystanders' process, until it is told that it is over."""
+    control = Control(host, port, timeout=PATIENCE)
+    address = created(control, "bystander", echo())
+    seen, idle, over = Seen(), resident(pid), threading.Event()
+
+    def exchange() -> None:
+        with socket.create_connection(address, timeout=PATIENCE) as client:
+            client.sendall(b"ping")
+            if client.recv(4) != b"ping":
+                raise OSError("the echo is not an echo")
+
+    def again(call: Callable[[], object]) -> None:
+        while not over.is_set():
             began = time.monotonic()
             try:
                 call()
             except Exception as error:
-                self.failures.append(repr(error))
-            self.longest = max(self.longest, time.monotonic() - began)
-            self.peak = max(self.peak, resident(self.pid) - self._idle)
-            self._over.wait(PAUSE)
+                seen.failures.append(repr(error))
+            seen.longest = max(seen.longest, time.monotonic() - began)
+            seen.peak = max(seen.peak, resident(pid) - idle)
+            over.wait(PAUSE)
+
+    calls: list[Callable[[], object]] = [lambda: control.call("GET", "/version"), exchange]
+    threads = [threading.Thread(target=again, args=(each,), daemon=True) for each in calls]
+    for thread in threads:
+        thread.start()
+    pipe.send("ready")
+    pipe.recv()
+    over.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+        if thread.is_alive():
+            seen.failures.append("a bystander hangs")
+    pipe.send(seen)

@@ -18,9 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from seism.client import Control
 from tests.attack import api, armed, codec, flood, pattern, stream
-from tests.attack.bystander import Bystanders
+from tests.attack.bystander import Bystanders, Seen
 from tests.attack.target import Disk, Target, target
 from tests.protocols.hostile import HOSTILE
 
@@ -61,26 +60,25 @@ ATTACKS: dict[str, Attack] = {
 }
 
 
-def attacked(attack: Attack, seconds: float, folder: Path) -> tuple[Bystanders, float]:
-    """The bystanders afterwards, and the seconds that SIGTERM took."""
+def attacked(attack: Attack, seconds: float, folder: Path) -> tuple[Seen, float]:
+    """What the bystanders have seen, and the seconds that SIGTERM took."""
     app = flood.app() if attack.front else ""
     with target(folder, app, attack.disk) as (found, child):
-        control = Control(found.host, found.port, timeout=30)
-        with Bystanders(control, child.pid) as bystanders:
+        with Bystanders((found.host, found.port), child.pid) as seen:
             try:
                 attack.act(found, seconds)
             except (AssertionError, OSError) as error:
-                bystanders.failures.append(f"{type(error).__name__}: {error}")
+                seen.failures.append(f"{type(error).__name__}: {error}")
         began = time.monotonic()
         child.send_signal(signal.SIGTERM)
         try:
             child.wait(15)
         except subprocess.TimeoutExpired:
-            bystanders.failures.append("SIGTERM does not end it")
+            seen.failures.append("SIGTERM does not end it")
         expected = 4 if attack.disk else 0
         if child.poll() not in (expected, None):
-            bystanders.failures.append(f"exit code {child.returncode}, not {expected}")
-        return bystanders, time.monotonic() - began
+            seen.failures.append(f"exit code {child.returncode}, not {expected}")
+        return seen, time.monotonic() - began
 
 
 def _line(name: str, attack: Attack, seconds: float) -> bool:
