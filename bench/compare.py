@@ -24,11 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.contestants import HAPROXY, NAIVE, PURE, SEISM
-from bench.figures import median, table
+from bench.figures import median, sign_interval, table
 
 ROOT = Path(__file__).parent.parent
 BASE = ROOT / "build" / "bench-base"
-CONFIDENCE = 0.95
 TOLERANCE = 1.03
 """The ratio from which a figure is worse; less is the machine's noise."""
 RATES = ("requests/s", "connections/s", "MiB/s")
@@ -57,24 +56,6 @@ class Comparison:
         return self.low > TOLERANCE
 
 
-def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Of the median, by the sign test; NaN twice if there are too few values.
-
-    The k-th smallest and the k-th largest value hold the median unless fewer than k values are on
-    one side of it, which n throws of a fair coin decide: k is the largest for which that happens
-    in at most ``1 - confidence`` of all cases.
-    """
-    ordered = sorted(values)
-    rarest = 2 ** -len(ordered)
-    outside, k = 0.0, 0
-    while k < len(ordered) / 2:
-        outside += 2 * rarest * math.comb(len(ordered), k)
-        if outside > 1 - confidence:
-            break
-        k += 1
-    return (ordered[k - 1], ordered[-k]) if k else (math.nan, math.nan)
-
-
 def rate(figure: str) -> bool:
     """Whether more of it is better."""
     return any(unit in figure for unit in RATES)
@@ -91,7 +72,7 @@ def compare(old: Sequence[Figures], new: Sequence[Figures]) -> Iterator[Comparis
         ]
         ratios = [before / after if rate(figure) else after / before for before, after in pairs]
         if ratios:
-            yield Comparison(figure, len(ratios), median(ratios), *interval(ratios))
+            yield Comparison(figure, len(ratios), median(ratios), *sign_interval(ratios))
 
 
 def of_proxies(document: Mapping[str, Any]) -> Figures:

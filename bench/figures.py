@@ -11,6 +11,8 @@ Histogram = Sequence[Sequence[int]]
 
 Samples = Mapping[str, Sequence[float]]
 """Contestant to its figure in each round that it ran in."""
+CONFIDENCE = 0.95
+"""Of an interval, unless another is asked for."""
 
 
 def quantile(histogram: Histogram, q: float) -> float:
@@ -39,18 +41,28 @@ def ratio(samples: Samples, of: str, to: str) -> float:
     return median(mine / theirs for mine, theirs in pairs if theirs)
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the median, by the ranks of the values; fewer than six are too few
-    for one, and it is all of them."""
-    ordered, count = sorted(values), len(values)
-    below, rank = 0.0, 0
-    while rank < count // 2:
-        below += math.comb(count, rank) / 2**count
-        if below > 0.025:
+def sign_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Of the median, by the sign test; NaN twice if there are too few values.
+
+    The k-th smallest and the k-th largest value hold the median unless fewer than k values are on
+    one side of it, which n throws of a fair coin decide: k is the largest for which that happens
+    in at most ``1 - confidence`` of all cases.
+    """
+    ordered = sorted(values)
+    rarest = 2 ** -len(ordered)
+    outside, k = 0.0, 0
+    while k < len(ordered) / 2:
+        outside += 2 * rarest * math.comb(len(ordered), k)
+        if outside > 1 - confidence:
             break
-        rank += 1
-    first = max(rank, 1) - 1
-    return ordered[first], ordered[count - 1 - first]
+        k += 1
+    return (ordered[k - 1], ordered[-k]) if k else (math.nan, math.nan)
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the median; of fewer than six values, which have none, all of them."""
+    low, high = sign_interval(values)
+    return (min(values), max(values)) if math.isnan(low) else (low, high)
 
 
 def rotated(items: Sequence[str], by: int) -> list[str]:

@@ -57,7 +57,7 @@ def shown(path: str) -> str:
     for name in LIBRARIES:
         if name in parts:
             place = len(parts) - 1 - parts[::-1].index(name)
-            if any(part.removesuffix(".py") in packages() for part in parts[place + 1 : place + 2]):
+            if "".join(parts[place + 1 : place + 2]).removesuffix(".py") in packages():
                 place += 1
             return "/".join(parts[place:])[-LONGEST:]
     try:

@@ -96,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         kept = b""
         with suppress(OSError, http.client.HTTPException):  # either side may leave
             while part := answer.read1(64 * 1024):
-                kept = (kept + part)[:MOST_BYTES]
+                kept += part[: MOST_BYTES - len(kept)]
                 self.wfile.write(part)
         return kept
 

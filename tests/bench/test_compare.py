@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.compare import compare, interval, of_observer, of_proxies, rate, report
+from bench.compare import compare, of_observer, of_proxies, rate, report
+from bench.figures import sign_interval
 
 VALUES = st.lists(st.floats(0.1, 10), min_size=6, max_size=60)
 
@@ -21,17 +22,17 @@ VALUES = st.lists(st.floats(0.1, 10), min_size=6, max_size=60)
     [(6, 1), (8, 1), (9, 2), (12, 3), (15, 4), (17, 5), (20, 6), (25, 8), (30, 10)],
 )
 def test_the_interval_is_the_sign_tests(count: int, place: int) -> None:
-    assert interval([float(n) for n in range(1, count + 1)]) == (place, count + 1 - place)
+    assert sign_interval([float(n) for n in range(1, count + 1)]) == (place, count + 1 - place)
 
 
 @pytest.mark.parametrize("count", range(6))
 def test_too_few_rounds_have_no_interval(count: int) -> None:
-    assert all(map(math.isnan, interval([1.0] * count)))
+    assert all(map(math.isnan, sign_interval([1.0] * count)))
 
 
 @given(VALUES)
 def test_the_interval_holds_the_median_of_the_sample(values: list[float]) -> None:
-    low, high = interval(values)
+    low, high = sign_interval(values)
     ordered = sorted(values)
     assert low <= ordered[(len(ordered) - 1) // 2] and ordered[len(ordered) // 2] <= high
 
@@ -40,7 +41,7 @@ def test_the_interval_holds_the_true_median_as_often_as_it_says() -> None:
     """A skewed distribution whose median is 1: ratios of noisy measurements."""
     chance = random.Random(7)
     trials = [[chance.lognormvariate(0, 0.5) for _ in range(20)] for _ in range(4000)]
-    inside = sum(low <= 1 <= high for low, high in map(interval, trials))
+    inside = sum(low <= 1 <= high for low, high in map(sign_interval, trials))
     assert 0.94 < inside / len(trials) < 0.98  # 95.9 % for 20 values
 
 
@@ -105,6 +106,6 @@ def test_which_figures_are_rates() -> None:
 
 @given(VALUES)
 def test_more_confidence_is_no_narrower(values: list[float]) -> None:
-    widths = [interval(values, confidence) for confidence in (0.5, 0.8, 0.95)]
+    widths = [sign_interval(values, confidence) for confidence in (0.5, 0.8, 0.95)]
     for (low, high), (lower, higher) in pairwise(widths):
         assert lower <= low and high <= higher
